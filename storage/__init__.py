@@ -1,0 +1,1 @@
+"""Where data lives: Postgres and its schema, bulk load, the interaction lake."""

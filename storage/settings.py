@@ -1,0 +1,164 @@
+"""Where state lives and how its parts are reached: the one settings object.
+
+Every field is read from an environment variable with the prefix ``FEEDWRIGHT_``
+(for example ``FEEDWRIGHT_DATABASE_URL``) or from a ``.env`` file in the working
+directory. What tunes the feed itself (weights, thresholds) is in the profile,
+not here: see ``models/profile.py``.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+from urllib.parse import quote
+
+from pydantic import Field, HttpUrl, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+REMEMBERED = "settings.env"
+"""File in <home> with the choices that the program made itself, such as the profile."""
+
+
+class Settings(BaseSettings):
+    """Connection settings. Paths are absolute once loaded; ports are TCP on ``host``."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="FEEDWRIGHT_", env_file=".env", extra="ignore", frozen=True
+    )
+
+    home: Path = Field(
+        default=Path(".feedwright"),
+        description="Folder that holds all state of this installation.",
+    )
+    profile: str = Field(
+        default="marketplace",
+        description="Name of a profile that ships, or the path of a YAML file.",
+    )
+    database_url: str | None = Field(
+        default=None,
+        description="Postgres to use, as postgresql://user:password@host/name. "
+        "Empty: the embedded server.",
+    )
+    lake_url: str | None = Field(
+        default=None,
+        description="Any fsspec address for the interaction lake. Empty: <home>/lake.",
+    )
+    mlflow_url: HttpUrl | None = Field(
+        default=None,
+        description="MLflow server to use. Empty: the one that `feedwright up` starts.",
+    )
+    artifacts_url: str | None = Field(
+        default=None,
+        description="Where MLflow keeps artifacts (s3://…, gs://…). Empty: <home>/artifacts.",
+    )
+    host: str = Field(default="127.0.0.1", description="Address that servers listen on.")
+    feed_port: int = Field(default=3000, ge=1, le=65535)
+    dagster_port: int = Field(default=3001, ge=1, le=65535)
+    mlflow_port: int = Field(default=5000, ge=1, le=65535)
+    feed_workers: int = Field(default=2, ge=1, description="Processes that answer the feed.")
+    model_name: str = Field(default="feedwright", description="Registered model in MLflow.")
+    model_poll_seconds: float = Field(
+        default=1.0, gt=0, description="How often a worker looks for a moved alias."
+    )
+    webhook_url: HttpUrl | None = Field(
+        default=None, description="Told by HTTP POST when a pipeline run fails."
+    )
+
+    @field_validator("home", mode="after")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().resolve()
+
+    @field_validator(
+        "database_url", "lake_url", "mlflow_url", "artifacts_url", "webhook_url", mode="before"
+    )
+    @classmethod
+    def _empty_is_unset(cls, value: object) -> object:
+        return None if value == "" else value
+
+    @field_validator("database_url", mode="after")
+    @classmethod
+    def _is_postgres(cls, url: str | None) -> str | None:
+        if url is not None and url.partition("://")[0].partition("+")[0] not in (
+            "postgresql",
+            "postgres",
+        ):
+            raise ValueError(
+                "must start with postgresql:// (Feedwright needs Postgres 15 or newer)"
+            )
+        return url
+
+    @property
+    def postgres_dir(self) -> Path:
+        """Data folder of the embedded Postgres."""
+        return self.home / "postgres"
+
+    @property
+    def lake(self) -> str:
+        """Address of the interaction lake, without a trailing slash."""
+        return (self.lake_url or str(self.home / "lake")).rstrip("/")
+
+    @property
+    def artifacts(self) -> str:
+        """Address of MLflow's artifacts."""
+        return self.artifacts_url or str(self.home / "artifacts")
+
+    @property
+    def snapshots(self) -> Path:
+        """Local folder of snapshots that workers memory-map, one folder a model version."""
+        return self.home / "snapshots"
+
+    @property
+    def logs(self) -> Path:
+        """Folder of the log files of the processes that `feedwright up` starts."""
+        return self.home / "logs"
+
+    @property
+    def feed_address(self) -> str:
+        return f"http://{self.host}:{self.feed_port}"
+
+    @property
+    def dagster_address(self) -> str:
+        return f"http://{self.host}:{self.dagster_port}"
+
+    @property
+    def mlflow_address(self) -> str:
+        """Address of the MLflow server, without a trailing slash."""
+        if self.mlflow_url is not None:
+            return str(self.mlflow_url).rstrip("/")
+        return f"http://{self.host}:{self.mlflow_port}"
+
+
+@cache
+def get_settings() -> Settings:
+    """The settings of this process, read once.
+
+    What the program itself remembered of an installation (``<home>/settings.env``)
+    gives way to ``.env``, and that to the environment.
+
+    Raises:
+        pydantic.ValidationError: a variable holds a value of the wrong kind.
+    """
+    remembered = Settings().home / REMEMBERED
+    return Settings(_env_file=(remembered, ".env"))
+
+
+def with_driver(url: str, driver: str = "", *, schema: str | None = None) -> str:
+    """Return ``url`` with the SQLAlchemy ``driver`` named, and tables in ``schema``.
+
+    A bare ``postgresql://`` means a different driver to each library, so every
+    caller names its own: ``psycopg`` for us, ``psycopg2`` for Dagster and MLflow.
+    ``driver=""`` gives the form that libpq itself reads.
+    """
+    rest = url.partition("://")[2]
+    if schema is not None:
+        rest += ("&" if "?" in rest else "?") + "options=" + quote(f"-csearch_path={schema}")
+    return f"postgresql{'+' if driver else ''}{driver}://{rest}"
+
+
+def mlflow_tracking_uri(settings: Settings, database_url: str) -> str:
+    """Where the pipeline and the command line reach MLflow: its server if one is
+    configured, else its tables directly, which needs no server to be up."""
+    if settings.mlflow_url is not None:
+        return settings.mlflow_address
+    return with_driver(database_url, "psycopg2", schema="mlflow")

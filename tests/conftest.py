@@ -1,0 +1,95 @@
+"""Fixtures for all tests: one real Postgres for the session, a fresh database for each test."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from uuid import uuid4
+
+import psycopg
+import pytest
+from psycopg.conninfo import conninfo_to_dict
+
+from storage.database import connect, migrate
+from storage.embedded import EmbeddedPostgres
+from storage.settings import Settings
+
+TEMPLATE = "migrated"
+
+
+def url_of(server_url: str, database: str) -> str:
+    """``server_url`` with the name of another database."""
+    name = conninfo_to_dict(server_url)["dbname"]
+    return server_url.replace(f"/{name}?", f"/{database}?", 1)
+
+
+@contextmanager
+def fast_folder() -> Iterator[Path]:
+    """A temporary folder that every account can enter, in memory where there is room.
+
+    Below pytest's own folder, only the user that runs the tests can enter.
+    """
+    memory = Path("/dev/shm")
+    roomy = (
+        os.access(memory, os.W_OK)
+        and shutil.disk_usage(memory).free > 4 * 2**30
+        and not os.statvfs(memory).f_flag & os.ST_NOEXEC
+    )
+    with tempfile.TemporaryDirectory(
+        prefix="feedwright-tests-", dir=memory if roomy else None
+    ) as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        yield folder
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """Address of an embedded server of this test session."""
+    fast = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "512MB"}
+    with fast_folder() as folder:
+        server = EmbeddedPostgres(folder / "postgres", fast)
+        try:
+            yield server.start()
+        finally:
+            server.remove()
+
+
+@pytest.fixture(scope="session")
+def _server(postgres_url: str) -> Iterator[psycopg.Connection]:
+    """A connection that makes and drops databases; the migrated template exists."""
+    with connect(postgres_url, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {TEMPLATE}")
+        migrate(url_of(postgres_url, TEMPLATE))
+        yield connection
+
+
+@pytest.fixture
+def empty_database(postgres_url: str, _server: psycopg.Connection) -> Iterator[str]:
+    """Address of a database with nothing in it."""
+    yield from _fresh(postgres_url, _server, "template1")
+
+
+@pytest.fixture
+def database(postgres_url: str, _server: psycopg.Connection) -> Iterator[str]:
+    """Address of a fresh, migrated database."""
+    yield from _fresh(postgres_url, _server, TEMPLATE)
+
+
+@pytest.fixture
+def settings(database: str, tmp_path: Path) -> Settings:
+    """Settings of an installation on ``database``, with its state in ``tmp_path``."""
+    return Settings(home=tmp_path / "home", database_url=database)
+
+
+def _fresh(postgres_url: str, server: psycopg.Connection, template: str) -> Iterator[str]:
+    name = f"test_{uuid4().hex}"
+    server.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
+    try:
+        yield url_of(postgres_url, name)
+    finally:
+        server.execute(f"DROP DATABASE {name} WITH (FORCE)")

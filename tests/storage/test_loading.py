@@ -1,0 +1,401 @@
+"""Files -> rows in Postgres: good rows arrive, bad ones are kept with their reason."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+import psycopg
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from storage.loading import LoadReport, load
+from storage.log import LoadError, Log, shift_to
+from storage.mapping import Mapping, load_mapping
+from storage.readers import read_log
+from storage.times import to_times
+from storage.writers import write
+
+EVENT = "5f0c8b1e-5d0b-4f7a-9f55-0d7c1f0f3c01"
+HEADER = "event_id,user_id,item_id,type,occurred_at,metadata"
+GOOD = ",u1,i1,click,2026-01-02T03:04:05Z,"
+
+
+@pytest.fixture
+def conn(database: str) -> Iterator[psycopg.Connection]:
+    with psycopg.connect(database) as connection:
+        yield connection
+
+
+def csv(folder: Path, *rows: str, name: str = "interactions", header: str = HEADER) -> Path:
+    file = folder / f"{name}.csv"
+    file.write_text("\n".join([header, *rows]) + "\n", encoding="utf-8", newline="")
+    return file
+
+
+def all_of(conn: psycopg.Connection, query: str) -> list[tuple[Any, ...]]:
+    return conn.execute(query).fetchall()
+
+
+def reasons(conn: psycopg.Connection) -> list[str]:
+    rows = all_of(conn, "SELECT reason FROM feed.interactions_rejected ORDER BY row_number")
+    return [reason for (reason,) in rows]
+
+
+def load_rows(conn: psycopg.Connection, folder: Path, *rows: str) -> LoadReport:
+    return load(conn, read_log(csv(folder, *rows), "csv"))
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [
+        (
+            ",u1,i1,click,20026-01-01,",
+            "occurred_at: '20026-01-01' is not a time between 1970 and now",
+        ),
+        (
+            ",u1,i1,click,1969-12-31,",
+            "occurred_at: '1969-12-31' is not a time between 1970 and now",
+        ),
+        (",u1,i1,click,NaN,", "occurred_at: 'NaN' is not a time between 1970 and now"),
+        (",u1,i1,click,,", "occurred_at: empty"),
+        (",u1,,click,2026-01-01,", "item_id: required for type click"),
+        (',"",i1,click,2026-01-01,', "user_id: empty"),
+        (f",{'u' * 256},i1,click,2026-01-01,", "user_id: longer than 255 bytes"),
+        (",u\0,i1,click,2026-01-01,", "user_id: has a NUL byte, which Postgres cannot hold"),
+        (",u1,i1,,2026-01-01,", "type: empty"),
+        ("abc,u1,i1,click,2026-01-01,", "event_id: 'abc' is not a UUID"),
+        (",u1,i1,click,2026-01-01,{not json", "metadata: '{not json' is not a JSON object"),
+        (",u1,i1,click,2026-01-01,[1]", "metadata: '[1]' is not a JSON object"),
+        (
+            ',u1,i1,click,2026-01-01,"{""a"":""\\u0000""}"',
+            'metadata: \'{"a":"\\u0000"}\' is not a JSON object',
+        ),
+        (",u1,i1,click,2026-01-01,,more", "row: more cells than the header's 6"),
+    ],
+)
+def test_a_bad_row_is_kept_with_its_reason_and_no_good_row_is_lost(
+    conn: psycopg.Connection, tmp_path: Path, row: str, reason: str
+) -> None:
+    report = load_rows(conn, tmp_path, GOOD, row, GOOD.replace("u1", "u2"))
+    assert reasons(conn) == [reason]
+    assert all_of(conn, "SELECT entity, source, row_number FROM feed.interactions_rejected") == [
+        ("interactions", "interactions.csv", 2)
+    ]
+    assert [user for (user,) in all_of(conn, "SELECT user_id FROM feed.interactions")] == [
+        "u1",
+        "u2",
+    ]
+    counts = report.entities["interactions"]
+    assert (counts.read, counts.inserted, counts.rejected) == (3, 2, 1)
+    assert sum(counts.reasons.values()) == 1
+
+
+def test_unknown_types_are_refused_with_the_known_ones(
+    conn: psycopg.Connection, tmp_path: Path
+) -> None:
+    load_rows(conn, tmp_path, GOOD, GOOD.replace("click", "teleport"))
+    assert reasons(conn)[0].startswith("type: 'teleport' is not one of impression, view, click,")
+
+
+def test_a_refused_row_is_kept_whole(conn: psycopg.Connection, tmp_path: Path) -> None:
+    file = csv(
+        tmp_path, "u1,i1,teleport,2026-01-01,blue", header="user_id,item_id,type,occurred_at,mood"
+    )
+    load(conn, read_log(file, "csv"))
+    ((raw,),) = all_of(conn, "SELECT raw FROM feed.interactions_rejected")
+    assert orjson.loads(raw) == {
+        "user_id": "u1",
+        "item_id": "i1",
+        "type": "teleport",
+        "occurred_at": "2026-01-01",
+        "mood": "blue",
+    }
+
+
+def test_an_event_id_that_comes_twice(conn: psycopg.Connection, tmp_path: Path) -> None:
+    first, other = f"{EVENT},u1,i1,click,2026-01-01,", f"{EVENT.upper()},u1,i2,view,2026-01-02,"
+    report = load_rows(conn, tmp_path, first, other, first)
+    assert reasons(conn) == ["event_id: appears twice in this file"]
+    assert all_of(conn, "SELECT event_id::text, item_id FROM feed.interactions") == [(EVENT, "i1")]
+    counts = report.entities["interactions"]
+    assert (counts.inserted, counts.duplicate, counts.rejected) == (1, 1, 1)
+
+
+def test_a_refused_row_does_not_take_the_event_id_of_a_good_one(
+    conn: psycopg.Connection, tmp_path: Path
+) -> None:
+    load_rows(
+        conn, tmp_path, f"{EVENT},u1,i1,teleport,2026-01-01,", f"{EVENT},u1,i1,click,2026-01-01,"
+    )
+    assert all_of(conn, "SELECT type FROM feed.interactions") == [("click",)]
+
+
+def test_ten_megabytes_in_one_field(conn: psycopg.Connection, tmp_path: Path) -> None:
+    csv(tmp_path, GOOD)
+    csv(tmp_path, f"i1,{'x' * 10_485_760}", "i2,short", name="items", header="id,title")
+    load(conn, read_log(tmp_path, "csv"))
+    assert reasons(conn) == ["title: 10485760 bytes, at most 65536"]
+    assert all_of(conn, "SELECT length(raw) > 10485760 FROM feed.interactions_rejected") == [
+        (True,)
+    ]
+    # i1 is there, bare: an interaction names it
+    assert all_of(conn, "SELECT id, title FROM feed.items ORDER BY id") == [
+        ("i1", None),
+        ("i2", "short"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("entity", "header", "row", "reason"),
+    [
+        ("users", "id,lat,lon", "u1,NaN,2", "lat: NaN is not in -90..90"),
+        ("users", "id,lat,lon", "u1,1,181", "lon: 181 is not in -180..180"),
+        ("users", "id,lat,lon", "u1,inf,2", "lat: inf is not in -90..90"),
+        ("users", "id,lat,lon", "u1,north,2", "lat: 'north' is not a number"),
+        ("users", "id,attributes", "u1,yes", "attributes: 'yes' is not a JSON object"),
+        ("owners", "id,completion_rate", "o1,87", "completion_rate: 87 is not in 0..1"),
+        (
+            "owners",
+            "id,finished_jobs",
+            "o1,2.5",
+            "finished_jobs: 2.5 is not a whole number in 0..2147483647",
+        ),
+        ("items", "id,status", "i1,sold", "status: 'sold' is not one of draft, published, removed"),
+        ("items", "id,price_min,price_max", "i1,5,2", "price_min: 5.0 is above price_max 2.0"),
+        (
+            "items",
+            "id,starts_at",
+            "i1,20026-01-01",
+            "starts_at: '20026-01-01' is not a time between 1970 and 2100",
+        ),
+    ],
+)
+def test_bad_rows_of_the_catalogue(
+    conn: psycopg.Connection, tmp_path: Path, entity: str, header: str, row: str, reason: str
+) -> None:
+    csv(tmp_path, ",u9,i9,click,2026-01-01,")
+    csv(tmp_path, row, "good" + "," * header.count(","), name=entity, header=header)
+    load(conn, read_log(tmp_path, "csv"))
+    assert reasons(conn) == [reason]
+    assert ("good",) in all_of(conn, f"SELECT id FROM feed.{entity}")
+
+
+def test_quotes_emoji_and_more_in_ids(conn: psycopg.Connection, tmp_path: Path) -> None:
+    odd = ['O\'Brien "Bob" 🎉', "a,b;c\td", "line\nbreak", "\\N", "\\.", "ünï", " space "]
+    rows = [f',"{user.replace(chr(34), chr(34) * 2)}",i1,click,2026-01-01,' for user in odd]
+    load_rows(conn, tmp_path, *rows)
+    assert sorted(
+        user for (user,) in all_of(conn, "SELECT user_id FROM feed.interactions")
+    ) == sorted(odd)
+    assert sorted(user for (user,) in all_of(conn, "SELECT id FROM feed.users")) == sorted(odd)
+
+
+def test_loading_twice_adds_nothing(conn: psycopg.Connection, tmp_path: Path) -> None:
+    csv(tmp_path, GOOD, GOOD, f"{EVENT},u1,i2,view,2026-01-01,", ",u1,i1,teleport,2026-01-01,")
+    csv(tmp_path, "i1,Saw,a|b", "i2,Hammer,", name="items", header="id,title,tags")
+    tables = ("users", "items", "interactions", "interactions_rejected")
+    counts = " UNION ALL ".join(f"SELECT count(*) FROM feed.{table}" for table in tables)
+    for now in (datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 3, 2, tzinfo=UTC)):
+        report = load(conn, shift_to(read_log(tmp_path, "csv"), now))
+        assert all_of(conn, counts) == [(1,), (2,), (3,), (1,)]
+    assert report.entities["items"].duplicate == 2
+    assert report.entities["interactions"].duplicate == 3
+    assert all_of(conn, "SELECT max(occurred_at) FROM feed.interactions") == [
+        (datetime(2026, 3, 1, tzinfo=UTC),)
+    ]
+
+
+def test_a_catalogue_is_updated_in_the_columns_that_the_file_has(
+    conn: psycopg.Connection, tmp_path: Path
+) -> None:
+    interactions = csv(tmp_path, GOOD)
+    csv(tmp_path, "i1,Saw,a|b|[c]", name="items", header="id,title,tags")
+    load(conn, read_log(tmp_path, "csv"))
+    csv(tmp_path, "i1,removed", name="items", header="id,status")
+    report = load(conn, read_log(interactions.parent, "csv"))
+    assert report.entities["items"].updated == 1
+    assert all_of(conn, "SELECT title, tags, status FROM feed.items") == [
+        ("Saw", ["a", "b", "[c]"], "removed")
+    ]
+
+
+def test_a_failure_loads_nothing(conn: psycopg.Connection, tmp_path: Path) -> None:
+    csv(tmp_path, GOOD)
+    csv(tmp_path, "u1", name="users", header="id")
+    conn.execute("ALTER TABLE feed.interactions ADD CHECK (type <> 'click')")
+    conn.commit()
+    with pytest.raises(psycopg.errors.CheckViolation):
+        load(conn, read_log(tmp_path, "csv"))
+    assert all_of(conn, "SELECT count(*) FROM feed.users") == [(0,)]
+
+
+def test_a_large_first_load_leaves_the_indexes_as_they_were(
+    conn: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    indexes = (
+        "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'feed' "
+        "AND tablename IN ('interactions', 'interactions_default') ORDER BY 1, 2"
+    )
+    before = all_of(conn, indexes)
+    conn.commit()
+    monkeypatch.setattr("storage.loading.INDEX_LATER", 1)
+    load_rows(conn, tmp_path, GOOD)
+    assert all_of(conn, indexes) == before
+    assert load_rows(conn, tmp_path, GOOD).entities["interactions"].inserted == 0
+
+
+def test_json_lines_with_a_bad_line(conn: psycopg.Connection, tmp_path: Path) -> None:
+    file = tmp_path / "interactions.jsonl"
+    good = {
+        "user_id": 7,
+        "item_id": "i1",
+        "type": "buy",
+        "occurred_at": 1767225600000,
+        "metadata": {"position": 3, "note": 'a\u0001\n"b"'},
+    }
+    file.write_bytes(
+        orjson.dumps(good) + b"\n{oops\n\n[1]\n" + orjson.dumps(good | {"user_id": "8"})
+    )
+    load(conn, read_log(file, "jsonl", Mapping(types={"buy": "apply"})))
+    assert all_of(
+        conn, "SELECT user_id, type, occurred_at, metadata FROM feed.interactions ORDER BY 1"
+    ) == [
+        (user, "apply", datetime(2026, 1, 1, tzinfo=UTC), good["metadata"]) for user in ("7", "8")
+    ]
+    assert reasons(conn) == ["row: not a JSON object"] * 2
+    assert ("{oops",) in all_of(conn, "SELECT raw FROM feed.interactions_rejected")
+
+
+def test_a_missing_column_is_named_with_the_line_that_mends_it(tmp_path: Path) -> None:
+    file = csv(tmp_path, "u1,m1,2026-01-01,click", header="user_id,itemId,occurred_at,type")
+    with pytest.raises(LoadError) as caught:
+        read_log(file, "csv")
+    for part in (
+        str(file),
+        "'item_id'",
+        "user_id, itemId, occurred_at",
+        "interactions: {item_id: itemId}",
+    ):
+        assert part in str(caught.value)
+    log = read_log(file, "csv", Mapping(interactions={"item_id": "itemId"}))
+    assert log.interactions["item_id"].to_list() == ["m1"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "form", "said"),
+    [
+        ("interactions.csv", b"", "csv", "empty"),
+        (
+            "interactions.csv",
+            HEADER.encode() + b"\n,u\xff,i,click,2026-01-01,\n",
+            "csv",
+            "line 2 is not UTF-8",
+        ),
+        ("interactions.csv", HEADER.encode() + b'\n,"u,i,click,2026-01-01,\n', "csv", "quote"),
+        ("interactions.parquet", b"PAR1 cut short", "parquet", "not readable as parquet"),
+        ("interactions.jsonl", b"user_id,item_id\nu1,i1\n", "jsonl", "no line is a JSON object"),
+        ("interactions.jsonl", b'{"user_id": "\xff"}\n', "jsonl", "line 1 is not UTF-8"),
+        ("events.csv", b"user_id\n", "csv-folder", "no interactions.csv"),
+        ("", b"", "csv", "no such file"),
+    ],
+)
+def test_files_that_cannot_be_read(
+    tmp_path: Path, name: str, content: bytes, form: Any, said: str
+) -> None:
+    path = tmp_path / (name or "missing.csv")
+    if name:
+        path.write_bytes(content)
+    with pytest.raises(LoadError, match=said):
+        read_log(tmp_path if form == "csv-folder" else path, form.partition("-")[0])
+
+
+def test_a_wrong_mapping_names_the_field(tmp_path: Path) -> None:
+    file = tmp_path / "mapping.yaml"
+    file.write_text("types: {buy: purchase}\nitems: {colour: color}\n")
+    with pytest.raises(LoadError, match=r"types\.buy"):
+        load_mapping(file)
+    file.write_text("items: {colour: color}\n")
+    with pytest.raises(LoadError, match=r"items\.colour: no such column"):
+        load_mapping(file)
+    with pytest.raises(LoadError, match="cannot be read"):
+        load_mapping(tmp_path / "none.yaml")
+    assert load_mapping("default").tag_separator == "|"
+
+
+def test_types_from_a_scale_of_numbers(conn: psycopg.Connection, tmp_path: Path) -> None:
+    rows = [
+        f"u{n},i,{stars},2026-01-01"
+        for n, stars in enumerate(("5", "4", "3.5", "0", "NaN", "good"))
+    ]
+    file = csv(tmp_path, *rows, header="user_id,item_id,stars,occurred_at")
+    steps = load_mapping("movielens").thresholds["rating"]
+    load(conn, read_log(file, "csv", Mapping(thresholds={"stars": steps})))
+    types = [
+        kind for (kind,) in all_of(conn, "SELECT type FROM feed.interactions ORDER BY user_id")
+    ]
+    assert types == ["like", "like", "click", "dismiss"]
+    assert [reason[:12] for reason in reasons(conn)] == ["type: 'NaN' ", "type: 'good'"]
+
+
+def test_times_in_many_ways() -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    ways = [
+        "2026-01-02T03:04:05Z",
+        "2026-01-02T04:04:05.000+01:00",
+        "2026-01-02 03:04:05",
+        "2026-01-02 03:04:05+00",
+        "1767323045",
+        "1767323045000",
+        "1767323045000000",
+        "1767323045.0",
+    ]
+    assert to_times(pl.Series(ways)).to_list() == [moment] * len(ways)
+    assert to_times(pl.Series(["", "x", "2026-13-01", "1e400"])).null_count() == 4
+    assert to_times(pl.Series([1767323045]), "epoch_s").to_list() == [moment]
+
+
+text = st.text(
+    st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=20
+)
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    rows=st.lists(st.tuples(text, text, st.lists(text, max_size=3)), min_size=1, max_size=5),
+    form=st.sampled_from(["csv", "jsonl", "parquet"]),
+)
+def test_any_text_comes_back_the_same(
+    conn: psycopg.Connection, rows: list[tuple[str, str, list[str]]], form: Any
+) -> None:
+    items = {item: tags for _, item, tags in rows}
+    pairs = {(user, item) for user, item, _ in rows}
+    log = Log(
+        interactions=pl.DataFrame(
+            list(pairs), schema=["user_id", "item_id"], orient="row"
+        ).with_columns(
+            type=pl.lit("view"), occurred_at=pl.lit(datetime.now(UTC) - timedelta(days=1))
+        ),
+        items=pl.DataFrame(
+            {"id": list(items), "tags": list(items.values())},
+            schema={"id": pl.String, "tags": pl.List(pl.String)},
+        ),
+    )
+    for table in ("users", "items", "interactions"):
+        conn.execute(f"DELETE FROM feed.{table}")
+    conn.commit()
+    with tempfile.TemporaryDirectory() as folder:
+        write(log, Path(folder), form)
+        report = load(conn, read_log(Path(folder), form))
+    assert report.rejected == 0
+    assert set(all_of(conn, "SELECT user_id, item_id FROM feed.interactions")) == pairs
+    assert dict(all_of(conn, "SELECT id, tags FROM feed.items")) == items
+    conn.commit()
