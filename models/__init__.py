@@ -1,0 +1,1 @@
+"""The maths: plain Python on arrays and frames."""

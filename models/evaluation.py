@@ -1,0 +1,226 @@
+"""Offline evaluation: a split by time, and ranking metrics over the whole catalogue.
+
+Everything before the split is learnt from, everything after is judged by: no leak of
+the future. Items that a user touched before the split are not recommended again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.matrices import InteractionMatrix
+from models.recommenders.base import Dataset, Recommender
+
+BLOCK_SCORES = 20_000_000
+"""Scores held at once (80 MB): memory stays flat whatever the catalogue's size."""
+
+PER_USER = ("ndcg", "recall", "map", "mrr", "hit_rate")
+SEGMENTS = ("cold", "warm", "heavy")
+
+
+def split_moment(interactions: pl.LazyFrame, test_share: float) -> datetime:
+    """The moment after which the newest ``test_share`` of the interactions lies.
+
+    Raises:
+        ValueError: there are no interactions.
+    """
+    moment = (
+        interactions.select(pl.col("occurred_at").quantile(1 - test_share, "nearest"))
+        .collect()
+        .item()
+    )
+    if moment is None:
+        raise ValueError("no interactions: nothing to split")
+    return moment
+
+
+@dataclass(frozen=True)
+class TestSet:
+    """What users liked after the split, and who is judged.
+
+    Attributes:
+        users: int, shape (t,): rows of the judged users.
+        relevant: CSR, shape (t, items): what each of them liked, and had not touched before.
+        segments: shape (t,): ``cold`` (no history), ``warm`` or ``heavy``.
+    """
+
+    __test__ = False  # not a test class, whatever pytest makes of the name
+
+    users: NDArray[np.int64]
+    relevant: sparse.csr_array
+    segments: NDArray[np.str_]
+
+
+def test_set(
+    train: InteractionMatrix,
+    future: InteractionMatrix,
+    *,
+    heavy_user: int,
+    max_users: int,
+    seed: int = 0,
+) -> TestSet:
+    """Users with something new to find, at most ``max_users`` of them, sampled under ``seed``."""
+    relevant = future.positive
+    seen = sparse.csr_array(
+        (np.ones(train.values.nnz), train.values.indices, train.values.indptr),
+        shape=train.values.shape,
+    )
+    relevant = sparse.csr_array(relevant - relevant.multiply(seen))
+    relevant.eliminate_zeros()
+    users = np.flatnonzero(np.diff(relevant.indptr))
+    if len(users) > max_users:
+        users = np.sort(np.random.default_rng(seed).choice(users, max_users, replace=False))
+    history = np.diff(train.values.indptr)[users]
+    segments = np.select([history == 0, history < heavy_user], ["cold", "warm"], "heavy")
+    return TestSet(users, sparse.csr_array(relevant[users]), segments)
+
+
+test_set.__test__ = False  # type: ignore[attr-defined]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How one recommender did.
+
+    Attributes:
+        recommender: its name.
+        metrics: name → value; names are ``ndcg@10``, ``coverage``, ``ndcg@10.cold``, …
+        per_user: name → float64, shape (t,), for paired tests.
+    """
+
+    recommender: str
+    metrics: dict[str, float]
+    per_user: dict[str, NDArray[np.float64]]
+
+
+def evaluate(recommender: Recommender, dataset: Dataset, test: TestSet, *, k: int) -> Evaluation:
+    """Rank the whole catalogue for every judged user. O(users * items), in flat memory.
+
+    Metrics, each the mean over users: nDCG (Järvelin and Kekäläinen 2002, binary gain),
+    recall (of ``min(k, relevant)``), MAP, MRR, hit rate. Of the lists together: coverage
+    (share of items in any list), novelty (mean ``-log2`` of an item's share of users; Vargas and
+    Castells 2011) and popularity bias (mean popularity percentile, 0.5 = none).
+    """
+    top = recommend(recommender, dataset.matrix, test.users, k)
+    hits = _hits(top, test.relevant)
+    relevant = np.diff(test.relevant.indptr)
+    per_user = ranking_metrics(hits, relevant)
+    metrics = {f"{name}@{k}": float(values.mean()) for name, values in per_user.items()}
+    for segment in SEGMENTS:
+        inside = test.segments == segment
+        metrics[f"users.{segment}"] = float(inside.sum())
+        if inside.any():
+            metrics |= {
+                f"{name}@{k}.{segment}": float(values[inside].mean())
+                for name, values in per_user.items()
+            }
+    metrics |= list_metrics(top, dataset.matrix)
+    metrics["users"] = float(len(test.users))
+    return Evaluation(recommender.name, metrics, per_user)
+
+
+def recommend(
+    recommender: Recommender, matrix: InteractionMatrix, users: NDArray[np.integer], k: int
+) -> NDArray[np.int64]:
+    """The k best new items of each user, shape (len(users), k), -1 where there are fewer."""
+    k = min(k, len(matrix.items))
+    block = max(1, BLOCK_SCORES // max(len(matrix.items), 1))
+    parts = []
+    for start in range(0, len(users), block):
+        rows = users[start : start + block]
+        scores = recommender.score(rows).astype(np.float32, copy=True)
+        seen = matrix.values[rows]
+        scores[np.repeat(np.arange(len(rows)), np.diff(seen.indptr)), seen.indices] = -np.inf
+        best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
+        value = np.take_along_axis(scores, best, axis=1)
+        # Ties by index, so that a run can be repeated.
+        order = np.lexsort((best, -value), axis=1)
+        best = np.take_along_axis(best, order, axis=1)
+        best[np.take_along_axis(value, order, axis=1) == -np.inf] = -1
+        parts.append(best)
+    return np.concatenate(parts) if parts else np.zeros((0, k), np.int64)
+
+
+def ranking_metrics(
+    hits: NDArray[np.bool_], relevant: NDArray[np.integer]
+) -> dict[str, NDArray[np.float64]]:
+    """Metrics of each user.
+
+    Args:
+        hits: shape (users, k): whether the item at each rank is relevant.
+        relevant: shape (users,), at least 1: how many relevant items there are.
+    """
+    k = hits.shape[1]
+    ranks = np.arange(1, k + 1)
+    discount = 1 / np.log2(ranks + 1)
+    ideal = np.concatenate(([0], np.cumsum(discount)))[np.minimum(relevant, k)]
+    reachable = np.minimum(relevant, k)
+    precision = np.cumsum(hits, axis=1) / ranks
+    any_hit = hits.any(axis=1)
+    return {
+        "ndcg": (hits * discount).sum(axis=1) / ideal,
+        "recall": hits.sum(axis=1) / reachable,
+        "map": (hits * precision).sum(axis=1) / reachable,
+        "mrr": np.where(any_hit, 1 / (hits.argmax(axis=1) + 1), 0.0),
+        "hit_rate": any_hit.astype(np.float64),
+    }
+
+
+def list_metrics(top: NDArray[np.integer], matrix: InteractionMatrix) -> dict[str, float]:
+    """Coverage, novelty and popularity bias of lists of items (-1: nothing)."""
+    shown = top[top >= 0]
+    n_users, n_items = matrix.values.shape
+    if not len(shown):
+        return {"coverage": 0.0, "novelty": 0.0, "popularity_bias": 0.0}
+    counts = np.bincount(matrix.values.indices, minlength=n_items)
+    share = (counts + 1) / (n_users + 1)
+    percentile = np.searchsorted(np.sort(counts), counts, side="right") / n_items
+    return {
+        "coverage": len(np.unique(shown)) / n_items,
+        "novelty": float(-np.log2(share[shown]).mean()),
+        "popularity_bias": float(percentile[shown].mean()),
+    }
+
+
+def _hits(top: NDArray[np.integer], relevant: sparse.csr_array) -> NDArray[np.bool_]:
+    """Whether each recommended item is relevant, shape of ``top``."""
+    n_items = relevant.shape[1]
+    rows = np.repeat(np.arange(relevant.shape[0]), np.diff(relevant.indptr))
+    wanted = rows * n_items + relevant.indices
+    given = np.arange(len(top))[:, None] * n_items + top
+    return np.isin(given, wanted) & (top >= 0)
+
+
+def not_worse(
+    candidate: NDArray[np.floating], incumbent: NDArray[np.floating], *, z: float = 1.96
+) -> tuple[bool, float, float]:
+    """Paired comparison over the same users: is the candidate not worse beyond the noise?
+
+    Returns:
+        (verdict, mean difference, half width of its 95 % normal interval).
+    """
+    difference = np.asarray(candidate) - np.asarray(incumbent)
+    if len(difference) < 2:
+        return bool(difference.mean() >= 0) if len(difference) else True, 0.0, float("inf")
+    half = z * float(difference.std(ddof=1)) / len(difference) ** 0.5
+    mean = float(difference.mean())
+    return mean + half >= 0, mean, half
+
+
+def table(evaluations: Iterable[Evaluation], k: int) -> pl.DataFrame:
+    """One row a recommender, best nDCG first."""
+    rows = [
+        {
+            "recommender": evaluation.recommender,
+            **{name: value for name, value in evaluation.metrics.items() if "." not in name},
+        }
+        for evaluation in evaluations
+    ]
+    return pl.DataFrame(rows).sort(f"ndcg@{k}", descending=True)

@@ -1,0 +1,269 @@
+"""The profile: the YAML that fits Feedwright to a domain.
+
+One place for every weight and threshold. A profile is either the name of one
+that ships (``models/profiles/*.yaml``) or the path of a file; a wrong value is
+refused with the field named.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+SHIPPED = Path(__file__).parent / "profiles"
+
+INTERACTION_TYPES = (
+    "impression",
+    "view",
+    "click",
+    "dwell",
+    "like",
+    "save",
+    "share",
+    "apply",
+    "unapply",
+    "dismiss",
+    "search",
+    "filter",
+)
+InteractionType = Literal[
+    "impression",
+    "view",
+    "click",
+    "dwell",
+    "like",
+    "save",
+    "share",
+    "apply",
+    "unapply",
+    "dismiss",
+    "search",
+    "filter",
+]
+SCORERS = (
+    "location",
+    "tags",
+    "engagement",
+    "recency",
+    "owner_quality",
+    "collaborative",
+    "content",
+)
+ScorerName = Literal[
+    "location", "tags", "engagement", "recency", "owner_quality", "collaborative", "content"
+]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class ProfileError(ValueError):
+    """A profile that cannot be used; the message names the field and the fix."""
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Names(_Section):
+    """What the product calls things, for reasons and pages."""
+
+    user: str = "user"
+    item: str = "item"
+    owner: str = "owner"
+
+
+class ScorerSettings(_Section):
+    """Limits and time constants of the scorers (see ``models/scorers.py``)."""
+
+    max_distance_km: Positive = 50.0
+    recency_half_life_days: Positive = 6.93
+    fresh_hours: Positive = 24.0
+    fresh_boost: Annotated[float, Field(ge=1)] = 1.5
+
+
+class Eligibility(_Section):
+    """Which items may be shown at all."""
+
+    exclude_own: bool = True
+    exclude_started: bool = True
+    exclude_full: bool = True
+
+
+class Matrix(_Section):
+    """How interactions become the interaction matrix."""
+
+    half_life_days: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Older interactions weigh less; null: all weigh the same."
+    )
+    common_item_share: Share = Field(
+        default=0.2,
+        description="Items that more than this share of users touched say nothing of taste, "
+        "and are left out of similarities.",
+    )
+
+
+class Popularity(_Section):
+    """The popularity prior (see ``models/popularity.py``); chosen on validation windows."""
+
+    half_life_share: Share = Field(
+        default=0.05,
+        gt=0,
+        description="Share of all interactions after which one counts half.",
+    )
+    overall_share: Share = Field(default=0.25, description="Weight of all-time popularity.")
+    trend_penalty: Share = Field(
+        default=0.2, description="For heavy users: how much all-time favourites are held back."
+    )
+    floor: Positive = Field(default=0.01, description="Share that an untouched item counts as.")
+
+
+class Similarity(_Section):
+    neighbours: Annotated[int, Field(ge=1, le=500)] = 50
+
+
+class LightFMSettings(_Section):
+    """Parameters of the LightFM hybrid (Kula 2015, arXiv:1507.08439)."""
+
+    loss: Literal["warp", "bpr", "logistic", "warp-kos"] = "bpr"
+    dims: Annotated[int, Field(ge=1, le=512)] = 32
+    epochs: Annotated[int, Field(ge=1, le=1000)] = 10
+    learning_rate: Positive = 0.05
+    item_alpha: Annotated[float, Field(ge=0)] = 0.0
+    user_alpha: Annotated[float, Field(ge=0)] = 0.0
+    max_sampled: Annotated[int, Field(ge=1)] = 10
+    strength: Positive = Field(
+        default=0.3, description="How far taste moves an item from its popularity."
+    )
+    seed: int = 42
+    threads: Annotated[int, Field(ge=1)] = Field(
+        default=1, description="More than one is faster, and no longer deterministic."
+    )
+
+
+class Evaluation(_Section):
+    test_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.2, description="Share of the newest interactions that is held out."
+    )
+    k: Annotated[int, Field(ge=1, le=100)] = 10
+    heavy_user: Annotated[int, Field(ge=1)] = Field(
+        default=50, description="Training interactions from which a user counts as heavy."
+    )
+    max_users: Annotated[int, Field(ge=1)] = Field(
+        default=20_000, description="At most so many test users, sampled under the seed."
+    )
+
+
+class Gate(_Section):
+    """When a version may become champion."""
+
+    max_relative_drop: Share = Field(
+        default=0.1, description="Highest accepted loss of nDCG against the champion's own."
+    )
+
+
+class Checks(_Section):
+    """Thresholds of the blocking data checks."""
+
+    max_rejected_share: Share = 0.05
+    max_orphan_share: Share = Field(
+        default=0.01, description="Interactions whose user or item is unknown."
+    )
+    max_future_minutes: Positive = Field(
+        default=10.0, description="How far ahead of our clock an interaction may lie."
+    )
+
+
+class Recommendations(_Section):
+    per_user: Annotated[int, Field(ge=1, le=1000)] = 50
+    active_days: Annotated[int, Field(ge=1)] = Field(
+        default=30, description="Lists are kept ready for users active within so many days."
+    )
+
+
+class Serving(_Section):
+    max_model_age_hours: Positive = Field(
+        default=72.0, description="An older champion is stale: the heuristic answers."
+    )
+    time_budget_ms: Positive = Field(
+        default=100.0, description="Past this the heuristic's ready list answers."
+    )
+    candidates: Annotated[int, Field(ge=10, le=100_000)] = 2_000
+
+
+class Guardrails(_Section):
+    window_days: Annotated[int, Field(ge=1)] = 7
+    min_impressions: Annotated[int, Field(ge=1)] = 200
+    max_ctr_drop: Share = 0.5
+    max_conversion_drop: Share = 0.5
+    conversion_hours: Positive = 72.0
+
+
+class Retraining(_Section):
+    min_new_interactions: Annotated[int, Field(ge=1)] = 10_000
+    min_hours_between: Positive = 1.0
+
+
+class Profile(_Section):
+    """Everything that tunes a feed for one domain."""
+
+    name: str
+    names: Names = Names()
+    interaction_weights: dict[InteractionType, float] = Field(min_length=1)
+    engagement_weights: dict[InteractionType, float] = Field(
+        min_length=1, description="Weights of the engagement score."
+    )
+    scorer_weights: dict[ScorerName, Annotated[float, Field(ge=0)]] = Field(min_length=1)
+    scorers: ScorerSettings = ScorerSettings()
+    eligibility: Eligibility = Eligibility()
+    matrix: Matrix = Matrix()
+    popularity: Popularity = Popularity()
+    similarity: Similarity = Similarity()
+    lightfm: LightFMSettings = LightFMSettings()
+    evaluation: Evaluation = Evaluation()
+    gate: Gate = Gate()
+    checks: Checks = Checks()
+    recommendations: Recommendations = Recommendations()
+    serving: Serving = Serving()
+    guardrails: Guardrails = Guardrails()
+    retraining: Retraining = Retraining()
+
+    @model_validator(mode="after")
+    def _some_weight(self) -> Profile:
+        if not any(self.scorer_weights.values()):
+            raise ValueError("scorer_weights: at least one weight must be above 0")
+        if not any(weight > 0 for weight in self.interaction_weights.values()):
+            raise ValueError("interaction_weights: at least one weight must be above 0")
+        return self
+
+
+def load_profile(name_or_path: str) -> Profile:
+    """Read the profile that ships under a name, or the YAML file at a path.
+
+    Raises:
+        ProfileError: no such profile, not YAML, or a field is wrong; the message
+            names each field.
+    """
+    path = SHIPPED / f"{name_or_path}.yaml"
+    if not path.is_file():
+        path = Path(name_or_path)
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
+        raise ProfileError(
+            f"profile {name_or_path!r} cannot be read ({error.strerror}). "
+            f"Give the path of a YAML file, or one that ships: {shipped}."
+        ) from error
+    except yaml.YAMLError as error:
+        raise ProfileError(f"profile {path} is not valid YAML: {error}") from error
+    try:
+        return Profile.model_validate(content)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'profile'}: {problem['msg']}"
+            for problem in error.errors()
+        )
+        raise ProfileError(f"profile {path}: {problems}") from error

@@ -1,0 +1,80 @@
+"""The recommender as an MLflow model: ``mlflow.pyfunc.load_model(…).predict(frame)``.
+
+The frame has a column ``user_id`` and may have ``limit``; the answer has a row an item:
+user_id, rank, item_id, score. Users that the model does not know get its popular items.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.models import set_model
+from mlflow.models.model import ModelInfo
+
+LIMIT = 10
+
+
+class RecommenderModel(mlflow.pyfunc.PythonModel):
+    """Loads vectors and ids; ranks the whole catalogue for each user."""
+
+    def load_context(self, context: Any) -> None:
+        from models.ids import IdIndex
+
+        stored = np.load(context.artifacts["recommender"])
+        self.users = IdIndex(stored["user_offsets"], stored["user_data"])
+        self.items = IdIndex(stored["item_offsets"], stored["item_data"])
+        self.vectors = {name: stored[name] for name in ("users", "items", "bias")}
+
+    def predict(
+        self, context: Any, model_input: pd.DataFrame, params: dict | None = None
+    ) -> pd.DataFrame:
+        from models.ranker import top_places
+
+        limit = int((params or {}).get("limit", LIMIT))
+        answers = []
+        for user_id in model_input["user_id"]:
+            row = self.users.find(user_id)
+            scores = self.vectors["bias"]
+            if row is not None:
+                scores = self.vectors["items"] @ self.vectors["users"][row] + scores
+            best = top_places(scores, limit)
+            answers.append(
+                pd.DataFrame(
+                    {
+                        "user_id": user_id,
+                        "rank": np.arange(1, len(best) + 1),
+                        "item_id": [self.items[int(item)] for item in best],
+                        "score": scores[best],
+                    }
+                )
+            )
+        return pd.concat(answers, ignore_index=True) if answers else pd.DataFrame()
+
+
+def log_recommender(run_id: str, path: Path) -> ModelInfo:
+    """Log the vectors at ``path`` as a model of the run."""
+    folder = Path(__file__).parent
+    with mlflow.start_run(run_id=run_id, log_system_metrics=False):
+        return mlflow.pyfunc.log_model(
+            name="recommender",
+            python_model=str(Path(__file__)),
+            artifacts={"recommender": str(path)},
+            code_paths=[str(folder)],
+            pip_requirements=[
+                "mlflow",
+                "numpy",
+                "pandas",
+                "polars",
+                "pyarrow",
+                "scipy",
+                "pydantic",
+                "pyyaml",
+            ],
+        )
+
+
+set_model(RecommenderModel())

@@ -1,0 +1,94 @@
+"""Why an item is in the feed, from what made its score.
+
+A reason is a message id with parameters, so that a product can translate it, and
+the English text.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from models.profile import Profile
+from models.ranker import Ranking, Viewer, taste_profile
+from models.snapshot import Snapshot
+
+ENGLISH = {
+    "near_city": "Near you: {city}",
+    "near": "Near you",
+    "matches_tags": "Matches {tags}",
+    "popular": "Popular this week",
+    "well_liked": "Well liked by others",
+    "new": "New",
+    "trusted_owner": "From a highly rated {owner}",
+    "similar_users": "Liked by people with similar taste",
+    "because_you_liked": "Because you liked {tags}",
+    "for_you": "Recommended for you",
+    "latest": "Latest",
+}
+SHOWN_TAGS = 2
+
+
+@dataclass(frozen=True)
+class Reason:
+    code: str
+    parameters: dict[str, str]
+
+    @property
+    def text(self) -> str:
+        return ENGLISH[self.code].format(**self.parameters)
+
+
+def reasons(snapshot: Snapshot, viewer: Viewer, profile: Profile, ranking: Ranking) -> list[Reason]:
+    """One reason an item of the page: its component with the highest weighted score."""
+    names = [name for name in ranking.components if name in profile.scorer_weights]
+    if not names or not len(ranking.items):
+        return [Reason("for_you", {})] * len(ranking.items)
+    weighted = np.stack(
+        [
+            np.nan_to_num(ranking.components[name]) * profile.scorer_weights[name]  # type: ignore[index]
+            for name in names
+        ]
+    )
+    taste = taste_profile(snapshot, viewer.user) if viewer.user is not None else None
+    best = weighted.argmax(axis=0)
+    top = weighted.max(axis=0)
+    return [
+        _reason(snapshot, viewer, profile, int(item), names[best[place]], taste)
+        if top[place] > 0
+        else Reason("for_you", {})
+        for place, item in enumerate(ranking.items)
+    ]
+
+
+def _reason(
+    snapshot: Snapshot,
+    viewer: Viewer,
+    profile: Profile,
+    item: int,
+    component: str,
+    taste: np.ndarray | None,
+) -> Reason:
+    items, manifest = snapshot.items, snapshot.manifest
+    tags = items.tags.row(item)
+    if component == "location":
+        city = items.city[item]
+        return (
+            Reason("near_city", {"city": manifest.cities[city]})
+            if city >= 0
+            else Reason("near", {})
+        )
+    if component == "tags":
+        shared = tags[np.isin(tags, viewer.tags)][:SHOWN_TAGS]
+        return Reason("matches_tags", {"tags": ", ".join(manifest.tags[tag] for tag in shared)})
+    if component == "content" and taste is not None:
+        liked = tags[np.argsort(-taste[tags], kind="stable")][:SHOWN_TAGS]
+        return Reason("because_you_liked", {"tags": ", ".join(manifest.tags[tag] for tag in liked)})
+    if component == "engagement":
+        return Reason("popular" if items.trending[item] > 0 else "well_liked", {})
+    if component == "owner_quality":
+        return Reason("trusted_owner", {"owner": profile.names.owner})
+    return Reason(
+        {"recency": "new", "collaborative": "similar_users"}.get(component, "for_you"), {}
+    )

@@ -1,0 +1,1 @@
+"""Recommenders: everything that scores (user, item), behind one protocol."""

@@ -1,0 +1,117 @@
+"""What a training leaves in MLflow: parameters, metrics, the dataset, the model."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+from mlflow.entities import Dataset as LoggedDataset
+from mlflow.entities import DatasetInput, InputTag, Metric, Param
+
+from models.catalogue import Vectors
+from models.recommenders.base import Dataset
+from models.registry import Registry
+from models.training import Comparison
+from models.versions import ModelVersion, metric_name
+
+ROOT = Path(__file__).parent.parent
+
+
+def code_version() -> str:
+    """The commit that runs, with ``+changes`` if files differ; else the release."""
+    try:
+        commit = _git("rev-parse", "--short=12", "HEAD")
+        return commit + ("+changes" if _git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        pass  # not a checkout, or no git: the release says enough
+    try:
+        return version("feedwright")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(ROOT), *arguments], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def start_run(
+    registry: Registry,
+    *,
+    name: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, object],
+    fingerprint: str,
+    source: str,
+) -> str:
+    """Open a run with its parameters and dataset; returns its id."""
+    client = registry.client
+    run = client.create_run(registry.experiment_id(), run_name=name, tags=dict(tags))
+    client.log_batch(
+        run.info.run_id, params=[Param(key, str(value)) for key, value in params.items()]
+    )
+    dataset = LoggedDataset("interactions", fingerprint, "lake", source)
+    client.log_inputs(
+        run.info.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
+    )
+    return run.info.run_id
+
+
+def log_comparison(registry: Registry, run_id: str, comparison: Comparison) -> None:
+    """The winner's metrics under their own names, the others' under ``<recommender>.``."""
+    now = 0
+    metrics = []
+    for one in comparison.evaluations:
+        prefix = "" if one.recommender == comparison.winner else f"{one.recommender}."
+        metrics += [
+            Metric(prefix + metric_name(name), value, now, 0) for name, value in one.metrics.items()
+        ]
+    registry.client.log_batch(run_id, metrics=metrics)
+    registry.client.set_tag(run_id, "winner", comparison.winner)
+    registry.client.set_tag(run_id, "verdict", comparison.verdict)
+    registry.client.log_dict(run_id, {"rows": comparison.table().to_dicts()}, "evaluation.json")
+
+
+def register(
+    registry: Registry,
+    run_id: str,
+    *,
+    vectors: Vectors,
+    dataset: Dataset,
+    comparison: Comparison,
+    trained_at: datetime,
+) -> ModelVersion:
+    """Log the model and make it a version with the alias ``challenger``."""
+    from models.pyfunc import log_recommender
+
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "recommender.npz"
+        np.savez(
+            path,
+            users=vectors.users,
+            items=vectors.items,
+            bias=vectors.bias,
+            user_offsets=dataset.users.offsets,
+            user_data=dataset.users.data,
+            item_offsets=dataset.items.offsets,
+            item_data=dataset.items.data,
+        )
+        logged = log_recommender(run_id, path)
+    made = registry.register(
+        run_id,
+        logged.model_uri,
+        {
+            "recommender": comparison.winner,
+            "trained_at": trained_at.isoformat(),
+            "model_id": logged.model_id or "",
+            "verdict": comparison.verdict,
+        },
+    )
+    registry.client.set_terminated(run_id)
+    return made
