@@ -1,0 +1,1 @@
+"""Assets by domain, in the order in which data flows."""

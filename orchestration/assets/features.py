@@ -1,0 +1,170 @@
+"""Group ``features``: the interaction matrix, similarities, and features."""
+
+from datetime import UTC, datetime
+
+import dagster as dg
+import numpy as np
+import polars as pl
+from psycopg import Connection
+
+from models import features
+from models.ids import IdIndex
+from models.matrices import InteractionMatrix
+from models.matrices import interaction_matrix as build_matrix
+from models.similarities import Neighbours, top_neighbours
+from orchestration import checks, plots
+from orchestration.assets.sources import interactions
+from orchestration.policies import OWNERS, TRANSIENT, value_of
+from orchestration.resources import Platform
+from storage.bulk import replace_rows
+
+GROUP = "features"
+
+
+@dg.asset(
+    dagster_type=value_of(InteractionMatrix),
+    group_name=GROUP,
+    kinds={"scipy"},
+    owners=OWNERS,
+    deps=[dg.AssetDep(interactions, partition_mapping=dg.AllPartitionMapping())],
+)
+def interaction_matrix(
+    platform: Platform, users: pl.DataFrame, items: pl.DataFrame
+) -> dg.MaterializeResult:
+    """Users by items: the weighted sum of what each user did with each item."""
+    profile = platform.profile
+    matrix = build_matrix(
+        platform.lake.scan(),
+        IdIndex.of(users["id"]),
+        IdIndex.of(items["id"]),
+        profile.interaction_weights,
+        half_life_days=profile.matrix.half_life_days,
+        now=datetime.now(UTC),
+    )
+    values = matrix.values
+    cells = max(values.shape[0] * values.shape[1], 1)
+    return dg.MaterializeResult(
+        value=matrix,
+        metadata={
+            "users": values.shape[0],
+            "items": values.shape[1],
+            "pairs": values.nnz,
+            "density": values.nnz / cells,
+            "long_tail": plots.as_metadata(
+                plots.long_tail(np.bincount(values.indices, minlength=values.shape[1]))
+            ),
+            "values": plots.as_metadata(
+                plots.distribution(values.data, "Value of a pair", "sum of weights")
+            ),
+        },
+    )
+
+
+@dg.asset(
+    dagster_type=value_of(Neighbours),
+    group_name=GROUP,
+    kinds={"scipy", "postgres"},
+    owners=OWNERS,
+    retry_policy=TRANSIENT,
+)
+def user_similarities(
+    platform: Platform, interaction_matrix: InteractionMatrix
+) -> dg.MaterializeResult:
+    """Users with similar taste: top-k cosine over what they liked."""
+    neighbours = top_neighbours(
+        interaction_matrix.liked,
+        platform.profile.similarity.neighbours,
+        max_share=platform.profile.matrix.common_item_share,
+    )
+    with platform.connect() as conn:
+        _store(conn, "user", interaction_matrix.users, neighbours)
+    return dg.MaterializeResult(value=neighbours, metadata=_described(neighbours))
+
+
+@dg.asset(
+    dagster_type=value_of(Neighbours),
+    group_name=GROUP,
+    kinds={"scipy", "postgres"},
+    owners=OWNERS,
+    retry_policy=TRANSIENT,
+)
+def item_similarities(
+    platform: Platform, interaction_matrix: InteractionMatrix
+) -> dg.MaterializeResult:
+    """Items liked by the same users: top-k cosine."""
+    neighbours = top_neighbours(
+        interaction_matrix.liked.T.tocsr(), platform.profile.similarity.neighbours
+    )
+    with platform.connect() as conn:
+        _store(conn, "item", interaction_matrix.items, neighbours)
+    return dg.MaterializeResult(value=neighbours, metadata=_described(neighbours))
+
+
+def _store(conn: Connection, entity: str, ids: IdIndex, neighbours: Neighbours) -> None:
+    indices, scores = neighbours
+    row, place = np.nonzero(indices >= 0)
+    names = ids.to_series()
+    frame = pl.DataFrame(
+        {
+            f"{entity}_id": names.gather(row),
+            "similar_id": names.gather(indices[row, place]),
+            "rank": (place + 1).astype(np.int16),
+            "score": scores[row, place],
+        }
+    )
+    replace_rows(conn, f"{entity}_similarities", frame)
+
+
+def _described(neighbours: Neighbours) -> dict[str, object]:
+    indices, scores = neighbours
+    has = (indices >= 0).any(axis=1) if indices.size else np.zeros(0, bool)
+    return {
+        "rows": len(indices),
+        "share_with_neighbours": float(has.mean()) if len(has) else 0.0,
+        "scores": plots.as_metadata(
+            plots.distribution(scores[indices >= 0], "Cosine of neighbours", "cosine")
+        ),
+    }
+
+
+@dg.asset(
+    dagster_type=value_of(features.Features),
+    group_name=GROUP,
+    kinds={"scipy"},
+    owners=OWNERS,
+    check_specs=[checks.suite_spec("user_features", "finite weights that sum to 1")],
+)
+def user_features(platform: Platform, users: pl.DataFrame) -> dg.MaterializeResult:
+    """What is known of users, as a sparse matrix."""
+    ids = IdIndex.of(users["id"])
+    return _checked(features.user_features(users, ids), ids, platform, "user")
+
+
+@dg.asset(
+    dagster_type=value_of(features.Features),
+    group_name=GROUP,
+    kinds={"scipy"},
+    owners=OWNERS,
+    check_specs=[checks.suite_spec("item_features", "finite weights that sum to 1")],
+)
+def item_features(platform: Platform, items: pl.DataFrame) -> dg.MaterializeResult:
+    """What is known of items, as a sparse matrix."""
+    ids = IdIndex.of(items["id"])
+    return _checked(features.item_features(items, ids), ids, platform, "item")
+
+
+def _checked(
+    made: features.Features, ids: IdIndex, platform: Platform, entity: str
+) -> dg.MaterializeResult:
+    return dg.MaterializeResult(
+        value=made,
+        metadata={
+            "rows": made.values.shape[0],
+            "features": len(made.names),
+            "names": dg.MetadataValue.json(made.names[:100]),
+        },
+        check_results=[checks.features(platform, entity, made, ids)],
+    )
+
+
+ASSETS = [interaction_matrix, user_similarities, item_similarities, user_features, item_features]

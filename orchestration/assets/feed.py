@@ -1,0 +1,189 @@
+"""Group ``feed``: lists that are kept ready, and what is counted of the live feed."""
+
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import polars as pl
+import psycopg
+
+from data_checks.report import CheckReport
+from models import guardrails
+from models.lists import recommendation_lists
+from models.ranker import eligible, viewer_of
+from models.snapshot import Snapshot
+from orchestration import checks, plots
+from orchestration.assets.model import champion
+from orchestration.assets.sources import interactions
+from orchestration.policies import OWNERS, TRANSIENT
+from orchestration.resources import Platform
+from storage import queries, telemetry
+from storage.bulk import replace_rows
+
+GROUP = "feed"
+ENGAGEMENT_HOURS = (720,)
+TRENDING_HOURS = (24, 168)
+
+
+def live_snapshot(platform: Platform) -> Snapshot:
+    """The champion's snapshot, fetched from MLflow if this machine has no copy.
+
+    Raises:
+        dagster.Failure: there is no champion.
+    """
+    version = platform.registry.champion()
+    if version is None:
+        raise dg.Failure("no champion yet: materialise the asset `champion` first")
+    folder = platform.settings.snapshots / version.version
+    if not folder.is_dir():
+        fetched = platform.registry.fetch_snapshot(version, platform.settings.home / "downloads")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        fetched.rename(folder)
+    return Snapshot.load(folder)
+
+
+def refresh_recommendations(platform: Platform) -> tuple[pl.DataFrame, CheckReport]:
+    """Rank for the users who were active lately, check, and only then publish."""
+    live, profile = live_snapshot(platform), platform.profile
+    now = time.time()
+    with platform.connect() as conn:
+        since = datetime.now(UTC) - timedelta(days=profile.recommendations.active_days)
+        active = queries.active_users(conn, since)
+    rows = live.users.ids.indices(pl.Series(active, dtype=pl.String))
+    lists = recommendation_lists(live, profile, rows[rows >= 0], now=now)
+    anyone = eligible(live, viewer_of(live, None), profile, now=now)
+    may_be_shown = live.items.ids.to_series().filter(pl.Series(anyone))
+    report = checks.recommendations(platform, lists, may_be_shown)
+    if report.success:
+        with platform.connect() as conn:
+            replace_rows(conn, "recommendations", lists)
+    return lists, report
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"postgres"},
+    owners=OWNERS,
+    deps=[champion],
+    check_specs=[checks.suite_spec("recommendations", "ranks, scores and eligible items")],
+    retry_policy=TRANSIENT,
+)
+def recommendations(platform: Platform) -> dg.MaterializeResult:
+    """A ready list with reasons for each lately active user, by the live version.
+
+    Lists that fail their check are not published: the old ones stay.
+    """
+    lists, report = refresh_recommendations(platform)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": len(lists),
+            "users": lists["user_id"].n_unique(),
+            "items": lists["item_id"].n_unique(),
+            "published": report.success,
+            "scores": plots.as_metadata(
+                plots.distribution(lists["score"].to_numpy(), "Scores", "score")
+            ),
+        },
+        check_results=[checks.suite_result(report)],
+    )
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"postgres"},
+    owners=OWNERS,
+    deps=[dg.AssetDep(interactions, partition_mapping=dg.LastPartitionMapping())],
+    retry_policy=TRANSIENT,
+)
+def engagement_metrics(platform: Platform) -> dg.MaterializeResult:
+    """What users did with each item over 30 days, as counts and a score in [0, 1]."""
+    with platform.connect() as conn:
+        written = telemetry.refresh_engagement(
+            conn, ENGAGEMENT_HOURS, platform.profile.engagement_weights
+        )
+    return dg.MaterializeResult(metadata={"dagster/row_count": written})
+
+
+@dg.asset(
+    group_name=GROUP,
+    kinds={"postgres"},
+    owners=OWNERS,
+    deps=[dg.AssetDep(interactions, partition_mapping=dg.LastPartitionMapping())],
+    retry_policy=TRANSIENT,
+)
+def trending_items(platform: Platform) -> dg.MaterializeResult:
+    """What is liked most in the last day and the last week."""
+    with platform.connect() as conn:
+        telemetry.refresh_engagement(conn, TRENDING_HOURS, platform.profile.engagement_weights)
+    with platform.connect(autocommit=True) as conn:
+        rows = telemetry.refresh_trending(conn)
+    return dg.MaterializeResult(metadata={"dagster/row_count": rows})
+
+
+@dg.asset(
+    group_name=GROUP, kinds={"postgres"}, owners=OWNERS, deps=[champion], retry_policy=TRANSIENT
+)
+def guardrail_metrics(platform: Platform) -> dg.MaterializeResult:
+    """CTR and conversion of the live version, judged against what was live before it.
+
+    A verdict of `breach` makes the sensor `guardrail_breach` roll back.
+    """
+    limits = platform.profile.guardrails
+    end = datetime.now(UTC)
+    start = end - timedelta(days=limits.window_days)
+    version = platform.registry.champion()
+    live = version.version if version else None
+    with platform.connect() as conn:
+        rates = telemetry.variant_rates(conn, start, end, limits.conversion_hours)
+        reports = _judge(conn, rates, live, start, end, limits)
+    return dg.MaterializeResult(
+        metadata={
+            "live_version": live or "none",
+            "reports": dg.MetadataValue.json(reports),
+            "not_enough_data": not any(one["status"] != "not_enough_data" for one in reports),
+        }
+    )
+
+
+def _judge(
+    conn: psycopg.Connection,
+    rates: list[telemetry.VariantRates],
+    live: str | None,
+    start: datetime,
+    end: datetime,
+    limits: guardrails.Guardrails,
+) -> list[Mapping[str, object]]:
+    """One stored report a variant and version; only the live version can breach."""
+    reports: list[Mapping[str, object]] = []
+    for one in rates:
+        others = [rate for rate in rates if rate.model_version != one.model_version]
+        baseline = telemetry.VariantRates(
+            "baseline",
+            None,
+            sum(rate.impressions for rate in others),
+            sum(rate.clicks for rate in others),
+            sum(rate.applies for rate in others),
+        )
+        verdict = guardrails.judge(
+            impressions=one.impressions,
+            ctr=one.ctr,
+            conversion=one.conversion,
+            baseline_impressions=baseline.impressions,
+            baseline_ctr=baseline.ctr,
+            baseline_conversion=baseline.conversion,
+            limits=limits,
+        )
+        is_live = one.model_version is not None and one.model_version == live
+        status = verdict.status if is_live or verdict.status != "breach" else "ok"
+        detail = {"reason": verdict.reason, "baseline_impressions": baseline.impressions}
+        telemetry.save_guardrail_report(conn, one, start, end, status, detail)
+        reports.append(
+            {"variant": one.variant, "model_version": one.model_version, "status": status}
+            | {"impressions": one.impressions, "ctr": one.ctr, "conversion": one.conversion}
+            | detail
+        )
+    return reports
+
+
+ASSETS = [recommendations, engagement_metrics, trending_items, guardrail_metrics]

@@ -1,0 +1,106 @@
+"""Data checks as Dagster shows them.
+
+Great Expectations takes seconds to import, so each check imports its suite when it runs.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import dagster as dg
+import polars as pl
+
+from data_checks.report import CheckReport
+from models.features import Features
+from models.ids import IdIndex
+from orchestration.resources import Platform
+from storage.quarantine import Catalogue
+
+SUITE = "suite"
+"""Name of the check that every checked asset has: all expectations of its suite."""
+
+
+def suite_spec(asset: str, what: str) -> dg.AssetCheckSpec:
+    """A blocking check: when it fails, nothing downstream runs."""
+    return dg.AssetCheckSpec(
+        SUITE, asset=asset, blocking=True, description=f"Great Expectations suite: {what}"
+    )
+
+
+def suite_result(report: CheckReport) -> dg.AssetCheckResult:
+    """What failed, how many and examples, with a row for each expectation."""
+    columns = ("expectation", "column", "passed", "observed", "unexpected", "examples")
+    records = [
+        dg.TableRecord(
+            {
+                "expectation": finding.expectation,
+                "column": finding.column,
+                "passed": finding.success,
+                "observed": finding.observed,
+                "unexpected": finding.unexpected_count,
+                "examples": "; ".join(finding.examples),
+            }
+        )
+        for finding in sorted(report.findings, key=lambda finding: finding.success)
+    ]
+    schema = dg.TableSchema(
+        [
+            dg.TableColumn(name, {"passed": "bool", "unexpected": "int"}.get(name, "string"))
+            for name in columns
+        ]
+    )
+    metadata: dict[str, dg.MetadataValue] = {
+        "summary": dg.MetadataValue.text(report.summary),
+        "rows_checked": dg.MetadataValue.int(report.rows_checked),
+        "expectations": dg.MetadataValue.table(records, schema),
+    }
+    if report.failures:
+        metadata["findings"] = dg.MetadataValue.md(report.to_markdown())
+    if report.data_docs is not None:
+        metadata["data_docs"] = dg.MetadataValue.path(str(report.data_docs))
+    return dg.AssetCheckResult(
+        check_name=SUITE, passed=report.success, metadata=metadata, description=report.summary
+    )
+
+
+def interactions(
+    platform: Platform, start: datetime, end: datetime, *, may_be_empty: bool
+) -> dg.AssetCheckResult:
+    """The interactions with ``start <= occurred_at < end``, inside Postgres."""
+    from data_checks.suites.interactions import interactions_query, interactions_suite
+    from data_checks.validate import check_table
+
+    suite = interactions_suite(platform.profile, may_be_empty=may_be_empty)
+    return suite_result(check_table(suite, platform.url, interactions_query(start, end)))
+
+
+def catalogue(platform: Platform, entity: Catalogue, where: str) -> dg.AssetCheckResult:
+    """The users, items or owners that the predicate keeps, inside Postgres."""
+    from data_checks.suites.items import items_suite
+    from data_checks.suites.owners import owners_suite
+    from data_checks.suites.users import users_suite
+    from data_checks.validate import check_table
+
+    suites = {"users": users_suite, "items": items_suite, "owners": owners_suite}
+    query = f"SELECT * FROM feed.{entity} WHERE {where}"
+    return suite_result(check_table(suites[entity](platform.profile), platform.url, query))
+
+
+def features(platform: Platform, entity: str, made: Features, ids: IdIndex) -> dg.AssetCheckResult:
+    """The features of users or items."""
+    from data_checks.suites.features import features_frame, features_suite
+    from data_checks.validate import check_frame
+
+    suite = features_suite(platform.profile, entity)
+    return suite_result(check_frame(suite, features_frame(made.values, ids)))
+
+
+def recommendations(
+    platform: Platform, lists: pl.DataFrame, may_be_shown: pl.Series
+) -> CheckReport:
+    """The ready lists, before they are published."""
+    from data_checks.suites.recommendations import recommendations_frame, recommendations_suite
+    from data_checks.validate import check_frame
+
+    suite = recommendations_suite(platform.profile)
+    return check_frame(suite, recommendations_frame(lists, may_be_shown))

@@ -1,0 +1,25 @@
+"""The one object that ``workspace.yaml`` names."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from orchestration.assets import features, feed, model, sources
+from orchestration.jobs import JOBS
+from orchestration.resources import Platform
+from orchestration.schedules import SCHEDULES
+from orchestration.sensors import SENSORS
+from storage.settings import get_settings
+
+defs = dg.Definitions(
+    assets=[*sources.ASSETS, *features.ASSETS, *model.ASSETS, *feed.ASSETS],
+    jobs=JOBS,
+    schedules=SCHEDULES,
+    sensors=SENSORS,
+    resources={
+        "platform": Platform(),
+        "io_manager": dg.FilesystemIOManager(base_dir=str(get_settings().home / "pipeline")),
+    },
+    # A process for each step costs seconds of imports; the assets are coarse.
+    executor=dg.in_process_executor,
+)

@@ -1,0 +1,76 @@
+"""What can be started: by schedules, by sensors, and by hand from the launchpad."""
+
+import dagster as dg
+
+from orchestration.assets import feed
+from orchestration.partitions import daily
+from orchestration.policies import TRANSIENT
+from orchestration.resources import Platform
+from storage.telemetry import write_audit
+
+daily_job = dg.define_asset_job(
+    "daily",
+    selection=dg.AssetSelection.all(),
+    partitions_def=daily,
+    description="Everything once: sources, features, training, evaluation, gate, snapshot, lists.",
+    tags={"feedwright/kind": "training"},
+)
+
+engagement_job = dg.define_asset_job(
+    "engagement",
+    selection=dg.AssetSelection.assets(feed.engagement_metrics),
+    description="Counts of what users did with each item over 30 days.",
+    tags={"feedwright/kind": "counting"},
+)
+
+trending_job = dg.define_asset_job(
+    "trending",
+    selection=dg.AssetSelection.assets(feed.trending_items),
+    description="What trends in the last day and week.",
+    tags={"feedwright/kind": "counting"},
+)
+
+guardrails_job = dg.define_asset_job(
+    "guardrails",
+    selection=dg.AssetSelection.assets(feed.guardrail_metrics),
+    description="CTR and conversion of the live version against what was live before.",
+    tags={"feedwright/kind": "guardrails"},
+)
+
+
+class RollbackConfig(dg.Config):
+    """Why the live version goes."""
+
+    reason: str = "by hand"
+
+
+@dg.op(retry_policy=TRANSIENT)
+def roll_back(context: dg.OpExecutionContext, config: RollbackConfig, platform: Platform) -> str:
+    """Make the previous champion the champion again; workers follow within seconds."""
+    live = platform.registry.rollback()
+    with platform.connect() as conn:
+        detail = {"version": live.version, "reason": config.reason, "run": context.run_id}
+        write_audit(conn, "pipeline", "model.rolled_back", detail)
+    context.log.warning("rolled back to version %s: %s", live.version, config.reason)
+    return live.version
+
+
+@dg.op(retry_policy=TRANSIENT)
+def rescore(context: dg.OpExecutionContext, platform: Platform, version: str) -> None:
+    """Rank the ready lists anew with the version that is live now."""
+    lists, report = feed.refresh_recommendations(platform)
+    if not report.success:
+        raise dg.Failure(f"lists of version {version} were not published: {report.summary}")
+    context.log.info("%d recommendations by version %s", len(lists), version)
+
+
+@dg.job(
+    name="rollback",
+    description="Put the previous champion back and rank the ready lists with it. No training.",
+    tags={"feedwright/kind": "rollback"},
+)
+def rollback_job() -> None:
+    rescore(roll_back())
+
+
+JOBS = [daily_job, engagement_job, trending_job, guardrails_job, rollback_job]

@@ -1,0 +1,51 @@
+"""The one resource: everything that an asset reaches outside of itself."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import psycopg
+
+from models.profile import Profile, load_profile
+from storage.database import connect, database_url
+from storage.lake import Lake
+from storage.settings import Settings, get_settings, mlflow_tracking_uri
+
+if TYPE_CHECKING:
+    from models.registry import Registry
+
+
+class Platform(dg.ConfigurableResource):
+    """Postgres, the lake, MLflow and the profile, as ``FEEDWRIGHT_…`` settings name them."""
+
+    @cached_property
+    def settings(self) -> Settings:
+        return get_settings()
+
+    @cached_property
+    def profile(self) -> Profile:
+        return load_profile(self.settings.profile)
+
+    @cached_property
+    def url(self) -> str:
+        """Database address for libpq."""
+        return database_url(self.settings)
+
+    @cached_property
+    def lake(self) -> Lake:
+        return Lake(self.settings.lake)
+
+    @cached_property
+    def registry(self) -> Registry:
+        from models.registry import Registry  # MLflow takes seconds to import
+
+        return Registry(
+            mlflow_tracking_uri(self.settings, self.url),
+            self.settings.model_name,
+            self.settings.artifacts,
+        )
+
+    def connect(self, *, autocommit: bool = False) -> psycopg.Connection:
+        return connect(self.url, autocommit=autocommit)

@@ -1,0 +1,74 @@
+"""When things run by the clock (UTC)."""
+
+from collections.abc import Iterator
+from datetime import date, datetime
+
+import dagster as dg
+
+from orchestration.jobs import daily_job, engagement_job, guardrails_job, trending_job
+from orchestration.partitions import daily, range_tags
+from orchestration.resources import Platform
+from storage import queries
+from storage.lake import Lake
+
+RUNNING = dg.DefaultScheduleStatus.RUNNING
+
+
+def days_to_read(platform: Platform, today: date) -> tuple[date, date]:
+    """The stretch of days that holds everything received since the last run, up to today."""
+    extent = platform.lake.extent()
+    since = extent.received_until if extent else None
+    with platform.connect() as conn:
+        changed = queries.changed_days(conn, since)
+    first = min(changed, default=today)
+    start = Lake(platform.settings.lake).first_day() or first
+    # Days before the first partition are out of reach until the code location is reloaded.
+    first = max(first, date.fromisoformat(daily.get_partition_keys()[0]))
+    if changed and changed[0] < start:
+        platform.lake.cover(changed[0])
+    return min(first, today), today
+
+
+def training_request(platform: Platform, now: datetime, why: str) -> dg.RunRequest:
+    """A run of the daily job over the days that changed."""
+    tags = range_tags(*days_to_read(platform, now.date()))
+    return dg.RunRequest(tags=tags | {"feedwright/trigger": why})
+
+
+@dg.schedule(
+    job=daily_job,
+    cron_schedule="0 2 * * *",
+    default_status=RUNNING,
+    description="Daily at 02:00: read what is new, train, evaluate, gate, publish.",
+)
+def daily_at_two(
+    context: dg.ScheduleEvaluationContext, platform: Platform
+) -> Iterator[dg.RunRequest]:
+    yield training_request(platform, context.scheduled_execution_time, "schedule")
+
+
+hourly_engagement = dg.ScheduleDefinition(
+    name="hourly_engagement",
+    job=engagement_job,
+    cron_schedule="5 * * * *",
+    default_status=RUNNING,
+    description="Hourly: counts of what users did with each item.",
+)
+
+quarter_hourly_trending = dg.ScheduleDefinition(
+    name="quarter_hourly_trending",
+    job=trending_job,
+    cron_schedule="*/15 * * * *",
+    default_status=RUNNING,
+    description="Every 15 minutes: what trends.",
+)
+
+hourly_guardrails = dg.ScheduleDefinition(
+    name="hourly_guardrails",
+    job=guardrails_job,
+    cron_schedule="20 * * * *",
+    default_status=RUNNING,
+    description="Hourly: is the live version doing worse than what was live before?",
+)
+
+SCHEDULES = [daily_at_two, hourly_engagement, quarter_hourly_trending, hourly_guardrails]

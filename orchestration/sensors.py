@@ -1,0 +1,132 @@
+"""What runs because something happened."""
+
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import httpx
+
+from models.versions import ModelVersion
+from orchestration.jobs import daily_job, rollback_job
+from orchestration.resources import Platform
+from orchestration.schedules import training_request
+from storage import queries, telemetry
+
+RUNNING = dg.DefaultSensorStatus.RUNNING
+STALE_SHARE = 0.5
+"""Retrain when the champion has used up this share of the age at which serving gives it up."""
+
+
+def _trained_at(version: ModelVersion) -> datetime:
+    return datetime.fromisoformat(version.trained_at or "1970-01-01T00:00:00+00:00")
+
+
+def _training_now(instance: dg.DagsterInstance) -> bool:
+    """Whether a run of the daily job is waiting or running."""
+    going = [
+        dg.DagsterRunStatus.QUEUED,
+        dg.DagsterRunStatus.NOT_STARTED,
+        dg.DagsterRunStatus.STARTING,
+        dg.DagsterRunStatus.STARTED,
+    ]
+    filters = dg.RunsFilter(job_name=daily_job.name, statuses=going)
+    return instance.get_runs_count(filters) > 0
+
+
+@dg.sensor(
+    job=daily_job,
+    minimum_interval_seconds=60,
+    default_status=RUNNING,
+    description="Trains when enough interactions have come since the champion was trained "
+    "(profile: retraining), never twice at once.",
+)
+def new_interactions(
+    context: dg.SensorEvaluationContext, platform: Platform
+) -> dg.RunRequest | dg.SkipReason:
+    rules, now = platform.profile.retraining, datetime.now(UTC)
+    live = platform.registry.champion()
+    if live is None:
+        return dg.SkipReason("no champion yet: the first training is started by hand or schedule")
+    if _training_now(context.instance):
+        return dg.SkipReason("a training is on its way")
+    newest = platform.registry.challenger() or live
+    latest = max(_trained_at(live), _trained_at(newest))
+    if now - latest < timedelta(hours=rules.min_hours_between):
+        return dg.SkipReason(f"the last training was less than {rules.min_hours_between:g} h ago")
+    with platform.connect() as conn:
+        count = queries.count_received_since(conn, latest)
+    if count < rules.min_new_interactions:
+        return dg.SkipReason(f"{count} new interactions of {rules.min_new_interactions}")
+    return training_request(platform, now, f"{count} new interactions")
+
+
+@dg.sensor(
+    job=daily_job,
+    minimum_interval_seconds=300,
+    default_status=RUNNING,
+    description="Trains when the champion is halfway to the age at which serving falls back "
+    "to the heuristic.",
+)
+def stale_model(
+    context: dg.SensorEvaluationContext, platform: Platform
+) -> dg.RunRequest | dg.SkipReason:
+    live, now = platform.registry.champion(), datetime.now(UTC)
+    if live is None:
+        return dg.SkipReason("no champion yet")
+    limit = timedelta(hours=platform.profile.serving.max_model_age_hours) * STALE_SHARE
+    newest = platform.registry.challenger() or live
+    age = now - max(_trained_at(live), _trained_at(newest))
+    if age < limit:
+        return dg.SkipReason(f"the newest version is {age} old, the limit is {limit}")
+    if _training_now(context.instance):
+        return dg.SkipReason("a training is on its way")
+    return training_request(platform, now, f"the newest version is {age} old")
+
+
+@dg.sensor(
+    job=rollback_job,
+    minimum_interval_seconds=30,
+    default_status=RUNNING,
+    description="Rolls back when the newest guardrail report says that the live version hurts.",
+)
+def guardrail_breach(
+    context: dg.SensorEvaluationContext, platform: Platform
+) -> dg.RunRequest | dg.SkipReason:
+    live = platform.registry.champion()
+    if live is None:
+        return dg.SkipReason("no champion yet")
+    with platform.connect() as conn:
+        report = telemetry.open_breach(conn, live.version)
+    if report is None:
+        return dg.SkipReason(f"no breach by version {live.version}")
+    if len(platform.registry.history()) < 2:
+        return dg.SkipReason("a breach, but no earlier champion to roll back to")
+    return dg.RunRequest(
+        # The same report never rolls back twice.
+        run_key=f"guardrail-report-{report}",
+        run_config=dg.RunConfig(
+            {"roll_back": {"config": {"reason": f"guardrail report {report}"}}}
+        ),
+    )
+
+
+@dg.run_failure_sensor(
+    name="failed_run",
+    default_status=RUNNING,
+    minimum_interval_seconds=30,
+    description="Tells about a failed run: a line in `feed.audit_log`, and an HTTP POST to "
+    "FEEDWRIGHT_WEBHOOK_URL if it is set.",
+)
+def failed_run(context: dg.RunFailureSensorContext, platform: Platform) -> None:
+    detail = {
+        "job": context.dagster_run.job_name,
+        "run": context.dagster_run.run_id,
+        "error": context.failure_event.message,
+        "address": f"{platform.settings.dagster_address}/runs/{context.dagster_run.run_id}",
+    }
+    with platform.connect() as conn:
+        telemetry.write_audit(conn, "pipeline", "run.failed", detail)
+    if platform.settings.webhook_url is not None:
+        httpx.post(str(platform.settings.webhook_url), json=detail, timeout=10).raise_for_status()
+
+
+SENSORS = [new_interactions, stale_model, guardrail_breach, failed_run]
