@@ -5,11 +5,13 @@ Great Expectations takes seconds to import, so each check imports its suite when
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 import dagster as dg
 import polars as pl
 
+from data_checks.docs import build_docs, suite_page
 from data_checks.report import CheckReport
 from models.features import Features
 from models.ids import IdIndex
@@ -18,6 +20,7 @@ from storage.quarantine import Catalogue
 
 SUITE = "suite"
 """Name of the check that every checked asset has: all expectations of its suite."""
+REJECTED = "rejected_share"
 
 
 def suite_spec(asset: str, what: str) -> dg.AssetCheckSpec:
@@ -27,8 +30,41 @@ def suite_spec(asset: str, what: str) -> dg.AssetCheckSpec:
     )
 
 
-def suite_result(report: CheckReport) -> dg.AssetCheckResult:
-    """What failed, how many and examples, with a row for each expectation."""
+def rejected_spec(asset: str) -> dg.AssetCheckSpec:
+    """A blocking check: too many bad rows mean that something is wrong upstream."""
+    return dg.AssetCheckSpec(
+        REJECTED,
+        asset=asset,
+        blocking=True,
+        description="Share of bad rows, which are in `feed.interactions_rejected` with their reason",
+    )
+
+
+def source_specs(asset: str, what: str) -> list[dg.AssetCheckSpec]:
+    """The checks of an asset that reads a table of the product."""
+    return [rejected_spec(asset), suite_spec(asset, what)]
+
+
+def rejected_result(
+    asset: str, rejected: Mapping[str, int], rows: int, limit: float
+) -> dg.AssetCheckResult:
+    """Whether the bad rows (by reason) are at most ``limit`` of all, ``rows`` being the good."""
+    bad = sum(rejected.values())
+    share = bad / max(bad + rows, 1)
+    return dg.AssetCheckResult(
+        asset_key=asset,
+        check_name=REJECTED,
+        passed=share <= limit,
+        description=f"{bad:,} of {bad + rows:,} rows rejected ({share:.2%}), limit {limit:.2%}",
+        metadata={"rejected": bad, "share": share, "by_reason": dict(rejected)},
+    )
+
+
+def suite_result(platform: Platform, report: CheckReport) -> dg.AssetCheckResult:
+    """What failed, how many and examples, with a row for each expectation, and a page in
+    the Data Docs."""
+    docs = platform.settings.home / "data_docs"
+    build_docs([report], docs)
     columns = ("expectation", "column", "passed", "observed", "unexpected", "examples")
     records = [
         dg.TableRecord(
@@ -56,8 +92,7 @@ def suite_result(report: CheckReport) -> dg.AssetCheckResult:
     }
     if report.failures:
         metadata["findings"] = dg.MetadataValue.md(report.to_markdown())
-    if report.data_docs is not None:
-        metadata["data_docs"] = dg.MetadataValue.path(str(report.data_docs))
+    metadata["data_docs"] = dg.MetadataValue.url(suite_page(docs, report.suite).as_uri())
     return dg.AssetCheckResult(
         check_name=SUITE, passed=report.success, metadata=metadata, description=report.summary
     )
@@ -71,7 +106,7 @@ def interactions(
     from data_checks.validate import check_table
 
     suite = interactions_suite(platform.profile, may_be_empty=may_be_empty)
-    return suite_result(check_table(suite, platform.url, interactions_query(start, end)))
+    return suite_result(platform, check_table(suite, platform.url, interactions_query(start, end)))
 
 
 def catalogue(platform: Platform, entity: Catalogue, where: str) -> dg.AssetCheckResult:
@@ -83,7 +118,9 @@ def catalogue(platform: Platform, entity: Catalogue, where: str) -> dg.AssetChec
 
     suites = {"users": users_suite, "items": items_suite, "owners": owners_suite}
     query = f"SELECT * FROM feed.{entity} WHERE {where}"
-    return suite_result(check_table(suites[entity](platform.profile), platform.url, query))
+    return suite_result(
+        platform, check_table(suites[entity](platform.profile), platform.url, query)
+    )
 
 
 def features(platform: Platform, entity: str, made: Features, ids: IdIndex) -> dg.AssetCheckResult:
@@ -92,7 +129,7 @@ def features(platform: Platform, entity: str, made: Features, ids: IdIndex) -> d
     from data_checks.validate import check_frame
 
     suite = features_suite(platform.profile, entity)
-    return suite_result(check_frame(suite, features_frame(made.values, ids)))
+    return suite_result(platform, check_frame(suite, features_frame(made.values, ids)))
 
 
 def recommendations(

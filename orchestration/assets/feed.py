@@ -85,7 +85,7 @@ def recommendations(platform: Platform) -> dg.MaterializeResult:
                 plots.distribution(lists["score"].to_numpy(), "Scores", "score")
             ),
         },
-        check_results=[checks.suite_result(report)],
+        check_results=[checks.suite_result(platform, report)],
     )
 
 

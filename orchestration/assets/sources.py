@@ -1,11 +1,13 @@
 """Group ``sources``: what the product's Postgres holds, checked, and without bad rows."""
 
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import polars as pl
 import psycopg
 
+from models.profile import Checks
 from orchestration import checks, plots
 from orchestration.partitions import daily
 from orchestration.policies import OWNERS, TRANSIENT, value_of
@@ -25,7 +27,7 @@ READ_DAYS = 31
     owners=OWNERS,
     partitions_def=daily,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    check_specs=[checks.suite_spec("interactions", "what must hold of every interaction")],
+    check_specs=checks.source_specs("interactions", "what must hold of every interaction"),
     retry_policy=TRANSIENT,
 )
 def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
@@ -75,7 +77,12 @@ def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
             "profile": profile.name,
             "by_day_and_type": plots.as_metadata(plots.interactions_by_day(counts)),
         },
-        check_results=[report],
+        check_results=[
+            checks.rejected_result(
+                "interactions", rejected, written, profile.checks.max_rejected_share
+            ),
+            report,
+        ],
     )
 
 
@@ -115,21 +122,12 @@ def _check_days(platform: Platform, days: list[date]) -> dg.AssetCheckResult:
     kinds={"postgres"},
     owners=OWNERS,
     dagster_type=value_of(pl.DataFrame),
-    check_specs=[checks.suite_spec("users", "ids, places and times of users")],
+    check_specs=checks.source_specs("users", "ids, places and times of users"),
     retry_policy=TRANSIENT,
 )
 def users(platform: Platform) -> dg.MaterializeResult:
     """Who the feed is for: place, chosen tags, attributes."""
-    with platform.connect() as conn:
-        bad = quarantine.quarantine_users(conn, platform.profile.checks)
-    good = _good("users", platform)
-    frame = queries.read_users(platform.url, where=good)
-    check = checks.catalogue(platform, "users", good)
-    return dg.MaterializeResult(
-        value=frame,
-        metadata=_described(frame, bad),
-        check_results=[check],
-    )
+    return _good_rows(platform, "users", quarantine.quarantine_users, queries.read_users)
 
 
 @dg.asset(
@@ -137,22 +135,12 @@ def users(platform: Platform) -> dg.MaterializeResult:
     kinds={"postgres"},
     owners=OWNERS,
     dagster_type=value_of(pl.DataFrame),
-    check_specs=[checks.suite_spec("items", "ids, places, prices, status and times of items")],
+    check_specs=checks.source_specs("items", "ids, places, prices, status and times of items"),
     retry_policy=TRANSIENT,
 )
 def items(platform: Platform) -> dg.MaterializeResult:
     """What is ranked: listings, posts or events."""
-    with platform.connect() as conn:
-        bad = quarantine.quarantine_items(conn, platform.profile.checks)
-    good = _good("items", platform)
-    frame = queries.read_items(platform.url, where=good)
-    check = checks.catalogue(platform, "items", good)
-    by_status = dict(frame.group_by("status").len().iter_rows())
-    return dg.MaterializeResult(
-        value=frame,
-        metadata=_described(frame, bad) | {"by_status": dg.MetadataValue.json(by_status)},
-        check_results=[check],
-    )
+    return _good_rows(platform, "items", quarantine.quarantine_items, queries.read_items)
 
 
 @dg.asset(
@@ -160,31 +148,39 @@ def items(platform: Platform) -> dg.MaterializeResult:
     kinds={"postgres"},
     owners=OWNERS,
     dagster_type=value_of(pl.DataFrame),
-    check_specs=[checks.suite_spec("owners", "ids and rates of owners")],
+    check_specs=checks.source_specs("owners", "ids and rates of owners"),
     retry_policy=TRANSIENT,
 )
 def owners(platform: Platform) -> dg.MaterializeResult:
     """Who posted the items: rating, completion rate, finished jobs. There may be none."""
+    return _good_rows(platform, "owners", quarantine.quarantine_owners, queries.read_owners)
+
+
+def _good_rows(
+    platform: Platform,
+    entity: quarantine.Catalogue,
+    find_bad: Callable[[psycopg.Connection, Checks], dict[str, str]],
+    read: Callable[..., pl.DataFrame],
+) -> dg.MaterializeResult:
+    """The rows without those that break a rule, which are recorded with their reason."""
+    limits = platform.profile.checks
     with platform.connect() as conn:
-        bad = quarantine.quarantine_owners(conn, platform.profile.checks)
-    good = _good("owners", platform)
-    frame = queries.read_owners(platform.url, where=good)
-    check = checks.catalogue(platform, "owners", good)
-    return dg.MaterializeResult(value=frame, metadata=_described(frame, bad), check_results=[check])
-
-
-def _good(entity: quarantine.Catalogue, platform: Platform) -> str:
-    return f"({quarantine.reason_sql(entity, platform.profile.checks)}) IS NULL"
-
-
-def _described(frame: pl.DataFrame, bad: dict[str, str]) -> dict[str, object]:
-    return {
-        "dagster/row_count": len(frame),
-        "dagster/column_schema": dg.TableSchema(
-            [dg.TableColumn(name, str(kind)) for name, kind in frame.schema.items()]
-        ),
-        "rejected": dg.MetadataValue.json(quarantine.by_reason(bad)),
-    }
+        bad = quarantine.by_reason(find_bad(conn, limits))
+    good = f"({quarantine.reason_sql(entity, limits)}) IS NULL"
+    frame = read(platform.url, where=good)
+    schema = [dg.TableColumn(name, str(kind)) for name, kind in frame.schema.items()]
+    return dg.MaterializeResult(
+        value=frame,
+        metadata={
+            "dagster/row_count": len(frame),
+            "dagster/column_schema": dg.TableSchema(schema),
+            "rejected": dg.MetadataValue.json(bad),
+        },
+        check_results=[
+            checks.rejected_result(entity, bad, len(frame), limits.max_rejected_share),
+            checks.catalogue(platform, entity, good),
+        ],
+    )
 
 
 ASSETS = [interactions, users, items, owners]

@@ -1,0 +1,45 @@
+"""What the Dagster instance knows of each asset, for ``feedwright status``."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import dagster as dg
+from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecordStatus,
+)
+
+from orchestration.definitions import defs
+
+
+def asset_status() -> list[dict[str, Any]]:
+    """Each asset's key, last materialization (RFC 3339, None: never), and whether all its
+    checks passed the last time (None: it has none, or they never ran)."""
+    graph = defs.resolve_asset_graph()
+    keys = sorted(graph.materializable_asset_keys)
+    with dg.DagsterInstance.get() as instance:
+        records = {
+            record.asset_entry.asset_key: record.asset_entry
+            for record in instance.get_asset_records(keys)
+        }
+        checks = instance.event_log_storage.get_latest_asset_check_execution_by_key(
+            list(graph.asset_check_keys)
+        )
+    passed: dict[dg.AssetKey, bool] = {}
+    for key, record in checks.items():
+        ok = record.status == AssetCheckExecutionRecordStatus.SUCCEEDED
+        passed[key.asset_key] = passed.get(key.asset_key, True) and ok
+    return [
+        {
+            "key": key.to_user_string(),
+            "last_materialized_at": _time(records.get(key)),
+            "checks_passed": passed.get(key),
+        }
+        for key in keys
+    ]
+
+
+def _time(entry: Any) -> str | None:
+    last = entry.last_materialization if entry else None
+    return datetime.fromtimestamp(last.timestamp, UTC).isoformat() if last else None
