@@ -36,7 +36,7 @@ def rejected_spec(asset: str) -> dg.AssetCheckSpec:
         REJECTED,
         asset=asset,
         blocking=True,
-        description="Share of bad rows, which are in `feed.interactions_rejected` with their reason",
+        description="Share of bad rows; they are in `feed.interactions_rejected` with a reason",
     )
 
 

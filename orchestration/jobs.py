@@ -1,6 +1,9 @@
 """What can be started: by schedules, by sensors, and by hand from the launchpad."""
 
 import dagster as dg
+from dagster._core.definitions.unresolved_asset_job_definition import (
+    UnresolvedAssetJobDefinition,
+)
 
 from orchestration.assets import feed
 from orchestration.partitions import daily
@@ -73,4 +76,4 @@ def rollback_job() -> None:
     rescore(roll_back())
 
 
-JOBS = [daily_job, engagement_job, trending_job, guardrails_job, rollback_job]
+JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [daily_job, engagement_job, trending_job, guardrails_job, rollback_job]

@@ -14,7 +14,7 @@ from datetime import date, datetime
 import fsspec
 import polars as pl
 
-SCHEMA = {
+SCHEMA: dict[str, type[pl.DataType] | pl.DataType] = {
     "event_id": pl.String,
     "user_id": pl.String,
     "item_id": pl.String,

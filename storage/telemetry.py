@@ -9,6 +9,8 @@ from datetime import datetime
 import psycopg
 from psycopg.types.json import Jsonb
 
+from models.profile import InteractionType
+
 COUNTED = {
     "impressions": "impression",
     "views": "view",
@@ -22,7 +24,7 @@ COUNTED = {
 
 
 def refresh_engagement(
-    conn: psycopg.Connection, windows: Sequence[int], weights: Mapping[str, float]
+    conn: psycopg.Connection, windows: Sequence[int], weights: Mapping[InteractionType, float]
 ) -> int:
     """Count the interactions of each item over windows (hours) that end now.
 
@@ -38,7 +40,8 @@ def refresh_engagement(
     )
     return conn.execute(
         f"""
-        WITH weight AS (SELECT * FROM unnest(%(types)s::text[], %(weights)s::float8[]) AS w(type, weight)),
+        WITH weight AS (
+            SELECT * FROM unnest(%(types)s::text[], %(weights)s::float8[]) AS w(type, weight)),
         counted AS (
             SELECT item_id, window_hours, {counts},
                    ln(1 + greatest(coalesce(sum(weight), 0), 0)) AS score

@@ -80,13 +80,15 @@ pip() {
 
 install() {
     if [ -x .venv/bin/uv ]; then
-        VIRTUAL_ENV=$PWD/.venv UV_PYTHON_DOWNLOADS=never .venv/bin/uv pip install $quiet \
+        VIRTUAL_ENV=$PWD/.venv UV_PYTHON_DOWNLOADS=never .venv/bin/uv pip install $quiet $compile \
             --build-constraints requirements-build.lock "$@"
     else
         PIP_CONSTRAINT=requirements-build.lock pip install --quiet "$@"
     fi
 }
 
+# Where Python may not keep its bytecode, every process would compile everything again.
+[ -n "${PYTHONDONTWRITEBYTECODE:-}" ] && compile=--compile-bytecode || compile=
 [ -t 2 ] && quiet= || quiet=--quiet # progress bars are for terminals
 python=$(find_python)
 make_venv "$python"

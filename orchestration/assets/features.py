@@ -115,12 +115,12 @@ def _store(conn: Connection, entity: str, ids: IdIndex, neighbours: Neighbours) 
     replace_rows(conn, f"{entity}_similarities", frame)
 
 
-def _described(neighbours: Neighbours) -> dict[str, object]:
+def _described(neighbours: Neighbours) -> dict[str, dg.MetadataValue | float]:
     indices, scores = neighbours
-    has = (indices >= 0).any(axis=1) if indices.size else np.zeros(0, bool)
+    with_neighbours = np.count_nonzero((indices >= 0).any(axis=1))
     return {
         "rows": len(indices),
-        "share_with_neighbours": float(has.mean()) if len(has) else 0.0,
+        "share_with_neighbours": with_neighbours / max(len(indices), 1),
         "scores": plots.as_metadata(
             plots.distribution(scores[indices >= 0], "Cosine of neighbours", "cosine")
         ),

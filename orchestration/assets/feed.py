@@ -11,6 +11,7 @@ import psycopg
 from data_checks.report import CheckReport
 from models import guardrails
 from models.lists import recommendation_lists
+from models.profile import Guardrails
 from models.ranker import eligible, viewer_of
 from models.snapshot import Snapshot
 from orchestration import checks, plots
@@ -152,7 +153,7 @@ def _judge(
     live: str | None,
     start: datetime,
     end: datetime,
-    limits: guardrails.Guardrails,
+    limits: Guardrails,
 ) -> list[Mapping[str, object]]:
     """One stored report a variant and version; only the live version can breach."""
     reports: list[Mapping[str, object]] = []

@@ -265,8 +265,8 @@ def snapshot(
     )
     built.check()
     # Kept in MLflow first: a worker that sees the folder may rely on the version.
-    with tempfile.TemporaryDirectory() as folder:
-        platform.registry.add_snapshot(registered_model, built.save(Path(folder) / "snapshot"))
+    with tempfile.TemporaryDirectory() as draft:
+        platform.registry.add_snapshot(registered_model, built.save(Path(draft) / "snapshot"))
     folder = built.save(platform.settings.snapshots / registered_model.version)
     size = sum(entry.stat().st_size for entry in os.scandir(folder))
     return dg.MaterializeResult(

@@ -1,0 +1,1 @@
+"""The command line of Feedwright, and the supervisor of its processes."""

@@ -1,0 +1,5 @@
+"""``python -m feedwright`` is the command ``feedwright``."""
+
+from feedwright.cli import app
+
+app()

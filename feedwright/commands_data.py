@@ -1,0 +1,168 @@
+"""Commands about data and feeds: load, rejected, train, feed."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, cast
+
+import typer
+
+from feedwright.errors import FeedwrightError
+from feedwright.shell import console, examples, settings
+
+
+class Format(StrEnum):
+    """Formats of logs."""
+
+    auto = "auto"
+    movielens = "movielens"
+    csv = "csv"
+    jsonl = "jsonl"
+    parquet = "parquet"
+
+
+def load(
+    path: Annotated[
+        Path | None, typer.Argument(help="File of interactions, or folder with the log's files.")
+    ] = None,
+    form: Annotated[
+        Format, typer.Option("--format", help="How the files are written.")
+    ] = Format.auto,
+    mapping: Annotated[
+        str, typer.Option(help="YAML that says how the log calls columns and events.")
+    ] = "",
+    sample: Annotated[bool, typer.Option("--sample", help="Load MovieLens 100K.")] = False,
+    synthetic: Annotated[
+        str, typer.Option(metavar="USERSxITEMSxINTERACTIONS", help="Load a made-up marketplace.")
+    ] = "",
+    shift_clock: Annotated[
+        bool | None,
+        typer.Option(
+            help="Shift all times so that the log ends now; the default for MovieLens alone."
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Check the files and load nothing.")
+    ] = False,
+) -> None:
+    """Load a log: your own, MovieLens, or a made-up one.
+
+    A folder holds interactions.csv and, if you have them, users, items and owners; .jsonl and
+    .parquet likewise. Rows that cannot be used are kept with the reason: feedwright rejected.
+    """
+    from feedwright import loading
+    from feedwright.database import running_database
+    from storage.database import connect
+
+    if sum((path is not None, sample, bool(synthetic))) != 1:
+        raise FeedwrightError(
+            "One source is needed, and only one.", "Give PATH, --sample or --synthetic SIZE."
+        )
+    is_movielens = sample
+    if path is not None:
+        named = None if form is Format.auto else cast("loading.Form", form.value)
+        kind = named or loading.detect(path)
+        log = loading.file_log(path, kind, mapping or None)
+        is_movielens = kind == "movielens"
+    else:
+        log = loading.synthetic_log(synthetic) if synthetic else loading.sample_log()
+    if is_movielens if shift_clock is None else shift_clock:
+        log = loading.shifted(log)
+    if log.notice:
+        console.print(f"[dim]{log.notice}[/]", highlight=False, soft_wrap=True)
+    if dry_run:
+        loading.check_only(log, console)
+        return
+    with running_database(settings()) as url, connect(url, autocommit=True) as connection:
+        loading.load_into(connection, log, console)
+    console.print("Next: [bold]feedwright train[/], or wait for the daily schedule.")
+
+
+def rejected(
+    limit: Annotated[int, typer.Option(min=1, help="Newest rows to show.")] = 20,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
+) -> None:
+    """List rows that were refused, with the reason."""
+    from rich.table import Table
+
+    from feedwright.database import running_database
+    from storage.database import connect
+
+    columns = ("rejected_at", "entity", "source", "row_number", "reason", "raw")
+    with running_database(settings()) as url, connect(url, autocommit=True) as connection:
+        rows = connection.execute(
+            "SELECT rejected_at, entity, source, row_number, reason, left(raw, 500) "
+            "FROM feed.interactions_rejected ORDER BY id DESC LIMIT %s",
+            [limit],
+        ).fetchall()
+    if as_json:
+        import json
+
+        listed = [dict(zip(columns, row, strict=True)) for row in rows]
+        typer.echo(json.dumps(listed, indent=2, default=str))
+        return
+    if not rows:
+        console.print("No row was refused.")
+        return
+    table = Table("when", "what", "source", "row", "reason", "the row")
+    for at, entity, source, number, reason, raw in rows:
+        where = "" if number is None else f"{number:,}"
+        table.add_row(f"{at:%Y-%m-%d %H:%M}", entity, source, where, reason, raw[:80])
+    console.print(table, markup=False)
+
+
+def train() -> None:
+    """Run the daily job now: features, training, evaluation, the gate, a new champion.
+
+    It runs in a process of its own; Ctrl-C ends it and leaves the live model as it is.
+    """
+    from feedwright import first_run
+    from feedwright.database import running_database
+    from storage.database import connect
+
+    current = settings()
+    first_run.allow_interrupt()
+    with running_database(current) as url:
+        with connect(url, autocommit=True) as connection:
+            if not first_run.has_interactions(connection):
+                raise FeedwrightError(
+                    "There is no data to learn from.", "feedwright load PATH, or load --sample."
+                )
+        if not first_run.train(current, url, console):
+            raise FeedwrightError(
+                f"The training failed: {first_run.last_words(current)}",
+                "Its log: feedwright logs training; the run is in Dagster too.",
+            )
+
+
+def feed(
+    user: Annotated[str, typer.Argument(help="Id of the user.")],
+    limit: Annotated[int, typer.Option(min=1, max=100, help="Items to show.")] = 10,
+    svg: Annotated[
+        Path | None, typer.Option(help="Write the table as a picture to this file.")
+    ] = None,
+) -> None:
+    """Show the feed of a user, as the server answers it."""
+    from feedwright import feed_view
+
+    answer = feed_view.fetch(settings(), user, limit)
+    names = feed_view.titles(settings(), [item["item_id"] for item in answer["items"]])
+    feed_view.show(answer, user, names, console, svg)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to ``app``."""
+    app.command(
+        epilog=examples(
+            "feedwright load my-log/ --mapping my-mapping.yaml",
+            "feedwright load events.jsonl --dry-run",
+            "feedwright load ml-latest-small/ --format movielens",
+            "feedwright load --synthetic 1000x2000x50000",
+        )
+    )(load)
+    app.command(epilog=examples("feedwright rejected --limit 100", "feedwright rejected --json"))(
+        rejected
+    )
+    app.command(epilog=examples("feedwright train"))(train)
+    app.command(epilog=examples("feedwright feed 405", "feedwright feed 405 --svg feed.svg"))(feed)

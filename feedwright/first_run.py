@@ -1,0 +1,119 @@
+"""What only the first start does: load the sample, train the first model."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+import psycopg
+from rich.console import Console
+from rich.markup import escape
+
+from feedwright.dagster_home import write_dagster_home
+from feedwright.environment import ROOT, child_environment, remember
+from feedwright.loading import load_into, sample_log, shifted
+from feedwright.process import MARK, terminate
+from feedwright.supervisor import mark, tail
+from storage.settings import Settings
+
+SAMPLE_PROFILE = "social"
+STEP_DONE = re.compile(r'Finished execution of step "([^"]+)" in (.+)\.$')
+
+
+def has_interactions(connection: psycopg.Connection) -> bool:
+    row = connection.execute("SELECT EXISTS (SELECT FROM feed.interactions)").fetchone()
+    return row == (True,)
+
+
+def champion_version(connection: psycopg.Connection, settings: Settings) -> str | None:
+    """Version of the live model. Our own MLflow tables are read directly, since importing
+    MLflow takes seconds; a configured server is asked."""
+    if settings.mlflow_url is not None:
+        from models.registry import Registry
+
+        champion = Registry(settings.mlflow_address, settings.model_name).champion()
+        return champion.version if champion else None
+    table = connection.execute("SELECT to_regclass('mlflow.registered_model_aliases')").fetchone()
+    if table == (None,):
+        return None
+    row = connection.execute(
+        "SELECT version FROM mlflow.registered_model_aliases "
+        "WHERE name = %s AND alias = 'champion'",
+        [settings.model_name],
+    ).fetchone()
+    return str(row[0]) if row else None
+
+
+def load_sample(connection: psycopg.Connection, settings: Settings, console: Console) -> Settings:
+    """Load MovieLens 100K, and choose the profile that fits it unless one was chosen."""
+    log = shifted(sample_log())
+    console.print(f"[dim]{log.notice}[/]", highlight=False, soft_wrap=True)
+    load_into(connection, log, console)
+    if "profile" in settings.model_fields_set:
+        return settings
+    console.print(
+        f"Profile [bold]{SAMPLE_PROFILE}[/]: it fits films and ratings, which have no places and "
+        "no prices. Remembered; FEEDWRIGHT_PROFILE=… chooses another.",
+        highlight=False,
+        soft_wrap=True,
+    )
+    return remember(settings, profile=SAMPLE_PROFILE)
+
+
+def train(settings: Settings, database_url: str, console: Console) -> bool:
+    """Run the daily job in a process of its own, its progress shown; whether it succeeded."""
+    write_dagster_home(settings)
+    log_file = settings.logs / "training.log"
+    log_file.parent.mkdir(parents=True, exist_ok=True)
+    environment = child_environment(settings, database_url)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "orchestration.launch"],
+        env={**environment, MARK: mark(settings.home, "training")},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+        cwd=ROOT,
+        text=True,
+        errors="replace",
+    )
+    try:
+        _show(process, log_file, console)
+    except BaseException:  # Ctrl-C, or SIGTERM: the child has a session of its own
+        terminate(psutil.Process(process.pid), grace=10)
+        raise
+    finally:
+        if process.stdout is not None:
+            process.stdout.close()
+    return process.wait() == 0
+
+
+def _show(process: subprocess.Popen[str], log_file: Path, console: Console) -> None:
+    """Write all to the log, and show each step as it ends."""
+    assert process.stdout is not None
+    with log_file.open("w", encoding="utf-8") as log:
+        for line in process.stdout:
+            log.write(line)
+            log.flush()
+            if done := STEP_DONE.search(line):
+                console.print(f"  [dim]{escape(done[1])} {done[2]}[/]", highlight=False)
+            elif "STEP_FAILURE" in line or "RUN_FAILURE" in line:
+                failure = line.rpartition(" - ")[2].strip()
+                console.print(f"  [red]{escape(failure)}[/]", highlight=False)
+
+
+def last_words(settings: Settings) -> str:
+    """What the training said last, for a failure's message."""
+    lines = [line for line in tail(settings.logs / "training.log", 30) if line.strip()]
+    return lines[-1].strip()[:400] if lines else "nothing"
+
+
+def allow_interrupt() -> None:
+    """Undo an ignored SIGINT, as a shell without job control hands it to a process started
+    with &: children inherit it, and Dagster then ignores SIGTERM too."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,40 @@
+"""The status document as tables for people."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+YES, NO, UNKNOWN = "[green]✓[/]", "[red]✗[/]", "[dim]–[/]"
+
+
+def show(document: dict[str, Any], console: Console) -> None:
+    services = Table("service", "address", "ready", box=None, pad_edge=False)
+    for name, service in document["services"].items():
+        services.add_row(name, service["url"], YES if service["ready"] else NO)
+    console.print(services)
+    champion = document["champion"]
+    if champion is None:
+        console.print("\nNo live model: the feed answers by the heuristic.")
+    else:
+        metrics = ", ".join(f"{name} {value:.4g}" for name, value in champion["metrics"].items())
+        console.print(
+            f"\nLive model: version [bold]{champion['version']}[/], trained "
+            f"{champion['trained_at']}\n[dim]{metrics}[/]",
+            highlight=False,
+        )
+    if document["counts"]["users"] is None:
+        console.print("\nThe database is down: [bold]feedwright up[/] starts it.")
+        return
+    counted = ", ".join(f"{count:,} {name}" for name, count in document["counts"].items())
+    console.print(f"\n{counted}", highlight=False)
+    if document["assets"]:
+        assets = Table("asset", "last materialised", "checks", box=None, pad_edge=False)
+        for asset in document["assets"]:
+            passed = {True: YES, False: NO, None: UNKNOWN}[asset["checks_passed"]]
+            assets.add_row(asset["key"], str(asset["last_materialized_at"] or "never"), passed)
+        console.print("", assets)
+    if document["sample_users"]:
+        console.print(f"\nUsers to try: {', '.join(document['sample_users'])}", highlight=False)

@@ -1,0 +1,150 @@
+"""The champion's snapshot in memory: loads it, notices when it vanishes, fetches it again."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from time import monotonic
+
+from models.snapshot import MANIFEST, Snapshot, SnapshotError
+from serving.background import Background
+from serving.registry import SNAPSHOT_TAG, Champion
+from serving.shapes import FallbackReason
+
+log = logging.getLogger("feedwright.serving")
+FIRST_RETRY_SECONDS = 2.0
+LAST_RETRY_SECONDS = 60.0
+
+Fetch = Callable[[Champion, Path, bool], Background]
+"""Starts the download of a version into a folder; True: although it is there."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A snapshot in memory. ``stamp`` changes when its folder is replaced."""
+
+    version: str
+    snapshot: Snapshot
+    trained_at: float | None
+    stamp: tuple[int, int]
+
+
+class ChampionSnapshot:
+    """Follows the champion from version to version. Used from one thread.
+
+    Attributes:
+        loaded: the last one that loaded. It stays, as a catalogue, when the next does not.
+        problem, detail: why the wanted champion cannot answer; None when it can, and while
+            a newer one is being fetched and the older goes on.
+    """
+
+    def __init__(self, snapshots: Path, fetch: Fetch) -> None:
+        self._snapshots = snapshots
+        self._fetch = fetch
+        self._wanted: str | None = None
+        self._download: Background | None = None
+        self._failures = 0
+        self._retry_at = 0.0
+        self.loaded: Loaded | None = None
+        self.problem: FallbackReason | None = "no_model"
+        self.detail: str | None = None
+
+    def follow(self, champion: Champion | None) -> None:
+        """Take the next step towards serving ``champion``. Never waits for a download."""
+        if champion is None:
+            self._wanted = None
+            self._set("no_model", "no version has the alias champion")
+            return
+        if champion.version != self._wanted:
+            self._wanted, self._failures, self._retry_at = champion.version, 0, 0.0
+            self.stop()
+        folder = self._snapshots / champion.version
+        stamp = _stamp(folder)
+        if self.loaded and self.loaded.version == champion.version and self.loaded.stamp == stamp:
+            self._set(None, None)
+        elif self._download is not None and self._download.running():
+            self._set_missing(champion)
+        elif self._download is not None and (failure := self._finish_download()):
+            self._fail(f"version {champion.version} cannot be fetched: {failure}")
+        elif monotonic() < self._retry_at:
+            # Failed, or its folder vanished since: either way it is not there to serve.
+            if self.problem is None:
+                self._set_missing(champion)
+        elif stamp is None:
+            self._start_download(champion, folder, replace=False)
+        else:
+            self._load(champion, folder, stamp)
+
+    def stop(self) -> None:
+        if self._download is not None:
+            self._download.stop()
+            self._download = None
+
+    def _load(self, champion: Champion, folder: Path, stamp: tuple[int, int]) -> None:
+        try:
+            snapshot = Snapshot.load(folder)
+            if not snapshot.has_model:
+                raise SnapshotError("it holds no model")
+            trained_at = _epoch(snapshot.manifest.trained_at)
+        except (SnapshotError, ValueError) as error:
+            self._fail(f"version {champion.version} does not load: {error}")
+            if champion.run_id and champion.artifact:  # the folder may be damaged: fetch it anew
+                self._download = self._fetch(champion, folder, True)
+            return
+        self.loaded = Loaded(champion.version, snapshot, trained_at, stamp)
+        self._failures, self._retry_at = 0, 0.0
+        self._set(None, None)
+
+    def _start_download(self, champion: Champion, folder: Path, *, replace: bool) -> None:
+        if not (champion.run_id and champion.artifact):
+            self._fail(
+                f"version {champion.version} was registered without a run and the tag "
+                f"{SNAPSHOT_TAG}, and {folder} is not there"
+            )
+            return
+        self._download = self._fetch(champion, folder, replace)
+        self._set_missing(champion)
+
+    def _finish_download(self) -> str | None:
+        assert self._download is not None
+        failure = self._download.failure()
+        self.stop()
+        return failure
+
+    def _set_missing(self, champion: Champion) -> None:
+        """The wanted snapshot is not there yet."""
+        if self.problem == "model_load_failed":
+            return  # until it loads
+        another = self.loaded is not None and self.loaded.version != champion.version
+        if another and self.problem is None:
+            return  # the older champion goes on meanwhile
+        self._set(
+            "snapshot_missing", f"the snapshot of version {champion.version} is being fetched"
+        )
+
+    def _fail(self, detail: str) -> None:
+        wait = min(FIRST_RETRY_SECONDS * 2**self._failures, LAST_RETRY_SECONDS)
+        self._failures += 1
+        self._retry_at = monotonic() + wait
+        self._set("model_load_failed", detail)
+
+    def _set(self, problem: FallbackReason | None, detail: str | None) -> None:
+        self.problem, self.detail = problem, detail
+
+
+def _stamp(folder: Path) -> tuple[int, int] | None:
+    try:
+        status = (folder / MANIFEST).stat()
+    except OSError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _epoch(time: str | None) -> float | None:
+    if time is None:
+        return None
+    moment = datetime.fromisoformat(time)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()

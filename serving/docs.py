@@ -1,0 +1,66 @@
+"""The page ``/docs``: Swagger UI from BentoML's own files. Nothing comes from elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import bentoml
+from starlette.requests import Request
+from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+ASSETS = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
+FILES = ("swagger-ui.css", "swagger-ui-bundle.js")
+HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
+    "img-src 'self' data:"
+}
+PAGE = """<!DOCTYPE html>
+<html lang="en">
+<head>
+  <meta charset="utf-8">
+  <meta name="viewport" content="width=device-width, initial-scale=1">
+  <title>Feedwright API</title>
+  <link rel="icon" href="data:,">
+  <link rel="stylesheet" href="/docs/swagger-ui.css">
+</head>
+<body>
+  <main id="api"></main>
+  <noscript>The API is described in <a href="/api/v1/openapi.json">openapi.json</a>.</noscript>
+  <script src="/docs/swagger-ui-bundle.js"></script>
+  <script src="/docs/start.js"></script>
+</body>
+</html>
+"""
+START = """SwaggerUIBundle({
+  url: "/api/v1/openapi.json",
+  dom_id: "#api",
+  deepLinking: true,
+  tryItOutEnabled: true,
+  validatorUrl: null,
+});
+"""
+
+
+async def page(request: Request) -> Response:
+    return Response(PAGE, media_type="text/html", headers=HEADERS)
+
+
+async def start(request: Request) -> Response:
+    return Response(START, media_type="text/javascript", headers=HEADERS)
+
+
+async def asset(request: Request) -> Response:
+    return FileResponse(ASSETS / request.url.path.rpartition("/")[2], headers=HEADERS)
+
+
+async def home(request: Request) -> Response:
+    return RedirectResponse("/docs")
+
+
+ROUTES = [
+    Route("/", home),
+    Route("/docs", page),
+    Route("/docs/start.js", start),
+    *(Route(f"/docs/{file}", asset) for file in FILES),
+]

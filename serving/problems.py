@@ -1,0 +1,99 @@
+"""Errors of the HTTP API, as problem documents (RFC 9457)."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+
+import orjson
+from pydantic import ValidationError
+from starlette.datastructures import QueryParams
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from serving.metrics import PROBLEMS
+from serving.request_ids import request_id_of
+from serving.shapes import FeedRequest
+
+log = logging.getLogger("feedwright.serving")
+MEDIA_TYPE = "application/problem+json"
+
+
+class InvalidParameters(Exception):
+    """A request that cannot be answered as it is; ``errors`` names each field and the fix."""
+
+    def __init__(self, errors: list[dict[str, str]]) -> None:
+        super().__init__("; ".join(f"{error['field']}: {error['message']}" for error in errors))
+        self.errors = errors
+
+
+def parse_feed_request(query: QueryParams) -> FeedRequest:
+    """The typed request.
+
+    Raises:
+        InvalidParameters: a value is out of bounds, of the wrong kind, or given twice.
+    """
+    pairs = query.multi_items()
+    values = dict(pairs)
+    if len(values) != len(pairs):
+        names = [name for name, _ in pairs]
+        raise InvalidParameters(
+            [
+                {"field": name, "message": "given more than once: give it once"}
+                for name in values
+                if names.count(name) > 1
+            ]
+        )
+    try:
+        return FeedRequest.model_validate(values)
+    except ValidationError as error:
+        raise InvalidParameters(
+            [
+                {
+                    "field": ".".join(map(str, problem["loc"])) or "lat, lon",
+                    "message": problem["msg"].removeprefix("Value error, "),
+                }
+                for problem in error.errors()
+            ]
+        ) from error
+
+
+def problem(
+    request: Request,
+    status: int,
+    detail: str,
+    errors: list[dict[str, str]] | None = None,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    PROBLEMS.labels(str(status)).inc()
+    request_id = request_id_of(request)
+    body = {
+        "type": "about:blank",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "errors": errors or [],
+        "request_id": request_id,
+    }
+    return Response(
+        orjson.dumps(body),
+        status,
+        headers={"X-Request-Id": request_id, **(headers or {})},
+        media_type=MEDIA_TYPE,
+    )
+
+
+def on_invalid_parameters(request: Request, error: Exception) -> Response:
+    assert isinstance(error, InvalidParameters)
+    return problem(request, 422, str(error), error.errors)
+
+
+def on_http_exception(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return problem(request, error.status_code, error.detail, headers=dict(error.headers or {}))
+
+
+def on_exception(request: Request, error: Exception) -> Response:
+    log.error("request failed", exc_info=error, extra={"path": request.url.path})
+    return problem(request, 500, "Something failed on our side; the log names the request_id.")

@@ -1,0 +1,75 @@
+"""One real installation for all tests of this folder: Postgres, lake, MLflow, Dagster."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, date, datetime
+
+import dagster as dg
+import psycopg
+import pytest
+
+from feedwright.dagster_home import write_dagster_home
+from feedwright.environment import dagster_variables, settings_variables
+from storage.database import connect
+from storage.loading import load
+from storage.samples.marketplace import generate
+from storage.settings import Settings, get_settings
+from tests.conftest import TEMPLATE, _fresh
+
+DAYS = 12
+
+
+@pytest.fixture(scope="session")
+def installation(
+    postgres_url: str, _server: psycopg.Connection, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Settings]:
+    """A small synthetic marketplace, loaded but not yet trained on."""
+    with pytest.MonkeyPatch.context() as patch:
+        for url in _fresh(postgres_url, _server, TEMPLATE):
+            home = tmp_path_factory.mktemp("installation")
+            settings = Settings(home=home, database_url=url, profile="marketplace")
+            variables = settings_variables(settings) | dagster_variables(settings, url)
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            get_settings.cache_clear()
+            write_dagster_home(settings)
+            log = generate(120, 200, 9_000, days=DAYS, seed=3, now=datetime.now(UTC))
+            with connect(url) as conn:
+                load(conn, log)
+            yield settings
+        get_settings.cache_clear()
+
+
+@pytest.fixture(scope="session")
+def trained(installation: Settings) -> Settings:
+    """The same after the first run of the daily job, as `feedwright up` does it."""
+    from orchestration.launch import main
+
+    assert main() == 0
+    return installation
+
+
+@pytest.fixture
+def conn(installation: Settings) -> Iterator[psycopg.Connection]:
+    assert installation.database_url is not None
+    with connect(installation.database_url, autocommit=True) as connection:
+        yield connection
+
+
+@pytest.fixture
+def instance(installation: Settings) -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.get() as found:
+        yield found
+
+
+def run_job(
+    instance: dg.DagsterInstance, name: str, *, days: tuple[date, date] | None = None, **options
+) -> dg.ExecuteInProcessResult:
+    """Run a job of the definitions on the real instance."""
+    from orchestration.definitions import defs
+    from orchestration.partitions import range_tags
+
+    tags = range_tags(*days) if days else {}
+    job = defs.resolve_job_def(name)
+    return job.execute_in_process(instance=instance, tags=tags, raise_on_error=False, **options)

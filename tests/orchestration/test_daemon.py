@@ -1,0 +1,38 @@
+"""The real daemon evaluates the sensors of the real code location."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+from dagster._core.definitions.run_request import InstigatorType
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_a_tick_of_the_daemon(trained, instance: dg.DagsterInstance, tmp_path: Path) -> None:
+    with (tmp_path / "daemon.log").open("w") as log:
+        daemon = subprocess.Popen(
+            [Path(sys.executable).with_name("dagster-daemon"), "run", "-w", "workspace.yaml"],
+            cwd=ROOT,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        ticks: list = []
+        deadline = time.monotonic() + 150
+        while not ticks and time.monotonic() < deadline:
+            time.sleep(1)
+            states = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
+            for state in states:
+                if state.instigator_name == "guardrail_breach":
+                    ticks = list(instance.get_ticks(state.instigator_origin_id, state.selector_id))
+            assert daemon.poll() is None, (tmp_path / "daemon.log").read_text()
+    finally:
+        daemon.terminate()
+        daemon.wait(30)
+    assert ticks, (tmp_path / "daemon.log").read_text()
+    assert ticks[0].status.value in ("SKIPPED", "SUCCESS")

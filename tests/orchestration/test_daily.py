@@ -1,0 +1,186 @@
+"""The daily job on real parts: what it makes, what it costs the second time, what it refuses."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import dagster as dg
+import psycopg
+import pytest
+
+from models.registry import Registry
+from models.snapshot import Snapshot
+from storage.lake import Lake
+from storage.settings import Settings, mlflow_tracking_uri
+from tests.orchestration.conftest import run_job
+
+
+@pytest.fixture
+def registry(trained: Settings) -> Registry:
+    assert trained.database_url is not None
+    return Registry(
+        mlflow_tracking_uri(trained, trained.database_url), trained.model_name, trained.artifacts
+    )
+
+
+def add_interaction(
+    conn: psycopg.Connection, at: datetime, type: str = "click", item: str | None = None
+) -> str:
+    event_id = str(uuid4())
+    conn.execute("SELECT feed.ensure_interaction_partitions(%(at)s, %(at)s)", {"at": at})
+    conn.execute(
+        "INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at)"
+        " SELECT %s, (SELECT min(id) FROM feed.users),"
+        " coalesce(%s, (SELECT min(id) FROM feed.items)), %s, %s",
+        (event_id, item, type, at),
+    )
+    return event_id
+
+
+def test_every_asset_is_made_and_every_check_passes(trained, instance) -> None:
+    from orchestration.status import asset_status
+
+    status = asset_status()
+    assert {one["key"] for one in status} >= {
+        "interactions",
+        "users",
+        "items",
+        "owners",
+        "interaction_matrix",
+        "user_similarities",
+        "item_similarities",
+        "user_features",
+        "item_features",
+        "lightfm_hybrid",
+        "offline_evaluation",
+        "registered_model",
+        "snapshot",
+        "champion",
+        "recommendations",
+        "engagement_metrics",
+        "trending_items",
+        "guardrail_metrics",
+    }
+    assert [one["key"] for one in status if one["last_materialized_at"] is None] == []
+    assert [one["key"] for one in status if one["checks_passed"] is False] == []
+
+
+@pytest.mark.parametrize(
+    ("asset", "plot"),
+    [
+        ("interactions", "by_day_and_type"),
+        ("interaction_matrix", "long_tail"),
+        ("offline_evaluation", "plot"),
+        ("registered_model", "metric_history"),
+        ("recommendations", "scores"),
+    ],
+)
+def test_plots_are_in_the_metadata(trained, instance, asset: str, plot: str) -> None:
+    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
+    assert event is not None
+    shown = event.asset_materialization.metadata[plot].value
+    assert shown.startswith("![plot](data:image/png;base64,")
+
+
+def test_a_version_is_live_with_what_is_needed_to_judge_it(trained, registry) -> None:
+    champion = registry.champion()
+    assert champion is not None
+    assert {"ndcg_at_10", "recall_at_10", "map_at_10", "mrr_at_10", "hit_rate_at_10"} <= set(
+        champion.metrics
+    )
+    assert {"coverage", "novelty", "popularity_bias", "ndcg_at_10.warm"} <= set(champion.metrics)
+    assert "popularity.ndcg_at_10" in champion.metrics or champion.tags["recommender"] == (
+        "popularity"
+    )
+    run = registry.client.get_run(champion.run_id)
+    assert run.data.params["lightfm.loss"] == "bpr"
+    assert run.data.tags["dagster_run_id"]
+    assert run.data.tags["code_version"]
+    assert len(run.inputs.dataset_inputs[0].dataset.digest) == 16
+
+
+def test_the_snapshot_serves_the_champion(trained, registry) -> None:
+    champion = registry.champion()
+    snapshot = Snapshot.load(trained.snapshots / champion.version)
+    assert snapshot.manifest.model_version == champion.version
+    assert len(snapshot.items.ids) == 200
+
+
+def test_lists_differ_between_users(trained, conn) -> None:
+    lists = conn.execute(
+        "SELECT user_id, array_agg(item_id ORDER BY rank) FROM feed.recommendations GROUP BY 1"
+    ).fetchall()
+    assert len(lists) > 50
+    assert len({tuple(items[:10]) for _, items in lists}) > len(lists) / 2
+    (without,) = conn.execute(
+        "SELECT count(*) FROM feed.recommendations WHERE coalesce(reason->>'text', '') = ''"
+    ).fetchone()
+    assert without == 0
+
+
+def test_a_new_day_costs_its_own_rows(trained, instance, conn) -> None:
+    lake = Lake(trained.lake)
+    before = {day: Path(lake.path(day)).stat().st_mtime_ns for day in lake.days()}
+    today = datetime.now(UTC).date()
+    event_id = add_interaction(conn, datetime.now(UTC) - timedelta(seconds=1))
+    # What came with the load is older than the overlap that a run reads again.
+    conn.execute(
+        "UPDATE feed.interactions SET received_at = received_at - interval '1 hour'"
+        " WHERE event_id <> %s",
+        (event_id,),
+    )
+    run_job(
+        instance,
+        "daily",
+        days=(min(before), today),
+        asset_selection=[dg.AssetKey("interactions")],
+    )
+    changed = {
+        day for day in lake.days() if before.get(day) != Path(lake.path(day)).stat().st_mtime_ns
+    }
+    assert changed == {today}
+    assert event_id in lake.scan([today]).collect()["event_id"].to_list()
+
+
+def test_bad_rows_are_kept_with_their_reason(trained, instance, conn) -> None:
+    now = datetime.now(UTC) - timedelta(seconds=1)
+    bad = add_interaction(conn, now, type="teleport")
+    good = add_interaction(conn, now)
+    conn.execute("UPDATE feed.users SET lat = 'NaN' WHERE id = (SELECT max(id) FROM feed.users)")
+    today = now.date()
+    selection = [dg.AssetKey("interactions"), dg.AssetKey("users")]
+    result = run_job(instance, "daily", days=(today, today), asset_selection=selection)
+    assert result.success
+    in_lake = Lake(trained.lake).scan([today]).collect()["event_id"].to_list()
+    assert good in in_lake
+    assert bad not in in_lake
+    reasons = conn.execute("SELECT entity, reason, raw FROM feed.interactions_rejected").fetchall()
+    assert any(entity == "interactions" and bad in raw for entity, _, raw in reasons)
+    assert any(entity == "users" and "lat" in reason for entity, reason, _ in reasons)
+
+
+def test_too_many_bad_rows_stop_the_run_and_leave_the_champion(
+    trained, instance, conn, registry
+) -> None:
+    champion, versions = registry.champion(), len(registry.versions())
+    now = datetime.now(UTC) - timedelta(seconds=1)
+    for _ in range(60):
+        add_interaction(conn, now, type="teleport")
+    conn.execute(
+        "UPDATE feed.items SET status = 'lost' WHERE id IN (SELECT id FROM feed.items LIMIT 50)"
+    )
+    try:
+        result = run_job(instance, "daily", days=(now.date(), now.date()))
+    finally:
+        conn.execute("UPDATE feed.items SET status = 'published' WHERE status = 'lost'")
+    assert not result.success
+    failed = {
+        check.asset_key.to_user_string()
+        for check in result.get_asset_check_evaluations()
+        if not check.passed
+    }
+    assert "items" in failed
+    assert registry.champion() == champion
+    assert len(registry.versions()) == versions

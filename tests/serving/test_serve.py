@@ -1,0 +1,276 @@
+"""The real server: ``bentoml serve`` with two workers on loopback, and its Bento."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+import psycopg
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from prometheus_client.parser import text_string_to_metric_families
+from schemathesis.specs.openapi.checks import positive_data_acceptance
+
+from serving.launch import ROOT, feed_command, feed_environment
+from storage.settings import Settings
+from tests.conftest import TEMPLATE, url_of
+from tests.serving.fake_mlflow import FakeMlflow
+from tests.serving.worlds import make_snapshot
+
+WORKERS = 2
+
+
+@dataclass
+class Server:
+    process: subprocess.Popen[bytes]
+    settings: Settings
+    mlflow: FakeMlflow
+    log: Path
+
+    @property
+    def url(self) -> str:
+        return self.settings.feed_address
+
+    def wait_until_ready(self, seconds: float = 150) -> None:
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            try:
+                if httpx.get(f"{self.url}/readyz").status_code == 200:
+                    return
+            except httpx.TransportError:
+                pass
+            assert self.process.poll() is None, self.log.read_text()
+            time.sleep(0.1)
+        raise AssertionError(self.log.read_text())
+
+    def workers(self) -> list[psutil.Process]:
+        return [
+            child
+            for child in psutil.Process(self.process.pid).children(recursive=True)
+            if "_bentoml_impl.worker.service" in child.cmdline()
+        ]
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def server(
+    postgres_url: str, _server: psycopg.Connection, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    name = "serving_served"
+    _server.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    mlflow = FakeMlflow()
+    mlflow.version = "1"
+    settings = Settings(
+        home=tmp_path_factory.mktemp("served"),
+        database_url=url_of(postgres_url, name),
+        mlflow_url=mlflow.url,
+        feed_port=free_port(),
+        feed_workers=WORKERS,
+        model_poll_seconds=0.5,
+    )
+    for version in ("1", "2"):
+        make_snapshot(version, users=200, items=500).save(settings.snapshots / version)
+    log = settings.home / "feed.log"
+    with open(log, "wb") as output:
+        process = subprocess.Popen(
+            feed_command(settings),
+            env=feed_environment(settings),
+            cwd=ROOT,
+            stdout=output,
+            stderr=output,
+        )
+    running = Server(process, settings, mlflow, log)
+    try:
+        running.wait_until_ready()
+        yield running
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(20)
+        mlflow.close()
+        _server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_swapping_the_model_under_load_fails_no_request(server: Server) -> None:
+    stop = threading.Event()
+    answers: list[tuple[float, int, str | None, str | None]] = []
+
+    def client(number: int) -> None:
+        with httpx.Client(base_url=server.url) as http:
+            while not stop.is_set():
+                sent = time.monotonic()
+                answer = http.get(
+                    "/api/v1/feed",
+                    params={"user_id": f"u{number:04}"},
+                    headers={"Connection": "close"},  # to reach both workers
+                )
+                body = answer.json()
+                reason, version = body.get("fallback_reason"), body.get("model_version")
+                answers.append((sent, answer.status_code, reason, version))
+
+    moves: list[tuple[float, str]] = []
+    with ThreadPoolExecutor(4) as pool:
+        clients = [pool.submit(client, number) for number in range(4)]
+        for version in ("2", "1", "2"):
+            time.sleep(0.5)
+            server.mlflow.version = version
+            moves.append((time.monotonic(), version))
+            time.sleep(2.5)
+        stop.set()
+        for future in clients:
+            future.result()
+
+    assert len(answers) > 100
+    # Late answers are no failures: other work on this machine may take a worker's core.
+    assert {(status, reason) for _, status, reason, _ in answers} <= {
+        (200, None),
+        (200, "time_budget_exceeded"),
+    }
+    ranked = [(sent, version) for sent, _, reason, version in answers if reason is None]
+    for moved, version in moves:
+        late = [now for sent, now in ranked if moved + 2 < sent < moved + 2.5]
+        assert late
+        assert set(late) == {version}
+
+
+def test_a_killed_worker_is_replaced(server: Server) -> None:
+    before = server.workers()
+    assert len(before) == WORKERS
+    before[0].kill()
+    deadline = time.monotonic() + 30
+    served: set[int] = set()
+    while len(served) < WORKERS and time.monotonic() < deadline:
+        try:
+            status = httpx.get(f"{server.url}/api/v1/status").json()
+        except httpx.TransportError:
+            continue  # it was in the hands of the one that died
+        assert status["fallback_reason"] is None  # a new worker serves the champion at once
+        served |= {status["worker"]} - {before[0].pid}
+    assert len(served) == WORKERS
+
+
+def test_metrics_are_of_all_workers(server: Server) -> None:
+    for _ in range(10):
+        httpx.get(f"{server.url}/api/v1/feed", params={"user_id": "u0001"})
+        httpx.get(f"{server.url}/api/v1/feed")
+
+    def scrape() -> dict[str, float]:
+        families = text_string_to_metric_families(httpx.get(f"{server.url}/metrics").text)
+        return {
+            f"{sample.name}{sorted(sample.labels.items())}": sample.value
+            for family in families
+            for sample in family.samples
+        }
+
+    found = scrape()
+    champion = [
+        value for name, value in found.items()
+        if name.startswith("feedwright_feed_requests_total") and "champion" in name
+    ]  # fmt: skip
+    assert sum(champion) >= 10
+    assert found["feedwright_feed_seconds_count[]"] >= 20
+    assert found["feedwright_model_age_seconds[]"] > 3500
+    assert any(name.startswith("feedwright_model_version_info") for name in found)
+    # No series by raw path, whatever is asked for.
+    for n in range(20):
+        httpx.get(f"{server.url}/api/v1/nothing/{n}")
+    assert not any("nothing" in name for name in scrape())
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/livez", "/readyz", "/docs", "/metrics"])
+def test_what_a_platform_expects_is_there(server: Server, path: str) -> None:
+    assert httpx.get(f"{server.url}{path}").status_code == 200
+
+
+def test_errors_are_problems_on_the_real_server(server: Server) -> None:
+    for method, path, status in (
+        ("GET", "/nothing", 404),
+        ("GET", "/api/v1/feed?limit=x", 422),
+        ("POST", "/api/v1/feed", 405),
+    ):
+        answer = httpx.request(method, f"{server.url}{path}")
+        assert answer.status_code == status
+        assert answer.headers["content-type"] == "application/problem+json"
+
+
+def test_the_api_keeps_to_its_description(server: Server) -> None:
+    schema = schemathesis.openapi.from_url(f"{server.url}/api/v1/openapi.json")
+    schema.validate()
+    for path in ("/api/v1/feed", "/api/v1/status"):
+        operation = schema[path]["GET"]
+
+        @hypothesis_settings(
+            max_examples=40, deadline=None, suppress_health_check=list(HealthCheck)
+        )
+        @given(case=operation.as_strategy())
+        def every_case(case: schemathesis.Case) -> None:
+            # That lat and lon go together is more than a schema can say.
+            case.call_and_validate(base_url=server.url, excluded_checks=[positive_data_acceptance])
+
+        every_case()
+
+
+def test_the_log_is_json_lines_and_says_nothing_of_requests(server: Server) -> None:
+    lines = [line for line in server.log.read_text().splitlines() if line.startswith("{")]
+    assert any('"live state changed"' in line for line in lines)
+    assert "/api/v1/feed" not in server.log.read_text()
+
+
+def test_the_bento_builds(tmp_path: Path) -> None:
+    for folder in ("serving", "storage", "models"):
+        shutil.copytree(
+            ROOT / folder, tmp_path / "src" / folder, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    for file in ("bentofile.yaml", "pyproject.toml", "requirements.lock"):
+        shutil.copy(ROOT / file, tmp_path / "src")
+    settings = Settings(home=tmp_path / "home")
+    # BentoML installs uv if there is none, though with a finished lock file it has no use for it.
+    unused = tmp_path / "bin" / "uv"
+    unused.parent.mkdir()
+    unused.write_text("#!/bin/sh\nexit 1\n")
+    unused.chmod(0o755)
+    subprocess.run(
+        [sys.executable, "-m", "bentoml", "build", "--version", "test", str(tmp_path / "src")],
+        env={
+            **feed_environment(settings),
+            "PYTHONPATH": str(tmp_path / "src"),
+            "PATH": os.pathsep.join([str(unused.parent), os.environ["PATH"]]),
+        },
+        cwd=tmp_path / "src",
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    built = settings.home / "bentoml" / "bentos" / "feedwright" / "test"
+    for file in ("src/serving/service.py", "src/models/ranker.py", "src/storage/settings.py"):
+        assert (built / file).is_file()
+
+
+def test_a_worker_leaves_out_what_it_does_not_need() -> None:
+    heavy = {"mlflow", "dagster", "orchestration", "pandas", "matplotlib", "sklearn", "sqlalchemy"}
+    found = subprocess.run(
+        [sys.executable, "-c", "import sys, serving.app; print(*sys.modules)"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    assert heavy.isdisjoint(found)
