@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 # No part phones home, and BLAS leaves the cores to the processes.
 QUIET = {
-    "BENTOML_DO_NOT_TRACK": "1",
+    "BENTOML_DO_NOT_TRACK": "True",
     "DAGSTER_DISABLE_TELEMETRY": "1",
     "DO_NOT_TRACK": "1",
     "GX_ANALYTICS_ENABLED": "false",

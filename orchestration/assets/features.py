@@ -120,7 +120,7 @@ def _described(neighbours: Neighbours) -> dict[str, dg.MetadataValue | float]:
     with_neighbours = np.count_nonzero((indices >= 0).any(axis=1))
     return {
         "rows": len(indices),
-        "share_with_neighbours": with_neighbours / max(len(indices), 1),
+        "share_with_neighbours": float(with_neighbours / max(len(indices), 1)),
         "scores": plots.as_metadata(
             plots.distribution(scores[indices >= 0], "Cosine of neighbours", "cosine")
         ),

@@ -29,13 +29,19 @@ def registry(trained: Settings) -> Registry:
     return Registry(uri, trained.model_name, trained.artifacts)
 
 
-def with_profile(platform, **sections):
-    """The platform with other values in sections of its profile."""
-    profile = platform.profile.model_dump()
-    for section, values in sections.items():
-        profile[section] |= values
-    platform.__dict__["profile"] = type(platform.profile).model_validate(profile)
-    return platform
+@pytest.fixture
+def with_profile(platform, monkeypatch: pytest.MonkeyPatch):
+    """Give sections of the profile other values."""
+
+    def change(**sections) -> None:
+        profile = platform.profile.model_dump()
+        for section, values in sections.items():
+            profile[section] |= values
+        changed = type(platform.profile).model_validate(profile)
+        # Dagster copies a resource that it is given, so it is the class that must know.
+        monkeypatch.setattr(type(platform), "profile", changed)
+
+    return change
 
 
 def test_names_and_times_are_those_of_the_design() -> None:
@@ -62,7 +68,9 @@ def test_the_daily_schedule_asks_for_what_changed(trained, instance, platform) -
     assert request.tags["feedwright/trigger"] == "schedule"
 
 
-def test_enough_new_interactions_start_a_training(trained, instance, platform, conn) -> None:
+def test_enough_new_interactions_start_a_training(
+    trained, instance, platform, conn, with_profile
+) -> None:
     from orchestration.sensors import new_interactions
 
     context = dg.build_sensor_context(instance)
@@ -70,27 +78,28 @@ def test_enough_new_interactions_start_a_training(trained, instance, platform, c
     assert isinstance(early, dg.SkipReason)
     assert "less than" in early.skip_message
     soon = {"min_hours_between": 1e-9}
-    few = new_interactions(context, platform=with_profile(platform, retraining=soon))
+    with_profile(retraining=soon)
+    few = new_interactions(context, platform=platform)
     assert isinstance(few, dg.SkipReason)
     assert "new interactions of 10000" in few.skip_message
     conn.execute(
         "INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at)"
         " SELECT gen_random_uuid(), 'u', 'i', 'impression', now() FROM generate_series(1, 5)"
     )
-    many = with_profile(platform, retraining=soon | {"min_new_interactions": 5})
-    request = new_interactions(context, platform=many)
+    with_profile(retraining=soon | {"min_new_interactions": 5})
+    request = new_interactions(context, platform=platform)
     conn.execute("DELETE FROM feed.interactions WHERE user_id = 'u'")
     assert isinstance(request, dg.RunRequest)
     assert "new interactions" in request.tags["feedwright/trigger"]
 
 
-def test_an_old_champion_starts_a_training(trained, instance, platform) -> None:
+def test_an_old_champion_starts_a_training(trained, instance, platform, with_profile) -> None:
     from orchestration.sensors import stale_model
 
     context = dg.build_sensor_context(instance)
     assert isinstance(stale_model(context, platform=platform), dg.SkipReason)
-    old = with_profile(platform, serving={"max_model_age_hours": 1e-6})
-    assert isinstance(stale_model(context, platform=old), dg.RunRequest)
+    with_profile(serving={"max_model_age_hours": 1e-6})
+    assert isinstance(stale_model(context, platform=platform), dg.RunRequest)
 
 
 def test_a_breach_rolls_back_and_ranks_anew(trained, instance, platform, conn, registry) -> None:

@@ -24,7 +24,7 @@ def test_a_tick_of_the_daemon(trained, instance: dg.DagsterInstance, tmp_path: P
     try:
         ticks: list = []
         deadline = time.monotonic() + 150
-        while not ticks and time.monotonic() < deadline:
+        while time.monotonic() < deadline and not any(tick.is_completed for tick in ticks):
             time.sleep(1)
             states = instance.all_instigator_state(instigator_type=InstigatorType.SENSOR)
             for state in states:
@@ -34,5 +34,6 @@ def test_a_tick_of_the_daemon(trained, instance: dg.DagsterInstance, tmp_path: P
     finally:
         daemon.terminate()
         daemon.wait(30)
-    assert ticks, (tmp_path / "daemon.log").read_text()
-    assert ticks[0].status.value in ("SKIPPED", "SUCCESS")
+    assert [tick.status.value for tick in ticks if tick.is_completed][:1] == ["SKIPPED"], (
+        tmp_path / "daemon.log"
+    ).read_text()
