@@ -89,6 +89,9 @@ class Supervisor:
                         waiting[0], f"did not answer within {READY_SECONDS:.0f} seconds"
                     )
                 time.sleep(LOOK_SECONDS)
+
+    def declare_ready(self) -> None:
+        """Let other shells know that all is up, and that everything was said."""
         self.record.state = "ready"
         records.write(self.home, self.record)
 

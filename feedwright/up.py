@@ -127,6 +127,7 @@ def _run(settings: Settings, console: Console, sample: bool) -> None:
         _start_services(supervisor, console, stages)
         stages.save(settings.home / "timings.json")
         _greet(settings, console, user, stages.total)
+        supervisor.declare_ready()
         _watch(supervisor, postgres)
     finally:
         _stop(supervisor, postgres, settings, console)

@@ -76,4 +76,10 @@ def rollback_job() -> None:
     rescore(roll_back())
 
 
-JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [daily_job, engagement_job, trending_job, guardrails_job, rollback_job]
+JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
+    daily_job,
+    engagement_job,
+    trending_job,
+    guardrails_job,
+    rollback_job,
+]

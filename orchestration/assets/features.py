@@ -42,6 +42,12 @@ def interaction_matrix(
         now=datetime.now(UTC),
     )
     values = matrix.values
+    by_day = (
+        platform.lake.scan()
+        .group_by(day=pl.col("occurred_at").dt.date(), type="type")
+        .agg(count=pl.len())
+        .collect()
+    )
     cells = max(values.shape[0] * values.shape[1], 1)
     return dg.MaterializeResult(
         value=matrix,
@@ -50,6 +56,8 @@ def interaction_matrix(
             "items": values.shape[1],
             "pairs": values.nnz,
             "density": values.nnz / cells,
+            # Here, not on `interactions`: a run repeats its metadata for each of its days.
+            "interactions_by_day_and_type": plots.as_metadata(plots.interactions_by_day(by_day)),
             "long_tail": plots.as_metadata(
                 plots.long_tail(np.bincount(values.indices, minlength=values.shape[1]))
             ),

@@ -8,7 +8,7 @@ import polars as pl
 import psycopg
 
 from models.profile import Checks
-from orchestration import checks, plots
+from orchestration import checks
 from orchestration.partitions import daily
 from orchestration.policies import OWNERS, TRANSIENT, value_of
 from orchestration.resources import Platform
@@ -62,20 +62,12 @@ def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
     if whole and received is not None:
         lake.set_extent(Extent(_earliest(lake.first_day(), context), received))
     report = _check_days(platform, days)
-    counts = (
-        lake.scan()
-        .group_by(day=pl.col("occurred_at").dt.date(), type="type")
-        .agg(count=pl.len())
-        .collect()
-    )
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": written,
             "days_written": len(days),
-            "interactions_in_lake": int(counts["count"].sum()),
             "rejected": dg.MetadataValue.json(rejected),
             "profile": profile.name,
-            "by_day_and_type": plots.as_metadata(plots.interactions_by_day(counts)),
         },
         check_results=[
             checks.rejected_result(

@@ -44,6 +44,7 @@ def supervise_for_ever(home: Path) -> None:
     supervisor = Supervisor(home, home / "logs", [web_server("web", with_worker=True)], folder=home)
     supervisor.start()
     supervisor.wait_ready()
+    supervisor.declare_ready()
     while True:
         supervisor.look()
         import time

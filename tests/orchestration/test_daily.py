@@ -70,7 +70,7 @@ def test_every_asset_is_made_and_every_check_passes(trained, instance) -> None:
 @pytest.mark.parametrize(
     ("asset", "plot"),
     [
-        ("interactions", "by_day_and_type"),
+        ("interaction_matrix", "interactions_by_day_and_type"),
         ("interaction_matrix", "long_tail"),
         ("offline_evaluation", "plot"),
         ("registered_model", "metric_history"),

@@ -1,0 +1,279 @@
+"""The promise, as a user has it: one command to a personalised feed that survives its parts.
+
+Real sample data, real Postgres, Dagster, MLflow and Bento, on ports of their own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from models.registry import Registry
+from storage.embedded import EmbeddedPostgres
+from storage.settings import Settings, mlflow_tracking_uri
+
+ROOT = Path(__file__).parents[2]
+UP_SECONDS = 600
+NOTICED_SECONDS = 30.0
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+class Installation:
+    """A running installation, used from outside as a person would."""
+
+    def __init__(self, home: Path) -> None:
+        self.settings = Settings(
+            home=home,
+            feed_port=free_port(),
+            dagster_port=free_port(),
+            mlflow_port=free_port(),
+            model_poll_seconds=0.5,
+        )
+        given = ("home", "feed_port", "dagster_port", "mlflow_port", "model_poll_seconds")
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if "FEEDWRIGHT" not in name},
+            **{f"FEEDWRIGHT_{name.upper()}": str(getattr(self.settings, name)) for name in given},
+        }
+        self.environment.pop("DAGSTER_HOME", None)
+        self.http = httpx.Client(base_url=self.settings.feed_address, trust_env=False, timeout=30)
+
+    def run(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "feedwright", *arguments],
+            cwd=ROOT,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+        )
+
+    def feed(self, user: str, **parameters: Any) -> dict[str, Any]:
+        answer = self.http.get("/api/v1/feed", params={"user_id": user, **parameters})
+        assert answer.status_code == 200, answer.text
+        return answer.json()
+
+    def until(self, user: str, reason: str | None) -> dict[str, Any]:
+        """Ask for the feed until ``fallback_reason`` is that; every answer must be a 200."""
+        deadline = time.monotonic() + NOTICED_SECONDS
+        while time.monotonic() < deadline:
+            page = self.feed(user)
+            assert page["items"], page
+            if page["fallback_reason"] == reason:
+                return page
+            time.sleep(0.05)
+        raise AssertionError(f"fallback_reason is not {reason!r} but {page['fallback_reason']!r}")
+
+    @property
+    def registry(self) -> Registry:
+        url = EmbeddedPostgres(self.settings.postgres_dir).url
+        return Registry(
+            mlflow_tracking_uri(self.settings, url),
+            self.settings.model_name,
+            self.settings.artifacts,
+        )
+
+
+@pytest.fixture(scope="module")
+def installation() -> Iterator[Installation]:
+    home = Path(tempfile.mkdtemp(prefix="feedwright-e2e-"))
+    there = Installation(home / "state")
+    try:
+        up = there.run("up", "--detach", timeout=UP_SECONDS)
+        assert up.returncode == 0, up.stdout + up.stderr
+        there.said = up.stdout  # type: ignore[attr-defined]
+        yield there
+    finally:
+        down = there.run("down")
+        cleaned = there.run("clean", "--yes")
+        shutil.rmtree(home, ignore_errors=True)
+        assert down.returncode == 0, down.stderr
+        assert cleaned.returncode == 0, cleaned.stderr
+        left = [
+            process.info["cmdline"]
+            for process in psutil.process_iter(["cmdline"])
+            if str(home) in " ".join(process.info["cmdline"] or [])
+        ]
+        assert left == []
+
+
+@pytest.fixture(scope="module")
+def status(installation: Installation) -> dict[str, Any]:
+    shown = installation.run("status", "--json")
+    assert shown.returncode == 0, shown.stdout + shown.stderr
+    return json.loads(shown.stdout)
+
+
+@pytest.fixture(scope="module")
+def users(status: dict[str, Any]) -> tuple[str, str]:
+    first, second, *_ = status["sample_users"]
+    return first, second
+
+
+def test_up_says_what_to_do_next(installation: Installation) -> None:
+    said = installation.said  # type: ignore[attr-defined]
+    for address in ("feed_address", "dagster_address", "mlflow_address"):
+        assert getattr(installation.settings, address) in said
+    assert "curl -s '" in said
+    assert "make down" in said
+
+
+def test_status_tells_what_is_relied_on(status: dict[str, Any]) -> None:
+    assert all(status["services"][name]["ready"] for name in ("feed", "dagster", "mlflow"))
+    assert status["counts"] == {
+        "users": 943,
+        "items": 1682,
+        "interactions": 100_000,
+        "rejected": 0,
+    }
+    assert status["champion"]["version"] == "1"
+    assert all(asset["last_materialized_at"] for asset in status["assets"])
+    assert not [asset for asset in status["assets"] if asset["checks_passed"] is False]
+
+
+def test_two_users_get_feeds_of_their_own_with_reasons(installation, users) -> None:
+    pages = [installation.feed(user, limit=20) for user in users]
+    for page in pages:
+        assert page["fallback_reason"] is None
+        assert page["variant"] == "champion"
+        assert page["model_version"] == "1"
+        assert all(item["reason"] for item in page["items"])
+    first, second = ([item["item_id"] for item in page["items"]] for page in pages)
+    assert len(set(first) & set(second)) < 15
+
+
+def test_lightfm_is_ahead_of_popularity_on_the_sample(status) -> None:
+    metrics = status["champion"]["metrics"]
+    assert metrics["ndcg_at_10"] > metrics["popularity.ndcg_at_10"]
+
+
+def test_up_again_changes_nothing(installation, status) -> None:
+    again = installation.run("up", "--detach")
+    assert again.returncode == 0, again.stderr
+    now = json.loads(installation.run("status", "--json").stdout)
+    assert now["counts"] == status["counts"]
+    assert now["champion"]["version"] == "1"
+
+
+def bento_workers(installation: Installation) -> list[psutil.Process]:
+    mark = f"FEEDWRIGHT_HOME={installation.settings.home}"
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if "_bentoml_impl.worker.service" in " ".join(process.info["cmdline"] or []):
+            environment = process.environ()
+            if f"FEEDWRIGHT_HOME={environment.get('FEEDWRIGHT_HOME')}" == mark:
+                found.append(process)
+    return found
+
+
+def test_a_killed_worker_comes_back(installation, users) -> None:
+    workers = bento_workers(installation)
+    assert len(workers) == installation.settings.feed_workers
+    workers[0].send_signal(signal.SIGKILL)
+    installation.http.close()
+    installation.http = httpx.Client(
+        base_url=installation.settings.feed_address, trust_env=False, timeout=30
+    )
+    deadline = time.monotonic() + 60
+    while len(bento_workers(installation)) < len(workers):
+        assert installation.feed(users[0])["items"]
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    assert installation.until(users[0], None)["variant"] == "champion"
+
+
+def test_without_postgres_the_heuristic_answers(installation, users) -> None:
+    # By signal, as a crash would; `up` looks after it and starts it again.
+    postgres = EmbeddedPostgres(installation.settings.postgres_dir)
+    postgres.stop()
+    page = installation.until(users[0], "database_unavailable")
+    assert page["variant"] == "heuristic"
+    assert installation.until(users[0], None)["variant"] == "champion"
+
+
+def test_a_deleted_snapshot_is_fetched_again(installation, users) -> None:
+    folder = installation.settings.snapshots / "1"
+    shutil.rmtree(folder)
+    assert installation.until(users[0], "snapshot_missing")["variant"] == "heuristic"
+    assert installation.until(users[0], None)["model_version"] == "1"
+    assert folder.is_dir()
+
+
+@pytest.mark.parametrize("damage", ["not a number", "no snapshot"])
+def test_a_version_that_does_not_load_never_reaches_a_user(
+    installation, users, damage: str, tmp_path: Path
+) -> None:
+    registry = installation.registry
+    good = registry.champion()
+    assert good is not None
+    bad = registry.register(
+        good.run_id, f"runs:/{good.run_id}/nothing", {"trained_at": good.trained_at or ""}
+    )
+    if damage == "not a number":
+        broken = tmp_path / "broken"
+        shutil.copytree(installation.settings.snapshots / good.version, broken)
+        (broken / "items.vectors.npy").write_bytes(b"not an array")
+        shutil.copytree(broken, installation.settings.snapshots / bad.version)
+        registry.client.set_model_version_tag(
+            registry.model_name, bad.version, "snapshot_artifact", "snapshot"
+        )
+    move: Callable[[str], None] = lambda version: registry.client.set_registered_model_alias(  # noqa: E731
+        registry.model_name, "champion", version
+    )
+    move(bad.version)
+    try:
+        assert installation.until(users[0], "model_load_failed")["variant"] == "heuristic"
+    finally:
+        move(good.version)
+    assert installation.until(users[0], None)["model_version"] == good.version
+
+
+def test_dagster_and_mlflow_show_the_run(installation) -> None:
+    query = "{ assetNodes { groupName } runsOrError { ... on Runs { results { status } } } }"
+    dagster = httpx.post(
+        f"{installation.settings.dagster_address}/graphql", json={"query": query}, timeout=60
+    ).json()["data"]
+    assert {node["groupName"] for node in dagster["assetNodes"]} == {
+        "sources",
+        "features",
+        "model",
+        "feed",
+    }
+    assert {"status": "SUCCESS"} in dagster["runsOrError"]["results"]
+    found = httpx.get(
+        f"{installation.settings.mlflow_address}/api/2.0/mlflow/registered-models/alias",
+        params={"name": "feedwright", "alias": "champion"},
+        timeout=60,
+    ).json()
+    assert found["model_version"]["version"] == "1"
+
+
+def test_the_command_line_shows_models_and_feed(installation, users, tmp_path: Path) -> None:
+    listed = installation.run("models", "list")
+    assert listed.returncode == 0
+    assert "champion" in listed.stdout
+    picture = tmp_path / "feed.svg"
+    shown = installation.run("feed", users[0], "--svg", str(picture))
+    assert shown.returncode == 0, shown.stderr
+    assert picture.read_text().startswith("<svg")
+    refused = installation.run("models", "rollback")
+    assert refused.returncode == 1
+    assert "no earlier champion" in refused.stderr
