@@ -89,11 +89,11 @@ def build_snapshot(
     )
     users = _aligned(catalogue.users, matrix.users)
     items = _aligned(catalogue.items, matrix.items)
-    tags = _vocabulary(
+    tags = IdIndex.of(
         pl.concat([users["tags"].explode().drop_nulls(), items["tags"].explode().drop_nulls()])
     )
-    cities = _vocabulary(pl.concat([users["city"], items["city"]]))
-    categories = _vocabulary(items["category"])
+    cities = IdIndex.of(pl.concat([users["city"], items["city"]]))
+    categories = IdIndex.of(items["category"])
     n_users, n_items = len(matrix.users), len(matrix.items)
     if vectors is None:
         vectors = Vectors(
@@ -152,14 +152,10 @@ def build_snapshot(
 
 
 def _aligned(frame: pl.DataFrame, ids: IdIndex) -> pl.DataFrame:
-    """One row an id, in the order of ``ids``; ids without a row get nulls."""
+    """One row an id, in the order of ``ids``: nulls if it has none, the last if it has many."""
     return pl.DataFrame({"id": ids.to_series()}).join(
-        frame, on="id", how="left", maintain_order="left"
+        frame.unique("id", keep="last"), on="id", how="left", maintain_order="left"
     )
-
-
-def _vocabulary(values: pl.Series) -> IdIndex:
-    return IdIndex.of(values)
 
 
 def _number(values: pl.Series) -> NDArray[np.float32]:
@@ -192,7 +188,9 @@ def _listed(lists: pl.Series, vocabulary: IdIndex) -> Ragged:
 
 
 def _owner_quality(owners: pl.DataFrame, owner_id: pl.Series) -> NDArray[np.float32]:
-    joined = pl.DataFrame({"id": owner_id}).join(owners, on="id", how="left", maintain_order="left")
+    joined = pl.DataFrame({"id": owner_id}).join(
+        owners.unique("id", keep="last"), on="id", how="left", maintain_order="left"
+    )
     number: Callable[[str], NDArray[np.float32]] = lambda name: _number(joined[name])  # noqa: E731
     return scorers.owner_quality(
         number("average_rating"), number("completion_rate"), number("finished_jobs")

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.matrices import InteractionMatrix
+from models.ranker import top_places
 from models.recommenders.base import Dataset, Recommender
 
 BLOCK_SCORES = 20_000_000
@@ -64,7 +65,7 @@ def test_set(
     *,
     heavy_user: int,
     max_users: int,
-    seed: int = 0,
+    seed: int = 0,  # noqa: PT028 (not a test)
 ) -> TestSet:
     """Users with something new to find, at most ``max_users`` of them, sampled under ``seed``."""
     relevant = future.positive
@@ -105,8 +106,9 @@ def evaluate(recommender: Recommender, dataset: Dataset, test: TestSet, *, k: in
 
     Metrics, each the mean over users: nDCG (Järvelin and Kekäläinen 2002, binary gain),
     recall (of ``min(k, relevant)``), MAP, MRR, hit rate. Of the lists together: coverage
-    (share of items in any list), novelty (mean ``-log2`` of an item's share of users; Vargas and
-    Castells 2011) and popularity bias (mean popularity percentile, 0.5 = none).
+    (share of items in any list), novelty (mean ``-log2`` of an item's share of users, with one
+    more user who saw all; Vargas and Castells 2011) and popularity bias (mean popularity
+    percentile, 0.5 = none).
     """
     top = recommend(recommender, dataset.matrix, test.users, k)
     hits = _hits(top, test.relevant)
@@ -129,7 +131,10 @@ def evaluate(recommender: Recommender, dataset: Dataset, test: TestSet, *, k: in
 def recommend(
     recommender: Recommender, matrix: InteractionMatrix, users: NDArray[np.integer], k: int
 ) -> NDArray[np.int64]:
-    """The k best new items of each user, shape (len(users), k), -1 where there are fewer."""
+    """The k best new items of each user, shape (len(users), k), -1 where there are fewer.
+
+    Ties go to the lower item index, so that a run can be repeated.
+    """
     k = min(k, len(matrix.items))
     block = max(1, BLOCK_SCORES // max(len(matrix.items), 1))
     parts = []
@@ -138,12 +143,8 @@ def recommend(
         scores = recommender.score(rows).astype(np.float32, copy=True)
         seen = matrix.values[rows]
         scores[np.repeat(np.arange(len(rows)), np.diff(seen.indptr)), seen.indices] = -np.inf
-        best = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-        value = np.take_along_axis(scores, best, axis=1)
-        # Ties by index, so that a run can be repeated.
-        order = np.lexsort((best, -value), axis=1)
-        best = np.take_along_axis(best, order, axis=1)
-        best[np.take_along_axis(value, order, axis=1) == -np.inf] = -1
+        best = np.array([top_places(of_user, k) for of_user in scores])
+        best[np.take_along_axis(scores, best, axis=1) == -np.inf] = -1
         parts.append(best)
     return np.concatenate(parts) if parts else np.zeros((0, k), np.int64)
 
@@ -181,7 +182,10 @@ def list_metrics(top: NDArray[np.integer], matrix: InteractionMatrix) -> dict[st
         return {"coverage": 0.0, "novelty": 0.0, "popularity_bias": 0.0}
     counts = np.bincount(matrix.values.indices, minlength=n_items)
     share = (counts + 1) / (n_users + 1)
-    percentile = np.searchsorted(np.sort(counts), counts, side="right") / n_items
+    ordered = np.sort(counts)
+    # The middle of its ties, so that a catalogue without favourites has no bias.
+    below, up_to = (np.searchsorted(ordered, counts, side=side) for side in ("left", "right"))
+    percentile = (below + up_to) / 2 / n_items
     return {
         "coverage": len(np.unique(shown)) / n_items,
         "novelty": float(-np.log2(share[shown]).mean()),
@@ -208,7 +212,8 @@ def not_worse(
     """
     difference = np.asarray(candidate) - np.asarray(incumbent)
     if len(difference) < 2:
-        return bool(difference.mean() >= 0) if len(difference) else True, 0.0, float("inf")
+        mean = float(difference.sum())
+        return mean >= 0, mean, float("inf")
     half = z * float(difference.std(ddof=1)) / len(difference) ** 0.5
     mean = float(difference.mean())
     return mean + half >= 0, mean, half

@@ -27,18 +27,12 @@ class Features:
     names: list[str]
     values: sparse.csr_array
 
-    def with_identity(self, weight: float = 1.0) -> sparse.csr_array:
-        """The features beside one indicator column a row, shape (rows, rows + features)."""
-        rows = self.values.shape[0]
-        identity = sparse.diags_array(np.full(rows, weight, np.float32), format="csr")
-        return sparse.csr_array(sparse.hstack([identity, self.values], format="csr"))
-
 
 def user_features(users: pl.DataFrame, index: IdIndex) -> Features:
     """Chosen tags, city, and every short text attribute or bucketed number of a user.
 
     Args:
-        users: columns id, tags (list), city and attributes (struct or JSON text).
+        users: columns id, tags (list), city and attributes (JSON text).
     """
     return _features(
         index,
@@ -55,7 +49,7 @@ def item_features(items: pl.DataFrame, index: IdIndex) -> Features:
 
     Args:
         items: columns id, tags (list), category, city, owner_id, price_min, price_max
-            and attributes.
+            and attributes (JSON text).
     """
     price = items.select("id", name=_decile(pl.mean_horizontal("price_min", "price_max"), "price"))
     return _features(
@@ -84,7 +78,7 @@ def _valued(frame: pl.DataFrame, column: str) -> pl.DataFrame:
 
 
 def _decile(number: pl.Expr, name: str) -> pl.Expr:
-    rank = (number.rank("average") / number.count() * 10).floor().clip(0, 9)
+    rank = ((number.rank("average") - 0.5) / number.count() * 10).floor().clip(0, 9)
     return pl.lit(f"{name}:") + rank.cast(pl.Int8).cast(pl.String)
 
 
@@ -103,12 +97,13 @@ def _attributes(frame: pl.DataFrame) -> pl.DataFrame:
         .drop_nulls()
         .with_columns(
             key=pl.col("pair").str.extract(r'^"([^"]+)"'),
-            value=pl.col("pair").str.extract(r':\s*"?([^"]+)"?$'),
+            value=pl.col("pair").str.replace(r'^"[^"]+"\s*:\s*"?', "").str.strip_suffix('"'),
         )
     )
     number = pl.col("value").cast(pl.Float64, strict=False)
-    is_number = number.is_not_null().all().over("key")
-    decile = (number.rank("average").over("key") / pl.len().over("key") * 10).floor().clip(0, 9)
+    is_number = (number.is_not_null() & ~pl.col("pair").str.ends_with('"')).all().over("key")
+    rank = number.rank("average").over("key") - 0.5
+    decile = (rank / pl.len().over("key") * 10).floor().clip(0, 9)
     return long.select(
         "id",
         name=pl.col("key")
@@ -132,7 +127,7 @@ def _features(index: IdIndex, parts: list[pl.DataFrame]) -> Features:
         (np.ones(len(long), np.float32), (long["row"].to_numpy(), long["column"].to_numpy())),
         shape=shape,
     )
-    totals = counts.sum(axis=1)
+    totals: np.ndarray = np.asarray(counts.sum(axis=1))
     scale = np.divide(1, totals, out=np.zeros(shape[0]), where=totals > 0)
     values = sparse.csr_array(sparse.diags_array(scale.astype(np.float32)) @ counts)
     return Features(names.to_list(), values)

@@ -52,7 +52,7 @@ class IdIndex:
 
     def find(self, id: str) -> int | None:
         """Index of one id, or None. O(log n)."""
-        key = id.encode()
+        key = id.encode(errors="surrogatepass")  # text that is no Unicode is just unknown
         position = bisect_left(range(len(self)), key, key=self._bytes)
         if position < len(self) and self._bytes(position) == key:
             return position

@@ -17,6 +17,7 @@ from models.ranker import (
     eligible,
     rank,
     score_components,
+    top_places,
     unit_scores,
     viewer_of,
 )
@@ -107,28 +108,26 @@ def _by_model(
     candidates = np.flatnonzero(anyone)
     vectors, bias = items.vectors[candidates], items.bias[candidates]
     column = np.cumsum(anyone) - 1
-    limit = min(limit, len(candidates))
-    if limit == 0:
+    if not len(candidates):
         return
+    owners = items.owner[candidates]
     block = max(1, BLOCK_SCORES // len(candidates))
     for start in range(0, len(users), block):
         rows = users[start : start + block]
         scores = snapshot.users.vectors[rows] @ vectors.T + bias
-        mean, spread = scores.mean(axis=1), scores.std(axis=1)
         touched = snapshot.users.seen.gather(rows)
         inside = anyone[touched.indices]
         scores[touched.row_of_entry()[inside], column[touched.indices[inside]]] = -np.inf
         if profile.eligibility.exclude_own:
             for place in np.flatnonzero(snapshot.users.owner[rows] >= 0):
-                scores[
-                    place, items.owner[candidates] == snapshot.users.owner[rows[place]]
-                ] = -np.inf
-        best = np.argpartition(-scores, limit - 1, axis=1)[:, :limit]
-        for place, user in enumerate(rows):
-            chosen = best[place][np.lexsort((best[place], -scores[place, best[place]]))]
-            chosen = chosen[scores[place, chosen] > -np.inf]
+                scores[place, owners == snapshot.users.owner[rows[place]]] = -np.inf
+        for user, of_user in zip(rows, scores, strict=True):
+            left = of_user[of_user > -np.inf]
+            if not len(left):
+                continue
+            chosen = top_places(of_user, min(limit, len(left)))
             viewer = viewer_of(snapshot, snapshot.users.ids[int(user)])
             page = candidates[chosen].astype(np.int32)
             components = score_components(snapshot, viewer, profile, page, now=now)
-            components[MODEL] = unit_scores(scores[place, chosen], mean[place], spread[place])
-            yield viewer, Ranking(page, components[MODEL], int(anyone.sum()), components)
+            components[MODEL] = unit_scores(of_user[chosen], left.mean(), left.std())
+            yield viewer, Ranking(page, components[MODEL], len(left), components)

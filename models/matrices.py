@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -11,6 +10,7 @@ import polars as pl
 from scipy import sparse
 
 from models.ids import IdIndex
+from models.profile import Weights
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def interaction_matrix(
     interactions: pl.LazyFrame | pl.DataFrame,
     users: IdIndex,
     items: IdIndex,
-    weights: Mapping[str, float],
+    weights: Weights,
     *,
     half_life_days: float | None = None,
     now: datetime | None = None,
@@ -59,55 +59,60 @@ def interaction_matrix(
 
     Args:
         interactions: columns user_id, item_id, type, occurred_at. Rows without a user
-            or an item, or whose type has no weight, are left out.
+            or an item, or whose type has no weight, are left out; an ``apply`` or
+            ``unapply`` without a weight counts 0.
         weights: weight of each interaction type.
         half_life_days: an interaction of that age at ``now`` counts half. None: all
             count the same.
         now: the age's reference, aware. Needed with ``half_life_days``.
+
+    Raises:
+        ValueError: ``half_life_days`` without ``now``.
     """
-    rows = (
-        interactions.lazy()
-        .filter(
-            pl.col("user_id").is_not_null()
-            & pl.col("item_id").is_not_null()
-            & pl.col("type").is_in(list(weights))
-        )
-        .with_columns(
-            weight=pl.col("type")
-            .cast(pl.String)
-            .replace_strict(dict(weights), return_dtype=pl.Float64)
-        )
+    known_weights: dict[str, float] = {"apply": 0.0, "unapply": 0.0, **weights}
+    rows = interactions.lazy().filter(
+        pl.col("user_id").is_not_null()
+        & pl.col("item_id").is_not_null()
+        & pl.col("type").is_in(list(known_weights))
     )
+    weight = pl.col("type").replace_strict(known_weights, return_dtype=pl.Float64)
     if half_life_days is not None:
         if now is None:
             raise ValueError("now: needed with half_life_days")
         age_days = (pl.lit(now) - pl.col("occurred_at")).dt.total_seconds() / 86_400
-        rows = rows.with_columns(
-            weight=pl.col("weight") * (0.5 ** (age_days.clip(0) / half_life_days))
-        )
-    last_word = (
-        pl.col("type")
-        .filter(pl.col("type").is_in(["apply", "unapply"]))
-        .sort_by(pl.col("occurred_at").filter(pl.col("type").is_in(["apply", "unapply"])))
-        .last()
-    )
-    pairs = (
-        rows.group_by("user_id", "item_id")
-        .agg(value=pl.col("weight").sum(), applied=last_word == "apply")
-        .collect()
-    )
-    row = users.indices(pairs["user_id"])
-    column = items.indices(pairs["item_id"])
-    known = (row >= 0) & (column >= 0)
-    shape = (len(users), len(items))
+        weight = weight * (0.5 ** (age_days.clip(0) / half_life_days))
 
-    def matrix(data: np.ndarray, keep: np.ndarray) -> sparse.csr_array:
-        coordinates = (row[keep], column[keep])
-        return sparse.csr_array((data[keep].astype(np.float32), coordinates), shape=shape)
+    def matrix(pairs: pl.DataFrame) -> sparse.csr_array:
+        row, column = users.indices(pairs["user_id"]), items.indices(pairs["item_id"])
+        known = (row >= 0) & (column >= 0)
+        # Entries of one pair are summed here, which is quicker than grouping by ids.
+        summed = sparse.csr_array(
+            (pairs["value"].to_numpy()[known], (row[known], column[known])),
+            shape=(len(users), len(items)),
+        )
+        return summed.astype(np.float32)
 
     return InteractionMatrix(
         users,
         items,
-        matrix(pairs["value"].to_numpy(), known),
-        matrix(np.ones(len(pairs)), known & pairs["applied"].fill_null(False).to_numpy()),
+        matrix(rows.select("user_id", "item_id", value=weight).collect()),
+        matrix(_applied(rows).collect()),
+    )
+
+
+def _applied(rows: pl.LazyFrame) -> pl.LazyFrame:
+    """Pairs whose last ``apply`` came after any ``unapply``; at one moment, unapply was last."""
+
+    def last(type: str) -> pl.Expr:
+        return pl.col("occurred_at").filter(pl.col("type") == type).max()
+
+    return (
+        rows.filter(pl.col("type").is_in(["apply", "unapply"]))
+        .group_by("user_id", "item_id")
+        .agg(applied=last("apply"), unapplied=last("unapply"))
+        .filter(
+            pl.col("applied").is_not_null()
+            & (pl.col("unapplied").is_null() | (pl.col("applied") > pl.col("unapplied")))
+        )
+        .select("user_id", "item_id", value=pl.lit(1.0))
     )

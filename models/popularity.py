@@ -7,7 +7,6 @@ product with a thousand interactions a day and one with a thousand a month.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from models.ids import IdIndex
+from models.profile import Weights
 
 
 @dataclass(frozen=True)
@@ -45,14 +45,14 @@ class Popularity:
 def popularity(
     interactions: pl.LazyFrame,
     items: IdIndex,
-    weights: Mapping[str, float],
+    weights: Weights,
     half_life_share: float,
 ) -> Popularity:
     """Sum positive weights by item. O(n log n) in the interactions.
 
     Args:
         interactions: columns item_id, type, occurred_at.
-        half_life_share: share of all interactions after which one counts half.
+        half_life_share: share of the positive interactions after which one counts half.
     """
     positive = {name: weight for name, weight in weights.items() if weight > 0}
     age = 1 - pl.col("occurred_at").rank("ordinal") / pl.len()

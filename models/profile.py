@@ -7,8 +7,9 @@ refused with the field named.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -55,6 +56,9 @@ SCORERS = (
 ScorerName = Literal[
     "location", "tags", "engagement", "recency", "owner_quality", "collaborative", "content"
 ]
+Weights = Mapping[Any, float]
+"""Weight of each interaction type."""
+Weight = Annotated[float, Field(ge=-1e6, le=1e6)]  # sums of many must stay finite in float32
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 
@@ -64,7 +68,7 @@ class ProfileError(ValueError):
 
 
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Names(_Section):
@@ -127,7 +131,7 @@ class Similarity(_Section):
 class LightFMSettings(_Section):
     """Parameters of the LightFM hybrid (Kula 2015, arXiv:1507.08439)."""
 
-    loss: Literal["warp", "bpr", "logistic", "warp-kos"] = "bpr"
+    loss: Literal["warp", "bpr", "logistic"] = "bpr"
     dims: Annotated[int, Field(ge=1, le=512)] = 32
     epochs: Annotated[int, Field(ge=1, le=1000)] = 10
     learning_rate: Positive = 0.05
@@ -137,7 +141,7 @@ class LightFMSettings(_Section):
     strength: Positive = Field(
         default=0.3, description="How far taste moves an item from its popularity."
     )
-    seed: int = 42
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 42
     threads: Annotated[int, Field(ge=1)] = Field(
         default=1, description="More than one is faster, and no longer deterministic."
     )
@@ -211,11 +215,11 @@ class Profile(_Section):
 
     name: str
     names: Names = Names()
-    interaction_weights: dict[InteractionType, float] = Field(min_length=1)
-    engagement_weights: dict[InteractionType, float] = Field(
+    interaction_weights: dict[InteractionType, Weight] = Field(min_length=1)
+    engagement_weights: dict[InteractionType, Weight] = Field(
         min_length=1, description="Weights of the engagement score."
     )
-    scorer_weights: dict[ScorerName, Annotated[float, Field(ge=0)]] = Field(min_length=1)
+    scorer_weights: dict[ScorerName, Annotated[float, Field(ge=0, le=1e6)]] = Field(min_length=1)
     scorers: ScorerSettings = ScorerSettings()
     eligibility: Eligibility = Eligibility()
     matrix: Matrix = Matrix()
@@ -257,13 +261,14 @@ def load_profile(name_or_path: str) -> Profile:
             f"profile {name_or_path!r} cannot be read ({error.strerror}). "
             f"Give the path of a YAML file, or one that ships: {shipped}."
         ) from error
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ProfileError(f"profile {path} is not valid YAML: {error}") from error
     try:
         return Profile.model_validate(content)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'profile'}: {problem['msg']}"
+            f"{'.'.join(map(str, problem['loc'])) or 'profile'}: "
+            + ("no such field" if problem["type"] == "extra_forbidden" else problem["msg"])
             for problem in error.errors()
         )
         raise ProfileError(f"profile {path}: {problems}") from error

@@ -1,6 +1,6 @@
 """The recommender as an MLflow model: ``mlflow.pyfunc.load_model(…).predict(frame)``.
 
-The frame has a column ``user_id`` and may have ``limit``; the answer has a row an item:
+The frame has a column ``user_id`` and may have ``limit`` (10); the answer has a row an item:
 user_id, rank, item_id, score. Users that the model does not know get its popular items.
 """
 
@@ -14,11 +14,13 @@ import numpy as np
 import pandas as pd
 from mlflow.models import set_model
 from mlflow.models.model import ModelInfo
+from mlflow.pyfunc.model import PythonModel
 
 LIMIT = 10
+COLUMNS = {"user_id": "str", "rank": "int64", "item_id": "str", "score": "float32"}
 
 
-class RecommenderModel(mlflow.pyfunc.PythonModel):
+class RecommenderModel(PythonModel):
     """Loads vectors and ids; ranks the whole catalogue for each user."""
 
     def load_context(self, context: Any) -> None:
@@ -34,14 +36,14 @@ class RecommenderModel(mlflow.pyfunc.PythonModel):
     ) -> pd.DataFrame:
         from models.ranker import top_places
 
-        limit = int((params or {}).get("limit", LIMIT))
-        answers = []
-        for user_id in model_input["user_id"]:
+        limits = model_input["limit"] if "limit" in model_input else [LIMIT] * len(model_input)
+        answers = [pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)]
+        for user_id, limit in zip(model_input["user_id"], limits, strict=True):
             row = self.users.find(user_id)
             scores = self.vectors["bias"]
             if row is not None:
                 scores = self.vectors["items"] @ self.vectors["users"][row] + scores
-            best = top_places(scores, limit)
+            best = top_places(scores, max(int(limit), 0))
             answers.append(
                 pd.DataFrame(
                     {
@@ -52,7 +54,7 @@ class RecommenderModel(mlflow.pyfunc.PythonModel):
                     }
                 )
             )
-        return pd.concat(answers, ignore_index=True) if answers else pd.DataFrame()
+        return pd.concat(answers[1:] or answers, ignore_index=True)
 
 
 def log_recommender(run_id: str, path: Path) -> ModelInfo:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 from scipy.special import expit
 
 from models import scorers
@@ -69,7 +69,10 @@ def viewer_of(
             else (float("nan"), float("nan"))
         )
     if tags is not None:
-        chosen = np.flatnonzero(np.isin(snapshot.manifest.tags, list(tags)))
+        wanted = set(tags)
+        chosen = np.array(
+            [index for index, tag in enumerate(snapshot.manifest.tags) if tag in wanted], np.int32
+        )
     else:
         chosen = users.tags.row(user) if user is not None else np.zeros(0, np.int32)
     return Viewer(user, lat, lon, chosen)
@@ -141,7 +144,8 @@ def rank(
     elif by == "heuristic":
         order = heuristic_scores(snapshot, viewer, profile, candidates, now=now)
     else:
-        order = np.fmax(snapshot.items.created_at, snapshot.items.publish_at)[candidates]
+        appeared = np.fmax(snapshot.items.created_at, snapshot.items.publish_at)[candidates]
+        order = np.where(np.isnan(appeared), -np.inf, appeared)
     places = top_places(order, offset + limit)[offset:]
     page = candidates[places]
     components = score_components(snapshot, viewer, profile, page, now=now)
@@ -160,8 +164,11 @@ def rank(
 
 
 def top_places(scores: NDArray[np.floating], count: int) -> NDArray[np.intp]:
-    """Positions of the ``count`` highest scores, best first, ties by position. O(n)."""
-    if count < len(scores):
+    """Positions of the ``count`` highest scores, best first, ties by position. O(n).
+
+    ``scores`` has no NaN.
+    """
+    if 0 < count < len(scores):
         threshold = np.partition(scores, len(scores) - count)[len(scores) - count]
         chosen = np.flatnonzero(scores >= threshold)
     else:
@@ -241,9 +248,11 @@ def taste_profile(snapshot: Snapshot, user: int) -> NDArray[np.float64]:
     liked = snapshot.users.liked.row(user)
     tagged = snapshot.items.tags.gather(liked)
     weight = np.repeat(snapshot.users.liked.row_values(user), np.diff(tagged.indptr))
-    return np.bincount(tagged.indices, weights=weight, minlength=len(snapshot.manifest.tags))
+    counts = np.bincount(tagged.indices, weights=weight, minlength=len(snapshot.manifest.tags))
+    return counts.astype(np.float64, copy=False)
 
 
-def unit_scores(scores: NDArray[np.floating], mean: ArrayLike, spread: ArrayLike) -> scorers.Scores:
+def unit_scores(scores: NDArray[np.floating], mean: float, spread: float) -> scorers.Scores:
     """Logistic of the standard score among all candidates: in [0, 1], comparable between users."""
-    return expit((scores - mean) / np.where(np.asarray(spread) > 0, spread, 1.0)).astype(np.float32)
+    standard = (scores - mean) / (spread if spread > 0 else 1.0)
+    return np.asarray(expit(standard), np.float32)

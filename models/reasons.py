@@ -6,7 +6,10 @@ the English text.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -21,13 +24,20 @@ ENGLISH = {
     "popular": "Popular this week",
     "well_liked": "Well liked by others",
     "new": "New",
-    "trusted_owner": "From a highly rated {owner}",
+    "trusted_owner": "From a trusted {owner}",
     "similar_users": "Liked by people with similar taste",
     "because_you_liked": "Because you liked {tags}",
     "for_you": "Recommended for you",
     "latest": "Latest",
 }
 SHOWN_TAGS = 2
+CLAIMS: dict[str, float] = {
+    "location": math.exp(-3),  # within the maximum distance
+    "engagement": 0.5,
+    "recency": 0.5,  # younger than the half-life
+    "owner_quality": 0.8,
+}
+"""Least score of a component for its text to be true; any above 0 will do for the others."""
 
 
 @dataclass(frozen=True)
@@ -41,14 +51,17 @@ class Reason:
 
 
 def reasons(snapshot: Snapshot, viewer: Viewer, profile: Profile, ranking: Ranking) -> list[Reason]:
-    """One reason an item of the page: its component with the highest weighted score."""
+    """One reason an item of the page: of the components that are high enough to speak of
+    (``CLAIMS``), the one with the highest weighted score."""
     names = [name for name in ranking.components if name in profile.scorer_weights]
     if not names or not len(ranking.items):
         return [Reason("for_you", {})] * len(ranking.items)
+    weights: Mapping[Any, float] = profile.scorer_weights
     weighted = np.stack(
         [
-            np.nan_to_num(ranking.components[name]) * profile.scorer_weights[name]  # type: ignore[index]
+            np.where(scores >= np.float32(CLAIMS.get(name, 0.0)), scores, 0.0) * weights[name]
             for name in names
+            for scores in [ranking.components[name]]
         ]
     )
     taste = taste_profile(snapshot, viewer.user) if viewer.user is not None else None
@@ -83,7 +96,8 @@ def _reason(
         shared = tags[np.isin(tags, viewer.tags)][:SHOWN_TAGS]
         return Reason("matches_tags", {"tags": ", ".join(manifest.tags[tag] for tag in shared)})
     if component == "content" and taste is not None:
-        liked = tags[np.argsort(-taste[tags], kind="stable")][:SHOWN_TAGS]
+        liked = tags[np.argsort(-taste[tags], kind="stable")]
+        liked = liked[taste[liked] > 0][:SHOWN_TAGS]
         return Reason("because_you_liked", {"tags": ", ".join(manifest.tags[tag] for tag in liked)})
     if component == "engagement":
         return Reason("popular" if items.trending[item] > 0 else "well_liked", {})

@@ -24,6 +24,9 @@ from models.versions import (
     RegistryError,
 )
 
+NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+"""What MLflow says of a version, and of an alias, that is not there."""
+
 
 class Registry:
     """The registered model of one installation.
@@ -60,10 +63,15 @@ class Registry:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
         made = self.client.create_model_version(
-            self.model_name, source, run_id=run_id, tags=dict(tags)
+            self.model_name,
+            source,
+            run_id=run_id,
+            tags=dict(tags),
+            # A server refuses a source of the form models:/… without it.
+            model_id=tags.get("model_id") or None,
         )
         self.client.set_registered_model_alias(self.model_name, CHALLENGER, made.version)
-        return self.get(made.version)
+        return self.get(str(made.version))
 
     def add_snapshot(self, version: ModelVersion, folder: Path) -> None:
         """Keep the snapshot with the version, so that any worker can fetch it."""
@@ -90,22 +98,27 @@ class Registry:
         """One version.
 
         Raises:
-            RegistryError: there is no such version.
+            RegistryError: there is no such version, or MLflow does not answer.
         """
+        unknown = f"there is no model version {version!r}; `feedwright models list` shows all"
+        if not version.isdecimal() or len(version) > 9:  # more than the database's integers hold
+            raise RegistryError(unknown)
         try:
             found = self.client.get_model_version(self.model_name, version)
         except MlflowException as error:
-            raise RegistryError(
-                f"there is no model version {version!r}; `feedwright models list` shows all"
-            ) from error
+            if error.error_code in NOT_THERE:
+                raise RegistryError(unknown) from error
+            raise RegistryError(f"MLflow does not answer: {error}") from error
         return self._read(found)
 
     def versions(self) -> list[ModelVersion]:
         """All versions, newest first."""
-        found = self.client.search_model_versions(f"name = '{self.model_name}'")
         # A search leaves aliases out.
-        numbers = sorted((int(version.version) for version in found), reverse=True)
-        return [self.get(str(number)) for number in numbers]
+        return [self.get(number) for number in sorted(self._numbers(), key=int, reverse=True)]
+
+    def _numbers(self) -> set[str]:
+        found = self.client.search_model_versions(f"name = '{self.model_name}'")
+        return {str(version.version) for version in found}
 
     def champion(self) -> ModelVersion | None:
         """The live version, or None."""
@@ -142,18 +155,24 @@ class Registry:
     def rollback(self) -> ModelVersion:
         """Make the previous champion the champion again, and mark the one that goes.
 
+        Versions that were deleted since are passed over.
+
         Raises:
             RegistryError: no version was champion before.
         """
-        history = self.history()
-        if len(history) < 2:
+        live, there = self.champion(), self._numbers()
+        current = live.version if live else None
+        earlier = [version for version in self.history() if version in there]
+        while earlier and earlier[-1] == current:
+            earlier.pop()
+        if not earlier:
             raise RegistryError("there is no earlier champion to roll back to")
-        *earlier, current = history
         self.client.set_registered_model_alias(self.model_name, CHAMPION, earlier[-1])
         self._set_history(earlier)
-        self.client.set_model_version_tag(
-            self.model_name, current, "rolled_back_at", datetime.now(UTC).isoformat()
-        )
+        if current is not None:
+            self.client.set_model_version_tag(
+                self.model_name, current, "rolled_back_at", datetime.now(UTC).isoformat()
+            )
         return self.get(earlier[-1])
 
     def history(self) -> list[str]:
@@ -173,8 +192,7 @@ class Registry:
         try:
             return self._read(self.client.get_model_version_by_alias(self.model_name, alias))
         except MlflowException as error:
-            # MLflow says INVALID_PARAMETER_VALUE for an alias that is not set.
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+            if error.error_code in NOT_THERE:
                 return None
             raise RegistryError(f"MLflow does not answer: {error}") from error
 

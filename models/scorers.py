@@ -8,6 +8,7 @@ its weight to the others.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -63,9 +64,12 @@ def tags(chosen: ArrayLike, item_tags: Ragged, n_tags: int) -> Scores:
 
 
 def engagement(weighted: NDArray[np.floating]) -> Scores:
-    """``10 * log(1 + max(s, 0))`` of the weighted counts s, scaled to [0, 1] over the catalogue."""
+    """``10 * log(1 + max(s, 0))`` of the weighted counts s, scaled to [0, 1] over the catalogue.
+
+    NaN stays NaN.
+    """
     score = 10 * np.log1p(np.maximum(weighted, 0))
-    top = score.max(initial=0)
+    top = np.fmax.reduce(score, initial=0)
     return (score / top if top > 0 else np.zeros_like(score)).astype(np.float32)
 
 
@@ -127,7 +131,7 @@ def collaborative(
     if total <= 0 or len(candidates) == 0:
         return np.full(len(candidates), np.nan, np.float32)
     weight = np.repeat(np.asarray(neighbour_scores), np.diff(neighbour_likes.indptr))
-    order = np.argsort(candidates)
+    order = np.argsort(candidates, kind="stable")  # linear when they ascend, as they mostly do
     place = np.searchsorted(candidates, neighbour_likes.indices, sorter=order)
     place = order[np.minimum(place, len(candidates) - 1)]
     hit = candidates[place] == neighbour_likes.indices
@@ -152,7 +156,7 @@ def content(taste: NDArray[np.floating], item_tags: Ragged) -> Scores:
     return np.clip(cosine, 0, 1).astype(np.float32)
 
 
-def hybrid(components: Mapping[str, Scores], weights: Mapping[str, float], n: int) -> Scores:
+def hybrid(components: Mapping[str, Scores], weights: Mapping[Any, float], n: int) -> Scores:
     """Weighted mean of the components that an item has, clipped to [0, 1], shape (n,).
 
     A NaN component gives its weight to the others; an item with none scores 0.

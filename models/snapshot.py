@@ -133,26 +133,19 @@ class Snapshot:
                 a vector is not finite, or another format version wrote it.
         """
         try:
-            manifest = Manifest(**json.loads((folder / MANIFEST).read_text(encoding="utf-8")))
-            if manifest.format != FORMAT:
-                raise SnapshotError(
-                    f"snapshot {folder.name}: format {manifest.format}, this release reads {FORMAT}"
-                )
-            items, users = (
-                kind(
-                    **{
-                        field.name: _load_column(folder, f"{part}.{field.name}", field.type)
-                        for field in fields(kind)
-                    }
-                )
-                for part, kind in (("items", Items), ("users", Users))
+            content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+            written = content.get("format")
+            if written != FORMAT:
+                raise SnapshotError(f"format {written}, this release reads {FORMAT}")
+            snapshot = cls(
+                Manifest(**content),
+                Items(**_load_part(folder, "items", Items)),
+                Users(**_load_part(folder, "users", Users)),
+                _load_column(folder, "owners.ids", "IdIndex"),
             )
-            snapshot = cls(manifest, items, users, _load_column(folder, "owners.ids", "IdIndex"))
-        except SnapshotError:
-            raise
-        except (OSError, ValueError, TypeError, EOFError) as error:
+            snapshot.check()
+        except (OSError, ValueError, TypeError, AttributeError, SnapshotError) as error:
             raise SnapshotError(f"snapshot {folder.name} does not load: {error}") from error
-        snapshot.check()
         return snapshot
 
     def check(self) -> None:
@@ -161,14 +154,26 @@ class Snapshot:
         Raises:
             SnapshotError: names the column.
         """
-        for part in (self.items, self.users):
-            rows = len(part.ids)
-            for name, value in vars(part).items():
+        for part, columns in (("items", self.items), ("users", self.users)):
+            rows = len(columns.ids)
+            for name, value in vars(columns).items():
                 length = value.rows if isinstance(value, Ragged) else len(value)
                 if length != rows:
-                    raise SnapshotError(f"column {name}: {length} rows, expected {rows}")
-        if self.items.vectors.shape[1] != self.users.vectors.shape[1]:
-            raise SnapshotError("vectors of users and items differ in width")
+                    raise SnapshotError(f"column {part}.{name}: {length} rows, expected {rows}")
+                if isinstance(value, Ragged) and not (
+                    value.indptr[-1] == len(value.indices) == len(value.values)
+                ):
+                    raise SnapshotError(f"column {part}.{name}: its entries do not fit its rows")
+        for name, ids in (
+            ("items.ids", self.items.ids),
+            ("users.ids", self.users.ids),
+            ("owners.ids", self.owners),
+        ):
+            if ids.offsets[-1] != len(ids.data):
+                raise SnapshotError(f"column {name}: its text does not fit its offsets")
+        shapes = self.items.vectors.shape, self.users.vectors.shape
+        if {len(shape) for shape in shapes} != {2} or shapes[0][1] != shapes[1][1]:
+            raise SnapshotError(f"items.vectors and users.vectors differ in width: {shapes}")
         for name, vectors in (
             ("items.vectors", self.items.vectors),
             ("items.bias", self.items.bias),
@@ -189,9 +194,24 @@ def _save_column(folder: Path, name: str, value: IdIndex | Ragged | np.ndarray) 
         np.save(folder / f"{name}{suffix}.npy", np.ascontiguousarray(array))
 
 
+def _load_part(folder: Path, part: str, kind: type[Items] | type[Users]) -> dict[str, Any]:
+    return {
+        field.name: _load_column(folder, f"{part}.{field.name}", field.type)
+        for field in fields(kind)
+    }
+
+
 def _load_column(folder: Path, name: str, type: Any) -> Any:
     def array(suffix: str = "") -> np.ndarray:
-        mapped = np.load(folder / f"{name}{suffix}.npy", mmap_mode="r")
+        file = folder / f"{name}{suffix}.npy"
+        try:
+            mapped = np.load(file, mmap_mode="r")
+        except FileNotFoundError:
+            raise SnapshotError(f"{file.name} is missing") from None
+        except Exception as error:  # numpy raises many kinds for a damaged file
+            raise SnapshotError(f"{file.name}: {error}") from error
+        if mapped.ndim == 0:
+            raise SnapshotError(f"{file.name}: not an array of rows")
         # A plain view: np.memmap pays for its subclass on every slice.
         return mapped.view(np.ndarray)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -65,7 +66,7 @@ def start_run(
 
 def log_comparison(registry: Registry, run_id: str, comparison: Comparison) -> None:
     """The winner's metrics under their own names, the others' under ``<recommender>.``."""
-    now = 0
+    now = int(time.time() * 1000)
     metrics = []
     for one in comparison.evaluations:
         prefix = "" if one.recommender == comparison.winner else f"{one.recommender}."

@@ -15,7 +15,7 @@ from models.features import Features
 from models.ids import IdIndex
 from models.matrices import InteractionMatrix, interaction_matrix
 from models.popularity import popularity
-from models.profile import Profile
+from models.profile import Profile, Weights
 from models.recommenders.base import Dataset, Progress, Recommender
 from models.recommenders.heuristic import Heuristic
 from models.recommenders.lightfm_hybrid import LightFMHybrid
@@ -69,8 +69,8 @@ def build_dataset(
     )
 
 
-def engagement(interactions: pl.LazyFrame, weights: dict) -> pl.DataFrame:
-    """Weighted interactions of each item: columns item_id, weighted."""
+def engagement(interactions: pl.LazyFrame, weights: Weights) -> pl.DataFrame:
+    """Sum of the weights of each item's interactions: columns item_id, weighted."""
     return (
         interactions.filter(pl.col("type").is_in(list(weights)), pl.col("item_id").is_not_null())
         .group_by("item_id")
@@ -172,7 +172,9 @@ def fingerprint(matrix: InteractionMatrix) -> str:
     """SHA-256 of ids and values: equal data, equal fingerprint. 16 hexadecimal digits."""
     digest = hashlib.sha256()
     for array in (
+        matrix.users.offsets,
         matrix.users.data,
+        matrix.items.offsets,
         matrix.items.data,
         matrix.values.indptr,
         matrix.values.indices,

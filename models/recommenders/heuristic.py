@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Self
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
 from models.catalogue import build_snapshot
@@ -26,9 +28,13 @@ class Heuristic:
 
     def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Self:
         self._profile = dataset.profile
+        items = dataset.catalogue.items.with_columns(
+            # When an item will be made is the future's knowledge.
+            created_at=pl.when(pl.col("created_at") <= dataset.as_of).then("created_at")
+        )
         self._now = dataset.as_of.timestamp()
         self._snapshot = build_snapshot(
-            dataset.catalogue,
+            replace(dataset.catalogue, items=items),
             dataset.matrix,
             dataset.profile,
             now=dataset.as_of,
@@ -37,17 +43,12 @@ class Heuristic:
         return self
 
     def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
-        assert self._snapshot is not None and self._profile is not None, "fit comes first"
-        candidates = np.arange(len(self._snapshot.items.ids), dtype=np.int32)
-        return np.stack(
-            [
-                heuristic_scores(
-                    self._snapshot,
-                    viewer_of(self._snapshot, self._snapshot.users.ids[int(user)]),
-                    self._profile,
-                    candidates,
-                    now=self._now,
-                )
-                for user in users
-            ]
-        )
+        snapshot, profile = self._snapshot, self._profile
+        assert snapshot is not None, "fit comes first"
+        assert profile is not None
+        candidates = np.arange(len(snapshot.items.ids), dtype=np.int32)
+        scores = np.empty((len(users), len(candidates)), np.float32)
+        for place, user in enumerate(users):
+            viewer = viewer_of(snapshot, snapshot.users.ids[int(user)])
+            scores[place] = heuristic_scores(snapshot, viewer, profile, candidates, now=self._now)
+        return scores

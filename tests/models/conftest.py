@@ -1,0 +1,45 @@
+"""One synthetic world for the session: made, split and trained on once."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from models.catalogue import Catalogue
+from models.recommenders.base import Dataset
+from models.snapshot import Snapshot
+from storage.log import Log
+from storage.samples.marketplace import generate
+from tests.models.worlds import NOW, catalogue_of_log, dataset_of, random_vectors, snapshot_of
+
+
+@pytest.fixture(scope="session")
+def log() -> Log:
+    return generate(users=300, items=400, interactions=30_000, seed=3, now=NOW)
+
+
+@pytest.fixture(scope="session")
+def catalogue(log: Log) -> Catalogue:
+    return catalogue_of_log(log)
+
+
+@pytest.fixture(scope="session")
+def interactions(log: Log) -> pl.DataFrame:
+    return log.interactions
+
+
+@pytest.fixture(scope="session")
+def dataset(catalogue: Catalogue, interactions: pl.DataFrame) -> Dataset:
+    return dataset_of(catalogue, interactions)
+
+
+@pytest.fixture(scope="session")
+def snapshot(dataset: Dataset) -> Snapshot:
+    """Of random vectors, so that every user has another list."""
+    return snapshot_of(dataset, random_vectors(dataset))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

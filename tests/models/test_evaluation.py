@@ -1,0 +1,194 @@
+"""Ranking metrics against oracles, and a split that leaks nothing."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Self
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import sparse
+from sklearn.metrics import ndcg_score
+
+from models import evaluation
+from models.catalogue import Catalogue
+from models.ids import IdIndex
+from models.matrices import InteractionMatrix
+from models.recommenders.base import Dataset
+from models.training import RECOMMENDERS
+from tests.models.worlds import NOW, dataset_of, interactions_frame
+
+K = 5
+LISTS = st.tuples(
+    st.permutations(range(12)).map(lambda items: items[:K]), st.sets(st.integers(0, 11), min_size=1)
+)
+
+
+def naive(top: list[int], relevant: set[int]) -> dict[str, float]:
+    hits = [item in relevant for item in top]
+    reachable = min(len(relevant), len(top))
+    precisions = [sum(hits[: rank + 1]) / (rank + 1) for rank, hit in enumerate(hits) if hit]
+    return {
+        "recall": sum(hits) / reachable,
+        "map": sum(precisions) / reachable,
+        "mrr": 1 / (hits.index(True) + 1) if any(hits) else 0,
+        "hit_rate": float(any(hits)),
+    }
+
+
+@given(st.lists(LISTS, min_size=1, max_size=5))
+def test_metrics_are_those_of_the_textbook(users: list[tuple[list[int], set[int]]]) -> None:
+    top = np.array([items for items, _ in users])
+    relevant = np.array([[item in wanted for item in range(12)] for _, wanted in users])
+    hits = np.take_along_axis(relevant, top, axis=1)
+    metrics = evaluation.ranking_metrics(hits, relevant.sum(axis=1))
+    for user, (items, wanted) in enumerate(users):
+        for name, value in naive(items, wanted).items():
+            assert metrics[name][user] == pytest.approx(value)
+        scores = np.zeros(12)
+        scores[items] = np.arange(K, 0, -1)
+        expected = ndcg_score([relevant[user].astype(float)], [scores], k=K, ignore_ties=True)
+        assert metrics["ndcg"][user] == pytest.approx(expected)
+        assert all(0 <= metrics[name][user] <= 1 for name in evaluation.PER_USER)
+
+
+class Fixed:
+    """A recommender of given scores."""
+
+    name = "fixed"
+
+    def __init__(self, scores: np.ndarray | None = None) -> None:
+        self.scores = np.zeros((0, 0)) if scores is None else scores
+
+    def fit(self, dataset: Dataset, *, progress: object = None) -> Self:
+        return self
+
+    def score(self, users: np.ndarray) -> np.ndarray:
+        return self.scores[users].astype(np.float32)
+
+
+def matrix_of(values: list[list[float]]) -> InteractionMatrix:
+    dense = np.array(values, np.float32)
+    users, items = (IdIndex.of([f"{n:03}" for n in range(count)]) for count in dense.shape)
+    return InteractionMatrix(users, items, sparse.csr_array(dense), sparse.csr_array(dense.shape))
+
+
+def test_recommend_leaves_out_what_was_seen_and_breaks_ties_by_index() -> None:
+    seen = matrix_of([[0, -5, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]])
+    users = np.arange(3)
+    top = evaluation.recommend(Fixed(np.ones((3, 4))), seen, users, 3)
+    assert top.tolist() == [[0, 2, 3], [3, -1, -1], [-1, -1, -1]]
+    assert evaluation.recommend(Fixed(np.ones((3, 4))), seen, users, 99).shape == (3, 4)
+    assert evaluation.recommend(Fixed(np.ones((3, 4))), seen, users[:0], 3).shape == (0, 3)
+
+
+def test_recommend_is_the_same_in_blocks(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    seen = matrix_of((rng.random((20, 30)) < 0.2).astype(float).tolist())
+    model = Fixed(rng.integers(0, 5, (20, 30)))  # many ties
+    whole = evaluation.recommend(model, seen, np.arange(20), 7)
+    monkeypatch.setattr(evaluation, "BLOCK_SCORES", 90)
+    assert (evaluation.recommend(model, seen, np.arange(20), 7) == whole).all()
+
+
+def test_only_new_items_of_users_with_something_to_find_are_judged() -> None:
+    train = matrix_of([[1, 0, -5, 0], [0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 0, 0]])
+    future = matrix_of([[3, 0, 4, 5], [0, 2, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]])
+    test = evaluation.test_set(train, future, heavy_user=2, max_users=10)
+    assert test.users.tolist() == [0, 1]
+    assert [test.relevant[[row]].indices.tolist() for row in (0, 1)] == [[3], [1]]
+    assert test.segments.tolist() == ["heavy", "cold"]
+    sample = evaluation.test_set(train, future, heavy_user=9, max_users=1, seed=4)
+    again = evaluation.test_set(train, future, heavy_user=9, max_users=1, seed=4)
+    assert len(sample.users) == 1
+    assert sample.users.tolist() == again.users.tolist()
+
+
+def test_metrics_of_the_lists() -> None:
+    even = matrix_of(np.eye(4).tolist())
+    everything = evaluation.list_metrics(np.array([[0, 1], [2, 3]]), even)
+    assert everything["coverage"] == 1
+    assert everything["popularity_bias"] == pytest.approx(0.5)  # nothing is more popular
+    assert everything["novelty"] == pytest.approx(-np.log2(2 / 5))
+    biased = matrix_of([[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0]])
+    assert evaluation.list_metrics(np.array([[0, -1]]), biased)["popularity_bias"] > 0.8
+    nothing = evaluation.list_metrics(np.full((2, 2), -1), biased)
+    assert nothing == {"coverage": 0, "novelty": 0, "popularity_bias": 0}
+
+
+@pytest.mark.parametrize(
+    ("candidate", "stands", "difference"),
+    [
+        ([0.5] * 9, True, 0.0),
+        ([0.4] * 9, False, -0.1),
+        ([0.6] * 9, True, 0.1),
+        ([0.0, 1.0] * 4 + [0.4], True, -0.1 / 9),
+    ],
+)
+def test_not_worse(candidate: list[float], stands: bool, difference: float) -> None:
+    verdict, mean, half = evaluation.not_worse(np.array(candidate), np.full(9, 0.5))
+    assert verdict is stands
+    assert mean == pytest.approx(difference)
+    assert half >= 0
+
+
+def test_not_worse_of_few() -> None:
+    assert evaluation.not_worse(np.zeros(0), np.zeros(0)) == (True, 0, np.inf)
+    assert evaluation.not_worse(np.array([0.25]), np.array([0.5])) == (False, -0.25, np.inf)
+
+
+def test_the_split_is_by_time(interactions: pl.DataFrame) -> None:
+    moment = evaluation.split_moment(interactions.lazy(), 0.2)
+    after = interactions.filter(pl.col("occurred_at") >= moment)
+    assert len(after) / len(interactions) == pytest.approx(0.2, abs=0.001)
+    with pytest.raises(ValueError, match="no interactions"):
+        evaluation.split_moment(interactions_frame([]).lazy(), 0.2)
+
+
+@pytest.mark.parametrize("name", RECOMMENDERS)
+def test_nothing_of_the_future_leaks(
+    name: str, catalogue: Catalogue, interactions: pl.DataFrame
+) -> None:
+    """What users do after the split, and when items are made after it, changes no score."""
+    split = evaluation.split_moment(interactions.lazy(), 0.3)
+    future = pl.col("occurred_at") >= split
+    altered = interactions.with_columns(
+        item_id=pl.when(future).then(pl.lit("i1")).otherwise("item_id"),
+        type=pl.when(future).then(pl.lit("apply")).otherwise("type"),
+        occurred_at=pl.when(future)
+        .then(pl.col("occurred_at") + timedelta(days=3))
+        .otherwise("occurred_at"),
+    )
+    made_later = Catalogue(
+        catalogue.users,
+        catalogue.items.with_columns(
+            created_at=pl.when(pl.col("created_at") > split)
+            .then(NOW + timedelta(days=9))
+            .otherwise("created_at")
+        ),
+        catalogue.owners,
+    )
+    users = np.arange(50)
+    before = RECOMMENDERS[name]().fit(dataset_of(catalogue, interactions, as_of=split))
+    after = RECOMMENDERS[name]().fit(dataset_of(made_later, altered, as_of=split))
+    assert (before.score(users) == after.score(users)).all()
+
+
+def test_evaluate_judges_by_segment(dataset: Dataset) -> None:
+    users, items = dataset.matrix.values.shape
+    new = int(np.setdiff1d(np.arange(items), dataset.matrix.values[[0]].indices)[0])
+    wanted = sparse.csr_array((np.ones(1, np.float32), ([0], [new])), shape=(1, items))
+    test = evaluation.TestSet(np.array([0]), wanted, np.array(["warm"]))
+    scores = np.zeros((users, items))
+    scores[:, new] = 1
+    result = evaluation.evaluate(Fixed(scores), dataset, test, k=10)
+    assert result.metrics["ndcg@10"] == result.metrics["ndcg@10.warm"] == 1
+    assert "ndcg@10.cold" not in result.metrics
+    assert result.metrics["users"] == result.metrics["users.warm"] == 1
+    shown = evaluation.table([result], 10)
+    assert shown["recommender"].to_list() == ["fixed"]
+    assert not [name for name in shown.columns if "." in name]

@@ -1,0 +1,150 @@
+"""What the recommenders learn, and which one wins."""
+
+from __future__ import annotations
+
+import numpy as np
+import polars as pl
+import pytest
+
+from models.catalogue import Catalogue
+from models.evaluation import split_moment
+from models.popularity import Popularity
+from models.profile import Profile
+from models.recommenders.base import Dataset
+from models.recommenders.heuristic import Heuristic
+from models.recommenders.lightfm_hybrid import LightFMHybrid
+from models.recommenders.popularity import PopularityRecommender
+from models.training import RECOMMENDERS, Comparison, compare, fingerprint
+from tests.models.worlds import (
+    PROFILE,
+    Interaction,
+    ago,
+    catalogue_of,
+    dataset_of,
+    interactions_frame,
+)
+
+
+def tuned(**lightfm: object) -> Profile:
+    return PROFILE.model_copy(update={"lightfm": PROFILE.lightfm.model_copy(update=lightfm)})
+
+
+def clustered(seed: int = 0) -> tuple[Catalogue, pl.DataFrame]:
+    """160 users of four tastes, 120 items; each likes what is of the own taste."""
+    rng = np.random.default_rng(seed)
+    rows: list[Interaction] = []
+    for user in range(160):
+        favourites = user % 4 + 4 * rng.permutation(30)[:18]
+        days = np.sort(rng.uniform(0, 30, 18))[::-1]
+        rows += [
+            (f"u{user:03}", f"i{item:03}", "apply", ago(days=float(day)))
+            for item, day in zip(favourites, days, strict=True)
+        ]
+    catalogue = catalogue_of(
+        [{"id": f"u{user:03}"} for user in range(160)],
+        [{"id": f"i{item:03}", "created_at": ago(days=60)} for item in range(120)],
+    )
+    return catalogue, interactions_frame(rows)
+
+
+@pytest.fixture(scope="module")
+def comparison() -> Comparison:
+    catalogue, rows = clustered()
+    past = dataset_of(
+        catalogue,
+        rows,
+        as_of=split_moment(rows.lazy(), 0.2),
+        profile=tuned(epochs=20, strength=3.0),
+    )
+    return compare(past, rows.lazy())
+
+
+def test_lightfm_finds_the_clusters(comparison: Comparison) -> None:
+    ndcg = {one.recommender: one.metrics["ndcg@10"] for one in comparison.evaluations}
+    assert set(ndcg) == set(RECOMMENDERS)
+    chance = 0.25 * 18 / 30  # an item of the own taste, and among those that are liked
+    assert ndcg["lightfm_hybrid"] > 2 * ndcg["popularity"]
+    assert ndcg["lightfm_hybrid"] > chance
+    assert comparison.winner in ("lightfm_hybrid", "heuristic")
+    assert comparison.verdict
+
+
+def test_the_comparison_shows_all(comparison: Comparison) -> None:
+    table = comparison.table()
+    assert table["ndcg@10"].is_sorted(descending=True)
+    for name in ("recall@10", "map@10", "mrr@10", "hit_rate@10", "coverage", "novelty"):
+        assert table[name].is_not_null().all()
+    assert [row["recommender"] for row in comparison.by_segment()] == list(RECOMMENDERS)
+    assert comparison.of("popularity").metrics["users"] > 100
+
+
+@pytest.mark.parametrize("name", RECOMMENDERS)
+def test_two_fits_are_equal(name: str, dataset: Dataset) -> None:
+    users = np.arange(20)
+    one, other = (RECOMMENDERS[name]().fit(dataset).score(users) for _ in range(2))
+    assert (one == other).all()
+    assert one.shape == (20, len(dataset.items))
+    assert one.dtype == np.float32
+    assert np.isfinite(one).all()
+    assert RECOMMENDERS[name]().fit(dataset).score(users[:0]).shape == (0, len(dataset.items))
+
+
+def test_the_seed_and_the_loss_count(dataset: Dataset) -> None:
+    catalogue, rows = clustered()
+
+    def vectors(**lightfm: object) -> np.ndarray:
+        model = LightFMHybrid().fit(dataset_of(catalogue, rows, profile=tuned(**lightfm)))
+        assert model.vectors is not None
+        return model.vectors.users
+
+    assert (vectors(seed=1) == vectors(seed=1)).all()
+    assert (vectors(seed=1) != vectors(seed=2)).any()
+    for loss in ("warp", "logistic"):
+        assert np.isfinite(vectors(loss=loss, epochs=2)).all()
+
+
+def test_progress_is_told(dataset: Dataset) -> None:
+    told: list[tuple[int, int]] = []
+    LightFMHybrid().fit(dataset, progress=lambda done, total: told.append((done, total)))
+    epochs = PROFILE.lightfm.epochs
+    assert told == [(epoch + 1, epochs) for epoch in range(epochs)]
+
+
+def test_one_user_gets_what_is_popular() -> None:
+    catalogue = catalogue_of([{"id": "u"}], [{"id": "a"}, {"id": "b"}])
+    data = dataset_of(catalogue, interactions_frame([("u", "a", "view", ago(days=1))]))
+    scores = LightFMHybrid().fit(data).score(np.array([0]))
+    assert scores == pytest.approx(PopularityRecommender().fit(data).score(np.array([0])))
+
+
+def test_who_is_unknown_gets_what_is_popular(dataset: Dataset) -> None:
+    """No history and no features: no vector, so no noise."""
+    catalogue, rows = clustered()
+    everybody = Catalogue(
+        pl.concat([catalogue.users, catalogue_of([{"id": "new"}], []).users]),
+        catalogue.items,
+        catalogue.owners,
+    )
+    data = dataset_of(everybody, rows)
+    new = np.array([data.users.find("new")])
+    expected = PopularityRecommender().fit(data).score(new)
+    assert LightFMHybrid().fit(data).score(new) == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize("rows", [[], [("u", "a", "dismiss", ago(days=1))]])
+def test_nobody_liked_anything(rows: list[Interaction]) -> None:
+    catalogue = catalogue_of([{"id": "u"}], [{"id": "a"}])
+    data = dataset_of(catalogue, interactions_frame(rows))
+    with pytest.raises(ValueError, match="nothing to train on"):
+        LightFMHybrid().fit(data)
+    with pytest.raises(ValueError, match="nobody liked anything new"):
+        compare(data, interactions_frame(rows).lazy())
+    assert np.isfinite(Heuristic().fit(data).score(np.array([0]))).all()
+
+
+def test_the_fingerprint_is_that_of_the_data() -> None:
+    catalogue, rows = clustered()
+    one, other = dataset_of(catalogue, rows), dataset_of(catalogue, rows.reverse())
+    assert fingerprint(one.matrix) == fingerprint(other.matrix)
+    assert fingerprint(one.matrix) != fingerprint(dataset_of(catalogue, rows.head(9)).matrix)
+    assert isinstance(one.popularity, Popularity)

@@ -1,0 +1,175 @@
+"""Snapshots come back as they were saved, and damaged ones are refused by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from models.ids import IdIndex
+from models.ragged import Ragged
+from models.snapshot import MANIFEST, Snapshot, SnapshotError
+from tests.models.worlds import catalogue_of, dataset_of, interactions_frame, snapshot_of
+
+
+def assert_equal(one: object, other: object) -> None:
+    if isinstance(one, IdIndex):
+        assert isinstance(other, IdIndex)
+        assert one.to_list() == other.to_list()
+    elif isinstance(one, Ragged):
+        for mine, theirs in zip(one, other, strict=True):  # type: ignore[call-overload]
+            assert_equal(mine, theirs)
+    else:
+        assert isinstance(one, np.ndarray)
+        assert isinstance(other, np.ndarray)
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+
+
+@pytest.fixture
+def folder(snapshot: Snapshot, tmp_path: Path) -> Path:
+    return snapshot.save(tmp_path / "7")
+
+
+def test_round_trip(snapshot: Snapshot, folder: Path) -> None:
+    loaded = Snapshot.load(folder)
+    assert loaded.manifest == snapshot.manifest
+    assert loaded.has_model
+    for part in ("items", "users"):
+        for name, value in vars(getattr(snapshot, part)).items():
+            assert_equal(value, getattr(getattr(loaded, part), name))
+    assert_equal(snapshot.owners, loaded.owners)
+
+
+@pytest.mark.parametrize(
+    ("users", "items"), [([], []), ([{"id": "u"}], []), ([], [{"id": "😀'\"", "tags": []}])]
+)
+def test_round_trip_of_next_to_nothing(users: list, items: list, tmp_path: Path) -> None:
+    made = snapshot_of(dataset_of(catalogue_of(users, items), interactions_frame([])))
+    loaded = Snapshot.load(made.save(tmp_path / "new" / "1"))
+    assert loaded.items.ids.to_list() == [item["id"] for item in items]
+    assert loaded.users.vectors.shape == (len(users), 0)
+
+
+def test_saving_again_replaces_the_folder(snapshot: Snapshot, folder: Path) -> None:
+    (folder / "left over").write_text("")
+    renamed = replace(snapshot, manifest=replace(snapshot.manifest, model_version="8"))
+    assert renamed.save(folder) == folder
+    assert Snapshot.load(folder).manifest.model_version == "8"
+    assert not (folder / "left over").exists()
+    assert [entry.name for entry in folder.parent.iterdir()] == ["7"]
+
+
+def test_a_mapped_snapshot_outlives_its_folder(snapshot: Snapshot, folder: Path) -> None:
+    loaded = Snapshot.load(folder)
+    for file in folder.iterdir():
+        file.unlink()
+    assert_equal(loaded.items.vectors, snapshot.items.vectors)
+
+
+def overwrite(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        file = folder / f"{name}.npy"
+        changed = change(np.load(file).copy())
+        file.unlink()
+        np.save(file, changed)
+
+    return damage
+
+
+def set_nan(array: np.ndarray) -> np.ndarray:
+    array.flat[-1] = np.nan
+    return array
+
+
+def truncate(name: str, size: int) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[:size])
+
+    return damage
+
+
+def write(name: str, content: bytes) -> Callable[[Path], object]:
+    return lambda folder: (folder / name).write_bytes(content)
+
+
+def remove(name: str) -> Callable[[Path], None]:
+    return lambda folder: (folder / name).unlink()
+
+
+def manifest(**change: object) -> Callable[[Path], None]:
+    def damage(folder: Path) -> None:
+        content = json.loads((folder / MANIFEST).read_text()) | change
+        (folder / MANIFEST).write_text(json.dumps(content))
+
+    return damage
+
+
+DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no manifest": (remove(MANIFEST), MANIFEST),
+    "manifest cut off": (truncate(MANIFEST, 40), "column"),
+    "manifest is a list": (write(MANIFEST, b"[]"), "list"),
+    "manifest is no text": (write(MANIFEST, b"\xff\xff"), "utf-8"),
+    "other format": (manifest(format=2), "format 2, this release reads 1"),
+    "no format": (write(MANIFEST, b"{}"), "format None"),
+    "unknown field": (manifest(colour="red"), "colour"),
+    "column missing": (remove("items.bias.npy"), "items.bias.npy is missing"),
+    "ids missing": (remove("users.ids.data.npy"), "users.ids.data.npy"),
+    "owners missing": (remove("owners.ids.offsets.npy"), "owners.ids.offsets.npy"),
+    "column cut off": (truncate("items.vectors.npy", 200), "items.vectors.npy"),
+    "column empty": (truncate("items.lat.npy", 0), "items.lat.npy"),
+    "column is noise": (write("users.lat.npy", bytes(range(256))), "users.lat.npy"),
+    "column is a pickle": (
+        overwrite("users.lat", lambda _: np.array([SimpleNamespace()], object)),
+        "users.lat.npy",
+    ),
+    "column is one number": (overwrite("items.lat", lambda _: np.array(1.0)), "items.lat.npy"),
+    "column too short": (overwrite("items.lat", lambda lat: lat[:-1]), "items.lat: 399 rows"),
+    "column too long": (
+        overwrite("users.city", lambda city: np.append(city, city[:1])),
+        "users.city: 301 rows",
+    ),
+    "ragged too short": (overwrite("items.tags.indptr", lambda a: a[:-1]), "items.tags"),
+    "entries lost": (overwrite("users.seen.indices", lambda a: a[:-1]), "users.seen"),
+    "values lost": (overwrite("users.liked.values", lambda a: a[:-1]), "users.liked"),
+    "text lost": (overwrite("items.ids.data", lambda a: a[:-1]), "items.ids"),
+    "vectors of NaN": (overwrite("items.vectors", set_nan), "items.vectors: a value is not finite"),
+    "user vectors of NaN": (overwrite("users.vectors", set_nan), "users.vectors"),
+    "bias of NaN": (overwrite("items.bias", set_nan), "items.bias"),
+    "widths differ": (overwrite("users.vectors", lambda a: a[:, :-1]), "users.vectors"),
+    "vectors flat": (overwrite("users.vectors", lambda a: a[:, 0]), "users.vectors"),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_damage_is_named(folder: Path, damage: str) -> None:
+    do, named = DAMAGES[damage]
+    do(folder)
+    with pytest.raises(SnapshotError, match="snapshot 7 does not load: ") as caught:
+        Snapshot.load(folder)
+    assert named in str(caught.value)
+
+
+def test_no_folder(tmp_path: Path) -> None:
+    with pytest.raises(SnapshotError, match=r"manifest\.json"):
+        Snapshot.load(tmp_path / "none")
+
+
+def test_any_byte_of_a_header_may_be_wrong(folder: Path, rng: np.random.Generator) -> None:
+    """Whatever numpy makes of it, it loads or is a SnapshotError."""
+    file = folder / "items.lat.npy"
+    content = file.read_bytes()
+    for place in range(128):
+        changed = bytearray(content)
+        changed[place] = rng.integers(0, 256)
+        file.unlink()
+        file.write_bytes(changed)
+        with suppress(SnapshotError):
+            Snapshot.load(folder)
