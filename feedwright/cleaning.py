@@ -9,7 +9,18 @@ from rich.console import Console
 from storage.embedded import EmbeddedPostgres
 from storage.settings import Settings
 
-FOLDERS = ("artifacts", "bentoml", "dagster", "lake", "logs", "pipeline", "serving", "snapshots")
+FOLDERS = (
+    "artifacts",
+    "bentoml",
+    "dagster",
+    "data_docs",
+    "downloads",
+    "lake",
+    "logs",
+    "pipeline",
+    "serving",
+    "snapshots",
+)
 FILES = ("settings.env", "supervisor.json", "supervisor.lock", "timings.json")
 
 

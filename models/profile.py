@@ -156,7 +156,7 @@ class Evaluation(_Section):
         default=50, description="Training interactions from which a user counts as heavy."
     )
     max_users: Annotated[int, Field(ge=1)] = Field(
-        default=20_000, description="At most so many test users, sampled under the seed."
+        default=2_000, description="At most so many test users, sampled under the seed."
     )
 
 

@@ -39,6 +39,9 @@ CLAIMS: dict[str, float] = {
 }
 """Least score of a component for its text to be true; any above 0 will do for the others."""
 
+POPULAR = 0.5
+"""Least trending score of what is called popular this week; the top item has 1."""
+
 
 @dataclass(frozen=True)
 class Reason:
@@ -52,16 +55,18 @@ class Reason:
 
 def reasons(snapshot: Snapshot, viewer: Viewer, profile: Profile, ranking: Ranking) -> list[Reason]:
     """One reason an item of the page: of the components that are high enough to speak of
-    (``CLAIMS``), the one with the highest weighted score."""
+    (``CLAIMS``), the one that lifts it most above an ordinary item."""
     names = [name for name in ranking.components if name in profile.scorer_weights]
     if not names or not len(ranking.items):
         return [Reason("for_you", {})] * len(ranking.items)
     weights: Mapping[Any, float] = profile.scorer_weights
+    usual = _usual(snapshot)
     weighted = np.stack(
         [
-            np.where(scores >= np.float32(CLAIMS.get(name, 0.0)), scores, 0.0) * weights[name]
+            np.where(scores >= np.float32(CLAIMS.get(name, 0.0)), scores - usual.get(name, 0), 0)
+            * weights[name]
             for name in names
-            for scores in [ranking.components[name]]
+            for scores in [np.minimum(ranking.components[name], 1)]
         ]
     )
     taste = taste_profile(snapshot, viewer.user) if viewer.user is not None else None
@@ -73,6 +78,18 @@ def reasons(snapshot: Snapshot, viewer: Viewer, profile: Profile, ranking: Ranki
         else Reason("for_you", {})
         for place, item in enumerate(ranking.items)
     ]
+
+
+def _usual(snapshot: Snapshot) -> dict[str, float]:
+    """Mean of the components that are the same for everybody, over evenly spaced items."""
+    items = snapshot.items
+    step = max(1, len(items.ids) // 1_000)
+    quality = items.owner_quality[::step]
+    quality = quality[~np.isnan(quality)]
+    return {
+        "engagement": float(items.engagement[::step].mean()),
+        "owner_quality": float(quality.mean()) if len(quality) else 0.0,
+    }
 
 
 def _reason(
@@ -100,7 +117,7 @@ def _reason(
         liked = liked[taste[liked] > 0][:SHOWN_TAGS]
         return Reason("because_you_liked", {"tags": ", ".join(manifest.tags[tag] for tag in liked)})
     if component == "engagement":
-        return Reason("popular" if items.trending[item] > 0 else "well_liked", {})
+        return Reason("popular" if items.trending[item] >= POPULAR else "well_liked", {})
     if component == "owner_quality":
         return Reason("trusted_owner", {"owner": profile.names.owner})
     return Reason(

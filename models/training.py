@@ -20,7 +20,6 @@ from models.recommenders.base import Dataset, Progress, Recommender
 from models.recommenders.heuristic import Heuristic
 from models.recommenders.lightfm_hybrid import LightFMHybrid
 from models.recommenders.popularity import PopularityRecommender
-from models.similarities import top_neighbours
 
 RECOMMENDERS: dict[str, type[Recommender]] = {
     kind.name: kind for kind in (LightFMHybrid, PopularityRecommender, Heuristic)
@@ -55,9 +54,6 @@ def build_dataset(
         ),
         user_features=user_features,
         item_features=item_features,
-        user_neighbours=top_neighbours(
-            matrix.liked, profile.similarity.neighbours, max_share=profile.matrix.common_item_share
-        ),
         catalogue=Catalogue(
             catalogue.users,
             catalogue.items,

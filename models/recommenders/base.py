@@ -16,7 +16,6 @@ from models.ids import IdIndex
 from models.matrices import InteractionMatrix
 from models.popularity import Popularity
 from models.profile import Profile
-from models.similarities import Neighbours
 
 Progress = Callable[[int, int], None]
 """Told (steps done, steps in all) while a recommender trains."""
@@ -34,7 +33,6 @@ class Dataset:
     popularity: Popularity
     user_features: Features
     item_features: Features
-    user_neighbours: Neighbours
     catalogue: Catalogue
     profile: Profile
     as_of: datetime

@@ -13,6 +13,7 @@ from models.catalogue import build_snapshot
 from models.profile import Profile
 from models.ranker import heuristic_scores, viewer_of
 from models.recommenders.base import Dataset, Progress
+from models.similarities import top_neighbours
 from models.snapshot import Snapshot
 
 
@@ -38,7 +39,11 @@ class Heuristic:
             dataset.matrix,
             dataset.profile,
             now=dataset.as_of,
-            user_neighbours=dataset.user_neighbours,
+            user_neighbours=top_neighbours(
+                dataset.matrix.liked,
+                dataset.profile.similarity.neighbours,
+                max_share=dataset.profile.matrix.common_item_share,
+            ),
         )
         return self
 

@@ -14,6 +14,7 @@ from models.features import item_features, user_features
 from models.ids import IdIndex
 from models.profile import Profile, load_profile
 from models.recommenders.base import Dataset
+from models.similarities import top_neighbours
 from models.snapshot import Snapshot
 from models.training import build_dataset
 from storage.log import Log
@@ -122,7 +123,9 @@ def snapshot_of(
         now=dataset.as_of,
         vectors=vectors,
         model=ModelInfo("7", recommender, dataset.as_of),
-        user_neighbours=dataset.user_neighbours,
+        user_neighbours=top_neighbours(
+            dataset.matrix.liked, dataset.profile.similarity.neighbours, max_share=0.2
+        ),
     )
 
 

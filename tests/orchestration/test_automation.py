@@ -62,7 +62,7 @@ def test_the_daily_schedule_asks_for_what_changed(trained, instance, platform) -
 
     now = datetime.now(UTC)
     context = dg.build_schedule_context(instance, scheduled_execution_time=now)
-    (request,) = list(daily_at_two(context, platform=platform))
+    (request,) = list(daily_at_two(context, platform=platform))  # type: ignore[arg-type]
     assert request.tags[RANGE_END] == now.date().isoformat()
     assert request.tags[RANGE_START] <= request.tags[RANGE_END]
     assert request.tags["feedwright/trigger"] == "schedule"
@@ -76,12 +76,12 @@ def test_enough_new_interactions_start_a_training(
     context = dg.build_sensor_context(instance)
     early = new_interactions(context, platform=platform)
     assert isinstance(early, dg.SkipReason)
-    assert "less than" in early.skip_message
+    assert "less than" in (early.skip_message or "")
     soon = {"min_hours_between": 1e-9}
     with_profile(retraining=soon)
     few = new_interactions(context, platform=platform)
     assert isinstance(few, dg.SkipReason)
-    assert "new interactions of 10000" in few.skip_message
+    assert "new interactions of 10000" in (few.skip_message or "")
     conn.execute(
         "INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at)"
         " SELECT gen_random_uuid(), 'u', 'i', 'impression', now() FROM generate_series(1, 5)"
@@ -117,7 +117,7 @@ def test_a_breach_rolls_back_and_ranks_anew(trained, instance, platform, conn, r
     breach(first.version)
     alone = guardrail_breach(context, platform=platform)
     assert isinstance(alone, dg.SkipReason)
-    assert "no earlier champion" in alone.skip_message
+    assert "no earlier champion" in (alone.skip_message or "")
 
     assert run_job(instance, "daily", days=(now.date(), now.date())).success
     second = registry.champion()

@@ -1,0 +1,37 @@
+"""Benchmarks: each is a command that prints one JSON document, and logs on standard error.
+
+    python -m benchmarks.feed          latency and throughput of the feed over HTTP
+    python -m benchmarks.train         time and memory of every stage of training
+    python -m benchmarks.clone_to_feed time from ``git clone`` to a first personalised feed
+
+All take ``--users --items --interactions --seconds`` (what a benchmark has no use for is
+ignored) and some have options of their own: see ``--help``. The data is synthetic, of
+any size, with Zipf popularity, clusters of taste that drift, and places; it is kept for a day
+below the system's folder for temporary files, so a second run starts at once.
+
+The document is ``{"name", "machine", "rows"}``. A row is ``{"name", "value", "unit",
+"baseline", "baseline_value", "ratio"}``, where ``ratio = value / baseline_value``. Trust the
+ratio more than the value: both sides of it were measured in the same run, so a slow or busy
+machine slows both.
+
+feed
+    The real Bento, one and two workers, asked by 1 and by 32 keep-alive clients, beside the
+    same kind of server that returns one stored answer of the same bytes. The two take turns,
+    three rounds each, and the medians are told. The clients are non-blocking sockets in
+    one process with requests encoded beforehand; its share of a core is in the rows, and a share
+    near 1 would mean that the generator is what was measured. Every answer is checked for
+    status 200 and a model version; a row counts those without one. ``stage:`` rows time the parts
+    of one request in this process, and their ratio is the share of the whole.
+
+train
+    Each stage in one child process, as in the pipeline: wall and CPU time (the CPU time tells less
+    of what else the machine does), and the peak of its resident
+    memory as the parent sees it. Quality rows are nDCG@10 after a split by time, with popularity
+    as the baseline; similarities have scikit-learn's brute force as theirs.
+    ``--pipeline`` adds the real daily Dagster job on a database of its own.
+
+clone_to_feed
+    Clones the last commit, makes the environment, starts everything, and waits for a personalised
+    feed; then stops, starts again, stops, and looks for anything left running. The
+    baseline is the target of five minutes. Packages come from the caches that the machine has.
+"""

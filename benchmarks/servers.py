@@ -1,0 +1,168 @@
+"""The servers under load: the real Bento with all that it leans on, and a constant one."""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+
+from benchmarks.report import BenchmarkError, log
+from serving.launch import ROOT, feed_command, feed_environment
+from storage.embedded import EmbeddedPostgres
+from storage.settings import Settings
+
+HOST = "127.0.0.1"
+START_SECONDS = 120.0
+STOP_SECONDS = 20.0
+
+
+@dataclass(frozen=True)
+class Server:
+    url: str
+    process: subprocess.Popen[bytes]
+
+    def memory(self) -> int:
+        """Bytes of all its processes that no other shares."""
+        root = psutil.Process(self.process.pid)
+        return sum(one.memory_full_info().uss for one in [root, *root.children(recursive=True)])
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((HOST, 0))
+        return probe.getsockname()[1]
+
+
+@contextmanager
+def database(folder: Path) -> Iterator[str]:
+    """Address of an empty embedded Postgres, removed afterwards."""
+    server = EmbeddedPostgres(folder / "postgres")
+    try:
+        yield server.start()
+    finally:
+        server.remove()
+
+
+@contextmanager
+def registry(version: str) -> Iterator[str]:
+    """Address of a server that says, as MLflow's REST API does, that ``version`` is champion."""
+    champion = {"name": "feedwright", "version": version, "run_id": "run", "tags": []}
+    body = json.dumps({"model_version": champion}).encode()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, format: str, *arguments: Any) -> None:
+            """Nothing: two lines a second tell nobody anything."""
+
+    server = ThreadingHTTPServer((HOST, 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://{HOST}:{server.server_address[1]}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@contextmanager
+def feed_server(
+    snapshot: Path, version: str, workers: int, database_url: str, registry_url: str, folder: Path
+) -> Iterator[Server]:
+    """The real Bento, as ``feedwright up`` starts it, with ``snapshot`` as its champion."""
+    settings = Settings(
+        home=folder / "home",
+        profile="marketplace",
+        database_url=database_url,
+        mlflow_url=registry_url,
+        host=HOST,
+        feed_port=free_port(),
+        feed_workers=workers,
+    )
+    settings.snapshots.mkdir(parents=True)
+    (settings.snapshots / version).symlink_to(snapshot)
+    with _serving(
+        feed_command(settings), feed_environment(settings), settings.feed_port, folder / "feed.log"
+    ) as server:
+        yield server
+
+
+@contextmanager
+def constant_server(body: bytes, workers: int, folder: Path) -> Iterator[Server]:
+    """The same kind of server, which returns ``body`` to everybody."""
+    settings = Settings(home=folder / "constant", host=HOST, feed_port=free_port())
+    file = folder / "constant.json"
+    file.write_bytes(body)
+    command = [
+        "benchmarks.constant:Constant" if part == "serving.service:Feed" else part
+        for part in feed_command(settings)
+    ]
+    environment = feed_environment(settings) | {
+        "CONSTANT_BODY": str(file),
+        "CONSTANT_WORKERS": str(workers),
+    }
+    with _serving(command, environment, settings.feed_port, folder / "constant.log") as server:
+        yield server
+
+
+@contextmanager
+def _serving(
+    command: list[str], environment: Mapping[str, str], port: int, output: Path
+) -> Iterator[Server]:
+    with open(output, "wb") as file:
+        process = subprocess.Popen(
+            command, env=environment, cwd=ROOT, stdin=subprocess.DEVNULL, stdout=file, stderr=file
+        )
+    server = Server(f"http://{HOST}:{port}", process)
+    try:
+        _wait_ready(server, output)
+        yield server
+    finally:
+        stop_tree(process)
+
+
+def _wait_ready(server: Server, output: Path) -> None:
+    began = time.monotonic()
+    while time.monotonic() - began < START_SECONDS and server.process.poll() is None:
+        try:
+            with httpx.Client(trust_env=False, timeout=5) as client:
+                if client.get(f"{server.url}/readyz").status_code == 200:
+                    log.info("%s ready after %.1f s", output.stem, time.monotonic() - began)
+                    return
+        except httpx.TransportError:
+            pass
+        time.sleep(0.1)
+    raise BenchmarkError(
+        f"{output.stem} does not start:\n{output.read_text(errors='replace')[-2000:]}"
+    )
+
+
+def stop_tree(process: subprocess.Popen[Any]) -> None:
+    """End a process, and its children if they stay behind."""
+    if process.poll() is not None:
+        return
+    family = [*psutil.Process(process.pid).children(recursive=True)]
+    process.terminate()
+    try:
+        process.wait(STOP_SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    for child in psutil.wait_procs(family, timeout=STOP_SECONDS)[1]:
+        child.kill()
