@@ -19,7 +19,9 @@ def show(document: dict[str, Any], console: Console) -> None:
     if champion is None:
         console.print("\nNo live model: the feed answers by the heuristic.")
     else:
-        metrics = ", ".join(f"{name} {value:.4g}" for name, value in champion["metrics"].items())
+        # Those with a dot are of a segment or of another recommender: MLflow shows them all.
+        overall = {name: value for name, value in champion["metrics"].items() if "." not in name}
+        metrics = ", ".join(f"{name} {value:.4g}" for name, value in overall.items())
         console.print(
             f"\nLive model: version [bold]{champion['version']}[/], trained "
             f"{champion['trained_at']}\n[dim]{metrics}[/]",

@@ -39,7 +39,7 @@ CLAIMS: dict[str, float] = {
 }
 """Least score of a component for its text to be true; any above 0 will do for the others."""
 
-POPULAR = 0.5
+POPULAR = 0.8
 """Least trending score of what is called popular this week; the top item has 1."""
 
 

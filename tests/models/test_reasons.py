@@ -49,7 +49,7 @@ def check(snapshot: Snapshot, viewer: Viewer, item: int, reason: Reason) -> None
     elif reason.code == "trusted_owner":
         assert items.owner_quality[item] >= 0.8
     elif reason.code == "popular":
-        assert items.trending[item] >= 0.5
+        assert items.trending[item] >= 0.8
     elif reason.code == "well_liked":
         assert items.engagement[item] >= 0.5
 
