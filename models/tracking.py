@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -18,7 +19,7 @@ from models.catalogue import Vectors
 from models.recommenders.base import Dataset
 from models.registry import Registry
 from models.training import Comparison
-from models.versions import ModelVersion, metric_name
+from models.versions import CHALLENGER, ModelVersion, metric_name
 
 ROOT = Path(__file__).parent.parent
 
@@ -64,6 +65,16 @@ def start_run(
     return run.info.run_id
 
 
+@contextmanager
+def failing(registry: Registry, run_id: str) -> Iterator[None]:
+    """Mark the run as failed when the block raises or is interrupted; it would stay running."""
+    try:
+        yield
+    except BaseException:
+        registry.client.set_terminated(run_id, "FAILED")
+        raise
+
+
 def log_comparison(registry: Registry, run_id: str, comparison: Comparison) -> None:
     """The winner's metrics under their own names, the others' under ``<recommender>.``."""
     now = int(time.time() * 1000)
@@ -88,9 +99,17 @@ def register(
     comparison: Comparison,
     trained_at: datetime,
 ) -> ModelVersion:
-    """Log the model and make it a version with the alias ``challenger``."""
+    """Log the model, make it a version with the alias ``challenger``, and end the run.
+
+    A run has one version: a second try goes on with the one that the first made.
+    """
     from models.pyfunc import log_recommender
 
+    same_run = f"name = '{registry.model_name}' and run_id = '{run_id}'"
+    for known in registry.client.search_model_versions(same_run):
+        registry.client.set_registered_model_alias(registry.model_name, CHALLENGER, known.version)
+        registry.client.set_terminated(run_id)
+        return registry.get(str(known.version))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "recommender.npz"
         np.savez(

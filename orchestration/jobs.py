@@ -6,7 +6,6 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 )
 
 from orchestration.assets import feed
-from orchestration.partitions import daily
 from orchestration.policies import TRANSIENT
 from orchestration.resources import Platform
 from storage.telemetry import write_audit
@@ -14,7 +13,6 @@ from storage.telemetry import write_audit
 daily_job = dg.define_asset_job(
     "daily",
     selection=dg.AssetSelection.all(),
-    partitions_def=daily,
     description="Everything once: sources, features, training, evaluation, gate, snapshot, lists.",
     tags={"feedwright/kind": "training"},
 )
@@ -36,22 +34,32 @@ trending_job = dg.define_asset_job(
 guardrails_job = dg.define_asset_job(
     "guardrails",
     selection=dg.AssetSelection.assets(feed.guardrail_metrics),
-    description="CTR and conversion of the live version against what was live before.",
+    description="CTR and conversion of the live version against those of other versions.",
     tags={"feedwright/kind": "guardrails"},
 )
 
 
 class RollbackConfig(dg.Config):
-    """Why the live version goes."""
+    """Which version goes, and why.
+
+    Attributes:
+        version: the one that goes; if it is no longer live, nothing moves. None: the live one.
+    """
 
     reason: str = "by hand"
+    version: str | None = None
 
 
-@dg.op(retry_policy=TRANSIENT)
+# Not retried: a second try would go back by one more version.
+@dg.op
 def roll_back(context: dg.OpExecutionContext, config: RollbackConfig, platform: Platform) -> str:
     """Make the previous champion the champion again; workers follow within seconds."""
-    live = platform.registry.rollback()
-    with platform.connect() as conn:
+    live = platform.registry.champion()
+    if live is not None and config.version not in (None, live.version):
+        context.log.warning("version %s is no longer live: nothing to do", config.version)
+        return live.version
+    with platform.connect() as conn:  # first: what cannot be noted does not happen
+        live = platform.registry.rollback()
         detail = {"version": live.version, "reason": config.reason, "run": context.run_id}
         write_audit(conn, "pipeline", "model.rolled_back", detail)
     context.log.warning("rolled back to version %s: %s", live.version, config.reason)

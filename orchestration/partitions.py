@@ -10,11 +10,15 @@ from storage.lake import Lake
 from storage.settings import get_settings
 
 WITHOUT_DATA = timedelta(days=30)
+MOST = timedelta(days=3 * 365)
+"""Older days are in the lake too, but no partitions: one interaction of 1970 would make
+twenty thousand, and a run reports each of its own."""
 
 
 def _first_day() -> date:
+    today = datetime.now(UTC).date()
     known = Lake(get_settings().lake).first_day()
-    return known or datetime.now(UTC).date() - WITHOUT_DATA
+    return max(known, today - MOST) if known else today - WITHOUT_DATA
 
 
 # The day that is not over yet is one too: a retraining at noon learns from the morning.

@@ -15,6 +15,8 @@ TRANSIENT = dg.RetryPolicy(
 
 TRAINING_POOL = "training"
 """Of the assets in this pool one runs at a time, so two trainings never meet."""
+LAKE_POOL = "lake"
+"""One writer of the lake at a time, or the older of two reads of a day might be kept."""
 
 
 @cache

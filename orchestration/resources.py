@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -39,6 +40,14 @@ class Platform(dg.ConfigurableResource):
 
     @cached_property
     def registry(self) -> Registry:
+        """Raises DatabaseError when MLflow's tables cannot be reached.
+
+        Left to itself, MLflow tries for minutes, and a sensor that waits so long is cut off
+        without a word of the cause.
+        """
+        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
+        if self.settings.mlflow_url is None:
+            self.connect().close()
         from models.registry import Registry  # MLflow takes seconds to import
 
         return Registry(
@@ -47,5 +56,5 @@ class Platform(dg.ConfigurableResource):
             self.settings.artifacts,
         )
 
-    def connect(self, *, autocommit: bool = False) -> psycopg.Connection:
-        return connect(self.url, autocommit=autocommit)
+    def connect(self) -> psycopg.Connection:
+        return connect(self.url)

@@ -9,23 +9,21 @@ from orchestration.jobs import daily_job, engagement_job, guardrails_job, trendi
 from orchestration.partitions import daily, range_tags
 from orchestration.resources import Platform
 from storage import queries
-from storage.lake import Lake
 
 RUNNING = dg.DefaultScheduleStatus.RUNNING
 
 
 def days_to_read(platform: Platform, today: date) -> tuple[date, date]:
-    """The stretch of days that holds everything received since the last run, up to today."""
+    """The stretch of partitions that got something since the last run, up to today.
+
+    The asset `interactions` reads what changed before the first partition as well; it is a
+    partition once the code location is reloaded.
+    """
     extent = platform.lake.extent()
     since = extent.received_until if extent else None
     with platform.connect() as conn:
         changed = queries.changed_days(conn, since)
-    first = min(changed, default=today)
-    start = Lake(platform.settings.lake).first_day() or first
-    # Days before the first partition are out of reach until the code location is reloaded.
-    first = max(first, date.fromisoformat(daily.get_partition_keys()[0]))
-    if changed and changed[0] < start:
-        platform.lake.cover(changed[0])
+    first = max(min(changed, default=today), date.fromisoformat(daily.get_partition_keys()[0]))
     return min(first, today), today
 
 

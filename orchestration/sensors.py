@@ -20,6 +20,13 @@ def _trained_at(version: ModelVersion) -> datetime:
     return datetime.fromisoformat(version.trained_at or "1970-01-01T00:00:00+00:00")
 
 
+def _tried_within(instance: dg.DagsterInstance, hours: float) -> bool:
+    """Whether a run of the daily job began lately, however it ended: one that failed for bad
+    data would fail again a minute later."""
+    after = datetime.now(UTC) - timedelta(hours=hours)
+    return instance.get_runs_count(dg.RunsFilter(job_name=daily_job.name, created_after=after)) > 0
+
+
 def _training_now(instance: dg.DagsterInstance) -> bool:
     """Whether a run of the daily job is waiting or running."""
     going = [
@@ -50,7 +57,8 @@ def new_interactions(
         return dg.SkipReason("a training is on its way")
     newest = platform.registry.challenger() or live
     latest = max(_trained_at(live), _trained_at(newest))
-    if now - latest < timedelta(hours=rules.min_hours_between):
+    between = timedelta(hours=rules.min_hours_between)
+    if now - latest < between or _tried_within(context.instance, rules.min_hours_between):
         return dg.SkipReason(f"the last training was less than {rules.min_hours_between:g} h ago")
     with platform.connect() as conn:
         count = queries.count_received_since(conn, latest)
@@ -79,6 +87,9 @@ def stale_model(
         return dg.SkipReason(f"the newest version is {age} old, the limit is {limit}")
     if _training_now(context.instance):
         return dg.SkipReason("a training is on its way")
+    hours = platform.profile.retraining.min_hours_between
+    if _tried_within(context.instance, hours):
+        return dg.SkipReason(f"the last training was tried less than {hours:g} h ago")
     return training_request(platform, now, f"the newest version is {age} old")
 
 
@@ -104,7 +115,11 @@ def guardrail_breach(
         # The same report never rolls back twice.
         run_key=f"guardrail-report-{report}",
         run_config=dg.RunConfig(
-            {"roll_back": {"config": {"reason": f"guardrail report {report}"}}}
+            {
+                "roll_back": {
+                    "config": {"reason": f"guardrail report {report}", "version": live.version}
+                }
+            }
         ),
     )
 

@@ -99,8 +99,11 @@ class LiveModel:
         except RegistryUnavailable:
             return self._pointer, False  # the last one that is known of
         if champion != self._pointer:
-            write_pointer(self._pointer_file, champion)
             self._pointer = champion
+            try:
+                write_pointer(self._pointer_file, champion)
+            except OSError as error:  # a full disk: only a start without MLflow misses the note
+                log.warning("champion not noted", extra={"detail": str(error)})
         return champion, True
 
     def _fetch(self, champion: Champion, folder: Path, replace: bool) -> Background:

@@ -1,18 +1,23 @@
 """The interaction lake: Parquet, one file a UTC day, on any fsspec address.
 
-A day's file is replaced whole, so writing a day again is harmless. Readers scan
-lazily and only the columns and days that they name.
+A file is replaced whole, so writing a day again is harmless, and a write that breaks off
+leaves the old file. Readers scan lazily and only the columns and days that they name.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
+from typing import IO
 
 import fsspec
 import polars as pl
+from fsspec.spec import AbstractFileSystem
+
+READ_BY_POLARS = {"file", "local", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"}
+"""Protocols of which a scan fetches only what it needs. Others come through fsspec, whole."""
 
 SCHEMA: dict[str, type[pl.DataType] | pl.DataType] = {
     "event_id": pl.String,
@@ -40,7 +45,7 @@ class Extent:
 
 @dataclass(frozen=True)
 class Lake:
-    """The lake at ``url`` (a folder, ``s3://…``, ``gs://…``)."""
+    """The lake at ``url``: a folder, ``s3://…``, ``gs://…``, or any other address of fsspec."""
 
     url: str
 
@@ -58,20 +63,16 @@ class Lake:
             if files.exists(path):
                 files.rm(path)
             return
-        files.makedirs(path.rpartition("/")[0], exist_ok=True)
-        draft = f"{path}.draft"
-        with files.open(draft, "wb") as file:
-            interactions.select(list(SCHEMA)).write_parquet(file, compression="zstd")
-        files.mv(draft, path)
+        day_only = interactions.select(list(SCHEMA))
+        _replace(files, path, lambda file: day_only.write_parquet(file, compression="zstd"))
 
     def days(self) -> list[date]:
         """Days that have a file, oldest first."""
         files, root = fsspec.core.url_to_fs(f"{self.url}/interactions")
-        if not files.exists(root):
-            return []
-        names = (entry["name"] for entry in files.ls(root, detail=True))
+        # The file, not its folder: that may stay behind when the file goes.
+        paths = files.glob(f"{root}/day=*/part.parquet")
         return sorted(
-            date.fromisoformat(name.rpartition("day=")[2]) for name in names if "day=" in name
+            date.fromisoformat(path.split("/")[-2].removeprefix("day=")) for path in paths
         )
 
     def scan(self, days: Iterable[date] | None = None) -> pl.LazyFrame:
@@ -79,7 +80,10 @@ class Lake:
         paths = [self.path(day) for day in (self.days() if days is None else days)]
         if not paths:
             return pl.LazyFrame(schema=SCHEMA)
-        return pl.scan_parquet(paths, hive_partitioning=False)
+        if fsspec.utils.get_protocol(self.url) in READ_BY_POLARS:
+            return pl.scan_parquet(paths, hive_partitioning=False)
+        opened = [file.open() for file in fsspec.open_files(paths)]
+        return pl.scan_parquet(opened, hive_partitioning=False)
 
     def extent(self) -> Extent | None:
         """What the lake covers; None for a new lake."""
@@ -95,8 +99,8 @@ class Lake:
 
     def set_extent(self, extent: Extent) -> None:
         files, path = fsspec.core.url_to_fs(f"{self.url}/extent.json")
-        files.makedirs(path.rpartition("/")[0], exist_ok=True)
-        files.pipe_file(path, json.dumps(asdict(extent), default=str).encode())
+        content = json.dumps(asdict(extent), default=str).encode()
+        _replace(files, path, lambda file: file.write(content))
 
     def first_day(self) -> date | None:
         extent = self.extent()
@@ -107,3 +111,12 @@ class Lake:
         extent = self.extent()
         if extent is None or day < extent.first_day:
             self.set_extent(Extent(day, extent.received_until if extent else None))
+
+
+def _replace(files: AbstractFileSystem, path: str, write: Callable[[IO[bytes]], object]) -> None:
+    """Write a file beside ``path`` and move it there, so that readers see the old or the new."""
+    files.makedirs(path.rpartition("/")[0], exist_ok=True)
+    draft = f"{path}.draft"
+    with files.open(draft, "wb") as file:
+        write(file)
+    files.mv(draft, path)

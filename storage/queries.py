@@ -11,6 +11,13 @@ import psycopg
 from adbc_driver_postgresql import dbapi
 
 from storage.lake import SCHEMA as INTERACTIONS
+from storage.quarantine import EARLIEST
+
+OVERLAP = timedelta(minutes=15)
+"""What was received so long before the last run is read again: clocks differ, and of other
+roles' transactions ``settled_until`` may not know."""
+LATEST = datetime(9999, 12, 31, tzinfo=UTC)
+"""Python's dates end there, Postgres's go on; the quarantine takes what lies beyond."""
 
 USERS = {
     "id": pl.String,
@@ -120,23 +127,37 @@ def read_interactions(url: str, first: date, last: date) -> pl.DataFrame:
 
 
 def changed_days(conn: psycopg.Connection, since: datetime | None) -> list[date]:
-    """UTC days that got interactions after ``since`` (None: ever), oldest first."""
+    """UTC days that got interactions after ``since`` (None: ever) or in the ``OVERLAP`` before
+    it, oldest first. Days that no calendar has, and those before 1970, are left out."""
     rows = conn.execute(
         "SELECT DISTINCT (occurred_at AT TIME ZONE 'UTC')::date FROM feed.interactions"
-        " WHERE %(since)s::timestamptz IS NULL OR received_at > %(since)s ORDER BY 1",
-        {"since": since},
+        " WHERE occurred_at >= %(first)s AND occurred_at < %(last)s"
+        " AND received_at >= coalesce(%(since)s::timestamptz, '-infinity') ORDER BY 1",
+        {"first": EARLIEST, "last": LATEST, "since": since and since - OVERLAP},
     )
     return [day for (day,) in rows]
 
 
+def settled_until(conn: psycopg.Connection) -> datetime:
+    """The moment up to which nothing received can still appear: when the oldest transaction
+    that is still open began, else now. ``received_at`` is the start of its transaction, so a
+    load that takes an hour commits rows that are an hour old."""
+    return _value(
+        conn,
+        "SELECT least(now(), min(xact_start)) FROM pg_stat_activity"
+        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        " AND backend_type = 'client backend'",
+    )
+
+
 def first_interaction(conn: psycopg.Connection) -> datetime | None:
-    """When the oldest interaction occurred."""
-    return _value(conn, "SELECT min(occurred_at) FROM feed.interactions")
-
-
-def last_received(conn: psycopg.Connection) -> datetime | None:
-    """When the newest interaction was received."""
-    return _value(conn, "SELECT max(received_at) FROM feed.interactions")
+    """When the oldest interaction that a calendar has occurred, from 1970 on."""
+    return _value(
+        conn,
+        "SELECT min(occurred_at) FROM feed.interactions"
+        " WHERE occurred_at >= %s AND occurred_at < %s",
+        (EARLIEST, LATEST),
+    )
 
 
 def count_received_since(conn: psycopg.Connection, since: datetime) -> int:

@@ -35,36 +35,36 @@ def refresh_engagement(
         f"count(*) FILTER (WHERE type = '{type}') AS {name}" for name, type in COUNTED.items()
     )
     names = ", ".join(COUNTED)
-    conn.execute(
-        "DELETE FROM feed.engagement_metrics WHERE window_hours = ANY(%s)", (list(windows),)
-    )
-    return conn.execute(
-        f"""
-        WITH weight AS (
-            SELECT * FROM unnest(%(types)s::text[], %(weights)s::float8[]) AS w(type, weight)),
-        counted AS (
-            SELECT item_id, window_hours, {counts},
-                   ln(1 + greatest(coalesce(sum(weight), 0), 0)) AS score
-            FROM unnest(%(windows)s::int[]) AS window_hours
-            JOIN feed.interactions ON occurred_at > now() - window_hours * interval '1 hour'
-                                  AND occurred_at <= now()
-            LEFT JOIN weight USING (type)
-            WHERE item_id IS NOT NULL
-            GROUP BY item_id, window_hours)
-        INSERT INTO feed.engagement_metrics (item_id, window_hours, {names}, score)
-        SELECT item_id, window_hours, {names},
-               coalesce(score / nullif(max(score) OVER (PARTITION BY window_hours), 0), 0)
-        FROM counted
-        """,
-        {"types": list(weights), "weights": list(weights.values()), "windows": list(windows)},
-    ).rowcount
+    with conn.transaction():
+        # Two refreshes come one after the other: else the second would insert keys that are there.
+        conn.execute("LOCK TABLE feed.engagement_metrics IN SHARE ROW EXCLUSIVE MODE")
+        conn.execute(
+            "DELETE FROM feed.engagement_metrics WHERE window_hours = ANY(%s)", (list(windows),)
+        )
+        return conn.execute(
+            f"""
+            WITH weight AS (
+                SELECT * FROM unnest(%(types)s::text[], %(weights)s::float8[]) AS w(type, weight)),
+            counted AS (
+                SELECT item_id, window_hours, {counts},
+                       ln(1 + greatest(coalesce(sum(weight), 0), 0)) AS score
+                FROM unnest(%(windows)s::int[]) AS window_hours
+                JOIN feed.interactions ON occurred_at > now() - window_hours * interval '1 hour'
+                                      AND occurred_at <= now()
+                LEFT JOIN weight USING (type)
+                WHERE item_id IS NOT NULL
+                GROUP BY item_id, window_hours)
+            INSERT INTO feed.engagement_metrics (item_id, window_hours, {names}, score)
+            SELECT item_id, window_hours, {names},
+                   coalesce(score / nullif(max(score) OVER (PARTITION BY window_hours), 0), 0)
+            FROM counted
+            """,
+            {"types": list(weights), "weights": list(weights.values()), "windows": list(windows)},
+        ).rowcount
 
 
 def refresh_trending(conn: psycopg.Connection) -> int:
-    """Refresh ``feed.trending_items`` while readers go on; returns its rows.
-
-    The connection must be in autocommit: Postgres refreshes outside of transactions.
-    """
+    """Refresh ``feed.trending_items`` while readers go on; returns its rows."""
     conn.execute("REFRESH MATERIALIZED VIEW CONCURRENTLY feed.trending_items")
     row = conn.execute("SELECT count(*) FROM feed.trending_items").fetchone()
     return row[0] if row else 0
@@ -74,8 +74,10 @@ def refresh_trending(conn: psycopg.Connection) -> int:
 class VariantRates:
     """What one variant and model version showed, and what came of it.
 
-    ``ctr`` is clicks / impressions; ``conversion`` is the share of clicks that the same
-    user followed by an ``apply`` on the same item. None where there is nothing to divide by.
+    ``ctr`` is clicks / impressions; ``conversion`` is applies / ripe clicks. A click is ripe
+    once all the time to convert has passed: or a version that went live today would be held
+    against one whose clicks had days. ``applies`` counts the ripe clicks that the same user
+    followed by an ``apply`` on the same item. None where there is nothing to divide by.
     """
 
     variant: str
@@ -83,6 +85,7 @@ class VariantRates:
     impressions: int
     clicks: int
     applies: int
+    ripe_clicks: int
 
     @property
     def ctr(self) -> float | None:
@@ -90,7 +93,7 @@ class VariantRates:
 
     @property
     def conversion(self) -> float | None:
-        return self.applies / self.clicks if self.clicks else None
+        return self.applies / self.ripe_clicks if self.ripe_clicks else None
 
 
 def variant_rates(
@@ -98,13 +101,16 @@ def variant_rates(
 ) -> list[VariantRates]:
     """Rates by variant and model version, from what trackers put in ``metadata``.
 
-    A click or apply belongs to the variant in its own metadata; an apply counts when it
-    came within ``conversion_hours`` after that user's click on the item.
+    Impressions and clicks with ``start <= occurred_at < end`` belong to the variant in their
+    own metadata (``unknown`` without one); an apply counts when it came within
+    ``conversion_hours`` after that user's click on the item.
     """
     rows = conn.execute(
         """
         WITH shown AS (
             SELECT user_id, item_id, type, occurred_at,
+                   type = 'click' AND occurred_at + %(hours)s * interval '1 hour' <= %(end)s
+                       AS ripe,
                    coalesce(metadata->>'variant', 'unknown') AS variant,
                    metadata->>'model_version' AS model_version
             FROM feed.interactions
@@ -113,12 +119,13 @@ def variant_rates(
         SELECT variant, model_version,
                count(*) FILTER (WHERE type = 'impression'),
                count(*) FILTER (WHERE type = 'click'),
-               count(*) FILTER (WHERE type = 'click' AND EXISTS (
+               count(*) FILTER (WHERE ripe AND EXISTS (
                    SELECT FROM feed.interactions a
                    WHERE a.type = 'apply' AND a.user_id = shown.user_id
                      AND a.item_id = shown.item_id
                      AND a.occurred_at BETWEEN shown.occurred_at
-                         AND shown.occurred_at + %(hours)s * interval '1 hour'))
+                         AND shown.occurred_at + %(hours)s * interval '1 hour')),
+               count(*) FILTER (WHERE ripe)
         FROM shown GROUP BY variant, model_version ORDER BY variant, model_version
         """,
         {"start": start, "end": end, "hours": conversion_hours},

@@ -57,6 +57,9 @@ def refresh_recommendations(platform: Platform) -> tuple[pl.DataFrame, CheckRepo
     may_be_shown = live.items.ids.to_series().filter(pl.Series(anyone))
     report = checks.recommendations(platform, lists, may_be_shown)
     if report.success:
+        now_live = platform.registry.champion()
+        if now_live is None or now_live.version != live.manifest.model_version:
+            raise dg.Failure("another version went live meanwhile: its lists are the ones to make")
         with platform.connect() as conn:
             replace_rows(conn, "recommendations", lists)
     return lists, report
@@ -117,7 +120,6 @@ def trending_items(platform: Platform) -> dg.MaterializeResult:
     """What is liked most in the last day and the last week."""
     with platform.connect() as conn:
         telemetry.refresh_engagement(conn, TRENDING_HOURS, platform.profile.engagement_weights)
-    with platform.connect(autocommit=True) as conn:
         rows = telemetry.refresh_trending(conn)
     return dg.MaterializeResult(metadata={"dagster/row_count": rows})
 
@@ -126,7 +128,7 @@ def trending_items(platform: Platform) -> dg.MaterializeResult:
     group_name=GROUP, kinds={"postgres"}, owners=OWNERS, deps=[champion], retry_policy=TRANSIENT
 )
 def guardrail_metrics(platform: Platform) -> dg.MaterializeResult:
-    """CTR and conversion of the live version, judged against what was live before it.
+    """CTR and conversion of the live version, judged against the other versions' in the window.
 
     A verdict of `breach` makes the sensor `guardrail_breach` roll back.
     """
@@ -155,21 +157,28 @@ def _judge(
     end: datetime,
     limits: Guardrails,
 ) -> list[Mapping[str, object]]:
-    """One stored report a variant and version; only the live version can breach."""
+    """One stored report a variant and version; only the live version can breach.
+
+    The baseline is what other versions showed. What no version showed is none: the heuristic
+    answers other people, and untracked clicks come without their impressions.
+    """
     reports: list[Mapping[str, object]] = []
     for one in rates:
-        others = [rate for rate in rates if rate.model_version != one.model_version]
+        others = [rate for rate in rates if rate.model_version not in (None, one.model_version)]
         baseline = telemetry.VariantRates(
             "baseline",
             None,
             sum(rate.impressions for rate in others),
             sum(rate.clicks for rate in others),
             sum(rate.applies for rate in others),
+            sum(rate.ripe_clicks for rate in others),
         )
+        # A share of a few clicks is noise: it takes as many as a CTR takes impressions.
+        enough = min(one.ripe_clicks, baseline.ripe_clicks) >= limits.min_impressions
         verdict = guardrails.judge(
             impressions=one.impressions,
             ctr=one.ctr,
-            conversion=one.conversion,
+            conversion=one.conversion if enough else None,
             baseline_impressions=baseline.impressions,
             baseline_ctr=baseline.ctr,
             baseline_conversion=baseline.conversion,

@@ -94,7 +94,7 @@ def lightfm_hybrid(
         registry,
         name=f"{profile.name} {now:%Y-%m-%d %H:%M}",
         tags={
-            "dagster_run_id": context.run_id,
+            "dagster_run_id": context.run.run_id,
             "profile": profile.name,
             "code_version": tracking.code_version(),
         },
@@ -140,21 +140,10 @@ def offline_evaluation(
     """
     from models import tracking  # brings MLflow, which takes seconds to import
 
-    profile, interactions = platform.profile, platform.lake.scan()
-    whole = lightfm_hybrid.dataset
-    past = build_dataset(
-        interactions,
-        whole.catalogue,
-        whole.users,
-        whole.items,
-        whole.user_features,
-        whole.item_features,
-        profile,
-        as_of=evaluation.split_moment(interactions, profile.evaluation.test_share),
-    )
-    comparison = compare(past, interactions, progress=_progress(context, "before the split"))
+    with tracking.failing(platform.registry, lightfm_hybrid.run_id):
+        comparison = _compare(context, platform, lightfm_hybrid.dataset)
+        tracking.log_comparison(platform.registry, lightfm_hybrid.run_id, comparison)
     k = comparison.k
-    tracking.log_comparison(platform.registry, lightfm_hybrid.run_id, comparison)
     shown = [f"{name}@{k}" for name in evaluation.PER_USER] + ["coverage", "popularity_bias"]
     return dg.MaterializeResult(
         value=comparison,
@@ -178,6 +167,21 @@ def offline_evaluation(
     )
 
 
+def _compare(context: dg.AssetExecutionContext, platform: Platform, whole: Dataset) -> Comparison:
+    profile, interactions = platform.profile, platform.lake.scan()
+    past = build_dataset(
+        interactions,
+        whole.catalogue,
+        whole.users,
+        whole.items,
+        whole.user_features,
+        whole.item_features,
+        profile,
+        as_of=evaluation.split_moment(interactions, profile.evaluation.test_share),
+    )
+    return compare(past, interactions, progress=_progress(context, "before the split"))
+
+
 @dg.asset(
     dagster_type=value_of(ModelVersion),
     group_name=GROUP,
@@ -192,14 +196,15 @@ def registered_model(
     from models import tracking  # brings MLflow, which takes seconds to import
 
     registry = platform.registry
-    version = tracking.register(
-        registry,
-        lightfm_hybrid.run_id,
-        vectors=winning_vectors(lightfm_hybrid, offline_evaluation.winner),
-        dataset=lightfm_hybrid.dataset,
-        comparison=offline_evaluation,
-        trained_at=lightfm_hybrid.trained_at,
-    )
+    with tracking.failing(registry, lightfm_hybrid.run_id):
+        version = tracking.register(
+            registry,
+            lightfm_hybrid.run_id,
+            vectors=winning_vectors(lightfm_hybrid, offline_evaluation.winner),
+            dataset=lightfm_hybrid.dataset,
+            comparison=offline_evaluation,
+            trained_at=lightfm_hybrid.trained_at,
+        )
     metric = f"ndcg@{offline_evaluation.k}"
     past = list(reversed(registry.versions()))
     return dg.MaterializeResult(
@@ -315,7 +320,7 @@ def champion(
     assert live is not None
     with platform.connect() as conn:
         action = "model.refused" if refusal else "model.activated"
-        detail = {"version": registered_model.version, "run": context.run_id, "reason": refusal}
+        detail = {"version": registered_model.version, "run": context.run.run_id, "reason": refusal}
         write_audit(conn, "pipeline", action, detail)
     return dg.MaterializeResult(
         value=live.version,

@@ -1,7 +1,7 @@
 """Group ``sources``: what the product's Postgres holds, checked, and without bad rows."""
 
 from collections.abc import Callable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import dagster as dg
 import polars as pl
@@ -10,14 +10,12 @@ import psycopg
 from models.profile import Checks
 from orchestration import checks
 from orchestration.partitions import daily
-from orchestration.policies import OWNERS, TRANSIENT, value_of
+from orchestration.policies import LAKE_POOL, OWNERS, TRANSIENT, value_of
 from orchestration.resources import Platform
 from storage import quarantine, queries
 from storage.lake import Extent
 
 GROUP = "sources"
-OVERLAP = timedelta(minutes=15)
-"""A transaction may commit after a later one was read; rows of that long are read again."""
 READ_DAYS = 31
 
 
@@ -29,23 +27,22 @@ READ_DAYS = 31
     backfill_policy=dg.BackfillPolicy.single_run(),
     check_specs=checks.source_specs("interactions", "what must hold of every interaction"),
     retry_policy=TRANSIENT,
+    pool=LAKE_POOL,
 )
 def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
     """The interaction log as Parquet, one file a day.
 
-    Bad rows go to `feed.interactions_rejected` with their reason. In a run over several days
-    only those that got rows since the last run are read: a new day costs its own rows.
+    Bad rows go to `feed.interactions_rejected` with their reason. Whatever days a run is for,
+    it reads those that got rows since the last run, so that a late one is never passed over,
+    and a new day costs its own rows. A run for one day alone reads that day in any case.
     """
-    days = [date.fromisoformat(key) for key in context.partition_keys]
+    asked = [date.fromisoformat(key) for key in context.partition_keys]
     lake, profile = platform.lake, platform.profile
+    extent = lake.extent()
     with platform.connect() as conn:
-        received = queries.last_received(conn)
-        extent = lake.extent()
-        since = extent.received_until if extent else None
-        if len(days) > 1:
-            changed = queries.changed_days(conn, since - OVERLAP if since else None)
-            wanted = set(days)
-            days = [day for day in changed if day in wanted]
+        settled = queries.settled_until(conn)
+        changed = queries.changed_days(conn, extent.received_until if extent else None)
+        days = sorted({*changed, *asked}) if len(asked) == 1 else changed
         rejected = _quarantine(conn, days, platform)
     context.log.info("%d days to read", len(days))
     written = 0
@@ -58,10 +55,10 @@ def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
                 lake.write_day(day, parts.get((day,), rows.clear()))
         written += len(rows)
         context.log.info("%s to %s: %d interactions", first, last, len(rows))
-    whole = len(context.partition_keys) > 1 or extent is None
-    if whole and received is not None:
-        lake.set_extent(Extent(_earliest(lake.first_day(), context), received))
-    report = _check_days(platform, days)
+    report = _check_days(platform, days, may_be_empty=bool(lake.days()))
+    if report.passed:  # else the next run reads and checks these days again
+        first_day = min([*asked, *days, *([extent.first_day] if extent else [])])
+        lake.set_extent(Extent(first_day, settled))
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": written,
@@ -78,11 +75,6 @@ def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
     )
 
 
-def _earliest(known: date | None, context: dg.AssetExecutionContext) -> date:
-    first = date.fromisoformat(context.partition_keys[0])
-    return min(known, first) if known else first
-
-
 def _stretches(days: list[date]) -> list[tuple[date, date]]:
     """Runs of neighbouring days, none longer than ``READ_DAYS``, so memory stays bounded."""
     stretches: list[tuple[date, date]] = []
@@ -97,16 +89,19 @@ def _stretches(days: list[date]) -> list[tuple[date, date]]:
 
 
 def _quarantine(conn: psycopg.Connection, days: list[date], platform: Platform) -> dict[str, int]:
-    if not days:
-        return {}
-    start, end = queries.day_bounds(days[0])[0], queries.day_bounds(days[-1])[1]
+    start, end = _bounds(days)
     return quarantine.quarantine_interactions(conn, start, end, checks=platform.profile.checks)
 
 
-def _check_days(platform: Platform, days: list[date]) -> dg.AssetCheckResult:
-    start = queries.day_bounds(days[0])[0] if days else datetime.now(UTC)
-    end = queries.day_bounds(days[-1])[1] if days else datetime.now(UTC)
-    return checks.interactions(platform, start, end, may_be_empty=bool(platform.lake.days()))
+def _check_days(platform: Platform, days: list[date], *, may_be_empty: bool) -> dg.AssetCheckResult:
+    return checks.interactions(platform, *_bounds(days), may_be_empty=may_be_empty)
+
+
+def _bounds(days: list[date]) -> tuple[datetime, datetime]:
+    """Start of the first and end of the last; an empty stretch for no days."""
+    if not days:
+        return quarantine.EARLIEST, quarantine.EARLIEST
+    return queries.day_bounds(days[0])[0], queries.day_bounds(days[-1])[1]
 
 
 @dg.asset(

@@ -11,6 +11,8 @@ import dagster as dg
 import pytest
 
 from models.registry import Registry
+from storage import queries
+from storage.database import DatabaseError
 from storage.settings import Settings, get_settings, mlflow_tracking_uri
 from storage.telemetry import VariantRates, save_guardrail_report
 from tests.orchestration.conftest import run_job
@@ -98,8 +100,26 @@ def test_an_old_champion_starts_a_training(trained, instance, platform, with_pro
 
     context = dg.build_sensor_context(instance)
     assert isinstance(stale_model(context, platform=platform), dg.SkipReason)
-    with_profile(serving={"max_model_age_hours": 1e-6})
+    old = {"serving": {"max_model_age_hours": 1e-6}}
+    with_profile(**old)
+    tried = stale_model(context, platform=platform)
+    assert isinstance(tried, dg.SkipReason)
+    assert "was tried less than 1 h ago" in (tried.skip_message or "")
+    with_profile(**old, retraining={"min_hours_between": 1e-9})
     assert isinstance(stale_model(context, platform=platform), dg.RunRequest)
+
+
+def test_a_training_that_failed_is_not_tried_again_at_once(
+    trained, instance, platform, conn, monkeypatch
+) -> None:
+    from orchestration import sensors
+
+    long_ago = datetime.now(UTC) - timedelta(days=30)
+    monkeypatch.setattr(sensors, "_trained_at", lambda version: long_ago)
+    monkeypatch.setattr(queries, "count_received_since", lambda conn, since: 10**9)
+    skipped = sensors.new_interactions(dg.build_sensor_context(instance), platform=platform)
+    assert isinstance(skipped, dg.SkipReason)
+    assert "less than 1 h ago" in (skipped.skip_message or "")
 
 
 def test_a_breach_rolls_back_and_ranks_anew(trained, instance, platform, conn, registry) -> None:
@@ -110,7 +130,7 @@ def test_a_breach_rolls_back_and_ranks_anew(trained, instance, platform, conn, r
     now = datetime.now(UTC)
 
     def breach(version: str) -> None:
-        rates = VariantRates("champion", version, 1000, 1, 0)
+        rates = VariantRates("champion", version, 1000, 1, 0, 0)
         save_guardrail_report(conn, rates, now - timedelta(days=7), now, "breach", {})
 
     assert isinstance(guardrail_breach(context, platform=platform), dg.SkipReason)
@@ -126,6 +146,9 @@ def test_a_breach_rolls_back_and_ranks_anew(trained, instance, platform, conn, r
     breach(second.version)
     request = guardrail_breach(context, platform=platform)
     assert isinstance(request, dg.RunRequest)
+    stale = dg.RunConfig({"roll_back": {"config": {"version": first.version}}})
+    assert run_job(instance, "rollback", run_config=stale).success
+    assert registry.champion().version == second.version  # the one that should go is gone
 
     assert run_job(instance, "rollback", run_config=request.run_config).success
     assert registry.champion().version == first.version
@@ -137,6 +160,42 @@ def test_a_breach_rolls_back_and_ranks_anew(trained, instance, platform, conn, r
     ).fetchone()
     assert action == "model.rolled_back"
     assert "guardrail report" in detail["reason"]
+
+
+def test_a_run_is_registered_once(trained, registry) -> None:
+    from models import tracking
+
+    champion, versions = registry.champion(), registry.versions()
+    again = tracking.register(
+        registry,
+        champion.run_id,
+        vectors=None,  # type: ignore[arg-type]
+        dataset=None,  # type: ignore[arg-type]
+        comparison=None,  # type: ignore[arg-type]
+        trained_at=datetime.now(UTC),
+    )
+    registry.client.delete_registered_model_alias(registry.model_name, "challenger")
+    assert again.version == champion.version
+    assert len(registry.versions()) == len(versions)
+
+
+def test_a_run_that_breaks_off_is_marked_in_mlflow(trained, registry) -> None:
+    from models import tracking
+
+    run_id = registry.client.create_run(registry.experiment_id()).info.run_id
+    with pytest.raises(KeyboardInterrupt), tracking.failing(registry, run_id):
+        raise KeyboardInterrupt
+    assert registry.client.get_run(run_id).info.status == "FAILED"
+
+
+def test_a_database_that_is_away_is_said_at_once(trained, instance, monkeypatch) -> None:
+    from orchestration.resources import Platform
+    from orchestration.sensors import guardrail_breach
+
+    away = trained.model_copy(update={"database_url": "postgresql://x@127.0.0.1:9/x"})
+    monkeypatch.setattr(Platform, "settings", away)
+    with pytest.raises(DatabaseError, match="Nothing listens there"):
+        guardrail_breach(dg.build_sensor_context(instance), platform=Platform())
 
 
 def test_a_failed_run_is_told(trained, instance, conn, monkeypatch) -> None:
@@ -193,3 +252,4 @@ def test_two_trainings_share_a_pool(trained) -> None:
         for key in graph.materializable_asset_keys
     }
     assert pools["lightfm_hybrid"] == pools["offline_evaluation"] == "training"
+    assert pools["interactions"] == "lake"

@@ -1,0 +1,123 @@
+"""No interaction is ever passed over: late, early, in between, or after a run that failed."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+
+import dagster as dg
+import psycopg
+import pytest
+
+from storage.database import connect
+from storage.lake import Lake
+from storage.settings import Settings
+from tests.orchestration.conftest import run_job
+from tests.orchestration.test_daily import add_interaction
+
+
+@pytest.fixture
+def lake(trained: Settings) -> Lake:
+    return Lake(trained.lake)
+
+
+@pytest.fixture
+def settled(conn: psycopg.Connection, lake: Lake, instance: dg.DagsterInstance) -> None:
+    """As if all that is there had come long ago, and had been read."""
+    assert read(instance).success
+    conn.execute("UPDATE feed.interactions SET received_at = received_at - interval '1 hour'")
+
+
+def read(
+    instance: dg.DagsterInstance, first: date | None = None, last: date | None = None
+) -> dg.ExecuteInProcessResult:
+    """A run of `interactions` for these days; of today without any."""
+    today = datetime.now(UTC).date()
+    days = (first or today, last or first or today)
+    return run_job(instance, "daily", days=days, asset_selection=[dg.AssetKey("interactions")])
+
+
+def in_lake(lake: Lake, day: date) -> list[str]:
+    return lake.scan([day]).collect()["event_id"].to_list() if day in lake.days() else []
+
+
+def test_late_ones_are_read_whatever_days_the_run_is_for(
+    settled, conn, instance, lake: Lake
+) -> None:
+    now = datetime.now(UTC)
+    late = [now - timedelta(days=5), now - timedelta(days=300)]  # the second before any partition
+    events = {at.date(): add_interaction(conn, at) for at in late}
+    yesterday = now.date() - timedelta(days=1)
+    assert read(instance, yesterday, now.date()).success
+    assert all(event in in_lake(lake, day) for day, event in events.items())
+    assert lake.first_day() == late[1].date()
+    conn.execute("DELETE FROM feed.interactions WHERE occurred_at < now() - interval '200 days'")
+    lake.write_day(late[1].date(), lake.scan([]).collect())
+
+
+def test_a_run_for_one_old_day_moves_on_no_further_than_it_read(
+    settled, conn, instance, lake: Lake
+) -> None:
+    now = datetime.now(UTC)
+    event = add_interaction(conn, now - timedelta(days=3))
+    assert read(instance, now.date() - timedelta(days=8)).success
+    assert event in in_lake(lake, (now - timedelta(days=3)).date())
+
+
+def test_one_day_alone_is_read_in_any_case(settled, conn, instance, lake: Lake) -> None:
+    day = datetime.now(UTC).date() - timedelta(days=2)
+    before = in_lake(lake, day)
+    conn.execute("DELETE FROM feed.interactions WHERE event_id = %s", (before[0],))
+    assert read(instance, day).success
+    assert in_lake(lake, day) == before[1:]
+
+
+def test_what_commits_after_the_run_is_in_the_next(
+    settled, conn, instance, trained: Settings, lake: Lake
+) -> None:
+    now = datetime.now(UTC)
+    assert trained.database_url is not None
+    with connect(trained.database_url) as slow:
+        event = add_interaction(slow, now - timedelta(days=4))
+        (began,) = slow.execute("SELECT now()").fetchone() or (None,)
+        add_interaction(conn, now)
+        assert read(instance).success
+        extent = lake.extent()
+        assert extent is not None
+        assert extent.received_until == began
+    assert read(instance).success
+    assert event in in_lake(lake, (now - timedelta(days=4)).date())
+
+
+def test_days_that_failed_their_check_are_checked_again(
+    settled, conn, instance, lake: Lake
+) -> None:
+    before = lake.extent()
+    at = datetime.now(UTC) - timedelta(days=1)
+    unknown = add_interaction(conn, at, item="nobody knows this item")
+    conn.execute(
+        "INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at)"
+        " SELECT gen_random_uuid(), 'nobody', item_id, type, occurred_at FROM feed.interactions,"
+        " generate_series(1, 200) WHERE event_id = %s",
+        (unknown,),
+    )
+    try:
+        for _ in range(2):
+            assert not read(instance).success
+            assert lake.extent() == before
+    finally:
+        conn.execute("DELETE FROM feed.interactions WHERE item_id = 'nobody knows this item'")
+    assert read(instance, at.date()).success
+    assert unknown not in in_lake(lake, at.date())
+    assert lake.extent() != before
+
+
+def test_a_day_that_no_calendar_has_goes_to_the_quarantine(settled, conn, instance) -> None:
+    conn.execute(
+        "INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at)"
+        " VALUES (gen_random_uuid(), 'u', 'year 20026', 'click', '20026-01-01 00:00Z')"
+    )
+    assert read(instance).success
+    reasons = conn.execute(
+        "SELECT reason FROM feed.interactions_rejected WHERE raw LIKE '%year 20026%'"
+    ).fetchall()
+    assert reasons == [("occurred_at is in the future",)]
