@@ -163,6 +163,9 @@ class Registry:
         live, there = self.champion(), self._numbers()
         current = live.version if live else None
         earlier = [version for version in self.history() if version in there]
+        # What stands after the live version is of a change that broke off half way.
+        while current in earlier and earlier[-1] != current:
+            earlier.pop()
         while earlier and earlier[-1] == current:
             earlier.pop()
         if not earlier:

@@ -239,6 +239,15 @@ def test_rollback_starts_from_what_is_live(registry: Registry) -> None:
     assert "rolled_back_at" in registry.get("3").tags
 
 
+def test_a_rollback_that_broke_off_is_not_undone_by_the_next(registry: Registry) -> None:
+    for number in ("1", "2", "3"):
+        bare(registry)
+        registry.activate(number)
+    # The alias had moved, the history was not written yet.
+    registry.client.set_registered_model_alias(registry.model_name, "champion", "2")
+    assert registry.rollback().version == "1"
+
+
 def test_what_cannot_serve_is_not_activated(registry: Registry) -> None:
     bare(registry, servable=False)
     with pytest.raises(RegistryError, match="no snapshot"):
