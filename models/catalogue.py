@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -191,9 +190,8 @@ def _owner_quality(owners: pl.DataFrame, owner_id: pl.Series) -> NDArray[np.floa
     joined = pl.DataFrame({"id": owner_id}).join(
         owners.unique("id", keep="last"), on="id", how="left", maintain_order="left"
     )
-    number: Callable[[str], NDArray[np.float32]] = lambda name: _number(joined[name])  # noqa: E731
     return scorers.owner_quality(
-        number("average_rating"), number("completion_rate"), number("finished_jobs")
+        *(_number(joined[name]) for name in ("average_rating", "completion_rate", "finished_jobs"))
     )
 
 

@@ -9,27 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 SHIPPED = Path(__file__).parent / "profiles"
 
-INTERACTION_TYPES = (
-    "impression",
-    "view",
-    "click",
-    "dwell",
-    "like",
-    "save",
-    "share",
-    "apply",
-    "unapply",
-    "dismiss",
-    "search",
-    "filter",
-)
 InteractionType = Literal[
     "impression",
     "view",
@@ -44,18 +30,11 @@ InteractionType = Literal[
     "search",
     "filter",
 ]
-SCORERS = (
-    "location",
-    "tags",
-    "engagement",
-    "recency",
-    "owner_quality",
-    "collaborative",
-    "content",
-)
 ScorerName = Literal[
     "location", "tags", "engagement", "recency", "owner_quality", "collaborative", "content"
 ]
+INTERACTION_TYPES: tuple[InteractionType, ...] = get_args(InteractionType)
+SCORERS: tuple[ScorerName, ...] = get_args(ScorerName)
 Weights = Mapping[Any, float]
 """Weight of each interaction type."""
 Weight = Annotated[float, Field(ge=-1e6, le=1e6)]  # sums of many must stay finite in float32
@@ -250,25 +229,44 @@ def load_profile(name_or_path: str) -> Profile:
         ProfileError: no such profile, not YAML, or a field is wrong; the message
             names each field.
     """
-    path = SHIPPED / f"{name_or_path}.yaml"
+    return read_yaml(Profile, name_or_path, SHIPPED, "profile", ProfileError)
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def read_yaml(
+    kind: type[Model],
+    name_or_path: str | Path,
+    shipped: Path,
+    what: str,
+    refusal: type[Exception],
+) -> Model:
+    """Read and validate a YAML file: one in the folder ``shipped``, by its name, or at a path.
+
+    Raises:
+        refusal: it cannot be read, is not YAML, or a field is wrong. The message calls the
+            file ``what``, and names each field.
+    """
+    path = shipped / f"{name_or_path}.yaml"
     if not path.is_file():
         path = Path(name_or_path)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
-        shipped = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
-        raise ProfileError(
-            f"profile {name_or_path!r} cannot be read ({error.strerror}). "
-            f"Give the path of a YAML file, or one that ships: {shipped}."
+        names = ", ".join(sorted(file.stem for file in shipped.glob("*.yaml")))
+        raise refusal(
+            f"{what} {str(name_or_path)!r} cannot be read ({error.strerror}). "
+            f"Give the path of a YAML file, or one that ships: {names}."
         ) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ProfileError(f"profile {path} is not valid YAML: {error}") from error
+        raise refusal(f"{what} {path} is not valid YAML: {error}") from error
     try:
-        return Profile.model_validate(content)
+        return kind.model_validate({} if content is None else content)
     except ValidationError as error:
         problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'profile'}: "
+            f"{'.'.join(map(str, problem['loc'])) or what}: "
             + ("no such field" if problem["type"] == "extra_forbidden" else problem["msg"])
             for problem in error.errors()
         )
-        raise ProfileError(f"profile {path}: {problems}") from error
+        raise refusal(f"{what} {path}: {problems}") from error

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import polars as pl
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from models.profile import InteractionType
+from models.profile import InteractionType, read_yaml
 from storage.columns import COLUMNS, Entity
 from storage.log import LoadError
 from storage.times import TimeFormat
@@ -72,23 +70,7 @@ def load_mapping(name_or_path: str | Path) -> Mapping:
     Raises:
         LoadError: no such file, not YAML, or a field is wrong; the message names each.
     """
-    path = SHIPPED / f"{name_or_path}.yaml"
-    if not path.is_file():
-        path = Path(name_or_path)
-    try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except OSError as error:
-        raise LoadError(f"mapping {path} cannot be read: {error.strerror}.") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LoadError(f"mapping {path} is not valid YAML: {error}") from error
-    try:
-        return Mapping.model_validate(content)
-    except ValidationError as error:
-        problems = "; ".join(
-            f"{'.'.join(map(str, problem['loc'])) or 'mapping'}: {problem['msg']}"
-            for problem in error.errors()
-        )
-        raise LoadError(f"mapping {path}: {problems}") from error
+    return read_yaml(Mapping, name_or_path, SHIPPED, "mapping", LoadError)
 
 
 def typed_events(frame: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:

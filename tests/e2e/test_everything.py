@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +39,9 @@ def free_port() -> int:
 
 class Installation:
     """A running installation, used from outside as a person would."""
+
+    said = ""
+    """What `up` printed."""
 
     def __init__(self, home: Path) -> None:
         self.settings = Settings(
@@ -99,7 +102,7 @@ def installation() -> Iterator[Installation]:
     try:
         up = there.run("up", "--detach", timeout=UP_SECONDS)
         assert up.returncode == 0, up.stdout + up.stderr
-        there.said = up.stdout  # type: ignore[attr-defined]
+        there.said = up.stdout
         yield there
     finally:
         down = there.run("down")
@@ -129,7 +132,7 @@ def users(status: dict[str, Any]) -> tuple[str, str]:
 
 
 def test_up_says_what_to_do_next(installation: Installation) -> None:
-    said = installation.said  # type: ignore[attr-defined]
+    said = installation.said
     for address in ("feed_address", "dagster_address", "mlflow_address"):
         assert getattr(installation.settings, address) in said
     assert "curl -s '" in said
@@ -235,9 +238,10 @@ def test_a_version_that_does_not_load_never_reaches_a_user(
         registry.client.set_model_version_tag(
             registry.model_name, bad.version, "snapshot_artifact", "snapshot"
         )
-    move: Callable[[str], None] = lambda version: registry.client.set_registered_model_alias(  # noqa: E731
-        registry.model_name, "champion", version
-    )
+
+    def move(version: str) -> None:
+        registry.client.set_registered_model_alias(registry.model_name, "champion", version)
+
     move(bad.version)
     try:
         assert installation.until(users[0], "model_load_failed")["variant"] == "heuristic"
