@@ -156,7 +156,7 @@ def content(taste: NDArray[np.floating], item_tags: Ragged) -> Scores:
     return np.clip(cosine, 0, 1).astype(np.float32)
 
 
-def hybrid(components: Mapping[str, Scores], weights: Mapping[Any, float], n: int) -> Scores:
+def hybrid(components: Mapping[Any, Scores], weights: Mapping[Any, float], n: int) -> Scores:
     """Weighted mean of the components that an item has, clipped to [0, 1], shape (n,).
 
     A NaN component gives its weight to the others; an item with none scores 0.
