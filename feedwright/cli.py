@@ -98,7 +98,7 @@ def status(
 
         typer.echo(json.dumps(document, indent=2, default=str))
     else:
-        show(document, console)
+        show(document, settings().home, console)
     if not state.is_healthy(document):
         raise typer.Exit(1)
 

@@ -107,9 +107,10 @@ def _show(process: subprocess.Popen[str], log_file: Path, console: Console) -> N
 
 
 def last_words(settings: Settings) -> str:
-    """What the training said last, for a failure's message."""
-    lines = [line for line in tail(settings.logs / "training.log", 30) if line.strip()]
-    return lines[-1].strip()[:400] if lines else "nothing"
+    """Why the training failed, which is what it says last."""
+    lines = [line.strip() for line in tail(settings.logs / "training.log", 30) if line.strip()]
+    said = [line.removeprefix("Failed: ") for line in lines if line.startswith("Failed: ")]
+    return (said or lines or ["it said nothing"])[-1][:800]
 
 
 def allow_interrupt() -> None:

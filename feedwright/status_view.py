@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -10,7 +11,8 @@ from rich.table import Table
 YES, NO, UNKNOWN = "[green]✓[/]", "[red]✗[/]", "[dim]–[/]"
 
 
-def show(document: dict[str, Any], console: Console) -> None:
+def show(document: dict[str, Any], home: Path, console: Console) -> None:
+    console.print(f"[dim]State in {home}[/]\n", highlight=False, soft_wrap=True)
     services = Table("service", "address", "ready", box=None, pad_edge=False)
     for name, service in document["services"].items():
         services.add_row(name, service["url"], YES if service["ready"] else NO)

@@ -71,6 +71,10 @@ def detach(settings: Settings, console: Console, *, sample: bool = True) -> None
     Raises:
         FeedwrightError: it does not start.
     """
+    record = records.read(settings.home)
+    if record is not None and record.is_alive:
+        _already_up(settings, console)
+        return
     file = settings.logs / "supervisor.log"
     handle = open_log(file)
     shown = file.stat().st_size

@@ -155,7 +155,7 @@ def rank(
         )
         scores = components[MODEL]
     elif by == "heuristic":
-        scores = order[places].astype(np.float32)
+        scores = np.clip(order[places], 0, 1)
     else:
         scores = np.clip(
             scorers.recency(order[places], now, profile.scorers.recency_half_life_days), 0, 1
@@ -196,7 +196,7 @@ def model_scores(snapshot: Snapshot, viewer: Viewer, candidates: Indices) -> NDA
 def heuristic_scores(
     snapshot: Snapshot, viewer: Viewer, profile: Profile, candidates: Indices, *, now: float
 ) -> scorers.Scores:
-    """The hybrid of all scorers for each candidate, in [0, 1]."""
+    """The hybrid of all scorers for each candidate; above 1 only by the boost of fresh items."""
     components = score_components(snapshot, viewer, profile, candidates, now=now)
     return scorers.hybrid(components, profile.scorer_weights, len(candidates))
 

@@ -157,9 +157,11 @@ def content(taste: NDArray[np.floating], item_tags: Ragged) -> Scores:
 
 
 def hybrid(components: Mapping[Any, Scores], weights: Mapping[Any, float], n: int) -> Scores:
-    """Weighted mean of the components that an item has, clipped to [0, 1], shape (n,).
+    """Weighted mean of the components that an item has, shape (n,).
 
-    A NaN component gives its weight to the others; an item with none scores 0.
+    A NaN component gives its weight to the others; an item with none scores 0. Only the
+    boost of fresh items takes it above 1: clip what is shown, not what is sorted, or a
+    catalogue that is all new would be all ties.
     """
     total = np.zeros(n, np.float64)
     weight = np.zeros(n, np.float64)
@@ -171,4 +173,4 @@ def hybrid(components: Mapping[Any, Scores], weights: Mapping[Any, float], n: in
         total += np.where(known, scores, 0) * share
         weight += known * share
     mean = np.divide(total, weight, out=np.zeros(n), where=weight > 0)
-    return np.clip(mean, 0, 1).astype(np.float32)
+    return mean.astype(np.float32)

@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 
 import dagster as dg
 
+from models.profile import ProfileError
 from orchestration.resources import Platform
 from storage import queries
 
@@ -17,6 +18,11 @@ from storage import queries
 def main() -> int:
     """Returns the exit status: 0 when every asset was made and every check passed."""
     platform = Platform()
+    try:
+        _ = platform.profile  # a wrong one is said at once, not by every step
+    except ProfileError as error:
+        print(f"Failed: {error}")
+        return 1
     with platform.connect() as conn:
         first = queries.first_interaction(conn)
     if first is None:
@@ -33,7 +39,30 @@ def main() -> int:
     job = defs.resolve_job_def(daily_job.name)
     with dg.DagsterInstance.get() as instance:
         result = job.execute_in_process(instance=instance, tags=request.tags, raise_on_error=False)
-    return 0 if result.success else 1
+        if result.success:
+            return 0
+        print(f"Failed: {'; '.join(_reasons(result))}", flush=True)
+        return 1
+
+
+def _reasons(result: dg.ExecuteInProcessResult) -> list[str]:
+    """What went wrong, in a line each: failed checks, or else what the failed steps raised."""
+    checks = [
+        f"check {check.asset_key.to_user_string()}/{check.check_name}: {check.description}"
+        for check in result.get_asset_check_evaluations()
+        if not check.passed
+    ]
+    if checks:
+        return [*checks, "see `feedwright rejected`"]
+    reasons = []
+    for event in result.all_events:
+        if event.is_step_failure and event.step_failure_data.error is not None:
+            error = event.step_failure_data.error
+            while error.cause is not None:
+                error = error.cause
+            lines = [line.strip() for line in error.message.splitlines() if line.strip()]
+            reasons.append(f"{event.step_key}: {lines[0] if lines else 'no message'}")
+    return reasons or ["see the run in Dagster"]
 
 
 if __name__ == "__main__":

@@ -174,3 +174,18 @@ def test_unit_scores_keep_the_order(scores: list[float]) -> None:
     unit = unit_scores(array, float(array.mean()), float(array.std()))
     assert ((unit >= 0) & (unit <= 1)).all()
     assert (np.diff(unit) >= 0).all()
+
+
+def test_a_catalogue_that_is_all_new_is_not_all_ties() -> None:
+    """The boost of fresh items takes scores above 1; what is popular must still come first."""
+    catalogue = catalogue_of(
+        [{"id": "u"}],
+        [{"id": name, "created_at": ago(hours=1)} for name in ("a", "b", "c")],
+    )
+    log = interactions_frame([("u", "c", "apply", ago(minutes=30))])
+    snapshot = snapshot_of(dataset_of(catalogue, log))
+    ranking = rank(
+        snapshot, viewer_of(snapshot, None), PROFILE, now=NOW.timestamp(), by="heuristic", limit=3
+    )
+    assert snapshot.items.ids[int(ranking.items[0])] == "c"
+    assert ranking.scores.max() <= 1

@@ -222,8 +222,8 @@ def test_only_the_proportion_of_weights_counts(
     assert mix(values, scaled) == pytest.approx(mix(values, weights), abs=1e-6)
 
 
-def test_the_fresh_boost_is_clipped_after_weighting() -> None:
+def test_the_fresh_boost_is_weighted_whole() -> None:
     components = {"recency": one(1.5).astype(np.float32), "tags": one(0.0).astype(np.float32)}
     assert scorers.hybrid(components, {"recency": 1, "tags": 1}, 1)[0] == pytest.approx(0.75)
-    assert scorers.hybrid(components, {"recency": 1}, 1)[0] == 1
+    assert scorers.hybrid(components, {"recency": 1}, 1)[0] == pytest.approx(1.5)
     assert scorers.hybrid({}, {}, 3).tolist() == [0, 0, 0]

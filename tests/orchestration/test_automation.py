@@ -253,3 +253,18 @@ def test_two_trainings_share_a_pool(trained) -> None:
     }
     assert pools["lightfm_hybrid"] == pools["offline_evaluation"] == "training"
     assert pools["interactions"] == "lake"
+
+
+def test_a_wrong_profile_is_said_at_once(installation, monkeypatch, capsys, tmp_path) -> None:
+    from orchestration.launch import main
+
+    profile = tmp_path / "wrong.yaml"
+    profile.write_text("name: wrong\nevaluation: {k: 0}\n")
+    monkeypatch.setenv("FEEDWRIGHT_PROFILE", str(profile))
+    get_settings.cache_clear()
+    try:
+        assert main() == 1
+    finally:
+        monkeypatch.undo()
+        get_settings.cache_clear()
+    assert "evaluation.k" in capsys.readouterr().out
