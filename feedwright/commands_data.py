@@ -70,12 +70,21 @@ def load(
     if is_movielens if shift_clock is None else shift_clock:
         log = loading.shifted(log)
     if log.notice:
-        console.print(f"[dim]{log.notice}[/]", highlight=False, soft_wrap=True)
+        style = "dim" if is_movielens else "yellow"
+        console.print(log.notice, style=style, markup=False, highlight=False, soft_wrap=True)
     if dry_run:
-        loading.check_only(log, console)
+        lost = loading.check_only(log, console)
+    else:
+        with running_database(settings()) as url, connect(url, autocommit=True) as connection:
+            lost = loading.load_into(connection, log, console)
+    if lost:
+        raise FeedwrightError(
+            f"Not one row of {', '.join(map(log.source, lost))} can be used.",
+            "The reasons are above. Correct the file or the mapping and load it again; rows that "
+            "were loaded stay, and are not loaded twice.",
+        )
+    if dry_run:
         return
-    with running_database(settings()) as url, connect(url, autocommit=True) as connection:
-        loading.load_into(connection, log, console)
     console.print("Next: [bold]feedwright train[/], or wait for the daily schedule.")
 
 

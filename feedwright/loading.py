@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from feedwright.errors import FeedwrightError
+from storage.columns import Entity
 from storage.log import Log
 
 Form = Literal["movielens", "csv", "jsonl", "parquet"]
@@ -88,8 +89,12 @@ def shifted(log: Log) -> Log:
     return shift_to(log, datetime.now(UTC))
 
 
-def load_into(connection: psycopg.Connection, log: Log, console: Console) -> None:
-    """Load ``log`` with a progress bar, and say what became of its rows."""
+def load_into(connection: psycopg.Connection, log: Log, console: Console) -> list[Entity]:
+    """Load ``log`` with a progress bar, and say what became of its rows.
+
+    Returns:
+        The entities that had rows of which none was kept.
+    """
     from storage.loading import load
 
     if log.clock_shift:
@@ -117,26 +122,36 @@ def load_into(connection: psycopg.Connection, log: Log, console: Console) -> Non
     }
     reasons = {name: one.reasons for name, one in report.entities.items()}
     console.print(_table(counted))
+    for name, one in report.entities.items():
+        if one.implied:
+            made = f"{one.implied:,} {name if one.implied > 1 else name.removesuffix('s')}"
+            console.print(f"{made} made from interactions alone", highlight=False)
     _say_reasons(reasons, console, kept="Kept in feed.interactions_rejected: feedwright rejected")
+    return report.lost
 
 
-def check_only(log: Log, console: Console) -> int:
-    """Check ``log`` and say what a load would do, with no database; the rows it would refuse."""
+def check_only(log: Log, console: Console) -> list[Entity]:
+    """Check ``log`` and say what a load would do, with no database.
+
+    Returns:
+        The entities that have rows of which none would be kept.
+    """
     from storage.validation import validate
 
     table = Table("", "rows", "good", "duplicate", "refused", title="Dry run: nothing is loaded")
     reasons: dict[str, dict[str, int]] = {}
-    refused = 0
+    lost: list[Entity] = []
     for name, frame in log.frames().items():
         checked = validate(log, name)
         numbers = (len(frame), len(checked.good), checked.duplicates, len(checked.rejected))
         table.add_row(str(name), *(f"{number:,}" for number in numbers))
         kinds = checked.rejected["kind"].value_counts(sort=True)
         reasons[str(name)] = dict(kinds.iter_rows())
-        refused += len(checked.rejected)
+        if len(frame) and len(frame) == len(checked.rejected):
+            lost.append(name)
     console.print(table)
     _say_reasons(reasons, console, kept="Without --dry-run these are kept with their reasons.")
-    return refused
+    return lost
 
 
 def _table(counted: dict[str, tuple[int, ...]] | dict) -> Table:

@@ -56,6 +56,13 @@ class LoadReport:
     seconds: float = 0.0
 
     @property
+    def lost(self) -> list[Entity]:
+        """The entities of which every row was refused."""
+        return [
+            name for name, one in self.entities.items() if one.read and one.read == one.rejected
+        ]
+
+    @property
     def rejected(self) -> int:
         """Rows refused in all; they are in feed.interactions_rejected."""
         return sum(report.rejected for report in self.entities.values())
@@ -66,7 +73,8 @@ def load(conn: psycopg.Connection, log: Log, *, progress: Progress | None = None
 
     Rows that are refused go to feed.interactions_rejected with their reason. Users,
     items and owners that are there already are updated, in the columns that the log
-    has; interactions that are there already are left as they are.
+    has; interactions that are there already are left as they are. A new user or item
+    whose created_at the log does not tell is as old as its first interaction in the log.
 
     Args:
         conn: a connection to a migrated database, outside a transaction.
@@ -90,6 +98,7 @@ def load(conn: psycopg.Connection, log: Log, *, progress: Progress | None = None
                 _stage(conn, entity, good, progress)
                 _insert_interactions(conn, good, log.clock_shift, counts)
                 for implied in ("users", "items"):
+                    _date(conn, implied)
                     _imply(conn, implied, report)
             else:
                 _stage(conn, entity, checked.good, progress)
@@ -289,6 +298,17 @@ def _drop_indexes(conn: psycopg.Connection) -> list[str]:
         *(f"ALTER TABLE feed.interactions ADD CONSTRAINT {n} {text}" for n, text in constraints),
         *(text.replace(" ON ONLY ", " ON ") for _, text in indexes),
     ]
+
+
+def _date(conn: psycopg.Connection, entity: Entity) -> None:
+    """New rows without a created_at get the time of their first interaction."""
+    name = "user_id" if entity == "users" else "item_id"
+    # now() is the start of this transaction: the default, which only its own rows can have
+    conn.execute(
+        f"UPDATE feed.{entity} SET created_at = first.seen FROM ("
+        f"SELECT {name} AS id, min(occurred_at) AS seen FROM staging_interactions GROUP BY {name}"
+        f") AS first WHERE {entity}.id = first.id AND {entity}.created_at = now()"
+    )
 
 
 def _imply(conn: psycopg.Connection, entity: Entity, report: LoadReport) -> None:

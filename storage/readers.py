@@ -23,6 +23,9 @@ ENDINGS: dict[str, tuple[str, ...]] = {
     "parquet": (".parquet",),
 }
 LINE = "line"
+MORE = "cells beyond the header"
+LOOKED_AT = 1_000  # lines of JSON whose keys are told as the file's columns
+LIKE_ENOUGH = 0.75  # of difflib's 0 to 1: userId is like user_id, owner_id is not
 
 
 def read_log(path: Path, form: Format, mapping: Mapping | None = None) -> Log:
@@ -34,6 +37,8 @@ def read_log(path: Path, form: Format, mapping: Mapping | None = None) -> Log:
 
     Raises:
         LoadError: a file is missing, empty, not of the format, or lacks a column.
+
+    The log's ``notice`` names the columns of each file that are not used.
     """
     path = Path(path)
     if not path.exists():
@@ -43,6 +48,7 @@ def read_log(path: Path, form: Format, mapping: Mapping | None = None) -> Log:
     mapping = mapping or Mapping()
     frames: dict[Entity, pl.DataFrame] = {}
     raw: dict[str, pl.DataFrame] = {}
+    unused: list[str] = []
     files = _files(path, form)
     for entity, file in files.items():
         wanted = _wanted(entity, mapping)
@@ -52,7 +58,10 @@ def read_log(path: Path, form: Format, mapping: Mapping | None = None) -> Log:
             raise _not_readable(file, form, error) from error
         except OSError as error:
             raise LoadError(f"{file} cannot be read: {error.strerror or error}.") from error
-        frames[entity] = _renamed(content, entity, file, wanted, mapping)
+        there = _names(whole, form)
+        frames[entity] = _renamed(content, entity, file, wanted, mapping, there)
+        if rest := [name for name in there if name not in wanted.values()]:
+            unused.append(f"{file.name}: not used: {', '.join(rest)}")
         raw[entity] = whole
     return Log(
         interactions=frames["interactions"],
@@ -63,6 +72,7 @@ def read_log(path: Path, form: Format, mapping: Mapping | None = None) -> Log:
         raw=raw,
         time_format=mapping.time_format,
         tag_separator=mapping.tag_separator,
+        notice="\n".join(unused),
     )
 
 
@@ -98,20 +108,19 @@ def _wanted(entity: Entity, mapping: Mapping) -> dict[str, str]:
 def _csv(file: Path, wanted: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """All columns as text. Rows with more cells than the header keep one more, as a problem."""
     header = pl.read_csv(file, n_rows=0, infer_schema=False).columns
-    more = "cells beyond the header"
     whole = pl.read_csv(
         file,
         has_header=False,
         skip_rows=1,
-        schema=dict.fromkeys((*header, more), pl.String),
+        schema=dict.fromkeys((*header, MORE), pl.String),
         truncate_ragged_lines=True,
         missing_columns="insert",
     )
-    if whole[more].null_count() == len(whole):
-        whole = whole.drop(more)
+    if whole[MORE].null_count() == len(whole):
+        whole = whole.drop(MORE)
         return whole, whole
     problem = (
-        pl.when(pl.col(more).is_not_null())
+        pl.when(pl.col(MORE).is_not_null())
         .then(pl.lit(f"row: more cells than the header's {len(header)}"))
         .alias(PROBLEM)
     )
@@ -208,11 +217,23 @@ def _not_readable(file: Path, form: str, error: Exception) -> LoadError:
     return LoadError(f"{file} is not readable as {form}: {said} {fix}")
 
 
+def _names(whole: pl.DataFrame, form: Format) -> list[str]:
+    """The columns of a file, or the keys of its first lines."""
+    if form != "jsonl":
+        return [name for name in whole.columns if name != MORE]
+    objects = [orjson.loads(line) for line in whole[LINE].head(LOOKED_AT) if _is_object(line)]
+    return list(dict.fromkeys(name for one in objects for name in one))
+
+
 def _renamed(
-    content: pl.DataFrame, entity: Entity, file: Path, wanted: dict[str, str], mapping: Mapping
+    content: pl.DataFrame,
+    entity: Entity,
+    file: Path,
+    wanted: dict[str, str],
+    mapping: Mapping,
+    there: list[str],
 ) -> pl.DataFrame:
-    """The columns that we know, under our names."""
-    there = [name for name in content.columns if name != PROBLEM]
+    """The columns that we know, under our names; ``there`` is what a message says there is."""
     given = entity == "interactions" and bool(mapping.thresholds or mapping.default_type)
     required = {column.name for column in COLUMNS[entity] if column.required}
     required |= set(mapping.columns(entity)) | {
@@ -221,21 +242,41 @@ def _renamed(
     if given:
         required -= {"type"} - set(mapping.columns(entity))
     for name, theirs in wanted.items():
-        if theirs not in there and name in required:
-            raise _missing(entity, file, name, theirs, there)
+        if theirs not in content.columns and name in required:
+            taken = {other for other in wanted.values() if other != theirs}
+            raise _missing(entity, file, name, theirs, there, taken)
     frame = content.select(
-        *(pl.col(theirs).alias(ours) for ours, theirs in wanted.items() if theirs in there),
+        *(
+            pl.col(theirs).alias(ours)
+            for ours, theirs in wanted.items()
+            if theirs in content.columns
+        ),
         *([PROBLEM] if PROBLEM in content.columns else []),
     )
     return typed_events(frame, mapping) if entity == "interactions" else frame
 
 
-def _missing(entity: Entity, file: Path, name: str, theirs: str, there: list[str]) -> LoadError:
-    near = difflib.get_close_matches(theirs, there, n=1, cutoff=0.4)
-    line = f"{entity}: {{{name}: {near[0] if near else '<your column>'}}}"
+def _missing(
+    entity: Entity, file: Path, name: str, theirs: str, there: list[str], taken: set[str]
+) -> LoadError:
+    """What to say of a missing column; those ``taken`` by others are no hint."""
+    if len(there) == 1 and (mark := next((m for m in ";\t" if m in there[0]), None)):
+        found = "semicolons" if mark == ";" else "tabs"
+        return LoadError(
+            f"{file}: no column {theirs!r}. Its header is parted by {found}: the delimiter must "
+            "be a comma. Export it again, with commas."
+        )
+    plain = {_plain(column): column for column in there if column not in taken}
+    near = difflib.get_close_matches(_plain(theirs), plain, n=1, cutoff=LIKE_ENOUGH)
+    line = f"{entity}: {{{name}: {plain[near[0]] if near else 'YOUR COLUMN'}}}"
     if name.startswith("scale "):
-        line = "thresholds: {<your column>: …}"
+        line = "thresholds: {YOUR COLUMN: …}"
     return LoadError(
         f"{file}: no column {theirs!r}. Columns there: {', '.join(there)}. "
         f"Say in the mapping file which one it is:  {line}"
     )
+
+
+def _plain(name: str) -> str:
+    """A name without what spellings differ in: itemId, Item ID and item_id are one."""
+    return "".join(filter(str.isalnum, name)).lower()

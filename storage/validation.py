@@ -15,14 +15,12 @@ from models.profile import INTERACTION_TYPES
 from storage import cells
 from storage.columns import COLUMNS, MAX_ID_BYTES, MAX_TEXT_BYTES, STATUSES, Column, Entity, key
 from storage.log import PROBLEM, Log
+from storage.quarantine import EARLIEST, LATEST, WITHOUT_ITEM
 from storage.times import to_times
 
 CLOCK_SLACK = timedelta(minutes=10)  # a client's clock may run a little ahead of ours
-FIRST_TIME = datetime(1970, 1, 1, tzinfo=UTC)
-LAST_TIME = datetime(2100, 1, 1, tzinfo=UTC)
 MAX_WHOLE = 2**31 - 1
 SHOWN = 60  # characters of a refused value that its reason repeats
-TYPES_WITHOUT_ITEM = ("search", "filter")
 _NUL = "\x00"
 _REFUSED = {"at": pl.UInt32, "kind": pl.String, "reason": pl.String}
 
@@ -192,9 +190,11 @@ def _times(series: pl.Series, column: Column, log: Log, refusals: _Refusals) -> 
     empty = original.is_null() | (original == "")
     if column.filled:
         refusals.add(empty, f"{column.name}: empty")
-    latest = LAST_TIME if column.future else datetime.now(UTC) + CLOCK_SLACK
-    good = times.is_between(FIRST_TIME, latest).fill_null(False)
-    until = LAST_TIME.year if column.future else "now"
+    latest = datetime.now(UTC) + CLOCK_SLACK
+    if column.future:  # the shift must not push it beyond the last time that there is
+        latest = LATEST - max(log.clock_shift, timedelta(0))
+    good = times.is_between(EARLIEST, latest).fill_null(False)
+    until = LATEST.year if column.future else "now"
     refusals.add(~good & ~empty, *_say(original, column, f"is not a time between 1970 and {until}"))
     return times + log.clock_shift if log.clock_shift else times
 
@@ -221,10 +221,15 @@ def _check_together(entity: Entity, typed: pl.DataFrame, refusals: _Refusals) ->
     if entity == "interactions":
         kind = typed["type"]
         refusals.add(
-            typed["item_id"].is_null() & ~kind.is_in(TYPES_WITHOUT_ITEM),
+            typed["item_id"].is_null() & ~kind.is_in(WITHOUT_ITEM),
             "item_id: required",
             lambda at: "item_id: required for type " + kind.gather(at),
         )
+    for one, other in (("lat", "lon"), ("lon", "lat")):
+        if one in typed.columns:  # the reason is that of storage.quarantine
+            there = typed[one].is_not_null()
+            lacks = typed[other].is_null() if other in typed.columns else there
+            refusals.add(there & lacks, f"{one} without {other}")
     if entity == "items" and {"price_min", "price_max"} <= set(typed.columns):
         low, high = typed["price_min"], typed["price_max"]
         refusals.add(

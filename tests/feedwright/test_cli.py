@@ -174,6 +174,40 @@ def test_load_and_rejected(tmp_path: Path, on_database: str) -> None:
     assert "teleport" in run("rejected").stdout
 
 
+def test_load_tells_what_it_did_not_use_and_what_it_made(tmp_path: Path, on_database: str) -> None:
+    (tmp_path / "interactions.csv").write_text(
+        "user_id,item_id,type,occurred_at,mood,[bold]\n"
+        "ann,i1,click,2026-01-01T10:00:00Z,blue,\n"
+        "bob,i2,view,2026-01-01T11:00:00Z,red,\n"
+    )
+    (tmp_path / "items.csv").write_text("id,lng,town\ni1,7,Bonn\n")
+    for dry in (["--dry-run"], []):
+        shown = run("load", ".", *dry).stdout
+        assert "items.csv: not used: lng, town\n" in shown
+        assert "interactions.csv: not used: mood, [bold]\n" in shown
+    assert "2 users made from interactions alone\n" in shown
+    assert "1 item made from interactions alone\n" in shown
+    assert "Next: feedwright train" in shown
+    assert "made from" not in run("load", ".").stdout
+
+
+def test_load_fails_when_no_row_of_a_file_can_be_used(tmp_path: Path, on_database: str) -> None:
+    (tmp_path / "interactions.csv").write_text(
+        "event_id,user_id,item_id,type,occurred_at\n"
+        "1,ann,i1,click,2026-01-01T10:00:00Z\n"
+        "2,bob,i2,view,2026-01-01T11:00:00Z\n"
+    )
+    (tmp_path / "items.csv").write_text("id,title\ni1,Saw\n")
+    for dry in (["--dry-run"], []):
+        result = run("load", ".", *dry)
+        assert result.exit_code == 1
+        assert "Not one row of interactions.csv can be used" in result.stderr
+        assert "2 × interactions: event_id: is not a UUID" in result.stdout
+        assert "Next" not in result.stdout
+    with connect(on_database) as connection:
+        assert connection.execute("SELECT id FROM feed.items").fetchall() == [("i1",)]
+
+
 def test_load_without_a_needed_column(tmp_path: Path, on_database: str) -> None:
     (tmp_path / "log.csv").write_text("user_id,item_id\nann,i1\n")
     assert "log.csv" in fails("load", "log.csv")

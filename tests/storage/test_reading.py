@@ -1,0 +1,144 @@
+"""Files and mappings -> frames: what is read, what is not used, and what to say of mistakes."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from storage.columns import COLUMNS
+from storage.log import LoadError
+from storage.mapping import SHIPPED, Mapping, load_mapping
+from storage.readers import read_log
+from storage.times import to_times
+from tests.storage.test_loading import HEADER, csv
+
+WRITERS = {"csv": "write_csv", "jsonl": "write_ndjson", "parquet": "write_parquet"}
+
+
+def test_a_missing_column_is_named_with_the_line_that_mends_it(tmp_path: Path) -> None:
+    file = csv(tmp_path, "u1,m1,2026-01-01,click", header="user_id,itemId,occurred_at,type")
+    with pytest.raises(LoadError) as caught:
+        read_log(file, "csv")
+    for part in (
+        str(file),
+        "'item_id'",
+        "user_id, itemId, occurred_at",
+        "interactions: {item_id: itemId}",
+    ):
+        assert part in str(caught.value)
+    log = read_log(file, "csv", Mapping(interactions={"item_id": "itemId"}))
+    assert log.interactions["item_id"].to_list() == ["m1"]
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        ("user_id,product,type,occurred_at", "interactions: {item_id: YOUR COLUMN}"),
+        ("user_id,Item ID,type,occurred_at", "interactions: {item_id: Item ID}"),
+        ("owner_id,item_id,type,occurred_at", "interactions: {user_id: YOUR COLUMN}"),
+        ("item_id,type,occurred_at", "interactions: {user_id: YOUR COLUMN}"),
+        ("user_id;item_id;type;occurred_at", "parted by semicolons: the delimiter must be a comma"),
+        ("user_id\titem_id\ttype\toccurred_at", "parted by tabs: the delimiter must be a comma"),
+    ],
+)
+def test_a_hint_names_a_free_column_that_is_much_alike_or_none(
+    tmp_path: Path, header: str, said: str
+) -> None:
+    with pytest.raises(LoadError) as caught:
+        read_log(csv(tmp_path, header=header), "csv")
+    assert said in str(caught.value)
+
+
+def test_a_column_that_is_mapped_already_is_no_hint(tmp_path: Path) -> None:
+    file = csv(tmp_path, header="itemid,type,occurred_at")
+    with pytest.raises(LoadError, match="item_id: YOUR COLUMN"):
+        read_log(file, "csv", Mapping(interactions={"user_id": "itemid"}))
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
+def test_columns_that_are_not_used_are_named(tmp_path: Path, form: Any) -> None:
+    event = {"user": "u", "item_id": "i", "type": "view", "occurred_at": "2026-01-01", "mood": "x"}
+    for name, rows in (
+        ("interactions", pl.DataFrame([event])),
+        ("items", pl.DataFrame([{"id": "i", "lat": None, "lng": "2", "town": "Bonn"}])),
+        ("users", pl.DataFrame([{"id": "u", "city": "Bonn"}])),
+    ):
+        getattr(rows, WRITERS[form])(tmp_path / f"{name}.{form}")
+    notice = read_log(tmp_path, form, Mapping(interactions={"user_id": "user"})).notice
+    assert notice.splitlines() == [
+        f"items.{form}: not used: lng, town",
+        f"interactions.{form}: not used: mood",
+    ]
+
+
+def test_the_default_mapping_tells_of_every_column() -> None:
+    mapping = load_mapping("default")
+    sections = (SHIPPED / "default.yaml").read_text(encoding="utf-8").split("\n\n")
+    for entity, columns in COLUMNS.items():
+        (lines,) = [part.splitlines() for part in sections if part.startswith(f"{entity}:")]
+        told = [line.removeprefix("  # ").strip() for line in lines]
+        for column in columns:
+            assert any(line.startswith(f"{column.name}: {column.name} ") for line in told), column
+            assert (column.name in mapping.columns(entity)) == column.required
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "form", "said"),
+    [
+        ("interactions.csv", b"", "csv", "empty"),
+        (
+            "interactions.csv",
+            HEADER.encode() + b"\n,u\xff,i,click,2026-01-01,\n",
+            "csv",
+            "line 2 is not UTF-8",
+        ),
+        ("interactions.csv", HEADER.encode() + b'\n,"u,i,click,2026-01-01,\n', "csv", "quote"),
+        ("interactions.parquet", b"PAR1 cut short", "parquet", "not readable as parquet"),
+        ("interactions.jsonl", b"user_id,item_id\nu1,i1\n", "jsonl", "no line is a JSON object"),
+        ("interactions.jsonl", b'{"user_id": "\xff"}\n', "jsonl", "line 1 is not UTF-8"),
+        ("events.csv", b"user_id\n", "csv-folder", "no interactions.csv"),
+        ("", b"", "csv", "no such file"),
+    ],
+)
+def test_files_that_cannot_be_read(
+    tmp_path: Path, name: str, content: bytes, form: Any, said: str
+) -> None:
+    path = tmp_path / (name or "missing.csv")
+    if name:
+        path.write_bytes(content)
+    with pytest.raises(LoadError, match=said):
+        read_log(tmp_path if form == "csv-folder" else path, form.partition("-")[0])
+
+
+def test_a_wrong_mapping_names_the_field(tmp_path: Path) -> None:
+    file = tmp_path / "mapping.yaml"
+    file.write_text("types: {buy: purchase}\nitems: {colour: color}\n")
+    with pytest.raises(LoadError, match=r"types\.buy"):
+        load_mapping(file)
+    file.write_text("items: {colour: color}\n")
+    with pytest.raises(LoadError, match=r"items\.colour: no such column"):
+        load_mapping(file)
+    with pytest.raises(LoadError, match="cannot be read"):
+        load_mapping(tmp_path / "none.yaml")
+    assert load_mapping("default").tag_separator == "|"
+
+
+def test_times_in_many_ways() -> None:
+    moment = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    ways = [
+        "2026-01-02T03:04:05Z",
+        "2026-01-02T04:04:05.000+01:00",
+        "2026-01-02 03:04:05",
+        "2026-01-02 03:04:05+00",
+        "1767323045",
+        "1767323045000",
+        "1767323045000000",
+        "1767323045.0",
+    ]
+    assert to_times(pl.Series(ways)).to_list() == [moment] * len(ways)
+    assert to_times(pl.Series(["", "x", "2026-13-01", "1e400"])).null_count() == 4
+    assert to_times(pl.Series([1767323045]), "epoch_s").to_list() == [moment]
