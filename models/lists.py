@@ -103,8 +103,7 @@ def _by_model(
 ) -> Iterator[tuple[Viewer, Ranking]]:
     """As ``rank`` does for one viewer, with one product of matrices a block of users."""
     items = snapshot.items
-    nobody = Viewer(None, float("nan"), float("nan"), np.zeros(0, np.int32))
-    anyone = eligible(snapshot, nobody, profile, now=now)
+    anyone = eligible(snapshot, viewer_of(snapshot, None), profile, now=now)
     candidates = np.flatnonzero(anyone)
     vectors, bias = items.vectors[candidates], items.bias[candidates]
     column = np.cumsum(anyone) - 1

@@ -173,7 +173,6 @@ class Serving(_Section):
     time_budget_ms: Positive = Field(
         default=100.0, description="Past this the heuristic's ready list answers."
     )
-    candidates: Annotated[int, Field(ge=10, le=100_000)] = 2_000
 
 
 class Guardrails(_Section):

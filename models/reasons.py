@@ -28,7 +28,6 @@ ENGLISH = {
     "similar_users": "Liked by people with similar taste",
     "because_you_liked": "Because you liked {tags}",
     "for_you": "Recommended for you",
-    "latest": "Latest",
 }
 SHOWN_TAGS = 2
 CLAIMS: dict[str, float] = {

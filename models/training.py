@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import numpy as np
@@ -36,17 +36,23 @@ def build_dataset(
     profile: Profile,
     *,
     as_of: datetime,
+    matrix: InteractionMatrix | None = None,
 ) -> Dataset:
-    """What was known at ``as_of``: later interactions are left out. O(interactions)."""
+    """What was known at ``as_of``: later interactions are left out. O(interactions).
+
+    Args:
+        matrix: the matrix as of then, where it is made already.
+    """
     known = interactions.filter(pl.col("occurred_at") < as_of)
-    matrix = interaction_matrix(
-        known,
-        users,
-        items,
-        profile.interaction_weights,
-        half_life_days=profile.matrix.half_life_days,
-        now=as_of,
-    )
+    if matrix is None:
+        matrix = interaction_matrix(
+            known,
+            users,
+            items,
+            profile.interaction_weights,
+            half_life_days=profile.matrix.half_life_days,
+            now=as_of,
+        )
     return Dataset(
         matrix=matrix,
         popularity=popularity(
@@ -54,12 +60,7 @@ def build_dataset(
         ),
         user_features=user_features,
         item_features=item_features,
-        catalogue=Catalogue(
-            catalogue.users,
-            catalogue.items,
-            catalogue.owners,
-            engagement(known, profile.engagement_weights),
-        ),
+        catalogue=replace(catalogue, engagement=engagement(known, profile.engagement_weights)),
         profile=profile,
         as_of=as_of,
     )

@@ -16,8 +16,11 @@ STALE_SHARE = 0.5
 """Retrain when the champion has used up this share of the age at which serving gives it up."""
 
 
-def _trained_at(version: ModelVersion) -> datetime:
-    return datetime.fromisoformat(version.trained_at or "1970-01-01T00:00:00+00:00")
+def _last_trained(platform: Platform, live: ModelVersion) -> datetime:
+    """When the newest of the live version and the challenger was trained."""
+    versions = (live, platform.registry.challenger() or live)
+    never = "1970-01-01T00:00:00+00:00"
+    return max(datetime.fromisoformat(version.trained_at or never) for version in versions)
 
 
 def _tried_within(instance: dg.DagsterInstance, hours: float) -> bool:
@@ -55,8 +58,7 @@ def new_interactions(
         return dg.SkipReason("no champion yet: the first training is started by hand or schedule")
     if _training_now(context.instance):
         return dg.SkipReason("a training is on its way")
-    newest = platform.registry.challenger() or live
-    latest = max(_trained_at(live), _trained_at(newest))
+    latest = _last_trained(platform, live)
     between = timedelta(hours=rules.min_hours_between)
     if now - latest < between or _tried_within(context.instance, rules.min_hours_between):
         return dg.SkipReason(f"the last training was less than {rules.min_hours_between:g} h ago")
@@ -81,8 +83,7 @@ def stale_model(
     if live is None:
         return dg.SkipReason("no champion yet")
     limit = timedelta(hours=platform.profile.serving.max_model_age_hours) * STALE_SHARE
-    newest = platform.registry.challenger() or live
-    age = now - max(_trained_at(live), _trained_at(newest))
+    age = now - _last_trained(platform, live)
     if age < limit:
         return dg.SkipReason(f"the newest version is {age} old, the limit is {limit}")
     if _training_now(context.instance):

@@ -14,15 +14,14 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
+from storage.bulk import copy_frame
 from storage.columns import COLUMNS, SQL_TYPES, Entity
 from storage.log import Log
 from storage.validation import Checked, validate
 
-CHUNK = 250_000  # rows that are written as text at a time
 INDEX_LATER = 50_000  # rows from which filling an empty table without its indexes pays
 LOAD_LOCK = 0x6C_6F_61_64  # key of the advisory lock; "load" in ASCII
 
-_SPECIAL = r"[\\\t\n\r]"
 
 Progress = Callable[[str, int, int], None]
 
@@ -128,7 +127,7 @@ def _refuse(conn: psycopg.Connection, log: Log, entity: Entity, checked: Checked
             raw="raw",
         )
         # single rows may hold megabytes: fewer at a time
-        _copy(conn, f"staging_rejected ({columns})", rows, chunk=2_000)
+        copy_frame(conn, sql.Identifier("staging_rejected"), rows, chunk=2_000)
         conn.execute(
             f"INSERT INTO feed.interactions_rejected ({columns}) SELECT {columns} "
             "FROM staging_rejected ORDER BY row_number ON CONFLICT (raw_hash, reason) DO NOTHING"
@@ -159,52 +158,13 @@ def _stage(
     table = _staging(entity)
     create = sql.SQL("CREATE TEMP TABLE {} ({}) ON COMMIT DROP")
     conn.execute(create.format(table, sql.SQL(definition)))
-    _copy(conn, f"staging_{entity}", good.select(list(types)), entity=entity, progress=progress)
+
+    def told(rows: int) -> None:
+        if progress is not None:
+            progress(entity, rows, len(good))
+
+    copy_frame(conn, table, good.select(list(types)), told=told)
     conn.execute(sql.SQL("ANALYZE {}").format(table))
-
-
-def _copy(
-    conn: psycopg.Connection,
-    target: str,
-    rows: pl.DataFrame,
-    *,
-    chunk: int = CHUNK,
-    entity: str = "",
-    progress: Progress | None = None,
-) -> None:
-    with conn.cursor() as cursor, cursor.copy(f"COPY {target} FROM STDIN") as copy:
-        for start in range(0, len(rows), chunk):
-            copy.write(as_copy_text(rows.slice(start, chunk)))
-            if progress:
-                progress(entity, min(start + chunk, len(rows)), len(rows))
-    if progress and rows.is_empty():
-        progress(entity, 0, 0)
-
-
-def as_copy_text(rows: pl.DataFrame) -> bytes:
-    """``rows`` in the text format of COPY: tabs between cells, backslash escapes, \\N for null."""
-    cells = []
-    for name, kind in rows.schema.items():
-        cell = pl.col(name)
-        if isinstance(kind, pl.List):
-            element = pl.element().str.replace_all(r'([\\"])', r"\${1}")
-            quoted = cell.list.eval(pl.lit('"') + element + pl.lit('"')).list.join(",")
-            cell = pl.lit("{") + quoted + pl.lit("}")
-        if isinstance(kind, pl.List) or kind == pl.String:
-            if rows[name].dtype != pl.List and not rows[name].str.contains(_SPECIAL).any():
-                cells.append(cell)
-                continue
-            for character, escape in (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r")):
-                cell = cell.str.replace_all(character, escape, literal=True)
-        cells.append(cell.alias(name))
-    written = rows.select(cells).write_csv(
-        separator="\t",
-        include_header=False,
-        quote_style="never",
-        null_value="\\N",
-        datetime_format="%Y-%m-%d %H:%M:%S%.6f+00",
-    )
-    return written.encode()
 
 
 def _upsert(

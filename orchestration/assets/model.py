@@ -1,9 +1,8 @@
 """Group ``model``: train, evaluate, register, bundle, and put live."""
 
 import os
-import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -85,6 +84,7 @@ def lightfm_hybrid(
         item_features,
         profile,
         as_of=now,
+        matrix=interaction_matrix,
     )
     started = time.monotonic()
     model = LightFMHybrid().fit(dataset, progress=_progress(context, "all interactions"))
@@ -253,13 +253,7 @@ def snapshot(
     dataset = lightfm_hybrid.dataset
     winner = registered_model.tags["recommender"]
     built = build_snapshot(
-        Catalogue(
-            dataset.catalogue.users,
-            dataset.catalogue.items,
-            dataset.catalogue.owners,
-            dataset.catalogue.engagement,
-            queries.read_trending(platform.url),
-        ),
+        replace(dataset.catalogue, trending=queries.read_trending(platform.url)),
         dataset.matrix,
         platform.profile,
         now=datetime.now(UTC),
@@ -269,10 +263,8 @@ def snapshot(
         item_neighbours=item_similarities,
     )
     built.check()
-    # Kept in MLflow first: a worker that sees the folder may rely on the version.
-    with tempfile.TemporaryDirectory() as draft:
-        platform.registry.add_snapshot(registered_model, built.save(Path(draft) / "snapshot"))
     folder = built.save(platform.settings.snapshots / registered_model.version)
+    platform.registry.add_snapshot(registered_model, folder)
     size = sum(entry.stat().st_size for entry in os.scandir(folder))
     return dg.MaterializeResult(
         value=folder,

@@ -115,7 +115,7 @@ def test_a_training_that_failed_is_not_tried_again_at_once(
     from orchestration import sensors
 
     long_ago = datetime.now(UTC) - timedelta(days=30)
-    monkeypatch.setattr(sensors, "_trained_at", lambda version: long_ago)
+    monkeypatch.setattr(sensors, "_last_trained", lambda platform, live: long_ago)
     monkeypatch.setattr(queries, "count_received_since", lambda conn, since: 10**9)
     skipped = sensors.new_interactions(dg.build_sensor_context(instance), platform=platform)
     assert isinstance(skipped, dg.SkipReason)
