@@ -10,6 +10,7 @@ import polars as pl
 import psycopg
 from adbc_driver_postgresql import dbapi
 
+from models.catalogue import PREFERENCES
 from storage.lake import SCHEMA as INTERACTIONS
 from storage.quarantine import EARLIEST
 
@@ -95,6 +96,15 @@ def read_owners(url: str, *, where: str = "true") -> pl.DataFrame:
         "SELECT id, average_rating, completion_rate, finished_jobs FROM feed.owners"
         f" WHERE {where} ORDER BY id",
         schema=OWNERS,
+    )
+
+
+def read_preferences(url: str) -> pl.DataFrame:
+    """What users chose themselves, by user; those who chose nothing have no row."""
+    return read(
+        url,
+        f"SELECT {', '.join(PREFERENCES)} FROM feed.user_preferences ORDER BY user_id",
+        schema=PREFERENCES,
     )
 
 

@@ -13,7 +13,7 @@ from models.matrices import InteractionMatrix
 from models.matrices import interaction_matrix as build_matrix
 from models.similarities import Neighbours, top_neighbours
 from orchestration import checks, plots
-from orchestration.assets.sources import interactions
+from orchestration.assets.sources import Rows, interactions
 from orchestration.policies import OWNERS, TRANSIENT, value_of
 from orchestration.resources import Platform
 from storage.bulk import replace_rows
@@ -28,15 +28,13 @@ GROUP = "features"
     owners=OWNERS,
     deps=[dg.AssetDep(interactions, partition_mapping=dg.AllPartitionMapping())],
 )
-def interaction_matrix(
-    platform: Platform, users: pl.DataFrame, items: pl.DataFrame
-) -> dg.MaterializeResult:
+def interaction_matrix(platform: Platform, users: Rows, items: Rows) -> dg.MaterializeResult:
     """Users by items: the weighted sum of what each user did with each item."""
     profile = platform.profile
     matrix = build_matrix(
         platform.lake.scan(),
-        IdIndex.of(users["id"]),
-        IdIndex.of(items["id"]),
+        IdIndex.of(users.frame["id"]),
+        IdIndex.of(items.frame["id"]),
         profile.interaction_weights,
         half_life_days=profile.matrix.half_life_days,
         now=datetime.now(UTC),
@@ -142,10 +140,10 @@ def _described(neighbours: Neighbours) -> dict[str, dg.MetadataValue | float]:
     owners=OWNERS,
     check_specs=[checks.suite_spec("user_features", "finite weights that sum to 1")],
 )
-def user_features(platform: Platform, users: pl.DataFrame) -> dg.MaterializeResult:
+def user_features(platform: Platform, users: Rows) -> dg.MaterializeResult:
     """What is known of users, as a sparse matrix."""
-    ids = IdIndex.of(users["id"])
-    return _checked(features.user_features(users, ids), ids, platform, "user")
+    ids = IdIndex.of(users.frame["id"])
+    return _checked(features.user_features(users.frame, ids), ids, platform, "user")
 
 
 @dg.asset(
@@ -155,10 +153,10 @@ def user_features(platform: Platform, users: pl.DataFrame) -> dg.MaterializeResu
     owners=OWNERS,
     check_specs=[checks.suite_spec("item_features", "finite weights that sum to 1")],
 )
-def item_features(platform: Platform, items: pl.DataFrame) -> dg.MaterializeResult:
+def item_features(platform: Platform, items: Rows) -> dg.MaterializeResult:
     """What is known of items, as a sparse matrix."""
-    ids = IdIndex.of(items["id"])
-    return _checked(features.item_features(items, ids), ids, platform, "item")
+    ids = IdIndex.of(items.frame["id"])
+    return _checked(features.item_features(items.frame, ids), ids, platform, "item")
 
 
 def _checked(

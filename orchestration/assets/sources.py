@@ -1,6 +1,7 @@
 """Group ``sources``: what the product's Postgres holds, checked, and without bad rows."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 import dagster as dg
@@ -12,11 +13,20 @@ from orchestration import checks
 from orchestration.partitions import daily
 from orchestration.policies import LAKE_POOL, OWNERS, TRANSIENT, value_of
 from orchestration.resources import Platform
-from storage import quarantine, queries
+from storage import changes, quarantine, queries
 from storage.lake import Extent
 
 GROUP = "sources"
 READ_DAYS = 31
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of the catalogue, and where its change log stood before they were read: with each of
+    the three its own, for a run may make one of them anew and take the others as they were."""
+
+    frame: pl.DataFrame
+    position: str
 
 
 @dg.asset(
@@ -108,7 +118,7 @@ def _bounds(days: list[date]) -> tuple[datetime, datetime]:
     group_name=GROUP,
     kinds={"postgres"},
     owners=OWNERS,
-    dagster_type=value_of(pl.DataFrame),
+    dagster_type=value_of(Rows),
     check_specs=checks.source_specs("users", "ids, places and times of users"),
     retry_policy=TRANSIENT,
 )
@@ -121,12 +131,14 @@ def users(platform: Platform) -> dg.MaterializeResult:
     group_name=GROUP,
     kinds={"postgres"},
     owners=OWNERS,
-    dagster_type=value_of(pl.DataFrame),
+    dagster_type=value_of(Rows),
     check_specs=checks.source_specs("items", "ids, places, prices, status and times of items"),
     retry_policy=TRANSIENT,
 )
 def items(platform: Platform) -> dg.MaterializeResult:
-    """What is ranked: listings, posts or events."""
+    """What is ranked: listings, posts or events. Changes of long ago leave their log."""
+    with platform.connect() as conn:
+        changes.prune(conn)
     return _good_rows(platform, "items", quarantine.quarantine_items, queries.read_items)
 
 
@@ -134,7 +146,7 @@ def items(platform: Platform) -> dg.MaterializeResult:
     group_name=GROUP,
     kinds={"postgres"},
     owners=OWNERS,
-    dagster_type=value_of(pl.DataFrame),
+    dagster_type=value_of(Rows),
     check_specs=checks.source_specs("owners", "ids and rates of owners"),
     retry_policy=TRANSIENT,
 )
@@ -152,12 +164,13 @@ def _good_rows(
     """The rows without those that break a rule, which are recorded with their reason."""
     limits = platform.profile.checks
     with platform.connect() as conn:
+        position = changes.position(conn)
         bad = quarantine.by_reason(find_bad(conn, limits))
     good = f"({quarantine.reason_sql(entity, limits)}) IS NULL"
     frame = read(platform.url, where=good)
     schema = [dg.TableColumn(name, str(kind)) for name, kind in frame.schema.items()]
     return dg.MaterializeResult(
-        value=frame,
+        value=Rows(frame, position),
         metadata={
             "dagster/row_count": len(frame),
             "dagster/column_schema": dg.TableSchema(schema),

@@ -106,6 +106,7 @@ def test_the_snapshot_serves_the_champion(trained, registry) -> None:
     snapshot = Snapshot.load(trained.snapshots / champion.version)
     assert snapshot.manifest.model_version == champion.version
     assert len(snapshot.items.ids) == 200
+    assert snapshot.manifest.catalogue_position is not None
 
 
 def test_lists_differ_between_users(trained, conn) -> None:
