@@ -22,6 +22,14 @@ class Format(StrEnum):
     parquet = "parquet"
 
 
+class Domain(StrEnum):
+    """What a made-up log is about."""
+
+    marketplace = "marketplace"
+    social = "social"
+    events = "events"
+
+
 def load(
     path: Annotated[
         Path | None, typer.Argument(help="File of interactions, or folder with the log's files.")
@@ -34,8 +42,12 @@ def load(
     ] = "",
     sample: Annotated[bool, typer.Option("--sample", help="Load MovieLens 100K.")] = False,
     synthetic: Annotated[
-        str, typer.Option(metavar="USERSxITEMSxINTERACTIONS", help="Load a made-up marketplace.")
+        str, typer.Option(metavar="USERSxITEMSxINTERACTIONS", help="Load a made-up log.")
     ] = "",
+    domain: Annotated[
+        Domain | None,
+        typer.Option(help="What --synthetic is about; by default that of the profile."),
+    ] = None,
     shift_clock: Annotated[
         bool | None,
         typer.Option(
@@ -59,14 +71,21 @@ def load(
         raise FeedwrightError(
             "One source is needed, and only one.", "Give PATH, --sample or --synthetic SIZE."
         )
+    if domain and not synthetic:
+        raise FeedwrightError(
+            f"--domain {domain} is about made-up logs.", "Give --synthetic SIZE with it."
+        )
     is_movielens = sample
     if path is not None:
         named = None if form is Format.auto else cast("loading.Form", form.value)
         kind = named or loading.detect(path)
         log = loading.file_log(path, kind, mapping or None)
         is_movielens = kind == "movielens"
+    elif synthetic:
+        of_profile = settings().profile if settings().profile in list(Domain) else "marketplace"
+        log = loading.synthetic_log(synthetic, cast("loading.Domain", domain or of_profile))
     else:
-        log = loading.synthetic_log(synthetic) if synthetic else loading.sample_log()
+        log = loading.sample_log()
     if is_movielens if shift_clock is None else shift_clock:
         log = loading.shifted(log)
     if log.notice:
@@ -168,6 +187,7 @@ def register(app: typer.Typer) -> None:
             "feedwright load events.jsonl --dry-run",
             "feedwright load ml-latest-small/ --format movielens",
             "feedwright load --synthetic 1000x2000x50000",
+            "feedwright load --synthetic 1000x2000x50000 --domain events",
         )
     )(load)
     app.command(epilog=examples("feedwright rejected --limit 100", "feedwright rejected --json"))(

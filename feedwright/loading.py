@@ -15,6 +15,7 @@ from storage.columns import Entity
 from storage.log import Log
 
 Form = Literal["movielens", "csv", "jsonl", "parquet"]
+Domain = Literal["marketplace", "social", "events"]
 
 
 def detect(path: Path) -> Form:
@@ -66,13 +67,14 @@ def sample_log() -> Log:
     return read_log(sample_path(), "movielens")
 
 
-def synthetic_log(size: str) -> Log:
-    """A made-up marketplace of USERSxITEMSxINTERACTIONS."""
-    from storage.samples.marketplace import generate
+def synthetic_log(size: str, domain: Domain = "marketplace") -> Log:
+    """A made-up log of USERSxITEMSxINTERACTIONS, for the profile of that name."""
+    from storage.samples import events, marketplace, social
 
+    makers = {"marketplace": marketplace, "social": social, "events": events}
     try:
         users, items, interactions = (int(part.replace("_", "")) for part in size.split("x"))
-        return generate(users, items, interactions)
+        return makers[domain].generate(users, items, interactions)
     except ValueError as error:
         raise FeedwrightError(
             f"--synthetic {size}: not a size.",

@@ -40,6 +40,7 @@ Weights = Mapping[Any, float]
 Weight = Annotated[float, Field(ge=-1e6, le=1e6)]  # sums of many must stay finite in float32
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Budget = Annotated[int, Field(ge=0, le=100_000)]
 
 
 class ProfileError(ValueError):
@@ -68,11 +69,99 @@ class ScorerSettings(_Section):
 
 
 class Eligibility(_Section):
-    """Which items may be shown at all."""
+    """Which items may be shown at all, and in which order when only the time counts."""
 
-    exclude_own: bool = True
-    exclude_started: bool = True
-    exclude_full: bool = True
+    exclude_own: bool = Field(default=True, description="The user's own items.")
+    exclude_started: bool = Field(default=True, description="Items whose starts_at is past.")
+    exclude_full: bool = Field(default=True, description="Items with no place left.")
+    exclude_seen: bool = Field(
+        default=False, description="Items that the user touched; a request may ask for it too."
+    )
+    exclude_applied: bool = Field(
+        default=False, description="Items that the user applied to; a request may ask for it too."
+    )
+    time_order: Literal["newest", "soonest"] = Field(
+        default="newest",
+        description="What sort=time means: the newest first, or those that start soonest.",
+    )
+
+
+class Candidates(_Section):
+    """How many items each source may bring before they are ranked; 0 switches a source off."""
+
+    model: Budget = Field(default=400, description="Nearest to the user by the model.")
+    similar_users: Budget = Field(default=150, description="Liked by similar users.")
+    similar_items: Budget = Field(default=150, description="Similar to what was touched last.")
+    near: Budget = Field(default=200, description="Nearest to the user's place.")
+    trending: Budget = 100
+    fresh: Budget = Field(default=100, description="Newest.")
+    tags: Budget = Field(default=150, description="With tags that the user chose.")
+    popular: Budget = 200
+    pool: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=1_000, description="Popular items fill the candidates up to so many."
+    )
+    recent_items: Annotated[int, Field(ge=1, le=1_000)] = Field(
+        default=10, description="Items touched last that similar_items starts from."
+    )
+    time_budget_ms: Positive = Field(
+        default=20.0, description="Past this the sources that have not run are skipped."
+    )
+    exact_up_to: Annotated[int, Field(ge=0)] = Field(
+        default=20_000,
+        description="A catalogue of at most so many items is searched whole, a larger one by "
+        "the index.",
+    )
+
+
+class Diversity(_Section):
+    """How a feed avoids more of the same (see ``models/diversity.py``)."""
+
+    strength: Share = Field(
+        default=0.1,
+        description="How much unlikeness to the items above counts against the score; 0: off.",
+    )
+    max_run_owner: Annotated[int, Field(ge=1)] | None = Field(
+        default=2, description="Most items of one owner in a row; null: any number."
+    )
+    max_run_category: Annotated[int, Field(ge=1)] | None = Field(
+        default=None, description="Most items of one category in a row; null: any number."
+    )
+    owner_penalty: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.05,
+        description="Times log(1 + j), taken off the score of an item with j better ones of its "
+        "owner.",
+    )
+    category_penalty: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.01, description="The same for its category."
+    )
+
+
+class Exploration(_Section):
+    """The share of positions that tries new items, chosen by Thompson sampling."""
+
+    share: Share = Field(default=0.1, description="Share of the positions; 0: off.")
+    first_position: Annotated[int, Field(ge=1)] = Field(
+        default=3, description="The first position, from 1, that may be given to a new item."
+    )
+    max_impressions: Annotated[int, Field(ge=0)] = Field(
+        default=100, description="An item that was shown at most so often is new …"
+    )
+    max_age_days: Positive = Field(default=14.0, description="… if it is younger than this too.")
+    pool: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=200, description="New items that are drawn from."
+    )
+    prior_clicks: Positive = Field(
+        default=1.0, description="Clicks that an item starts with: what is expected of new ones."
+    )
+    prior_impressions: Positive = Field(
+        default=20.0, description="Impressions that those clicks come from."
+    )
+
+    @model_validator(mode="after")
+    def _prior(self) -> Exploration:
+        if self.prior_clicks >= self.prior_impressions:
+            raise ValueError("prior_clicks must be below prior_impressions")
+        return self
 
 
 class Matrix(_Section):
@@ -173,6 +262,15 @@ class Serving(_Section):
     time_budget_ms: Positive = Field(
         default=100.0, description="Past this the heuristic's ready list answers."
     )
+    list_length: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=1_000, description="Items of the longest feed, over all its pages."
+    )
+    list_minutes: Positive = Field(
+        default=30.0, description="How long the pages of one feed stay as they are."
+    )
+    reuse_seconds: Annotated[float, Field(ge=0)] = Field(
+        default=60.0, description="A user's feed is made anew after this; 0: for every request."
+    )
 
 
 class Guardrails(_Section):
@@ -200,6 +298,9 @@ class Profile(_Section):
     scorer_weights: dict[ScorerName, Annotated[float, Field(ge=0, le=1e6)]] = Field(min_length=1)
     scorers: ScorerSettings = ScorerSettings()
     eligibility: Eligibility = Eligibility()
+    candidates: Candidates = Candidates()
+    diversity: Diversity = Diversity()
+    exploration: Exploration = Exploration()
     matrix: Matrix = Matrix()
     popularity: Popularity = Popularity()
     similarity: Similarity = Similarity()
@@ -231,6 +332,12 @@ def load_profile(name_or_path: str) -> Profile:
     return read_yaml(Profile, name_or_path, SHIPPED, "profile", ProfileError)
 
 
+def yaml_path(name_or_path: str | Path, shipped: Path) -> Path:
+    """The file in the folder ``shipped`` of that name, or else the path itself."""
+    path = shipped / f"{name_or_path}.yaml"
+    return path if path.is_file() else Path(name_or_path)
+
+
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -247,9 +354,7 @@ def read_yaml(
         refusal: it cannot be read, is not YAML, or a field is wrong. The message calls the
             file ``what``, and names each field.
     """
-    path = shipped / f"{name_or_path}.yaml"
-    if not path.is_file():
-        path = Path(name_or_path)
+    path = yaml_path(name_or_path, shipped)
     try:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:

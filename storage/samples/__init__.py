@@ -1,1 +1,2 @@
-"""Data to start with: MovieLens, which is real, and a marketplace, which is synthetic."""
+"""Data to start with: MovieLens, which is real, and three that are synthetic: a marketplace,
+a social network, and events."""

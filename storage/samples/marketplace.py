@@ -14,22 +14,29 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
-from numpy.typing import NDArray
 
-from models.profile import INTERACTION_TYPES
 from storage.log import Log
 from storage.samples.categories import CATEGORIES
 from storage.samples.cities import CITIES
+from storage.samples.drawing import (
+    DAY,
+    Floats,
+    Ints,
+    city_names,
+    distance_km,
+    event_ids,
+    ids,
+    pick_tags,
+    places,
+    times,
+    users_frame,
+    zipf,
+)
+from storage.samples.sessions import PAGE, Shown, begins, exactly, happens, interactions_of
 
 NOTICE = "SYNTHETIC data: a made-up marketplace. No person, listing or number in it is real."
 
-PAGE = 10  # items that a session shows
-SESSIONS_AT_A_TIME = 100_000
 ZIPF = 0.9  # exponent of the items' popularity
-
-Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -73,51 +80,23 @@ def generate(
     rng = np.random.default_rng(seed)
     end = int((now or datetime.now(UTC)).timestamp() * 1e6)
     start = end - int(timedelta(days=days) / timedelta(microseconds=1))
-    user_ids = _ids("u", users)
-    item_ids = _ids("i", items)
+    user_ids = ids("u", users)
+    item_ids = ids("i", items)
     owners = rng.choice(users, size=max(1, min(users // 5, items)), replace=False)
     quality = rng.beta(5, 2, len(owners))
     world, user_frame, item_frame = _world(rng, user_ids, item_ids, owners, quality, start, end)
-    batches = []
-    missing = interactions
-    while missing > 0:
-        sessions = min(SESSIONS_AT_A_TIME, missing // PAGE + 1)
-        batch = _sessions(rng, world, sessions, start, end, user_ids, item_ids).head(missing)
-        batches.append(batch)
-        missing -= len(batch)
-    log = pl.concat(batches)
+    log = exactly(
+        interactions,
+        lambda sessions: _sessions(rng, world, sessions, start, end, user_ids, item_ids),
+    )
     return Log(
-        interactions=log.select(_event_ids(rng, len(log)), pl.all()),
+        interactions=log.select(event_ids(rng, len(log)), pl.all()),
         users=user_frame,
         items=item_frame,
         owners=_owner_frame(rng, user_ids, owners, quality),
         sources=dict.fromkeys(("users", "items", "owners", "interactions"), "synthetic"),
         notice=NOTICE,
     )
-
-
-def _ids(prefix: str, count: int) -> pl.Series:
-    return pl.select(pl.lit(prefix) + pl.int_range(1, count + 1).cast(pl.String)).to_series()
-
-
-def _event_ids(rng: np.random.Generator, count: int) -> pl.Series:
-    """Random (version 4) UUIDs as 32 hex digits."""
-    octets = np.frombuffer(rng.bytes(16 * count), np.uint8).reshape(count, 16).copy()
-    octets[:, 6] = octets[:, 6] & 0x0F | 0x40
-    octets[:, 8] = octets[:, 8] & 0x3F | 0x80
-    # by way of Arrow: numpy's own bytes lose their trailing zeros
-    array = pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), count, [None, pa.py_buffer(octets)])
-    return pl.Series("event_id", array).cast(pl.Binary).bin.encode("hex")
-
-
-def _places(rng: np.random.Generator, count: int) -> tuple[Ints, Floats, Floats]:
-    """City numbers by size, and coordinates scattered about 8 km around the centres."""
-    size = np.array([city[3] for city in CITIES], float)
-    city = rng.choice(len(CITIES), count, p=size / size.sum())
-    centre = np.array([city[1:3] for city in CITIES])[city]
-    lat = centre[:, 0] + rng.normal(0, 0.07, count)
-    lon = centre[:, 1] + rng.normal(0, 0.07, count) / np.cos(np.radians(centre[:, 0]))
-    return city, lat.round(5), lon.round(5)
 
 
 def _world(
@@ -134,15 +113,15 @@ def _world(
     names = list(CATEGORIES)
     tags = np.array([CATEGORIES[name] for name in names])  # (categories, 6)
 
-    u_city, u_lat, u_lon = _places(rng, users)
+    u_city, u_lat, u_lon = places(rng, users)
     taste = rng.integers(0, len(names), (users, 2))
     activity = rng.lognormal(0, 1.2, users)
     u_created = start - rng.exponential(0.5, users) * (end - start)
-    u_tags = _pick_tags(rng, tags, taste[:, 0], rng.integers(0, 4, users))
+    u_tags = pick_tags(tags, taste[:, 0], rng.integers(0, 4, users), rng.integers(0, 6, users))
     located = rng.random(users) < 0.9
 
-    i_city, i_lat, i_lon = _places(rng, items)
-    category = rng.choice(len(names), items, p=_zipf(len(names)))
+    i_city, i_lat, i_lon = places(rng, items)
+    category = rng.choice(len(names), items, p=zipf(len(names)))
     owner = rng.integers(0, len(owners), items)
     # most listings are older than the log; the others come in while it runs
     age = np.where(rng.random(items) < 0.7, rng.uniform(1, 1.5, items), rng.random(items))
@@ -150,7 +129,7 @@ def _world(
     price = np.round(rng.lognormal(3 + category % 5 * 0.4, 0.5), 0)
     order = np.lexsort((i_city, category))
     groups = category[order] * len(CITIES) + i_city[order]
-    weight = rng.permutation(_zipf(items, ZIPF))
+    weight = rng.permutation(zipf(items, ZIPF))
     world = _World(
         u_city=u_city,
         u_lat=u_lat,
@@ -170,22 +149,9 @@ def _world(
         ).astype(np.int64),
         popularity=np.concatenate([[0.0], np.cumsum(weight[order])]),
     )
-    city = pl.Series([name for name, *_ in CITIES])
-    user_frame = pl.DataFrame(
-        {
-            "id": user_ids,
-            "lat": np.where(located, u_lat, np.nan),
-            "lon": np.where(located, u_lon, np.nan),
-            "city": city.gather(u_city),
-            "tags": u_tags,
-            "created_at": _times(u_created),
-        }
-    ).with_columns(
-        pl.col("lat", "lon").fill_nan(None),
-        pl.when(pl.col("lat").is_nan()).then(None).otherwise(pl.col("city")).alias("city"),
-    )
-    i_tags = _pick_tags(rng, tags, category, rng.integers(1, 4, items))
-    starts = end + rng.uniform(-10, 60, items) * 86_400e6
+    user_frame = users_frame(user_ids, u_city, u_lat, u_lon, located, u_tags, u_created)
+    i_tags = pick_tags(tags, category, rng.integers(1, 4, items), rng.integers(0, 6, items))
+    starts = end + rng.uniform(-10, 60, items) * DAY
     item_frame = (
         pl.DataFrame(
             {
@@ -193,7 +159,7 @@ def _world(
                 "owner_id": user_ids.gather(owners[owner]),
                 "tags": i_tags,
                 "category": pl.Series(names).gather(category),
-                "city": city.gather(i_city),
+                "city": city_names().gather(i_city),
                 "lat": i_lat,
                 "lon": i_lon,
                 "price_min": price,
@@ -202,8 +168,8 @@ def _world(
                     rng.choice(3, items, p=[0.95, 0.02, 0.03])
                 ),
                 "capacity": rng.integers(1, 20, items),
-                "created_at": _times(created),
-                "starts_at": _times(starts),
+                "created_at": times(created),
+                "starts_at": times(starts),
                 "_capped": rng.random(items) < 0.3,
                 "_starts": rng.random(items) < 0.25,
             }
@@ -223,32 +189,6 @@ def _world(
         .drop("_capped", "_starts")
     )
     return world, user_frame, item_frame
-
-
-def _zipf(count: int, exponent: float = 1.0) -> Floats:
-    weight = 1.0 / np.arange(1, count + 1) ** exponent
-    return weight / weight.sum()
-
-
-def _times(microseconds: NDArray[np.number]) -> pl.Series:
-    return pl.Series(microseconds.astype(np.int64)).cast(pl.Datetime("us", "UTC"))
-
-
-def _pick_tags(
-    rng: np.random.Generator, tags: NDArray[np.str_], category: Ints, count: Ints
-) -> pl.Series:
-    """For each row, ``count`` tags of its category: neighbours on a ring, from a random start."""
-    per_row = tags.shape[1]
-    start = rng.integers(0, per_row, len(category))
-    flat = pl.Series(tags.ravel().tolist())
-    picked = pl.DataFrame(
-        {
-            str(step): flat.gather(category * per_row + (start + step) % per_row)
-            for step in range(int(count.max()) + 1)
-        }
-    )
-    first = pl.concat_list(pl.all().exclude("count")).list.head(pl.col("count"))
-    return picked.with_columns(count=pl.Series(count)).select(first).to_series()
 
 
 def _owner_frame(
@@ -276,80 +216,53 @@ def _sessions(
     """Interactions of ``count`` sessions, session by session in the order of time in each."""
     user = np.searchsorted(world.u_activity, rng.random(count))
     user = np.minimum(user, len(user_ids) - 1)
-    # busier in the evening: the hour of day is drawn around 19:00 UTC
-    day = rng.integers(0, max((end - start) // 86_400_000_000, 1), count)
-    hour = rng.normal(19, 4, count) % 24
-    begin = start + ((day + hour / 24) * 86_400e6).astype(np.int64)
-    begin = np.minimum(begin, end - 700_000_000)
+    begin = begins(rng, count, start, end)
     drifted = begin > world.u_drift[user]
     taste = world.u_taste[user, drifted.astype(np.int64)]
 
-    shown = np.repeat(np.arange(count), PAGE)  # session of each impression
-    position = np.tile(np.arange(1, PAGE + 1), count)
-    item = _draw_items(rng, world, taste[shown], world.u_city[user][shown])
-    at = begin[shown] + position * 1_000_000
-    exists = (world.i_created[item] <= at) & (world.i_owner[item] != user[shown])
-    shown, position, item, at = shown[exists], position[exists], item[exists], at[exists]
-    who = user[shown]
+    looking = np.repeat(np.arange(count), PAGE)
+    item = _draw_items(rng, world, taste[looking], world.u_city[user][looking])
+    shown = Shown.pages(begin, item)
+    shown = shown.only(
+        (world.i_created[item] <= shown.at) & (world.i_owner[item] != user[shown.session])
+    )
+    who, item = user[shown.session], shown.item
 
-    km = _distance(world.u_lat[who], world.u_lon[who], world.i_lat[item], world.i_lon[item])
+    km = distance_km(world.u_lat[who], world.u_lon[who], world.i_lat[item], world.i_lon[item])
     match = (
-        0.5 * (world.i_category[item] == taste[shown])
+        0.5 * (world.i_category[item] == taste[shown.session])
         + 0.3 * np.exp(-km / 15)
         + 0.2 * world.i_quality[item]
     )
 
-    def happens(given: NDArray[np.bool_], chance: Floats | float) -> NDArray[np.bool_]:
-        return given & (rng.random(len(given)) < chance)
-
-    view = happens(np.ones(len(item), bool), 0.7 * match / np.log2(position + 1))
-    click = happens(view, 0.2 + 0.5 * match)
-    apply = happens(click, 0.25 * match)
-    events = {  # chance, and seconds after the impression
-        "impression": (np.ones(len(item), bool), 0),
+    every = np.ones(len(item), bool)
+    view = happens(rng, every, 0.7 * match / np.log2(shown.position + 1))
+    click = happens(rng, view, 0.2 + 0.5 * match)
+    apply = happens(rng, click, 0.25 * match)
+    done = {  # and seconds after the impression
+        "impression": (every, 0),
         "view": (view, 2),
         "click": (click, 4),
-        "dwell": (happens(click, 0.5), 40),
-        "like": (happens(click, 0.15 * match), 45),
-        "save": (happens(click, 0.2 * match), 50),
-        "share": (happens(click, 0.05), 60),
+        "dwell": (happens(rng, click, 0.5), 40),
+        "like": (happens(rng, click, 0.15 * match), 45),
+        "save": (happens(rng, click, 0.2 * match), 50),
+        "share": (happens(rng, click, 0.05), 60),
         "apply": (apply, 120),
-        "unapply": (happens(apply, 0.05), 600),
-        "dismiss": (happens(~view, 0.02 * (1 - match)), 3),
+        "unapply": (happens(rng, apply, 0.05), 600),
+        "dismiss": (happens(rng, ~view, 0.02 * (1 - match)), 3),
     }
-    parts = [
-        _part(name, np.flatnonzero(mask), shown, item, at + delay * 1_000_000)
-        for name, (mask, delay) in events.items()
-    ]
-    nothing = np.full(count, -1)
-    for name, chance in (("search", 0.15), ("filter", 0.05)):
-        parts.append(
-            _part(
-                name, np.flatnonzero(rng.random(count) < chance), np.arange(count), nothing, begin
-            )
-        )
-    kind, session, what, when, row = (
-        np.concatenate(columns) for columns in zip(*parts, strict=True)
+    return interactions_of(
+        rng,
+        shown,
+        done,
+        {"search": 0.15, "filter": 0.05},
+        user=user,
+        begin=begin,
+        taste=taste,
+        names=list(CATEGORIES),
+        user_ids=user_ids,
+        item_ids=item_ids,
     )
-    order = np.lexsort((when, session))
-    kind, session, what, when, row = (a[order] for a in (kind, session, what, when, row))
-    return pl.DataFrame(
-        {
-            "user_id": user_ids.gather(user[session]),
-            "item_id": item_ids.gather(
-                pl.Series(what, strict=False).set(pl.Series(what < 0), None)
-            ),
-            "type": pl.Series(INTERACTION_TYPES).gather(kind),
-            "occurred_at": _times(when),
-            "metadata": _metadata(rng, kind, row, position, taste[session]),
-        }
-    )
-
-
-def _part(name: str, rows: Ints, session: Ints, item: Ints, at: Ints) -> tuple[Ints, ...]:
-    """Type, session, item, time and impression of the events of one type."""
-    kind = np.full(len(rows), INTERACTION_TYPES.index(name))
-    return kind, session[rows], item[rows], at[rows], rows
 
 
 def _draw_items(rng: np.random.Generator, world: _World, taste: Ints, city: Ints) -> Ints:
@@ -370,28 +283,3 @@ def _draw_items(rng: np.random.Generator, world: _World, taste: Ints, city: Ints
         np.searchsorted(world.popularity, low + rng.random(len(low)) * (high - low), "right") - 1
     )
     return world.by_group[np.clip(place, begins, ends - 1)]
-
-
-def _distance(lat1: Floats, lon1: Floats, lat2: Floats, lon2: Floats) -> Floats:
-    """Kilometres on a flat map: near enough within a city, and far is far."""
-    x = (lon2 - lon1) * np.cos(np.radians(lat1))
-    return 111.2 * np.hypot(lat2 - lat1, x)
-
-
-def _metadata(
-    rng: np.random.Generator, kind: Ints, row: Ints, position: Ints, taste: Ints
-) -> pl.Series:
-    """Position on the page; seconds of a dwell; what was looked for."""
-    names = list(CATEGORIES)
-    positions = [f'{{"position": {n}}}' for n in range(PAGE + 1)]
-    seconds = [f'{{"seconds": {n}}}' for n in range(301)]
-    queries = [f'{{"query": "{name}"}}' for name in names]
-    filters = [f'{{"category": "{name}"}}' for name in names]
-    is_kind = {name: kind == number for number, name in enumerate(INTERACTION_TYPES)}
-    offsets = np.cumsum([0, len(positions), len(seconds), len(queries)])
-    by_page = position[np.minimum(row, len(position) - 1)] if len(position) else row
-    dwell = np.minimum(rng.exponential(35, len(kind)), 300).astype(np.int64)
-    number = np.where(is_kind["dwell"], offsets[1] + dwell, by_page)
-    number = np.where(is_kind["search"], offsets[2] + taste, number)
-    number = np.where(is_kind["filter"], offsets[3] + taste, number)
-    return pl.Series(positions + seconds + queries + filters).gather(number)

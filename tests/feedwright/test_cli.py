@@ -152,6 +152,23 @@ def test_load_of_a_synthetic_log_of_no_size(size: str) -> None:
     assert "1000x2000x50000" in fails("load", "--synthetic", size)
 
 
+def test_a_synthetic_log_is_of_the_domain_asked_for_or_else_of_the_profile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def made(*args: str) -> str:
+        get_settings.cache_clear()
+        result = run("load", "--synthetic", "20x30x200", "--dry-run", *args)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    assert "made-up marketplace" in made()
+    assert "made-up events" in made("--domain", "events")
+    monkeypatch.setenv("FEEDWRIGHT_PROFILE", "social")
+    assert "made-up social network" in made()
+    assert "made-up marketplace" in made("--domain", "marketplace")
+    assert "--synthetic" in fails("load", "--sample", "--domain", "events")
+
+
 def test_load_and_rejected(tmp_path: Path, on_database: str) -> None:
     (tmp_path / "interactions.csv").write_text(
         "user_id,item_id,type,occurred_at\n"

@@ -23,6 +23,19 @@ def test_the_marketplace_weights_are_those_of_the_design() -> None:
     assert load_profile("marketplace").scorers.recency_half_life_days == 6.93
 
 
+def test_each_domain_has_its_own_rules() -> None:
+    marketplace, social, events = map(load_profile, ("marketplace", "social", "events"))
+    assert all(one.eligibility.exclude_own for one in (marketplace, social, events))
+    assert social.scorers.recency_half_life_days == 7
+    assert events.eligibility.exclude_applied
+    assert not marketplace.eligibility.exclude_applied
+    assert [one.eligibility.time_order for one in (marketplace, social, events)] == [
+        "newest",
+        "newest",
+        "soonest",
+    ]
+
+
 @pytest.mark.parametrize(
     ("change", "named"),
     [
@@ -42,6 +55,18 @@ def test_the_marketplace_weights_are_those_of_the_design() -> None:
         ({"lightfm": {"seed": -1}}, "lightfm.seed"),
         ({"evaluation": {"test_share": 1}}, "evaluation.test_share"),
         ({"name": None}, "name"),
+        ({"eligibility": {"exclude_seen": "perhaps"}}, "eligibility.exclude_seen"),
+        ({"eligibility": {"time_order": "oldest"}}, "eligibility.time_order"),
+        ({"candidates": {"near": -1}}, "candidates.near"),
+        ({"candidates": {"nearby": 1}}, "candidates.nearby: no such field"),
+        ({"candidates": {"pool": 0}}, "candidates.pool"),
+        ({"diversity": {"max_run_owner": 0}}, "diversity.max_run_owner"),
+        ({"diversity": {"strength": 1.1}}, "diversity.strength"),
+        ({"exploration": {"first_position": 0}}, "exploration.first_position"),
+        ({"exploration": {"share": 2}}, "exploration.share"),
+        ({"exploration": {"prior_clicks": 30}}, "exploration: Value error, prior_clicks"),
+        ({"serving": {"list_length": 0}}, "serving.list_length"),
+        ({"serving": {"reuse_seconds": -1}}, "serving.reuse_seconds"),
     ],
 )
 def test_a_wrong_field_is_named(tmp_path: Path, change: dict, named: str) -> None:

@@ -1,0 +1,118 @@
+"""Topics of the synthetic social network: for each tag of a topic, what its posts are about."""
+
+from __future__ import annotations
+
+TOPICS: dict[str, dict[str, str]] = {
+    "photography": {
+        "portraits": "portraits by window light",
+        "street": "street photography in the rain",
+        "film": "shooting on film again",
+        "landscapes": "landscapes before sunrise",
+        "night-sky": "the night sky from a balcony",
+        "macro": "insects up close",
+    },
+    "running": {
+        "marathon": "training for a first marathon",
+        "trails": "trail running in the hills",
+        "intervals": "interval training",
+        "shoes": "running shoes that last",
+        "recovery": "recovering from a sore knee",
+        "parkrun": "Saturday morning park runs",
+    },
+    "cooking": {
+        "sourdough": "baking sourdough",
+        "vegan": "vegan weeknight dinners",
+        "fermenting": "fermenting vegetables at home",
+        "pasta": "making fresh pasta",
+        "barbecue": "slow barbecue",
+        "soups": "soups for cold evenings",
+    },
+    "books": {
+        "novels": "a novel that would not let go",
+        "poetry": "reading poetry aloud",
+        "history-books": "history books for the train",
+        "crime": "crime stories from the north",
+        "libraries": "the small library round the corner",
+        "book-clubs": "starting a book club",
+    },
+    "music": {
+        "jazz": "jazz on vinyl",
+        "guitar": "learning the guitar at forty",
+        "concerts": "small concerts in small rooms",
+        "choir": "singing in a choir",
+        "synths": "building a modular synth",
+        "playlists": "playlists for long drives",
+    },
+    "travel": {
+        "night-trains": "night trains across the continent",
+        "islands": "islands out of season",
+        "cycling-tours": "touring by bicycle",
+        "hostels": "hostels worth the detour",
+        "packing": "packing light for a month",
+        "city-breaks": "two days in a new city",
+    },
+    "technology": {
+        "rust": "writing a first program in Rust",
+        "home-server": "running a server at home",
+        "keyboards": "mechanical keyboards",
+        "data": "plotting household data",
+        "open-source": "a first patch to open source",
+        "privacy": "keeping data to oneself",
+    },
+    "gardening": {
+        "tomatoes": "tomatoes on a balcony",
+        "herbs": "herbs on the windowsill",
+        "compost": "compost that does not smell",
+        "roses": "pruning old roses",
+        "bees": "flowers that bees like",
+        "pots": "growing lemons in pots",
+    },
+    "films": {
+        "documentaries": "documentaries worth an evening",
+        "animation": "hand-drawn animation",
+        "classics": "black-and-white classics",
+        "festivals": "a weekend at a film festival",
+        "science-fiction": "quiet science fiction",
+        "cinemas": "the last cinema in town",
+    },
+    "crafts": {
+        "knitting": "knitting a first jumper",
+        "pottery": "throwing pots that stand",
+        "woodwork": "a bookshelf without screws",
+        "sewing": "mending clothes by hand",
+        "bookbinding": "binding notebooks",
+        "linocut": "printing linocuts at the kitchen table",
+    },
+    "pets": {
+        "dogs": "teaching an old dog new tricks",
+        "cats": "two cats and one box",
+        "rescue": "adopting from a shelter",
+        "birds": "feeding birds in winter",
+        "aquarium": "a planted aquarium",
+        "rabbits": "rabbits in a flat",
+    },
+    "science": {
+        "astronomy": "finding Saturn with binoculars",
+        "weather": "reading clouds",
+        "maths": "a proof that fits on a napkin",
+        "fossils": "looking for fossils on the beach",
+        "brains": "how we remember faces",
+        "climate": "measuring heat in our street",
+    },
+}
+
+FRAMES: tuple[str, ...] = (
+    "{}: what I learned this week",
+    "A question about {}",
+    "Today: {}",
+    "Three small tips for {}",
+    "Does anyone else love {}?",
+    "Why I keep coming back to {}",
+    "Notes on {}",
+    "A year of {}",
+    "In praise of {}",
+    "What nobody tells you about {}",
+    "Pictures from yesterday: {}",
+    "Getting better at {}, slowly",
+)
+"""Titles; the braces are what the post is about."""
