@@ -1,16 +1,15 @@
-"""What the feed asks of Postgres while it serves: are you there, and who is this user?
+"""What a worker asks of Postgres: are you there, and calls of the API.
 
-One connection a worker, used only from the event loop. Nothing here waits longer than
-its timeout, whatever Postgres does.
+One connection for the feed's own question, a few more for calls; all are used only from the
+event loop. Nothing here waits longer than its timeout, whatever Postgres does.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from time import monotonic
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, LiteralString, TypeVar
 
 import psycopg
@@ -22,23 +21,21 @@ log = logging.getLogger("feedwright.serving")
 T = TypeVar("T")
 
 HEALTH_SECONDS = 1.0
-LOOKUP_SECONDS = 0.05
-FOUND_TTL_SECONDS = 30.0
-MISSING_TTL_SECONDS = 5.0
-MAX_REMEMBERED = 10_000
+STATEMENT_SECONDS = 2.0
+CALL_SECONDS = 2.5  # past this the server hangs: it does not even end the statement
+MAX_CALLS = 4
+
+_AWAY = (
+    psycopg.OperationalError,  # not there, shut down, out of room, deadlock, statement timeout
+    psycopg.InterfaceError,  # the connection was closed meanwhile
+    psycopg.errors.ReadOnlySqlTransaction,  # another server has taken over
+    OSError,
+    EmbeddedPostgresError,
+)
 
 
 class DatabaseAway(RuntimeError):
     """Postgres did not answer in time."""
-
-
-@dataclass(frozen=True)
-class Newcomer:
-    """A user who is in the database and not yet in the snapshot."""
-
-    lat: float | None
-    lon: float | None
-    tags: list[str]
 
 
 def database_address(settings: Settings) -> str:
@@ -58,7 +55,8 @@ class Database:
     def __init__(self, address: Callable[[], str]) -> None:
         self._address = address
         self._connection: psycopg.AsyncConnection[Any] | None = None
-        self._remembered: dict[str, tuple[float, Newcomer | None]] = {}
+        self._idle: list[psycopg.AsyncConnection[Any]] = []
+        self._calls = asyncio.Semaphore(MAX_CALLS)
         self.up = False
         self.checked = False
 
@@ -76,27 +74,69 @@ class Database:
         except DatabaseAway as error:
             self._note(False, str(error))
 
-    async def newcomer(self, user_id: str) -> Newcomer | None:
-        """Place and tags of a user, or None: unknown, or Postgres is away or slow."""
-        known = self._remembered.get(user_id)
-        if known is not None and known[0] > monotonic():
-            return known[1]
-        if not self.up:
-            return None
+    async def run(self, work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]]) -> T:
+        """The result of ``work`` in one transaction; it is rolled back if ``work`` raises.
+
+        Up to ``MAX_CALLS`` run at once, others wait within their time. No pool of a library:
+        those try again in the background, later and later, and so come back late.
+
+        Raises:
+            DatabaseAway: Postgres fails, a statement takes longer than ``STATEMENT_SECONDS``, or
+                all of it longer than ``CALL_SECONDS``. What ``work`` raises is passed on.
+        """
+        held: list[psycopg.AsyncConnection[Any]] = []
+
+        async def call() -> T:
+            async with self._calls, self._lent(held) as connection, connection.transaction():
+                return await work(connection)
+
         try:
-            row = await self._ask(
-                "SELECT lat, lon, tags FROM feed.users WHERE id = %s", (user_id,), LOOKUP_SECONDS
+            return await _within(CALL_SECONDS, call())
+        except TimeoutError as error:
+            for connection in held:
+                connection.pgconn.finish()
+            raise _away(f"not done within {CALL_SECONDS:g} s") from error
+        except _AWAY as error:
+            raise _away(" ".join(str(error).split())) from error
+
+    @contextlib.asynccontextmanager
+    async def _lent(
+        self, held: list[psycopg.AsyncConnection[Any]]
+    ) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """A connection that works, noted in ``held``; an idle one if there is one."""
+        while self._idle:
+            connection = self._idle.pop()
+            held.append(connection)
+            try:
+                await connection.execute("")  # Postgres may have been restarted
+                break
+            except psycopg.OperationalError:
+                connection.pgconn.finish()
+        else:
+            connection = await psycopg.AsyncConnection.connect(
+                self._address(), autocommit=True, application_name="feedwright api"
             )
-        except DatabaseAway:
-            return None  # the next check tells whether it is down
-        found = Newcomer(*row) if row else None
-        self._remember(user_id, found)
-        return found
+            held.append(connection)
+            milliseconds = f"{STATEMENT_SECONDS * 1000:.0f}"
+            await connection.execute(
+                "SELECT set_config('statement_timeout', %s, false),"
+                " set_config('TimeZone', 'UTC', false)",
+                (milliseconds,),
+            )
+        try:
+            yield connection
+        finally:
+            if connection.info.transaction_status == psycopg.pq.TransactionStatus.IDLE:
+                self._idle.append(connection)
+            else:  # broken, or left in the middle of something
+                connection.pgconn.finish()
 
     async def close(self) -> None:
-        if self._connection is not None:
-            await self._connection.close()
-            self._connection = None
+        for connection in (self._connection, *self._idle):
+            if connection is not None:
+                await connection.close()
+        self._connection = None
+        self._idle.clear()
 
     async def _ask(
         self, query: LiteralString, parameters: tuple[Any, ...], seconds: float
@@ -136,11 +176,10 @@ class Database:
             log.log(level, "database %s", "up" if up else "unavailable", extra={"detail": why})
         self.up, self.checked = up, True
 
-    def _remember(self, user_id: str, found: Newcomer | None) -> None:
-        while len(self._remembered) >= MAX_REMEMBERED:
-            del self._remembered[next(iter(self._remembered))]
-        ttl = FOUND_TTL_SECONDS if found else MISSING_TTL_SECONDS
-        self._remembered[user_id] = (monotonic() + ttl, found)
+
+def _away(why: str) -> DatabaseAway:
+    log.warning("database call failed", extra={"detail": why})
+    return DatabaseAway(why)
 
 
 async def _within(seconds: float, work: Awaitable[T]) -> T:

@@ -6,11 +6,18 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from serving import api
+from serving.api.describe import answer, operation, query, ref
 from serving.shapes import FeedPage, FeedRequest, Problem, Status
 
 _REF = "#/components/schemas/{model}"
+SHAPES: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+    (FeedPage, "serialization"),
+    (Problem, "serialization"),
+    (Status, "serialization"),
+]
 EXAMPLE_PAGE = {
     "items": [
         {
@@ -33,11 +40,12 @@ EXAMPLE_PAGE = {
 
 
 def document() -> dict[str, Any]:
-    """The document, OpenAPI 3.1."""
-    shapes: list[type[BaseModel]] = [FeedPage, Problem, Status]
-    _, schemas = models_json_schema(
-        [(shape, "serialization") for shape in shapes], ref_template=_REF
-    )
+    """The document, OpenAPI 3.1: each group of calls describes its own."""
+    shapes = [*SHAPES, *(shape for group in api.GROUPS for shape in group.SHAPES)]
+    _, schemas = models_json_schema(shapes, ref_template=_REF)
+    paths = {"/api/v1/feed": {"get": _feed()}}
+    for group in api.GROUPS:
+        paths |= group.PATHS
     return {
         "openapi": "3.1.0",
         "info": {
@@ -47,101 +55,60 @@ def document() -> dict[str, Any]:
             "It always answers: `fallback_reason` says when something else than the champion did.",
         },
         "servers": [{"url": "/"}],
-        "paths": {
-            "/api/v1/feed": {"get": _feed()},
-            "/api/v1/status": {
-                "get": _operation("status", "What this worker serves from", "Status")
-            },
-            "/api/v1/openapi.json": {
-                "get": _operation("openapi", "This document", None, "application/json")
-            },
-            "/healthz": {"get": _operation("healthz", "The process is up", None, "text/plain")},
-            "/livez": {"get": _operation("livez", "The process is up", None, "text/plain")},
-            "/readyz": {
-                "get": _operation(
-                    "readyz",
-                    "The first look for a model is over; without one the heuristic answers",
-                    None,
-                    "text/plain",
-                    {"503": {"description": "Not yet", "content": {"text/plain": {}}}},
-                )
-            },
-            "/metrics": {
-                "get": _operation("metrics", "Metrics for Prometheus", None, "text/plain")
-            },
-        },
+        "paths": paths | _service(),
         "components": {"schemas": schemas["$defs"]},
     }
 
 
 def _feed() -> dict[str, Any]:
-    schema = FeedRequest.model_json_schema()
-    parameters = [
-        {
-            "name": name,
-            "in": "query",
-            "required": False,
-            "description": spec.pop("description"),
-            "schema": _without_null(spec),
-        }
-        for name, spec in schema["properties"].items()
-    ]
-    request_id = {
-        "name": "X-Request-Id",
-        "in": "header",
-        "required": False,
-        "description": "1 to 128 printable ASCII characters; comes back as `request_id`. "
-        "Anything else is replaced by a new id.",
-        "schema": {"type": "string"},
-    }
-    operation = _operation("feed", "The feed of a user", "FeedPage")
-    operation["description"] = (
-        "The next page is at `offset + limit` while `has_more` is true. A fallback answers with "
-        "status 200 too. Other parameters are ignored."
+    return operation(
+        "feed",
+        "The feed of a user",
+        "feed",
+        {200: answer("The feed of a user", FeedPage, EXAMPLE_PAGE)},
+        description="The next page is at `offset + limit` while `has_more` is true. A fallback "
+        "answers with status 200 too. Other parameters are ignored.",
+        parameters=query(FeedRequest),
+        problems=(422,),
     )
-    operation["parameters"] = [*parameters, request_id]
-    answer = operation["responses"]["200"]
-    answer["content"]["application/json"]["example"] = EXAMPLE_PAGE
-    answer["headers"] = {
-        "X-Request-Id": {"description": "The same as `request_id`.", "schema": {"type": "string"}}
-    }
-    operation["responses"]["422"] = {
-        "description": "A parameter is wrong; `errors` names each one and the fix.",
-        "content": _content("Problem", "application/problem+json"),
-    }
-    return operation
 
 
-def _operation(
+def _service() -> dict[str, Any]:
+    """What operators ask."""
+    text = "text/plain"
+    return {
+        "/api/v1/status": {
+            "get": _plain("status", "What this worker serves from", "application/json", Status)
+        },
+        "/api/v1/openapi.json": {"get": _plain("openapi", "This document", "application/json")},
+        "/healthz": {"get": _plain("healthz", "The process is up", text)},
+        "/livez": {"get": _plain("livez", "The process is up", text)},
+        "/readyz": {
+            "get": _plain(
+                "readyz",
+                "The first look for a model is over; without one the heuristic answers",
+                text,
+                not_yet=True,
+            )
+        },
+        "/metrics": {"get": _plain("metrics", "Metrics for Prometheus", text)},
+    }
+
+
+def _plain(
     name: str,
     summary: str,
-    shape: str | None,
-    media_type: str = "application/json",
-    more: dict[str, Any] | None = None,
+    media_type: str,
+    shape: type[BaseModel] | None = None,
+    *,
+    not_yet: bool = False,
 ) -> dict[str, Any]:
-    return {
-        "operationId": name,
-        "summary": summary,
-        "responses": {
-            "200": {"description": summary, "content": _content(shape, media_type)},
-            **(more or {}),
-        },
-    }
-
-
-def _content(shape: str | None, media_type: str) -> dict[str, Any]:
-    return {media_type: {"schema": {"$ref": _REF.format(model=shape)}} if shape else {}}
-
-
-def _without_null(schema: dict[str, Any]) -> dict[str, Any]:
-    """A query parameter is there or not; it is never null."""
-    kept = {key: value for key, value in schema.items() if key not in ("anyOf", "title")}
-    for option in schema.get("anyOf", []):
-        if option != {"type": "null"}:
-            kept |= option
-    if kept.get("default") is None:
-        kept.pop("default", None)
-    return kept
+    """An operation without parameters."""
+    content: dict[str, Any] = {media_type: {"schema": ref(shape)} if shape else {}}
+    answers = {"200": {"description": summary, "content": content}}
+    if not_yet:
+        answers["503"] = {"description": "Not yet", "content": {media_type: {}}}
+    return {"operationId": name, "summary": summary, "tags": ["service"], "responses": answers}
 
 
 def _version() -> str:

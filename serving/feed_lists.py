@@ -1,0 +1,339 @@
+"""Ranked lists, kept so that the pages of one feed fit together.
+
+All workers of a machine share them, so another worker may answer page 2, and they outlive a worker
+and a model. They are in an LMDB file: it is read without a lock, and a process that is killed
+while it writes leaves what was there before. A list that is gone, or damaged, is a miss.
+
+Nothing is forced to disk. When the machine itself goes down the file may not be whole, so each
+start of the machine has a file of its own.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import secrets
+import shutil
+import struct
+import threading
+import time
+import zlib
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import lmdb
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+
+log = logging.getLogger("feedwright.serving")
+
+KEY_BYTES = 16
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+FULL = 0.75  # share of the file in use from which the oldest lists go; deleting needs room too
+BATCH = 200  # lists deleted at once: for so long, other workers wait to write
+REMEMBERED = 500  # lists that a worker has at hand, of about 15 kB each
+PREFIX = struct.Struct("<4sI")  # MAGIC, CRC-32 of all that follows
+LENGTHS = struct.Struct("<II")  # bytes of the header, entries
+MAGIC = b"FwL1"  # raise the digit when the layout changes
+COLUMNS = (  # widest first, so that each is aligned
+    ("rows", np.dtype("<i4")),
+    ("scores", np.dtype("<f4")),
+    ("propensities", np.dtype("<f4")),
+    ("sources", np.dtype("<u2")),
+    ("explored", np.dtype("?")),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class FeedList:
+    """A ranked list as it was made. Arrays have one entry an item, best first.
+
+    Attributes:
+        feed_id: from ``new_feed_id``.
+        made_at: epoch seconds.
+        catalogue: name of the snapshot that ``rows`` are rows of.
+        rows: int32, shape (n,).
+        scores: float32, shape (n,).
+        sources: uint16, shape (n,), a bit for each source of candidates.
+        propensities: float32, shape (n,), chance of the item to be where it is.
+        explored: bool, shape (n,), whether exploration put it there.
+        extra_ids: ids of items that the snapshot does not have.
+        meta: what answers say of the list (model_version, variant, …); JSON.
+    """
+
+    feed_id: str
+    made_at: float
+    catalogue: str
+    rows: NDArray[np.int32]
+    scores: NDArray[np.float32]
+    sources: NDArray[np.uint16]
+    propensities: NDArray[np.float32]
+    explored: NDArray[np.bool_]
+    extra_ids: list[str] = field(default_factory=list)
+    meta: dict[str, Any] = field(default_factory=dict)
+
+
+def new_feed_id(now: float) -> str:
+    """32 hexadecimal digits: 48 bits of time in milliseconds, then 80 that nobody can guess."""
+    return f"{round(now * 1000):012x}{secrets.token_hex(10)}"
+
+
+class FeedLists:
+    """One a process, opened after the worker's process has begun: a fork must not take it along.
+
+    Nothing here raises because of the disk: when it cannot be written, the worker keeps lists for
+    itself, and says so in the log, once.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int = 256 * 2**20, keep_seconds: float = 3600):
+        """
+        Args:
+            folder: made if it is not there; on a local disk.
+            max_bytes: of the file. The oldest lists go when three quarters are in use.
+            keep_seconds: ``purge`` removes what is older.
+        """
+        self._max_bytes = max_bytes
+        self._keep_seconds = keep_seconds
+        self._at_hand = _AtHand()
+        self._told = False
+        self._env: lmdb.Environment | None = None
+        try:
+            self._env = _open(folder, max_bytes, keep_seconds)
+            self._lists = self._env.open_db(b"lists")  # feed id -> key, then the list
+            self._latest = self._env.open_db(b"latest")  # key -> feed id
+        except (OSError, lmdb.Error) as error:
+            self.close()
+            self._tell(error)
+
+    def close(self) -> None:
+        if self._env is not None:
+            self._env.close()
+            self._env = None
+
+    def put(self, key: bytes, feed_list: FeedList) -> None:
+        """Keep the list, and make it the latest of ``key`` (16 bytes, of user and filters).
+
+        Raises:
+            ValueError: the key has another length, or the arrays differ in theirs.
+        """
+        if len(key) != KEY_BYTES:
+            raise ValueError(f"key: {len(key)} bytes, must have {KEY_BYTES}")
+        record = key + encode(feed_list)
+        id = bytes.fromhex(feed_list.feed_id)
+        self._at_hand.put(key, id, feed_list)
+        if self._env is None:
+            return
+        try:
+            try:
+                if not self._write(self._env, key, id, record):  # a few, so that nobody waits long
+                    self._remove_oldest(self._env, min(self._entries(self._env) // 4, BATCH))
+            except lmdb.MapFullError as error:  # this list stays with this worker
+                self._tell(error)
+                self._env.reader_check()  # a reader that was killed would keep pages from reuse
+                self._remove_oldest(self._env, self._entries(self._env) // 4)
+        except lmdb.Error as error:
+            self._tell(error)
+
+    def get(self, feed_id: str) -> FeedList | None:
+        """The list of that id, or None."""
+        try:
+            id = bytes.fromhex(feed_id)
+        except ValueError:
+            return None
+        return self._get(id) if len(id) == KEY_BYTES else None
+
+    def latest(self, key: bytes) -> FeedList | None:
+        """The newest list of ``key``, whichever worker made it, or None."""
+        id = self._at_hand.latest(key)
+        if self._env is not None:
+            try:
+                with self._env.begin(db=self._latest) as reading:
+                    id = reading.get(key)
+            except lmdb.Error as error:
+                self._tell(error)
+        return self._get(id) if id is not None else None
+
+    def purge(self, now: float) -> int:
+        """Remove the lists that are older than ``keep_seconds``. Returns how many there were."""
+        oldest = bytes.fromhex(new_feed_id(max(now - self._keep_seconds, 0)))
+        self._at_hand.purge(oldest)
+        if self._env is None:
+            return 0
+        try:
+            self._env.reader_check()
+            return self._remove_oldest(self._env, self._entries(self._env), before=oldest)
+        except lmdb.Error as error:
+            self._tell(error)
+            return 0
+
+    def _get(self, id: bytes) -> FeedList | None:
+        found = self._at_hand.get(id)
+        if found is not None or self._env is None:
+            return found
+        try:
+            with self._env.begin(db=self._lists) as reading:
+                record = reading.get(id)
+        except lmdb.Error as error:
+            self._tell(error)
+            return None
+        found = decode(record[KEY_BYTES:]) if record is not None else None
+        if found is not None:
+            self._at_hand.put(None, id, found)
+        return found
+
+    def _write(self, env: lmdb.Environment, key: bytes, id: bytes, record: bytes) -> bool:
+        """Whether there is room for more."""
+        with env.begin(write=True) as writing:
+            writing.put(id, record, db=self._lists)
+            writing.put(key, id, db=self._latest)
+            stat = writing.stat(self._lists)
+        pages = stat["branch_pages"] + stat["leaf_pages"] + stat["overflow_pages"]
+        return pages * stat["psize"] <= FULL * self._max_bytes
+
+    def _entries(self, env: lmdb.Environment) -> int:
+        with env.begin() as reading:
+            return reading.stat(self._lists)["entries"]
+
+    def _remove_oldest(
+        self, env: lmdb.Environment, count: int, before: bytes = b"\xff" * KEY_BYTES
+    ) -> int:
+        """Remove at most ``count`` lists with ids below ``before``. Returns how many."""
+        removed = 0
+        while removed < count:
+            batch = self._remove_batch(env, min(BATCH, count - removed), before)
+            removed += batch
+            if batch < BATCH:
+                break
+        return removed
+
+    def _remove_batch(self, env: lmdb.Environment, count: int, before: bytes) -> int:
+        removed = 0
+        with env.begin(write=True, buffers=True) as writing:
+            cursor = writing.cursor(self._lists)
+            there = cursor.first()
+            while there and removed < count and (id := bytes(cursor.key())) < before:
+                key = bytes(cursor.value()[:KEY_BYTES])
+                if writing.get(key, db=self._latest) == id:
+                    writing.delete(key, db=self._latest)
+                there = cursor.delete() and len(cursor.key()) > 0
+                removed += 1
+        return removed
+
+    def _tell(self, error: Exception) -> None:
+        if not self._told:
+            self._told = True
+            log.warning("feed lists not shared between workers", extra={"detail": str(error)})
+
+
+class _AtHand:
+    """The lists that this worker made or read last."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._lists: OrderedDict[bytes, FeedList] = OrderedDict()
+        self._latest: OrderedDict[bytes, bytes] = OrderedDict()
+
+    def put(self, key: bytes | None, id: bytes, feed_list: FeedList) -> None:
+        with self._lock:
+            self._lists[id] = feed_list
+            if len(self._lists) > REMEMBERED:
+                self._lists.popitem(last=False)
+            if key is not None:
+                self._latest[key] = id
+                self._latest.move_to_end(key)
+                if len(self._latest) > REMEMBERED:
+                    self._latest.popitem(last=False)
+
+    def get(self, id: bytes) -> FeedList | None:
+        with self._lock:
+            if id in self._lists:
+                self._lists.move_to_end(id)
+            return self._lists.get(id)
+
+    def latest(self, key: bytes) -> bytes | None:
+        with self._lock:
+            return self._latest.get(key)
+
+    def purge(self, oldest: bytes) -> None:
+        with self._lock:
+            for id in [id for id in self._lists if id < oldest]:
+                del self._lists[id]
+
+
+def encode(feed_list: FeedList) -> bytes:
+    """``PREFIX``, ``LENGTHS``, a header in JSON, then the arrays one after the other.
+
+    Raises:
+        ValueError: the arrays differ in length.
+    """
+    n = len(feed_list.rows)
+    for name, _ in COLUMNS:
+        if len(getattr(feed_list, name)) != n:
+            raise ValueError(f"{name}: {len(getattr(feed_list, name))} entries, rows has {n}")
+    header = orjson.dumps(
+        {
+            name: getattr(feed_list, name)
+            for name in ("feed_id", "made_at", "catalogue", "extra_ids", "meta")
+        }
+    )
+    header += b" " * (-len(header) % 4)  # the arrays begin aligned
+    arrays = (np.asarray(getattr(feed_list, name), kind).tobytes() for name, kind in COLUMNS)
+    body = b"".join((LENGTHS.pack(len(header), n), header, *arrays))
+    return PREFIX.pack(MAGIC, zlib.crc32(body)) + body
+
+
+def decode(data: bytes) -> FeedList | None:
+    """What ``encode`` made, with read-only arrays on ``data``; None if it is damaged."""
+    if len(data) < PREFIX.size:
+        return None
+    magic, checksum = PREFIX.unpack_from(data)
+    if magic != MAGIC or zlib.crc32(memoryview(data)[PREFIX.size :]) != checksum:
+        return None
+    header_bytes, n = LENGTHS.unpack_from(data, PREFIX.size)
+    start = PREFIX.size + LENGTHS.size
+    content: dict[str, Any] = orjson.loads(memoryview(data)[start : start + header_bytes])
+    start += header_bytes
+    for name, kind in COLUMNS:
+        content[name] = np.frombuffer(data, kind, n, start)
+        start += n * kind.itemsize
+    return FeedList(**content)
+
+
+def _open(folder: Path, max_bytes: int, keep_seconds: float) -> lmdb.Environment:
+    """The file of this start of the machine; those of earlier ones are removed.
+
+    A file that is none of ours, or damaged, is made anew.
+    """
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    boot = BOOT_ID.read_text().strip() if BOOT_ID.exists() else "lists"
+    with open(folder / ".lock", "w") as lock:  # one process makes, the others find
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        for other in folder.iterdir():
+            # A recent one may be in use by another machine on the same disk.
+            if other.is_dir() and other.name != boot and _age(other) > max(keep_seconds, 3600):
+                shutil.rmtree(other, ignore_errors=True)
+        try:
+            return _environment(folder / boot, max_bytes)
+        except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError):
+            shutil.rmtree(folder / boot)
+            return _environment(folder / boot, max_bytes)
+
+
+def _environment(folder: Path, max_bytes: int) -> lmdb.Environment:
+    # Not writemap: a write is 20 µs instead of 8, but never the 13 ms that growing a map can take.
+    return lmdb.open(
+        str(folder),
+        map_size=max_bytes,
+        max_dbs=2,
+        max_readers=512,
+        sync=False,
+        metasync=False,
+        mode=0o600,
+    )
+
+
+def _age(folder: Path) -> float:
+    return time.time() - max(file.stat().st_mtime for file in (folder, *folder.iterdir()))

@@ -1,0 +1,85 @@
+"""A headless Chromium for tests, and the things that no page may do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, Request, sync_playwright
+
+NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+QUIET = (
+    "--no-sandbox",
+    "--disable-quic",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+def chromium() -> str:
+    """Path of a Chromium; without one the test is skipped, or fails where ``CI`` is set."""
+    names = (os.environ["CHROMIUM"],) if "CHROMIUM" in os.environ else NAMES
+    found = next(filter(None, map(shutil.which, names)), None)
+    if found is None:
+        missing = "no Chromium found; tools/browser.sh gets one or says how"
+        if "CI" in os.environ:
+            pytest.fail(missing)
+        pytest.skip(missing)
+    return found
+
+
+@contextmanager
+def running_browser() -> Iterator[Browser]:
+    path = chromium()
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(QUIET))
+        yield browser
+        browser.close()
+
+
+@dataclass
+class Visit:
+    """One page of a fresh browser, and what it did.
+
+    Attributes:
+        complaints: errors of the console and uncaught exceptions.
+        requests: every request in order.
+    """
+
+    page: Page
+    address: str
+    complaints: list[str] = field(default_factory=list)
+    requests: list[Request] = field(default_factory=list)
+
+    def strangers(self) -> list[str]:
+        """Addresses of requests to another origin."""
+        return [
+            request.url for request in self.requests if not request.url.startswith(self.address)
+        ]
+
+
+@contextmanager
+def visit(browser: Browser, address: str, **context: Any) -> Iterator[Visit]:
+    """Opens a page without animations; afterwards it must have had no error and no stranger."""
+    opened = browser.new_context(base_url=address, reduced_motion="reduce", **context)
+    page = opened.new_page()
+    page.set_default_timeout(10_000)
+    seen = Visit(page, address)
+    page.on("request", lambda request: seen.requests.append(request))
+    page.on("pageerror", lambda error: seen.complaints.append(str(error)))
+    page.on(
+        "console",
+        lambda message: seen.complaints.append(message.text) if message.type == "error" else None,
+    )
+    try:
+        yield seen
+    finally:
+        opened.close()
+    assert seen.complaints == []
+    assert seen.strangers() == []
