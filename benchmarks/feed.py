@@ -1,4 +1,9 @@
-"""Latency and throughput of the feed over HTTP, beside a constant answer of the same bytes."""
+"""Latency and throughput of the feed over HTTP, beside a constant answer of the same bytes.
+
+Two ways: ``ranked anew``, where every request is ranked from its candidates on, as for a user
+who comes for the first time; and ``as visited``, where users come again and scroll, by Zipf's
+law, and a feed that was ranked less than a minute ago is read again, as the profile has it.
+"""
 
 from __future__ import annotations
 
@@ -14,43 +19,64 @@ from benchmarks import load, report, servers, worlds
 from benchmarks.feed_stages import feed_stages
 from benchmarks.report import BenchmarkError, Row, log
 from benchmarks.worlds import PROFILE, VERSION, Size
+from models.profile import Profile
 from models.snapshot import Snapshot
 
 CLIENTS = (1, 32)
 ROUNDS = 3
-ASKED = 2_000  # users who ask, one after the other
-STAGE_USERS = 100
+ASKED = 20_000  # requests that are sent one after the other, then from the first again
+STAGE_USERS = 200
 PERSONALISED = f'"model_version":"{VERSION}","variant":"champion","fallback_reason":null'.encode()
-WARM_SECONDS = 1.0
+WARM_SECONDS = 2.0
 BASELINE = "a constant answer of the same bytes"
+ANEW, VISITED = "ranked anew", "as visited"
+SCROLLED = 0.4  # share of the visits that ask for a second page
 
 
 def measure(size: Size, seconds: float, workers: Sequence[int], limit: int) -> list[Row]:
     """All points at each number of workers, and the stages of one request."""
     snapshot = worlds.snapshot(size)
-    users = _askers(snapshot)
+    ids = Snapshot.load(snapshot).users.ids
+    users = [ids[int(user)] for user in np.random.default_rng(0).permutation(len(ids))[:ASKED]]
     rows = []
     with tempfile.TemporaryDirectory(prefix="feedwright-benchmark-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # the embedded Postgres of a root user runs as another account
         with servers.database(folder) as database_url, servers.registry(VERSION) as registry_url:
             for count in workers:
-                place = folder / f"workers-{count}"
-                place.mkdir()
-                with servers.feed_server(
-                    snapshot, VERSION, count, database_url, registry_url, place
-                ) as feed:
-                    body = _one_page(feed.url, users[0], limit)
-                    with servers.constant_server(body, count, place) as constant:
-                        rows += _points(feed, constant, users, count, seconds, limit)
+                for way, profile, paths in (
+                    (ANEW, _never_reusing(PROFILE), load.feed_paths(users, limit)),
+                    (VISITED, PROFILE, _visits(users, limit)),
+                ):
+                    place = folder / f"{way}-{count}".replace(" ", "-")
+                    with servers.feed_server(
+                        snapshot, VERSION, count, database_url, registry_url, place, profile
+                    ) as feed:
+                        body = _one_page(feed.url, users[0], limit)
+                        with servers.constant_server(body, count, place) as constant:
+                            rows += _points(
+                                feed, constant, paths, f"{way}, workers={count}", seconds
+                            )
     return rows + feed_stages(snapshot, users[:STAGE_USERS], PROFILE, limit=limit)
 
 
-def _askers(snapshot: Path) -> list[str]:
-    """Users, the same ones for everybody who measures, known to the model."""
-    ids = Snapshot.load(snapshot).users.ids
-    chosen = np.random.default_rng(0).permutation(len(ids))[:ASKED]
-    return [ids[int(user)] for user in chosen]
+def _never_reusing(profile: Profile) -> Profile:
+    serving = profile.serving.model_copy(update={"reuse_seconds": 0.0})
+    return profile.model_copy(update={"serving": serving})
+
+
+def _visits(users: Sequence[str], limit: int) -> list[str]:
+    """Paths that users ask for: the k-th most active one comes 1 / k as often as the first."""
+    rng = np.random.default_rng(0)
+    share = 1 / np.arange(1, len(users) + 1)
+    visitors = rng.choice(len(users), ASKED, p=share / share.sum())
+    first = load.feed_paths([users[user] for user in visitors], limit)
+    scrolls = rng.random(ASKED) < SCROLLED
+    return [
+        path
+        for one, scrolled in zip(first, scrolls, strict=True)
+        for path in ([one, f"{one}&offset={limit}"] if scrolled else [one])
+    ]
 
 
 def _one_page(url: str, user: str, limit: int) -> bytes:
@@ -64,19 +90,13 @@ def _one_page(url: str, user: str, limit: int) -> bytes:
 
 
 def _points(
-    feed: servers.Server,
-    constant: servers.Server,
-    users: Sequence[str],
-    workers: int,
-    seconds: float,
-    limit: int,
+    feed: servers.Server, constant: servers.Server, paths: Sequence[str], what: str, seconds: float
 ) -> list[Row]:
-    paths = load.feed_paths(users, limit)
     rows: list[Row] = []
     missed = answers = 0
+    asked = {server.url: load.encode(server.url, paths) for server in (constant, feed)}
     for clients in CLIENTS:
         rounds: list[tuple[load.Point, load.Point]] = []
-        asked = {server.url: load.encode(server.url, paths) for server in (constant, feed)}
         # Pages of a snapshot come in at first touch, and the feed is careful until it has.
         for url, requests in asked.items():
             warm = min(WARM_SECONDS, seconds)
@@ -95,13 +115,16 @@ def _points(
             rounds.append((base, real))
             missed += real.unmarked
             answers += len(real.latencies)
-        where = f"workers={workers}, clients={clients}"
+        where = f"{what}, clients={clients}"
         rows += _compared(where, rounds)
         log.info("%s: %s", where, ", ".join(f"{row.value:.3g} {row.unit}" for row in rows[-5:-1]))
-    memory = feed.memory() / 1e6, constant.memory() / 1e6
-    where = f"workers={workers}"
-    rows.append(Row(f"answers without a model ({where})", missed, "answers", "all", answers))
-    rows.append(Row(f"memory ({where})", memory[0], "MB", BASELINE, memory[1]))
+    rows.append(Row(f"answers without a model ({what})", missed, "answers", "all", answers))
+    ours, theirs = feed.memory(), constant.memory()
+    for name, mine, other in (
+        ("memory of a worker", ours.worker, theirs.worker),
+        ("memory shared", ours.shared, theirs.shared),
+    ):
+        rows.append(Row(f"{name} ({what})", mine / 1e6, "MB", BASELINE, other / 1e6))
     return rows
 
 

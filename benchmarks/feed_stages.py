@@ -14,11 +14,14 @@ import orjson
 from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 
 from benchmarks.report import Row
+from models.candidates import Indexes, SourceGuard
+from models.laps import Laps
+from models.live_catalogue import LiveCatalogue
 from models.profile import Profile
-from models.ranker import eligible, model_scores, rank, score_components, top_places, viewer_of
-from models.reasons import reasons
+from models.ranker import rank
+from models.shortlists import Shortlists
 from models.snapshot import Snapshot
-from serving.live_state import render
+from serving.pages import render
 
 REPEATS = 3
 WHOLE = "whole"
@@ -34,7 +37,10 @@ class Stopwatch:
     def part(self, name: str) -> Iterator[None]:
         start = perf_counter()
         yield
-        self._seconds[name].append(perf_counter() - start)
+        self.add(name, perf_counter() - start)
+
+    def add(self, name: str, seconds: float) -> None:
+        self._seconds[name].append(seconds)
 
     def medians(self) -> dict[str, float]:
         """Milliseconds by name, in the order of the first time."""
@@ -43,50 +49,51 @@ class Stopwatch:
 
 def feed_stages(folder: Path, users: Sequence[str], profile: Profile, *, limit: int) -> list[Row]:
     """Median milliseconds of each part; the baseline is the whole request without HTTP."""
-    snapshot = Snapshot.load(folder)
-    now = time.time()
     watch = Stopwatch()
     with threadpool_limits(1):  # as in a worker
+        with watch.part("once: load the snapshot"):
+            live = LiveCatalogue(Snapshot.load(folder))
+        now, rng = time.time(), np.random.default_rng(0)
+        with watch.part("once: indexes"):
+            indexes = Indexes.of(live, profile)
+        with watch.part("every minute: shortlists"):
+            shortlists = Shortlists.of(live, profile, now, rng)
+        guard = SourceGuard()
+
+        def answer(user: str) -> Laps:
+            laps = Laps()
+            viewer = live.viewer(user)
+            laps.lap("viewer")
+            ranking = rank(
+                live, viewer, profile, shortlists, indexes, guard,
+                now=now, by="model", rng=rng, laps=laps,
+            )  # fmt: skip
+            page = render(
+                live,
+                viewer,
+                profile,
+                ranking.rows[:limit],
+                ranking.scores[:limit],
+                np.arange(1, min(limit, len(ranking.rows)) + 1),
+                now=now,
+                sources=ranking.sources[:limit],
+                propensities=ranking.propensities[:limit],
+                explored=ranking.explored[:limit],
+            )
+            laps.lap("page, with components and reasons")
+            orjson.dumps(page)
+            laps.lap("encoding")
+            return laps
+
         for user in users:  # bring the pages in
-            _answer(snapshot, user, profile, now, limit)
+            answer(user)
         for user in [*users] * REPEATS:
             with watch.part(WHOLE):
-                _answer(snapshot, user, profile, now, limit)
-            _parts(watch, snapshot, user, profile, now, limit)
+                laps = answer(user)
+            for name, seconds in laps.seconds.items():
+                watch.add(name, seconds)
     medians = watch.medians()
     return [
         Row(f"stage: {name}", value, "ms", f"stage: {WHOLE}", medians[WHOLE])
         for name, value in medians.items()
     ]
-
-
-def _answer(snapshot: Snapshot, user: str, profile: Profile, now: float, limit: int) -> bytes:
-    viewer = viewer_of(snapshot, user)
-    ranking = rank(snapshot, viewer, profile, now=now, by="model", limit=limit)
-    return orjson.dumps(render(snapshot, viewer, profile, ranking, offset=0))
-
-
-def _parts(
-    watch: Stopwatch, snapshot: Snapshot, user: str, profile: Profile, now: float, limit: int
-) -> None:
-    """The same, step by step. ``render`` finds the reasons too, so they are in it twice."""
-    with watch.part("viewer"):
-        viewer = viewer_of(snapshot, user)
-    with watch.part("eligibility"):
-        allowed = eligible(snapshot, viewer, profile, now=now)
-        candidates = np.flatnonzero(allowed).astype(np.int32)
-    with watch.part("scores"):
-        order = model_scores(snapshot, viewer, candidates)
-    with watch.part("top"):
-        page = candidates[top_places(order, limit)]
-    with watch.part("components"):
-        score_components(snapshot, viewer, profile, page, now=now)
-    with watch.part("mean and spread"):
-        order.mean(), order.std()
-    ranking = rank(snapshot, viewer, profile, now=now, by="model", limit=limit)
-    with watch.part("reasons"):
-        reasons(snapshot, viewer, profile, ranking)
-    with watch.part("rendering, with reasons"):
-        items = render(snapshot, viewer, profile, ranking, offset=0)
-    with watch.part("encoding"):
-        orjson.dumps(items)

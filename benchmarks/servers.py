@@ -12,13 +12,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import httpx
 import psutil
+import yaml
 
 from benchmarks.report import BenchmarkError, log
+from models.profile import Profile
 from serving.launch import ROOT, feed_command, feed_environment
+from storage.database import migrate
 from storage.embedded import EmbeddedPostgres
 from storage.settings import Settings
 
@@ -27,15 +30,27 @@ START_SECONDS = 120.0
 STOP_SECONDS = 20.0
 
 
+class Memory(NamedTuple):
+    """Bytes that one worker holds for itself, and bytes that the workers map together."""
+
+    worker: float
+    shared: float
+
+
 @dataclass(frozen=True)
 class Server:
     url: str
     process: subprocess.Popen[bytes]
 
-    def memory(self) -> int:
-        """Bytes of all its processes that no other shares."""
-        root = psutil.Process(self.process.pid)
-        return sum(one.memory_full_info().uss for one in [root, *root.children(recursive=True)])
+    def memory(self) -> Memory:
+        workers = [
+            one
+            for one in psutil.Process(self.process.pid).children(recursive=True)
+            if "_bentoml_impl.worker.service" in one.cmdline()
+        ] or [psutil.Process(self.process.pid)]
+        told = [worker.memory_full_info() for worker in workers]
+        own = sum(one.uss for one in told)
+        return Memory(own / len(told), sum(one.pss for one in told) - own)
 
 
 def free_port() -> int:
@@ -46,10 +61,12 @@ def free_port() -> int:
 
 @contextmanager
 def database(folder: Path) -> Iterator[str]:
-    """Address of an empty embedded Postgres, removed afterwards."""
+    """Address of an embedded Postgres with our tables, all empty; removed afterwards."""
     server = EmbeddedPostgres(folder / "postgres")
     try:
-        yield server.start()
+        url = server.start()
+        migrate(url)
+        yield url
     finally:
         server.remove()
 
@@ -83,12 +100,21 @@ def registry(version: str) -> Iterator[str]:
 
 @contextmanager
 def feed_server(
-    snapshot: Path, version: str, workers: int, database_url: str, registry_url: str, folder: Path
+    snapshot: Path,
+    version: str,
+    workers: int,
+    database_url: str,
+    registry_url: str,
+    folder: Path,
+    profile: Profile,
 ) -> Iterator[Server]:
     """The real Bento, as ``feedwright up`` starts it, with ``snapshot`` as its champion."""
+    folder.mkdir()
+    written = folder / "profile.yaml"
+    written.write_text(yaml.safe_dump(profile.model_dump(mode="json")))
     settings = Settings(
         home=folder / "home",
-        profile="marketplace",
+        profile=str(written),
         database_url=database_url,
         mlflow_url=registry_url,
         host=HOST,

@@ -20,17 +20,18 @@ import polars as pl
 from scipy import sparse
 
 from benchmarks.report import log
+from models.candidates import index_of
 from models.catalogue import Catalogue, ModelInfo, Vectors, build_snapshot
+from models.engagement import engagement
 from models.ids import IdIndex
-from models.matrices import InteractionMatrix, interaction_matrix
+from models.matrices import InteractionMatrix, interaction_matrix, recent_items
 from models.profile import load_profile
 from models.similarities import top_neighbours
-from models.training import engagement
 from storage.lake import SCHEMA, Lake
 from storage.log import Log
 from storage.samples import marketplace
 
-FORMAT = 1  # part of the folders' names: raise it when what is in them changes
+FORMAT = 2  # part of the folders' names: raise it when what is in them changes
 KEPT_SECONDS = 86_400  # a snapshot must not be older than a champion may be
 VERSION = "1"
 DIMS = 33  # as LightFM's 32, and one for the trend
@@ -107,7 +108,7 @@ def _write_snapshot(of: World, folder: Path) -> None:
     )
     counted = engagement(interactions, dict(profile.engagement_weights))
     k = profile.similarity.neighbours
-    build_snapshot(
+    built = build_snapshot(
         Catalogue(frames.users, frames.items, frames.owners, counted, _trending(counted)),
         matrix,
         profile,
@@ -116,7 +117,9 @@ def _write_snapshot(of: World, folder: Path) -> None:
         model=ModelInfo(VERSION, "lightfm_hybrid", now),
         user_neighbours=top_neighbours(matrix.liked, k, max_share=profile.matrix.common_item_share),
         item_neighbours=top_neighbours(matrix.liked.T.tocsr(), k),
-    ).save(folder)
+        recent=recent_items(interactions, matrix.users, matrix.items, profile.interaction_weights),
+    )
+    built.save(folder, nearest=index_of(built, profile, now=now.timestamp()))
 
 
 def clustered_vectors(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from feedwright.environment import ROOT, child_environment, remember
 from feedwright.loading import load_into, sample_log, shifted
 from feedwright.process import MARK, terminate
 from feedwright.supervisor import mark, tail
+from models.snapshot import FORMAT, MANIFEST
 from storage.settings import Settings
 
 SAMPLE_PROFILE = "social"
@@ -46,6 +48,13 @@ def champion_version(connection: psycopg.Connection, settings: Settings) -> str 
         [settings.model_name],
     ).fetchone()
     return str(row[0]) if row else None
+
+
+def is_outdated(settings: Settings, version: str) -> bool:
+    """Whether this machine's copy of a model was written by a release that lays it out
+    differently: the feed cannot serve it."""
+    file = settings.snapshots / version / MANIFEST
+    return file.is_file() and json.loads(file.read_text()).get("format") != FORMAT
 
 
 def load_sample(connection: psycopg.Connection, settings: Settings, console: Console) -> Settings:

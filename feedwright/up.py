@@ -147,18 +147,23 @@ def _first_run(
             settings = first_run.load_sample(connection, settings, console)
             stages.finish("sample", "Sample data loaded", began)
         users = sample_users(connection)
-        no_model = first_run.champion_version(connection, settings) is None
+        champion = first_run.champion_version(connection, settings)
+        outdated = champion is not None and first_run.is_outdated(settings, champion)
     if not users:
         console.print("No data yet: [bold]feedwright load PATH[/], then [bold]feedwright train[/].")
-    elif no_model:
+    elif champion is None or outdated:
         began = time.monotonic()
-        console.print("Training the first model …")
+        console.print(
+            "The model was made by another release. Training anew …"
+            if outdated
+            else "Training the first model …"
+        )
         if first_run.train(settings, url, console):
-            stages.finish("first_model", "First model trained", began)
+            stages.finish("first_model", "Model trained", began)
         else:
             stages.seconds["first_model"] = time.monotonic() - began
             console.print(
-                f"[red]✗[/] The first training failed: {escape(first_run.last_words(settings))}\n"
+                f"[red]✗[/] The training failed: {escape(first_run.last_words(settings))}\n"
                 "  The feed answers by the heuristic. See the run in Dagster or "
                 "[bold]feedwright logs training[/], then [bold]feedwright train[/].",
             )

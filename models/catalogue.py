@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -17,6 +18,34 @@ from models.profile import Profile
 from models.ragged import Ragged
 from models.similarities import Neighbours
 from models.snapshot import Items, Manifest, Snapshot, Users
+from models.texts import Texts
+
+TAG_SLOTS = 8
+"""Least width of the matrix of tags, so that a new item's tags fit in."""
+MOST_TAGS = 32
+ITEMS_OF_TAG = 500
+ROOM = 1_024
+ROOM_SHARE = 0.05
+"""Empty rows for items that are made after the snapshot: that many, or that share if more."""
+
+
+ENGAGEMENT = {
+    "item_id": pl.String,
+    "weighted": pl.Float64,
+    "impressions": pl.Int64,
+    "clicks": pl.Int64,
+}
+TRENDING = {"item_id": pl.String, "score": pl.Float64}
+PREFERENCES: dict[str, Any] = {
+    "user_id": pl.String,
+    "max_distance_km": pl.Float64,
+    "preferred_price_min": pl.Float64,
+    "preferred_price_max": pl.Float64,
+    "preferred_tags": pl.List(pl.String),
+    "blocked_tags": pl.List(pl.String),
+    "blocked_owners": pl.List(pl.String),
+    "personalization_enabled": pl.Boolean,
+}
 
 
 @dataclass(frozen=True)
@@ -51,20 +80,23 @@ class Catalogue:
         users: id, lat, lon, city, tags.
         items: id, owner_id, tags, category, city, lat, lon, price_min, price_max, status,
             capacity, created_at, publish_at, starts_at.
+            Optional: title.
         owners: id, average_rating, completion_rate, finished_jobs.
-        engagement: item_id, weighted (sum of the engagement weights of all time).
+        engagement: item_id, weighted (sum of the engagement weights of all time),
+            impressions, clicks (counts).
         trending: item_id, score in [0, 1].
+        preferences: user_id, max_distance_km, preferred_price_min, preferred_price_max,
+            preferred_tags, blocked_tags, blocked_owners, personalization_enabled.
+        position: of the change log, before any of it was read; None: unknown.
     """
 
     users: pl.DataFrame
     items: pl.DataFrame
     owners: pl.DataFrame
-    engagement: pl.DataFrame = field(
-        default_factory=lambda: pl.DataFrame(schema={"item_id": pl.String, "weighted": pl.Float64})
-    )
-    trending: pl.DataFrame = field(
-        default_factory=lambda: pl.DataFrame(schema={"item_id": pl.String, "score": pl.Float64})
-    )
+    engagement: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ENGAGEMENT))
+    trending: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=TRENDING))
+    preferences: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=PREFERENCES))
+    position: str | None = None
 
 
 def build_snapshot(
@@ -77,23 +109,44 @@ def build_snapshot(
     model: ModelInfo | None = None,
     user_neighbours: Neighbours | None = None,
     item_neighbours: Neighbours | None = None,
+    recent: tuple[NDArray[np.int32], NDArray[np.int8]] | None = None,
 ) -> Snapshot:
     """Lay everything out in the order of ``matrix.users`` and ``matrix.items``.
 
     O(users + items + interactions). Without ``vectors`` and ``model`` the result is the
     catalogue that the heuristic serves from.
+
+    Args:
+        recent: the items that each user liked last, as ``models.matrices.recent_items``.
     """
+    n_users, n_items = len(matrix.users), len(matrix.items)
+    wishes = _aligned(catalogue.preferences.rename({"user_id": "id"}), matrix.users)
     owner_ids = IdIndex.of(
-        pl.concat([catalogue.owners["id"], catalogue.items["owner_id"].drop_nulls()])
+        pl.concat(
+            [
+                catalogue.owners["id"],
+                catalogue.items["owner_id"].drop_nulls(),
+                _flat(wishes["blocked_owners"]),
+            ]
+        )
     )
     users = _aligned(catalogue.users, matrix.users)
     items = _aligned(catalogue.items, matrix.items)
     tags = IdIndex.of(
-        pl.concat([users["tags"].explode().drop_nulls(), items["tags"].explode().drop_nulls()])
+        pl.concat(
+            [
+                _flat(frame[name])
+                for frame, name in (
+                    (users, "tags"),
+                    (items, "tags"),
+                    (wishes, "preferred_tags"),
+                    (wishes, "blocked_tags"),
+                )
+            ]
+        )
     )
     cities = IdIndex.of(pl.concat([users["city"], items["city"]]))
     categories = IdIndex.of(items["category"])
-    n_users, n_items = len(matrix.users), len(matrix.items)
     if vectors is None:
         vectors = Vectors(
             np.zeros((n_users, 0), np.float32),
@@ -101,8 +154,15 @@ def build_snapshot(
             np.zeros(n_items, np.float32),
         )
     applied = matrix.applied
+    counted = catalogue.engagement
+    prices = _number(items["price_min"]), _number(items["price_max"])
+    tagged = _listed(items["tags"], tags)
+    neighbours = _neighbours(item_neighbours, n_items)
     item_columns = Items(
         ids=matrix.items,
+        titles=Texts.in_order(
+            items["title"] if "title" in items.columns else pl.Series([""] * n_items)
+        ),
         vectors=vectors.items,
         bias=vectors.bias,
         published=(items["status"] == "published").fill_null(False).to_numpy(),
@@ -111,18 +171,27 @@ def build_snapshot(
         starts_at=_epoch(items["starts_at"]),
         lat=_number(items["lat"]),
         lon=_number(items["lon"]),
-        price_min=_number(items["price_min"]),
-        price_max=_number(items["price_max"]),
+        price_min=prices[0],
+        price_max=prices[1],
+        price_band=scorers.price_band(*prices),
         capacity=items["capacity"].cast(pl.Int32).fill_null(-1).to_numpy(),
         applied=np.bincount(applied.indices, minlength=n_items).astype(np.int32),
+        impressions=_counted(counted, "impressions", matrix.items).astype(np.int32),
+        clicks=_counted(counted, "clicks", matrix.items).astype(np.int32),
         owner=owner_ids.indices(items["owner_id"]),
         owner_quality=_owner_quality(catalogue.owners, items["owner_id"]),
         category=categories.indices(items["category"]),
         city=cities.indices(items["city"]),
-        engagement=scorers.engagement(_counted(catalogue.engagement, "weighted", matrix.items)),
+        engagement=scorers.engagement(_counted(counted, "weighted", matrix.items)),
         trending=_counted(catalogue.trending, "score", matrix.items).astype(np.float32),
-        tags=_listed(items["tags"], tags),
-        **_neighbours(item_neighbours, n_items),
+        tags=_padded(tagged),
+        **neighbours,
+    )
+    popular = np.argsort(-_prior(item_columns), kind="stable").astype(np.int32)
+    with_room = extended(item_columns, max(ROOM, int(n_items * ROOM_SHARE)))
+    recent_items, recent_types = recent or (
+        np.zeros((n_users, 0), np.int32),
+        np.zeros((n_users, 0), np.int8),
     )
     user_columns = Users(
         ids=matrix.users,
@@ -135,6 +204,15 @@ def build_snapshot(
         seen=Ragged.of(matrix.values),
         liked=Ragged.of(matrix.liked),
         applied=Ragged.of(applied),
+        recent=recent_items,
+        recent_types=recent_types,
+        max_distance_km=_number(wishes["max_distance_km"]),
+        price_min=_number(wishes["preferred_price_min"]),
+        price_max=_number(wishes["preferred_price_max"]),
+        personalized=wishes["personalization_enabled"].fill_null(True).to_numpy(),
+        preferred_tags=_listed(wishes["preferred_tags"], tags),
+        blocked_tags=_listed(wishes["blocked_tags"], tags),
+        blocked_owners=_listed(wishes["blocked_owners"], owner_ids),
         **_neighbours(user_neighbours, n_users),
     )
     manifest = Manifest(
@@ -146,8 +224,76 @@ def build_snapshot(
         tags=tags.to_list(),
         categories=categories.to_list(),
         cities=cities.to_list(),
+        catalogue_position=catalogue.position,
     )
-    return Snapshot(manifest, item_columns, user_columns, owner_ids)
+    return Snapshot(
+        manifest,
+        with_room,
+        user_columns,
+        owner_ids,
+        _owner_quality(catalogue.owners, owner_ids.to_series()),
+        popular,
+        _items_of_tags(tagged, popular, len(tags)),
+    )
+
+
+def extended(items: Items, rows: int) -> Items:
+    """The same with so many more empty rows. O(items)."""
+    empty: dict[str, Any] = {"published": False, "impressions": 0, "clicks": 0, "applied": 0}
+    columns: dict[str, Any] = {}
+    for name, column in vars(items).items():
+        if isinstance(column, Texts):
+            columns[name] = column
+            continue
+        if name in empty:
+            filler = empty[name]
+        elif name in ("vectors", "bias", "engagement", "trending", "neighbour_scores"):
+            filler = 0
+        else:
+            filler = np.nan if column.dtype.kind == "f" else -1
+        more = np.full((rows, *column.shape[1:]), filler, column.dtype)
+        columns[name] = np.concatenate([column, more])
+    return Items(**columns)
+
+
+def with_tag_slots(items: Items, width: int) -> Items:
+    """The same with room for so many tags of each item. O(items)."""
+    more = np.full((items.rows, width - items.tags.shape[1]), -1, np.int32)
+    return replace(items, tags=np.hstack([items.tags, more]))
+
+
+def _prior(items: Items) -> NDArray[np.float32]:
+    """How popular each item is: the model's own prior, or engagement where there is none."""
+    return items.bias if items.vectors.shape[1] or items.bias.any() else items.engagement
+
+
+def _items_of_tags(tagged: Ragged, popular: NDArray[np.int32], n_tags: int) -> Ragged:
+    """The ``ITEMS_OF_TAG`` most popular items of each tag, best first. O(n log n) in the tags."""
+    place = np.empty(len(popular), np.int64)
+    place[popular] = np.arange(len(popular))
+    rows = tagged.row_of_entry()
+    order = np.lexsort((place[rows], tagged.indices))
+    tag, row = tagged.indices[order], rows[order].astype(np.int32)
+    kept = np.arange(len(tag)) - np.searchsorted(tag, tag) < ITEMS_OF_TAG
+    tag, row = tag[kept], row[kept]
+    indptr = np.searchsorted(tag, np.arange(n_tags + 1)).astype(np.int64)
+    return Ragged(indptr, row, np.ones(len(row), np.float32))
+
+
+def _padded(tagged: Ragged) -> NDArray[np.int32]:
+    """Rows as a matrix, -1 where there are fewer; at most ``MOST_TAGS`` of each."""
+    counts = np.diff(tagged.indptr)
+    width = int(np.clip(counts.max(initial=0), TAG_SLOTS, MOST_TAGS))
+    padded = np.full((tagged.rows, width), -1, np.int32)
+    row = tagged.row_of_entry()
+    place = np.arange(len(row)) - tagged.indptr[row]
+    kept = place < width
+    padded[row[kept], place[kept]] = tagged.indices[kept]
+    return padded
+
+
+def _flat(lists: pl.Series) -> pl.Series:
+    return lists.explode().drop_nulls().cast(pl.String)
 
 
 def _aligned(frame: pl.DataFrame, ids: IdIndex) -> pl.DataFrame:

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.matrices import InteractionMatrix
-from models.ranker import top_places
 from models.recommenders.base import Dataset, Recommender
+from models.top import top_places
 
 BLOCK_SCORES = 20_000_000
 """Scores held at once (80 MB): memory stays flat whatever the catalogue's size."""

@@ -114,11 +114,16 @@ class Candidates(_Section):
 
 
 class Diversity(_Section):
-    """How a feed avoids more of the same (see ``models/diversity.py``)."""
+    """How a feed avoids more of the same.
+
+    Penalties are in units of the scores, of which the best items of a list lie close together:
+    on the sample a strength of 0.02 costs 0.3 % of nDCG@10, and 0.1 costs 12 %.
+    """
 
     strength: Share = Field(
-        default=0.1,
-        description="How much unlikeness to the items above counts against the score; 0: off.",
+        default=0.02,
+        description="How much likeness to the items above counts against the score at the top; "
+        "0: off.",
     )
     max_run_owner: Annotated[int, Field(ge=1)] | None = Field(
         default=2, description="Most items of one owner in a row; null: any number."
@@ -127,19 +132,19 @@ class Diversity(_Section):
         default=None, description="Most items of one category in a row; null: any number."
     )
     owner_penalty: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0.05,
-        description="Times log(1 + j), taken off the score of an item with j better ones of its "
+        default=0.01,
+        description="Times log(1 + j): taken off an item that comes after j better ones of its "
         "owner.",
     )
     category_penalty: Annotated[float, Field(ge=0, le=1)] = Field(
-        default=0.01, description="The same for its category."
+        default=0.003, description="The same for its category."
     )
 
 
 class Exploration(_Section):
     """The share of positions that tries new items, chosen by Thompson sampling."""
 
-    share: Share = Field(default=0.1, description="Share of the positions; 0: off.")
+    share: Share = Field(default=0.05, description="Share of the positions; 0: off.")
     first_position: Annotated[int, Field(ge=1)] = Field(
         default=3, description="The first position, from 1, that may be given to a new item."
     )

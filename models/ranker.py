@@ -1,258 +1,314 @@
-"""Rank a snapshot's items for one viewer: eligibility, scores, page, components, reasons.
+"""Rank a viewer's candidates: rules, scores, diversity, exploration; and what made each score.
 
-Everything is a vectorised pass over the snapshot's columns, O(items) a request.
+Everything is a vectorised pass over the candidates, about a thousand of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
 from models import scorers
+from models.candidates import Bits, Indexes, SourceGuard, candidates
+from models.diversity import diversified, limit_runs, mmr
+from models.exploration import explore
+from models.laps import Laps
+from models.live_catalogue import LiveCatalogue
 from models.profile import Profile
-from models.ragged import Ragged
-from models.snapshot import Snapshot
+from models.rules import allowed
+from models.shortlists import Shortlists, time_key
+from models.viewer import Indices, Viewer
 
 By = Literal["model", "heuristic", "time"]
-Indices = NDArray[np.int32]
 MODEL = "model"
 """Name of the component that holds the recommender's own score."""
-
-
-@dataclass(frozen=True)
-class Viewer:
-    """Who looks: a row of the snapshot (None: unknown), a place (NaN: unknown), chosen tags."""
-
-    user: int | None
-    lat: float
-    lon: float
-    tags: NDArray[np.integer]
+TWINS_FOR, TWINS_AMONG = 20, 60
+"""The first places are kept free of items that the model cannot tell apart, among so many."""
+LOOKED_AT = 100
+"""Places that are kept free of long runs: the largest page."""
 
 
 @dataclass(frozen=True)
 class Ranking:
-    """One page of a feed.
+    """A ranked list.
 
     Attributes:
-        items: int32, shape (page,), best first.
-        scores: float32 in [0, 1], shape (page,), not rising.
-        total: eligible items, over all pages.
-        components: each scorer's score of the page's items, NaN where missing.
+        rows: int32, shape (n,), best first.
+        scores: float32 in [0, 1], shape (n,): each item's own. They fall, but where diversity
+            or exploration moved an item.
+        sources: uint16, shape (n,): where each came from (``models.candidates.BITS``).
+        propensities: float32 in (0, 1], shape (n,): how likely this item was at this place,
+            given those before it.
+        explored: shape (n,): put there by exploration.
     """
 
-    items: Indices
+    rows: Indices
     scores: scorers.Scores
-    total: int
-    components: dict[str, scorers.Scores]
-
-
-def viewer_of(
-    snapshot: Snapshot,
-    user_id: str | None,
-    *,
-    lat: float | None = None,
-    lon: float | None = None,
-    tags: Sequence[str] | None = None,
-) -> Viewer:
-    """Look the user up; what is given goes before what the snapshot knows."""
-    users = snapshot.users
-    user = users.ids.find(user_id) if user_id is not None else None
-    if lat is None or lon is None:
-        lat, lon = (
-            (float(users.lat[user]), float(users.lon[user]))
-            if user is not None
-            else (float("nan"), float("nan"))
-        )
-    if tags is not None:
-        wanted = set(tags)
-        chosen = np.array(
-            [index for index, tag in enumerate(snapshot.manifest.tags) if tag in wanted], np.int32
-        )
-    else:
-        chosen = users.tags.row(user) if user is not None else np.zeros(0, np.int32)
-    return Viewer(user, lat, lon, chosen)
-
-
-def eligible(
-    snapshot: Snapshot,
-    viewer: Viewer,
-    profile: Profile,
-    *,
-    now: float,
-    exclude_seen: bool = False,
-    exclude_applied: bool = False,
-) -> NDArray[np.bool_]:
-    """Which items may be shown to the viewer at ``now`` (epoch seconds), shape (items,)."""
-    items, rules = snapshot.items, profile.eligibility
-    # A comparison with NaN (no such time) is false, which is what each rule wants.
-    allowed = items.published & ~(items.publish_at > now)
-    if rules.exclude_started:
-        allowed &= ~(items.starts_at < now)
-    if rules.exclude_full:
-        allowed &= (items.capacity < 0) | (items.applied < items.capacity)
-    if viewer.user is not None:
-        own = snapshot.users.owner[viewer.user]
-        if rules.exclude_own and own >= 0:
-            allowed &= items.owner != own
-        if exclude_seen:
-            allowed[snapshot.users.seen.row(viewer.user)] = False
-        if exclude_applied:
-            allowed[snapshot.users.applied.row(viewer.user)] = False
-    return allowed
+    sources: Bits
+    propensities: NDArray[np.float32]
+    explored: NDArray[np.bool_]
 
 
 def rank(
-    snapshot: Snapshot,
+    live: LiveCatalogue,
     viewer: Viewer,
     profile: Profile,
+    shortlists: Shortlists,
+    indexes: Indexes,
+    guard: SourceGuard,
     *,
     now: float,
     by: By,
     exclude_seen: bool = False,
     exclude_applied: bool = False,
-    limit: int,
-    offset: int = 0,
+    weights: Mapping[Any, float] | None = None,
+    rng: np.random.Generator | None = None,
+    laps: Laps | None = None,
 ) -> Ranking:
-    """The page ``[offset, offset + limit)`` of the viewer's feed.
-
-    Ties go to the lower item index, so pages of one snapshot never overlap.
+    """The viewer's whole feed, at most the profile's ``serving.list_length`` items.
 
     Args:
-        by: ``model`` ranks by the recommender's vectors (the viewer must be a row of the
-            snapshot), ``heuristic`` by the hybrid of the scorers, ``time`` newest first.
+        by: ``model`` ranks by the recommender's vectors (the viewer must have a row),
+            ``heuristic`` by the hybrid of the scorers, ``time`` by time alone.
+        weights: of the scorers, instead of the profile's.
+        rng: for exploration; None: nothing is explored.
+        laps: told when candidates, rules, scores and order are done.
 
     Raises:
-        ValueError: ``by="model"`` for a viewer that the snapshot does not know.
+        ValueError: ``by="model"`` for a viewer that the model does not know.
         FloatingPointError: the model's scores are not finite.
     """
-    allowed = eligible(
-        snapshot,
+    laps = laps or Laps()
+    if by == "time":
+        pool, sources = _by_time(live, shortlists)
+    else:
+        found = candidates(live, viewer, profile, shortlists, indexes, guard)
+        pool, sources = found.rows, found.sources
+    laps.lap("candidates")
+    keep = allowed(
+        live,
         viewer,
         profile,
+        pool,
         now=now,
         exclude_seen=exclude_seen,
         exclude_applied=exclude_applied,
     )
-    candidates = np.flatnonzero(allowed).astype(np.int32)
+    pool, sources = pool[keep], sources[keep]
+    laps.lap("rules")
+    scores: NDArray[np.floating]
     if by == "model":
-        order = model_scores(snapshot, viewer, candidates)
+        scores = model_scores(live, viewer, pool)
     elif by == "heuristic":
-        order = heuristic_scores(snapshot, viewer, profile, candidates, now=now)
+        weights = weights or profile.scorer_weights
+        components = score_components(live, viewer, profile, pool, now=now, names=weights)
+        scores = scorers.hybrid(components, weights, len(pool))
     else:
-        appeared = np.fmax(snapshot.items.created_at, snapshot.items.publish_at)[candidates]
-        order = np.where(np.isnan(appeared), -np.inf, appeared)
-    places = top_places(order, offset + limit)[offset:]
-    page = candidates[places]
-    components = score_components(snapshot, viewer, profile, page, now=now)
+        scores = time_key(live, profile, pool)
+    laps.lap("scores")
+    order = np.argsort(-scores, kind="stable")[: profile.serving.list_length]
+    pool, sources, scores = pool[order], sources[order], scores[order]
+    if by == "time":
+        whole = np.ones(len(pool), np.float32)
+        return Ranking(pool, time_scores(scores, profile, now), sources, whole, whole < 0)
     if by == "model":
-        components[MODEL] = unit_scores(
-            order[places], order.mean() if len(order) else 0.0, order.std() if len(order) else 0.0
+        scores = unit_scores(scores, *live.moments.of_scores(live.users.vectors[viewer.row]))
+    scores = scores.astype(np.float32, copy=False)
+    order = _diversified(live, profile, pool, scores)
+    pool, sources, scores = pool[order], sources[order], np.clip(scores[order], 0, 1)
+    ranking = Ranking(
+        pool, scores, sources, np.ones(len(pool), np.float32), np.zeros(len(pool), bool)
+    )
+    ranking = _explored(live, profile, shortlists, ranking, rng)
+    laps.lap("order")
+    return ranking
+
+
+def _by_time(live: LiveCatalogue, shortlists: Shortlists) -> tuple[Indices, Bits]:
+    rows = np.union1d(shortlists.by_time, live.latest_items()).astype(np.int32)
+    return rows, np.zeros(len(rows), np.uint16)
+
+
+def time_scores(key: NDArray[np.floating], profile: Profile, now: float) -> scorers.Scores:
+    """Scores in [0, 1] of what ``time_key`` gave: 1 now, half after the profile's half-life."""
+    moment = key if profile.eligibility.time_order == "newest" else 2 * now + key
+    return np.nan_to_num(
+        np.clip(scorers.recency(moment, now, profile.scorers.recency_half_life_days), 0, 1)
+    )
+
+
+def _diversified(
+    live: LiveCatalogue, profile: Profile, rows: Indices, scores: scorers.Scores
+) -> NDArray[np.intp]:
+    limits = profile.diversity
+    groups = [
+        (live.items.owner[rows], limits.owner_penalty),
+        (live.items.category[rows], limits.category_penalty),
+    ]
+    order = diversified(scores, groups)
+    if limits.strength > 0 and live.items.vectors.shape[1]:
+        top = order[:TWINS_AMONG]
+        order[:TWINS_AMONG] = top[
+            mmr(scores[top], live.items.vectors[rows[top]], limits.strength, TWINS_FOR)
+        ]
+    return _without_long_runs(live, profile, rows, order)
+
+
+def _without_long_runs(
+    live: LiveCatalogue, profile: Profile, rows: Indices, order: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    limits = profile.diversity
+    runs = [
+        (column[rows], limit)
+        for column, limit in (
+            (live.items.owner, limits.max_run_owner),
+            (live.items.category, limits.max_run_category),
         )
-        scores = components[MODEL]
-    elif by == "heuristic":
-        scores = np.clip(order[places], 0, 1)
-    else:
-        scores = np.clip(
-            scorers.recency(order[places], now, profile.scorers.recency_half_life_days), 0, 1
-        )
-    return Ranking(page, scores, len(candidates), components)
+        if limit is not None
+    ]
+    if not runs:
+        return order
+    head = limit_runs(order[:LOOKED_AT], runs)
+    return np.concatenate([head, order[LOOKED_AT:]])
 
 
-def top_places(scores: NDArray[np.floating], count: int) -> NDArray[np.intp]:
-    """Positions of the ``count`` highest scores, best first, ties by position. O(n).
+def _explored(
+    live: LiveCatalogue,
+    profile: Profile,
+    shortlists: Shortlists,
+    ranking: Ranking,
+    rng: np.random.Generator | None,
+) -> Ranking:
+    """New items among the others, as the profile asks. They have passed the rules already.
 
-    ``scores`` has no NaN.
+    A new item may make a run of its owner too long. Items then trade places and keep their
+    propensities, which are exact for all lists but those.
     """
-    if 0 < count < len(scores):
-        threshold = np.partition(scores, len(scores) - count)[len(scores) - count]
-        chosen = np.flatnonzero(scores >= threshold)
-    else:
-        chosen = np.arange(len(scores))
-    return chosen[np.argsort(-scores[chosen], kind="stable")][:count]
+    rules = profile.exploration
+    if rng is None or rules.share == 0 or len(shortlists.explored) == 0:
+        return ranking
+    if len(ranking.rows) == 0:
+        return ranking
+    ascending = np.argsort(ranking.rows)
+    places = np.searchsorted(ranking.rows, shortlists.explored, sorter=ascending)
+    places = ascending[np.minimum(places, len(ascending) - 1)]
+    there = ranking.rows[places] == shortlists.explored
+    if not there.any():
+        return ranking
+    chosen = explore(
+        np.arange(len(ranking.rows)),
+        places[there],
+        shortlists.probabilities[there],
+        share=rules.share,
+        first_position=rules.first_position,
+        rng=rng,
+    )
+    rows = ranking.rows[chosen.order]
+    fixed = _without_long_runs(live, profile, rows, np.arange(len(rows)))
+    order = chosen.order[fixed]
+    return Ranking(
+        ranking.rows[order],
+        ranking.scores[order],
+        ranking.sources[order],
+        chosen.propensities[fixed],
+        chosen.explored[fixed],
+    )
 
 
-def model_scores(snapshot: Snapshot, viewer: Viewer, candidates: Indices) -> NDArray[np.float32]:
-    """``user vector · item vector + item bias`` of each candidate, unbounded."""
-    if viewer.user is None:
+def model_scores(live: LiveCatalogue, viewer: Viewer, rows: Indices) -> NDArray[np.float32]:
+    """``user vector · item vector + item bias`` of each item, unbounded."""
+    if viewer.row is None:
         raise ValueError("the model does not know this user")
-    items = snapshot.items
-    # All of the catalogue at once unless few are left: a gather of rows costs more.
-    if len(candidates) * 4 > len(items.ids):
-        scores = (items.vectors @ snapshot.users.vectors[viewer.user] + items.bias)[candidates]
-    else:
-        scores = (
-            items.vectors[candidates] @ snapshot.users.vectors[viewer.user] + items.bias[candidates]
-        )
+    scores = live.items.vectors[rows] @ live.users.vectors[viewer.row] + live.items.bias[rows]
     if not np.isfinite(scores).all():
         raise FloatingPointError("the model's scores are not finite")
     return scores
 
 
-def heuristic_scores(
-    snapshot: Snapshot, viewer: Viewer, profile: Profile, candidates: Indices, *, now: float
-) -> scorers.Scores:
-    """The hybrid of all scorers for each candidate; above 1 only by the boost of fresh items."""
-    components = score_components(snapshot, viewer, profile, candidates, now=now)
-    return scorers.hybrid(components, profile.scorer_weights, len(candidates))
+def unit_scores(scores: NDArray[np.floating], mean: float, spread: float) -> scorers.Scores:
+    """Logistic of the standard score among all items: in [0, 1], comparable between users."""
+    standard = (scores - mean) / (spread if spread > 0 else 1.0)
+    return np.asarray(expit(standard), np.float32)
 
 
 def score_components(
-    snapshot: Snapshot, viewer: Viewer, profile: Profile, candidates: Indices, *, now: float
+    live: LiveCatalogue,
+    viewer: Viewer,
+    profile: Profile,
+    rows: Indices,
+    *,
+    now: float,
+    names: Collection[str] | None = None,
 ) -> dict[str, scorers.Scores]:
-    """Every scorer of the profile for each candidate; NaN where a component is missing."""
-    items, users, limits = snapshot.items, snapshot.users, profile.scorers
-    tagged: Ragged = items.tags.gather(candidates)
-    n_tags = len(snapshot.manifest.tags)
-    missing = np.full(len(candidates), np.nan, np.float32)
+    """Every scorer of the profile, or of ``names``, for each item; NaN where a component is
+    missing."""
+    items, users, limits = live.items, live.users, profile.scorers
+    missing = np.full(len(rows), np.nan, np.float32)
+    tags = items.tags[rows]
     components = {
         "location": scorers.location(
-            viewer.lat,
-            viewer.lon,
-            items.lat[candidates],
-            items.lon[candidates],
-            limits.max_distance_km,
-        ),
-        "tags": scorers.tags(viewer.tags, tagged, n_tags),
-        "engagement": items.engagement[candidates],
+            viewer.lat, viewer.lon, items.lat[rows], items.lon[rows], limits.max_distance_km
+        )
+        if viewer.has_place
+        else missing,
+        "tags": scorers.tags(viewer.tags, tags, len(live.tags)) if len(viewer.tags) else missing,
+        "engagement": items.engagement[rows],
         "recency": scorers.recency(
-            items.created_at[candidates],
+            items.created_at[rows],
             now,
             limits.recency_half_life_days,
             limits.fresh_hours,
             limits.fresh_boost,
         ),
-        "owner_quality": items.owner_quality[candidates],
+        "owner_quality": items.owner_quality[rows],
         "collaborative": missing,
         "content": missing,
     }
-    if viewer.user is not None:
-        taste = taste_profile(snapshot, viewer.user)
-        components["content"] = scorers.content(taste, tagged)
-        alike = users.neighbours[viewer.user]
+    if len(viewer.liked):
+        components["content"] = scorers.content(
+            taste_of(live, viewer), tags, items.category[rows], items.city[rows],
+            items.price_band[rows],
+        )  # fmt: skip
+    if viewer.row is not None:
+        alike = users.neighbours[viewer.row]
         alike = alike[alike >= 0]
         components["collaborative"] = scorers.collaborative(
-            users.neighbour_scores[viewer.user][: len(alike)],
-            users.liked.gather(alike),
-            candidates,
+            users.neighbour_scores[viewer.row][: len(alike)], users.liked.gather(alike), rows
         )
-    return {name: components[name] for name in profile.scorer_weights}
+    return {name: components[name] for name in names or profile.scorer_weights}
 
 
-def taste_profile(snapshot: Snapshot, user: int) -> NDArray[np.float64]:
-    """Weight of each tag among the items that the user liked, shape (tags,)."""
-    liked = snapshot.users.liked.row(user)
-    tagged = snapshot.items.tags.gather(liked)
-    weight = np.repeat(snapshot.users.liked.row_values(user), np.diff(tagged.indptr))
-    counts = np.bincount(tagged.indices, weights=weight, minlength=len(snapshot.manifest.tags))
-    return counts.astype(np.float64, copy=False)
+def explained(
+    live: LiveCatalogue, viewer: Viewer, profile: Profile, rows: Indices, *, now: float
+) -> dict[str, scorers.Scores]:
+    """The components of a page, with the model's own score where it knows the viewer."""
+    components = score_components(live, viewer, profile, rows, now=now)
+    if viewer.row is not None and live.items.vectors.shape[1]:
+        components[MODEL] = unit_scores(
+            model_scores(live, viewer, rows),
+            *live.moments.of_scores(live.users.vectors[viewer.row]),
+        )
+    return components
 
 
-def unit_scores(scores: NDArray[np.floating], mean: float, spread: float) -> scorers.Scores:
-    """Logistic of the standard score among all candidates: in [0, 1], comparable between users."""
-    standard = (scores - mean) / (spread if spread > 0 else 1.0)
-    return np.asarray(expit(standard), np.float32)
+def taste_of(live: LiveCatalogue, viewer: Viewer) -> scorers.Taste:
+    """What the viewer liked, by tag, category, city and price."""
+    known: scorers.Taste | None = viewer.worked_out.get("taste")
+    if known is None:
+        items, liked = live.items, viewer.liked
+        known = viewer.worked_out["taste"] = scorers.taste_of(
+            viewer.liked_weights,
+            items.tags[liked],
+            items.category[liked],
+            items.city[liked],
+            items.price_band[liked],
+            n_tags=len(live.tags),
+            n_categories=len(live.categories),
+            n_cities=len(live.cities),
+        )
+    return known

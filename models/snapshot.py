@@ -1,8 +1,10 @@
 """The snapshot: the immutable bundle that one model version serves from.
 
 A folder of ``.npy`` arrays and a ``manifest.json``. Arrays are memory-mapped, so
-loading takes milliseconds and workers share the pages. A snapshot without a model
-(vectors of width 0) is the catalogue that the heuristic serves from.
+loading takes milliseconds and workers share the pages. They are mapped copy-on-write:
+what a worker changes stays in its own memory, a page for what changed. The columns of items
+have room for more rows than there are ids: a worker puts new items there. A snapshot without
+a model (vectors of width 0) is the catalogue that the heuristic serves from.
 """
 
 from __future__ import annotations
@@ -18,10 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.ids import IdIndex
+from models.nearest import Nearest
 from models.ragged import Ragged
+from models.texts import Texts
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
+NEAREST = "items.nearest"
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
@@ -32,7 +37,11 @@ class SnapshotError(RuntimeError):
 
 @dataclass(frozen=True)
 class Manifest:
-    """What the snapshot is. Times are RFC 3339 in UTC."""
+    """What the snapshot is. Times are RFC 3339 in UTC.
+
+    ``catalogue_position`` is where the change log of the catalogue stood when it was read;
+    None: unknown.
+    """
 
     model_version: str | None
     recommender: str | None
@@ -42,14 +51,19 @@ class Manifest:
     tags: list[str]
     categories: list[str]
     cities: list[str]
+    catalogue_position: str | None = None
     format: int = FORMAT
 
 
 @dataclass(frozen=True)
 class Items:
-    """One entry (row) an item, in the order of ``ids``. Times are epoch seconds, NaN if unset."""
+    """One row an item, in the order of ``ids``, then empty rows (unpublished) for new items.
+
+    n is the number of all rows. Times are epoch seconds, NaN if unset.
+    """
 
     ids: IdIndex
+    titles: Texts  # of the rows that have an id; "" if it has none
     vectors: Floats  # (n, dims)
     bias: Floats  # (n,)
     published: NDArray[np.bool_]
@@ -60,22 +74,29 @@ class Items:
     lon: Floats
     price_min: Floats
     price_max: Floats
+    price_band: NDArray[np.int8]  # see models/scorers.py, -1: unknown
     capacity: Ints  # -1: unlimited
     applied: Ints  # applications so far
+    impressions: Ints
+    clicks: Ints
     owner: Ints  # index into owners, -1: none
     owner_quality: Floats  # [0, 1], NaN if unknown
     category: Ints  # index into manifest.categories, -1: none
     city: Ints
     engagement: Floats  # [0, 1]
     trending: Floats  # [0, 1]
-    tags: Ragged  # indices into manifest.tags
+    tags: Ints  # (n, most tags), indices into manifest.tags, -1 where fewer
     neighbours: Ints  # (n, k) items, -1 where fewer
     neighbour_scores: Floats  # (n, k)
+
+    @property
+    def rows(self) -> int:
+        return len(self.bias)
 
 
 @dataclass(frozen=True)
 class Users:
-    """One entry (row) a user, in the order of ``ids``."""
+    """One row a user, in the order of ``ids``."""
 
     ids: IdIndex
     vectors: Floats  # (n, dims)
@@ -87,27 +108,49 @@ class Users:
     seen: Ragged  # items touched, value = weight of the pair
     liked: Ragged  # items with a positive weight, value = log1p of it
     applied: Ragged
+    recent: Ints  # (n, r) items liked last, the newest first, -1 where fewer
+    recent_types: NDArray[np.int8]  # (n, r) index into INTERACTION_TYPES
     neighbours: Ints  # (n, k) users, -1 where fewer
     neighbour_scores: Floats
+    # preferences; NaN: none
+    max_distance_km: Floats
+    price_min: Floats
+    price_max: Floats
+    personalized: NDArray[np.bool_]  # false: the user does not want to be known
+    preferred_tags: Ragged
+    blocked_tags: Ragged
+    blocked_owners: Ragged  # indices into owners
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """Items, users and owners of one model version, in one order."""
+    """Items, users and owners of one model version, in one order.
+
+    Attributes:
+        owner_quality: float32, shape (owners,), in [0, 1]; NaN if unknown.
+        popular: int32, rows of items, the most popular first.
+        tag_items: the most popular items of each tag, best first.
+        folder: where it was loaded from.
+    """
 
     manifest: Manifest
     items: Items
     users: Users
     owners: IdIndex
+    owner_quality: Floats
+    popular: Ints
+    tag_items: Ragged
+    folder: Path | None = None
 
     @property
     def has_model(self) -> bool:
         return self.manifest.model_version is not None
 
-    def save(self, folder: Path) -> Path:
+    def save(self, folder: Path, *, nearest: Nearest | None = None) -> Path:
         """Write to ``folder``, which appears whole or not at all. Returns the folder.
 
-        A folder that is there already is replaced.
+        A folder that is there already is replaced. ``nearest`` is the index of its items,
+        for catalogues that are too large to be searched whole.
         """
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -115,7 +158,11 @@ class Snapshot:
             for part in ("items", "users"):
                 for name, value in vars(getattr(self, part)).items():
                     _save_column(draft, f"{part}.{name}", value)
+            for name in ("owner_quality", "popular", "tag_items"):
+                _save_column(draft, name, getattr(self, name))
             _save_column(draft, "owners.ids", self.owners)
+            if nearest is not None:
+                nearest.save(draft / NEAREST)
             (draft / MANIFEST).write_text(json.dumps(asdict(self.manifest)), encoding="utf-8")
             draft.chmod(0o755)
             shutil.rmtree(folder, ignore_errors=True)
@@ -142,6 +189,10 @@ class Snapshot:
                 Items(**_load_part(folder, "items", Items)),
                 Users(**_load_part(folder, "users", Users)),
                 _load_column(folder, "owners.ids", "IdIndex"),
+                _load_column(folder, "owner_quality", "Floats"),
+                _load_column(folder, "popular", "Ints"),
+                _load_column(folder, "tag_items", "Ragged"),
+                folder,
             )
             snapshot.check()
         except (OSError, ValueError, TypeError, AttributeError, SnapshotError) as error:
@@ -154,23 +205,35 @@ class Snapshot:
         Raises:
             SnapshotError: names the column.
         """
-        for part, columns in (("items", self.items), ("users", self.users)):
-            rows = len(columns.ids)
+        for part, columns, rows in (
+            ("items", self.items, self.items.rows),
+            ("users", self.users, len(self.users.ids)),
+        ):
             for name, value in vars(columns).items():
                 length = value.rows if isinstance(value, Ragged) else len(value)
+                if isinstance(value, Texts):
+                    length = rows if length == len(columns.ids) <= rows else length
+                    if value.offsets[-1] != len(value.data):
+                        raise SnapshotError(f"column {part}.{name}: texts do not fit offsets")
                 if length != rows:
                     raise SnapshotError(f"column {part}.{name}: {length} rows, expected {rows}")
-                if isinstance(value, Ragged) and not (
-                    value.indptr[-1] == len(value.indices) == len(value.values)
-                ):
-                    raise SnapshotError(f"column {part}.{name}: its entries do not fit its rows")
-        for name, ids in (
-            ("items.ids", self.items.ids),
-            ("users.ids", self.users.ids),
-            ("owners.ids", self.owners),
+                if isinstance(value, Ragged):
+                    _check_entries(f"{part}.{name}", value)
+        for name, length, rows in (
+            ("owner_quality", len(self.owner_quality), len(self.owners)),
+            ("popular", len(self.popular), len(self.items.ids)),
+            ("tag_items", self.tag_items.rows, len(self.manifest.tags)),
         ):
-            if ids.offsets[-1] != len(ids.data):
-                raise SnapshotError(f"column {name}: its text does not fit its offsets")
+            if length != rows:
+                raise SnapshotError(f"column {name}: {length} rows, expected {rows}")
+        _check_entries("tag_items", self.tag_items)
+        for name, indices in (("popular", self.popular), ("tag_items", self.tag_items.indices)):
+            if len(indices) and not 0 <= indices.min() <= indices.max() < len(self.items.ids):
+                raise SnapshotError(f"column {name}: not all of it is rows of items")
+        if self.items.tags.ndim != 2:
+            raise SnapshotError("column items.tags: not a matrix")
+        if self.owners.offsets[-1] != len(self.owners.data):
+            raise SnapshotError("column owners.ids: texts do not fit offsets")
         shapes = self.items.vectors.shape, self.users.vectors.shape
         if {len(shape) for shape in shapes} != {2} or shapes[0][1] != shapes[1][1]:
             raise SnapshotError(f"items.vectors and users.vectors differ in width: {shapes}")
@@ -183,8 +246,8 @@ class Snapshot:
                 raise SnapshotError(f"column {name}: a value is not finite")
 
 
-def _save_column(folder: Path, name: str, value: IdIndex | Ragged | np.ndarray) -> None:
-    if isinstance(value, IdIndex):
+def _save_column(folder: Path, name: str, value: Texts | Ragged | np.ndarray) -> None:
+    if isinstance(value, Texts):
         parts = {".offsets": value.offsets, ".data": value.data}
     elif isinstance(value, Ragged):
         parts = {f".{part}": array for part, array in value._asdict().items()}
@@ -192,6 +255,11 @@ def _save_column(folder: Path, name: str, value: IdIndex | Ragged | np.ndarray) 
         parts = {"": value}
     for suffix, array in parts.items():
         np.save(folder / f"{name}{suffix}.npy", np.ascontiguousarray(array))
+
+
+def _check_entries(name: str, column: Ragged) -> None:
+    if not column.indptr[-1] == len(column.indices) == len(column.values):
+        raise SnapshotError(f"column {name}: its entries do not fit its rows")
 
 
 def _load_part(folder: Path, part: str, kind: type[Items] | type[Users]) -> dict[str, Any]:
@@ -205,18 +273,18 @@ def _load_column(folder: Path, name: str, type: Any) -> Any:
     def array(suffix: str = "") -> np.ndarray:
         file = folder / f"{name}{suffix}.npy"
         try:
-            mapped = np.load(file, mmap_mode="r")
+            mapped = np.load(file, mmap_mode="c")
         except FileNotFoundError:
             raise SnapshotError(f"{file.name} is missing") from None
         except Exception as error:  # numpy raises many kinds for a damaged file
             raise SnapshotError(f"{file.name}: {error}") from error
-        if mapped.ndim == 0:
+        if mapped.ndim == 0 or (suffix == ".offsets" and len(mapped) == 0):
             raise SnapshotError(f"{file.name}: not an array of rows")
         # A plain view: np.memmap pays for its subclass on every slice.
         return mapped.view(np.ndarray)
 
-    if type == "IdIndex":
-        return IdIndex(array(".offsets"), array(".data"))
+    if type in ("IdIndex", "Texts"):
+        return (IdIndex if type == "IdIndex" else Texts)(array(".offsets"), array(".data"))
     if type == "Ragged":
         return Ragged(*(array(f".{part}") for part in Ragged._fields))
     return array()

@@ -11,11 +11,12 @@ import polars as pl
 
 from models import evaluation
 from models.catalogue import Catalogue
+from models.engagement import engagement
 from models.features import Features
 from models.ids import IdIndex
 from models.matrices import InteractionMatrix, interaction_matrix
 from models.popularity import popularity
-from models.profile import Profile, Weights
+from models.profile import Profile
 from models.recommenders.base import Dataset, Progress, Recommender
 from models.recommenders.heuristic import Heuristic
 from models.recommenders.lightfm_hybrid import LightFMHybrid
@@ -63,16 +64,6 @@ def build_dataset(
         catalogue=replace(catalogue, engagement=engagement(known, profile.engagement_weights)),
         profile=profile,
         as_of=as_of,
-    )
-
-
-def engagement(interactions: pl.LazyFrame, weights: Weights) -> pl.DataFrame:
-    """Sum of the weights of each item's interactions: columns item_id, weighted."""
-    return (
-        interactions.filter(pl.col("type").is_in(list(weights)), pl.col("item_id").is_not_null())
-        .group_by("item_id")
-        .agg(weighted=pl.col("type").replace_strict(weights, return_dtype=pl.Float64).sum())
-        .collect()
     )
 
 

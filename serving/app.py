@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator
 from time import perf_counter
 
+import numpy as np
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -18,12 +19,18 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
-from models.profile import Profile, load_profile
-from serving import docs, logs, openapi
+from models.live_catalogue import LiveCatalogue
+from models.profile_file import ProfileFile
+from models.rules import allowed
+from serving import demo, docs, logs, openapi
+from serving.api import catalogue_routes
+from serving.catalogue import catalogues
 from serving.database import Database, database_address
 from serving.engine import FeedEngine
+from serving.feed_lists import FeedLists
+from serving.follower import Follower
 from serving.live_model import LiveModel
-from serving.metrics import FEED_SECONDS, ModelCollector, exposition, feed_counter
+from serving.metrics import FEED_SECONDS, ModelCollector, exposition
 from serving.problems import (
     InvalidParameters,
     on_exception,
@@ -31,8 +38,13 @@ from serving.problems import (
     on_invalid_parameters,
     parse_feed_request,
 )
+from serving.reads import read_routes
 from serving.request_ids import request_id_of
+from serving.translations import Translations
 from storage.settings import Settings
+
+CATCH_UP_SECONDS = 30.0
+PURGE_SECONDS = 60.0
 
 
 class FeedApp:
@@ -40,15 +52,26 @@ class FeedApp:
 
     Attributes:
         asgi: the application.
-        live, database, engine: its parts.
+        live, database, follower, engine: its parts.
     """
 
-    def __init__(self, settings: Settings, profile: Profile | None = None) -> None:
+    def __init__(self, settings: Settings, profile: ProfileFile | None = None) -> None:
         self._settings = settings
-        self._profile = profile or load_profile(settings.profile)
+        self._profile = profile or ProfileFile(settings.profile)
         self.database = Database(lambda: database_address(settings))
-        self.live = LiveModel(settings, self._profile, database_up=lambda: self.database.up)
-        self.engine = FeedEngine(lambda: self.live.state, self.database, self._profile)
+        self.live = LiveModel(
+            settings,
+            self._profile,
+            database_up=lambda: self.database.up,
+            catch_up=self._catch_up,
+        )
+        self.follower = Follower(
+            lambda: database_address(settings),
+            self._live_catalogue,
+            lambda: self.live.state.profile,
+            seconds=settings.catalogue_poll_seconds,
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._model_metrics = ModelCollector(self._version_and_age)
         self._openapi = orjson.dumps(openapi.document())
         self.asgi = Starlette(
@@ -57,6 +80,13 @@ class FeedApp:
                 Route("/api/v1/status", self._status),
                 Route("/api/v1/openapi.json", self._describe),
                 Route("/metrics", self._metrics),
+                *catalogue_routes(
+                    self.database,
+                    written=self.follower.soon,
+                    may_show=self._may_show,
+                ),
+                *read_routes(lambda: self.live.state, lambda: self.engine, self.database),
+                *demo.ROUTES,
                 *docs.ROUTES,
                 Route("/{path:path}", _NotFound()),
             ],
@@ -75,10 +105,26 @@ class FeedApp:
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
         logs.configure()
+        self._loop = asyncio.get_running_loop()
+        # Opened here, not before: a fork must not take the file along.
+        lists = FeedLists(
+            self._settings.home / "serving" / "lists",
+            keep_seconds=self._profile.profile.serving.list_minutes * 60,
+        )
+        self.engine = FeedEngine(
+            lambda: self.live.state,
+            lambda: self.database.up,
+            lists,
+            Translations(self._settings.snapshots, catalogues(self._settings)),
+        )
         # Both before the first request is taken: a new worker serves the champion at once.
         await self.database.check()
         await asyncio.to_thread(self.live.poll)
-        watch = asyncio.create_task(self.database.watch(self._settings.model_poll_seconds))
+        tasks = [
+            asyncio.create_task(self.database.watch(self._settings.model_poll_seconds)),
+            asyncio.create_task(self.follower.run()),
+            asyncio.create_task(_purge(lists)),
+        ]
         self.live.start()
         # What lives for ever need not be looked through by every collection: those pauses
         # are the latency's tail.
@@ -88,44 +134,83 @@ class FeedApp:
         try:
             yield
         finally:
-            watch.cancel()
+            for task in tasks:
+                task.cancel()
             await asyncio.to_thread(self.live.stop)
+            await self.follower.close()
             await self.database.close()
             self.engine.close()
+
+    def _live_catalogue(self) -> LiveCatalogue | None:
+        catalogue = self.live.state.catalogue
+        return catalogue.live if catalogue else None
+
+    def _may_show(self, user_id: str, item_ids: list[str]) -> list[bool]:
+        live = self._live_catalogue()
+        if live is None:  # the rules cannot be looked at
+            return [False] * len(item_ids)
+        found = [live.find_item(item_id) for item_id in item_ids]
+        rows = np.array([-1 if row is None else row for row in found], np.int32)
+        may = rows >= 0
+        may[may] = allowed(
+            live,
+            live.viewer(user_id),
+            self.live.state.profile,
+            rows[may],
+            now=time.time(),
+            exclude_seen=True,
+            exclude_applied=True,
+        )
+        return may.tolist()
+
+    def _catch_up(self, live: LiveCatalogue) -> None:
+        """From the poller's thread: have the follower bring a catalogue up to date."""
+        if self._loop is None:  # nothing is served yet
+            return
+        done = asyncio.run_coroutine_threadsafe(self.follower.catch_up(live), self._loop)
+        try:
+            done.result(CATCH_UP_SECONDS)
+        except TimeoutError:  # much changed: the follower goes on with it
+            done.cancel()
 
     async def _feed(self, request: Request) -> Response:
         start = perf_counter()
         request_id = request_id_of(request)
-        page = await self.engine.feed(parse_feed_request(request.query_params), request_id)
-        response = Response(
-            orjson.dumps(page),
+        body = await self.engine.feed(parse_feed_request(request.query_params), request_id)
+        FEED_SECONDS.observe(perf_counter() - start)
+        return Response(
+            body,
             media_type="application/json",
             headers={"X-Request-Id": request_id, "Cache-Control": "no-store"},
         )
-        feed_counter(page["variant"], page["fallback_reason"]).inc()
-        FEED_SECONDS.observe(perf_counter() - start)
-        return response
 
     async def _status(self, request: Request) -> Response:
         now, state = time.time(), self.live.state
-        fallback = state.fallback(now, self._profile.serving.max_model_age_hours, self.database.up)
+        fallback = state.fallback(now, self.database.up)
         catalogue = state.catalogue
+        manifest = catalogue.snapshot.manifest if catalogue else None
+        read_at = self.follower.read_at
         body = {
             "model_version": state.model_version,
-            "trained_at": catalogue.manifest.trained_at if catalogue else None,
+            "trained_at": manifest.trained_at if manifest else None,
             "variant": "heuristic" if fallback else "champion",
             "fallback_reason": fallback,
             "detail": state.detail,
             "catalogue": catalogue
             and {
-                "source": state.source,
-                "built_at": catalogue.manifest.built_at,
-                "users": len(catalogue.users.ids),
-                "items": len(catalogue.items.ids),
+                "source": catalogue.source,
+                "built_at": catalogue.snapshot.manifest.built_at,
+                "users": len(catalogue.snapshot.users.ids),
+                "items": catalogue.live.size,
             },
             "database_up": self.database.up,
             "registry_up": state.registry_up,
             "poll_age_seconds": None if state.polled_at is None else now - state.polled_at,
+            "catalogue_lag_seconds": None
+            if read_at is None
+            else asyncio.get_running_loop().time() - read_at,
+            "profile": state.profile.name,
+            "profile_problem": self._profile.problem,
             "worker": os.getpid(),
         }
         return Response(orjson.dumps(body), media_type="application/json")
@@ -143,6 +228,13 @@ class FeedApp:
         if state.model_version is None or state.trained_at is None:
             return None
         return state.model_version, time.time() - state.trained_at
+
+
+async def _purge(lists: FeedLists) -> None:
+    """Remove old lists, for ever."""
+    while True:
+        await asyncio.sleep(PURGE_SECONDS)
+        await asyncio.to_thread(lists.purge, time.time())
 
 
 class _NotFound:

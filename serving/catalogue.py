@@ -37,17 +37,21 @@ def load_catalogue(url: str, profile: Profile) -> Snapshot:
     not read years of history every minute.
 
     Raises:
-        adbc_driver_manager.Error: Postgres does not answer.
+        DatabaseError, adbc_driver_manager.Error: Postgres does not answer.
     """
     # Heavy, and not for workers.
     import polars as pl
 
     from models.catalogue import Catalogue, build_snapshot
+    from models.engagement import engagement
     from models.ids import IdIndex
-    from models.matrices import interaction_matrix
-    from storage import queries
+    from models.matrices import interaction_matrix, recent_items
+    from storage import changes, queries
+    from storage.database import connect
 
     now = datetime.now(UTC)
+    with connect(url) as conn:
+        position = changes.position(conn)  # before anything is read
     users, items = queries.read_users(url), queries.read_items(url)
     recent = queries.read(
         url,
@@ -61,9 +65,9 @@ def load_catalogue(url: str, profile: Profile) -> Snapshot:
             "occurred_at": pl.Datetime("us", "UTC"),
         },
     )
-    engagement: dict[str, float] = dict(profile.engagement_weights)  # type: ignore[arg-type]
+    weights: dict[str, float] = dict(profile.engagement_weights)  # type: ignore[arg-type]
     weighted = recent.with_columns(
-        weight=pl.col("type").replace_strict(engagement, default=0.0, return_dtype=pl.Float64)
+        weight=pl.col("type").replace_strict(weights, default=0.0, return_dtype=pl.Float64)
     )
     by_item = pl.col("weight").sum().clip(0)
     trending = (
@@ -76,12 +80,20 @@ def load_catalogue(url: str, profile: Profile) -> Snapshot:
         users=users,
         items=items,
         owners=queries.read_owners(url),
-        engagement=weighted.group_by("item_id").agg(weighted=by_item),
+        engagement=engagement(recent.lazy(), weights),
         trending=trending,
+        preferences=queries.read_preferences(url),
+        position=position,
     )
-    weights: dict[str, float] = dict(profile.interaction_weights)  # type: ignore[arg-type]
-    matrix = interaction_matrix(recent, IdIndex.of(users["id"]), IdIndex.of(items["id"]), weights)
-    return build_snapshot(catalogue, matrix, profile, now=now)
+    user_ids, item_ids = IdIndex.of(users["id"]), IdIndex.of(items["id"])
+    kinds = profile.interaction_weights
+    return build_snapshot(
+        catalogue,
+        interaction_matrix(recent, user_ids, item_ids, kinds),
+        profile,
+        now=now,
+        recent=recent_items(recent, user_ids, item_ids, kinds),
+    )
 
 
 def refresh(settings: Settings) -> Path | None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import bentoml
 from starlette.requests import Request
-from starlette.responses import FileResponse, RedirectResponse, Response
+from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
 ASSETS = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
@@ -54,12 +54,7 @@ async def asset(request: Request) -> Response:
     return FileResponse(ASSETS / request.url.path.rpartition("/")[2], headers=HEADERS)
 
 
-async def home(request: Request) -> Response:
-    return RedirectResponse("/docs")
-
-
 ROUTES = [
-    Route("/", home),
     Route("/docs", page),
     Route("/docs/start.js", start),
     *(Route(f"/docs/{file}", asset) for file in FILES),

@@ -1,169 +1,332 @@
-"""The feed engine: one request in, one page out, whatever happens."""
+"""The feed engine: one request in, one page out, whatever happens.
+
+A viewer's feed is ranked once, as a list; its pages are read from that list, by whichever
+worker, so that scrolling neither repeats nor skips an item. The rules are looked at again for
+every page: what may no longer be shown is left out of it, and the places of others stay.
+"""
 
 from __future__ import annotations
 
 import logging
-import math
 import time
 from collections.abc import Callable
+from functools import cache
+from hashlib import blake2b
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
+from urllib.parse import urlencode
 
-from models.profile import Profile
-from models.ranker import By, Viewer, rank, viewer_of
-from models.snapshot import Snapshot
-from serving.database import Database
-from serving.live_state import LiveState, render
+import numpy as np
+import orjson
+
+from models.candidates import SourceGuard
+from models.laps import Laps
+from models.profile import Profile, load_profile
+from models.ranker import By, Ranking, rank
+from models.rules import allowed
+from models.viewer import Indices, Viewer
+from serving.feed_lists import FeedList, FeedLists, new_feed_id
+from serving.live_state import Catalogue, LiveState
+from serving.metrics import DROPPED_SOURCES, feed_counter, stage_timer
+from serving.pages import RenderedPage, RenderedPages, render, valid_until
 from serving.shapes import FallbackReason, FeedRequest, Variant
 from serving.time_budget import BudgetSpent, TimeBudget
+from serving.translations import Translations
 
 log = logging.getLogger("feedwright.serving")
 LOG_EVERY_SECONDS = 10.0
-MOMENT_SECONDS = 60.0
-"""Ranking's clock ticks this slowly, so that the pages of one visit are of one order."""
+ADDED_MARGIN_SECONDS = 2.0
+"""Another worker may learn of a new item so much later."""
 
 
 class FeedEngine:
     """Answers feed requests from the live state.
 
-    The champion answers known users. Otherwise the heuristic does and ``fallback_reason``
-    says why; when that fails too, or the time budget is spent, the popular list made ready
-    beforehand; with no catalogue at all, an empty page.
+    The champion ranks for known users. Otherwise the heuristic does and ``fallback_reason``
+    says why; when that fails too, or the time budget is spent, what is popular, within the
+    rules; with no catalogue at all, an empty page.
     """
 
     def __init__(
         self,
         live: Callable[[], LiveState],
-        database: Database,
-        profile: Profile,
+        database_up: Callable[[], bool],
+        lists: FeedLists,
+        translations: Translations,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._live = live
-        self._database = database
-        self._profile = profile
+        self._database_up = database_up
+        self._lists = lists
+        self._translations = translations
         self._clock = clock
-        seconds = profile.serving.time_budget_ms / 1000
+        seconds = live().profile.serving.time_budget_ms / 1000
         # Apart, so that a slow model does not make the heuristic careful too.
         self._model_budget, self._heuristic_budget = TimeBudget(seconds), TimeBudget(seconds)
-        self._seen: Snapshot | None = None
+        self._guard = SourceGuard(lambda name, why: DROPPED_SOURCES.labels(name, why).inc())
+        self._pages = RenderedPages()
+        self._rng = np.random.default_rng()
+        self._seen: Catalogue | None = None
         self._last_logged = -LOG_EVERY_SECONDS
 
-    async def feed(self, request: FeedRequest, request_id: str) -> dict[str, Any]:
-        """The page, of the shape ``FeedPage``. Never raises for want of a model or a database."""
+    async def feed(self, request: FeedRequest, request_id: str) -> bytes:
+        """The page as JSON, of the shape ``FeedPage``. Never raises for want of a model or a
+        database."""
         now = self._clock()
         state = self._live()
-        snapshot = state.catalogue
-        by_time = request.sort == "time"
-        fallback = state.fallback(now, self._profile.serving.max_model_age_hours, self._database.up)
-        if snapshot is None:
-            return _page([], 0, 0, None, "time" if by_time else "heuristic", fallback, request_id)
-        if snapshot is not self._seen:
-            self._seen = snapshot
+        catalogue = state.catalogue
+        if catalogue is None:
+            variant: Variant = "time" if request.sort == "time" else "heuristic"
+            feed_counter(variant, "no_catalogue").inc()
+            return _empty_page(variant, request_id)
+        if self._seen is None or catalogue.live is not self._seen.live:
             self._model_budget.be_careful()
             self._heuristic_budget.be_careful()
-        try:
-            viewer = await self._viewer(snapshot, request)
-        except Exception as error:
-            self._log_failure("viewer", error)
-            return self._ready(state, request, fallback or "model_error", request_id)
-        if by_time:
-            fallback = None
-        elif fallback is None and viewer.user is None:
-            fallback = "anonymous" if request.user_id is None else "unknown_user"
-
-        if fallback is not None and _knows_nothing(viewer) and _within(state, request):
-            return self._ready(state, request, fallback, request_id)
-        # The champion first if nothing speaks against it, then the heuristic.
-        moment = now - now % MOMENT_SECONDS
-        if fallback is None and not by_time:
-            page = await self._ranked(state, snapshot, viewer, request, "model", moment, request_id)
-            if isinstance(page, dict):
-                return page
-            fallback = page
-            if fallback == "time_budget_exceeded":
-                return self._ready(state, request, fallback, request_id)
-        by: By = "time" if by_time else "heuristic"
-        page = await self._ranked(
-            state, snapshot, viewer, request, by, moment, request_id, fallback=fallback
-        )
-        if isinstance(page, dict):
-            return page
-        return self._ready(state, request, fallback or page, request_id)
+        self._seen = catalogue
+        profile = _previewed(state.profile, request)
+        key = list_key(request)
+        viewer = catalogue.live.viewer(request.user_id, lat=request.lat, lon=request.lon)
+        fallback = self._fallback(state, request, viewer, now)
+        kept = await self._kept(state, catalogue, request, key, fallback, now)
+        if kept is None:
+            kept = await self._ranked(catalogue, profile, request, viewer, fallback, state, now)
+            self._lists.put(key, kept)
+        feed_counter(kept.meta["variant"], kept.meta["fallback_reason"]).inc()
+        page = self._page(catalogue, profile, request, viewer, kept, key, now)
+        return page.with_request_id(request_id)
 
     def close(self) -> None:
         self._model_budget.close()
         self._heuristic_budget.close()
+        self._lists.close()
 
-    async def _viewer(self, snapshot: Snapshot, request: FeedRequest) -> Viewer:
-        viewer = viewer_of(snapshot, request.user_id, lat=request.lat, lon=request.lon)
-        if viewer.user is None and request.user_id is not None and request.sort != "time":
-            newcomer = await self._database.newcomer(request.user_id)
-            if newcomer is not None:
-                here = request.lat is not None
-                viewer = viewer_of(
-                    snapshot,
-                    None,
-                    lat=request.lat if here else newcomer.lat,
-                    lon=request.lon if here else newcomer.lon,
-                    tags=newcomer.tags,
-                )
-        return viewer
+    def _fallback(
+        self, state: LiveState, request: FeedRequest, viewer: Viewer, now: float
+    ) -> FallbackReason | None:
+        """Why the champion does not rank this feed; None: it does, or another way was asked."""
+        if _asked_way(request) is not None:
+            return None
+        return state.fallback_for(viewer, now, self._database_up())
+
+    async def _kept(
+        self,
+        state: LiveState,
+        catalogue: Catalogue,
+        request: FeedRequest,
+        key: bytes,
+        fallback: FallbackReason | None,
+        now: float,
+    ) -> FeedList | None:
+        """The list that this request continues, or one that is as good as a new one."""
+        serving = state.profile.serving
+        if request.feed_id is not None:
+            kept = self._lists.get(request.feed_id)
+            if kept is not None and kept.meta["user_id"] != request.user_id:
+                kept = None  # another's
+        else:
+            kept = self._lists.latest(key)
+        if kept is None or now - kept.made_at > serving.list_minutes * 60:
+            return None
+        if request.feed_id is None and request.offset == 0:
+            live = catalogue.live
+            new_since = live.changed_at(request.user_id) + ADDED_MARGIN_SECONDS
+            usable = (
+                now - kept.made_at < serving.reuse_seconds
+                and kept.catalogue == catalogue.name
+                and kept.meta["fallback_reason"] == fallback
+                and kept.made_at > max(new_since, state.profile_since)
+            )
+            return kept if usable else None
+        if kept.catalogue == catalogue.name or await self._translations.known(
+            kept.catalogue, catalogue
+        ):
+            return kept
+        return None
 
     async def _ranked(
         self,
-        state: LiveState,
-        snapshot: Snapshot,
-        viewer: Viewer,
+        catalogue: Catalogue,
+        profile: Profile,
         request: FeedRequest,
+        viewer: Viewer,
+        fallback: FallbackReason | None,
+        state: LiveState,
+        now: float,
+    ) -> FeedList:
+        """A new list: by the champion if nothing speaks against it, else by the heuristic, else
+        what is popular."""
+        asked = _asked_way(request)
+        version = state.model_version
+        if asked is None and fallback is None:
+            # The gate may have found that no model beats the heuristic: then it is the champion.
+            won = catalogue.snapshot.manifest.recommender == "heuristic"
+            ranking = await self._attempt(
+                catalogue, profile, request, viewer, "heuristic" if won else "model", now
+            )
+            if isinstance(ranking, Ranking):
+                return self._list(catalogue, request, ranking, "champion", None, version, now)
+            fallback = ranking
+        if fallback != "time_budget_exceeded":
+            by: Literal["time", "heuristic"] = "time" if asked == "time" else "heuristic"
+            who = viewer if viewer.wishes.personalized else viewer.impersonal()
+            ranking = await self._attempt(catalogue, profile, request, who, by, now)
+            if isinstance(ranking, Ranking):
+                return self._list(catalogue, request, ranking, by, fallback, None, now)
+            fallback = fallback or ranking
+        rows = catalogue.shortlists.popular[: profile.serving.list_length]
+        rows = rows[self._may(catalogue, profile, request, viewer, rows, now)]
+        nothing = np.zeros(len(rows), np.float32)
+        popular = Ranking(
+            rows,
+            catalogue.live.items.engagement[rows],
+            np.zeros(len(rows), np.uint16),
+            nothing + 1,
+            nothing > 0,
+        )
+        return self._list(catalogue, request, popular, "heuristic", fallback, None, now)
+
+    async def _attempt(
+        self,
+        catalogue: Catalogue,
+        profile: Profile,
+        request: FeedRequest,
+        viewer: Viewer,
         by: By,
         now: float,
-        request_id: str,
-        *,
-        fallback: FallbackReason | None = None,
-    ) -> dict[str, Any] | FallbackReason:
-        """The page, or why there is none."""
+    ) -> Ranking | FallbackReason:
+        """The ranking, or why there is none."""
 
-        # The gate may have found that no model beats the heuristic: then it is the champion.
-        heuristic_won = by == "model" and snapshot.manifest.recommender == "heuristic"
-
-        def work() -> tuple[list[dict[str, Any]], int]:
+        def work() -> Ranking:
+            laps = Laps()
             ranking = rank(
-                snapshot,
+                catalogue.live,
                 viewer,
-                self._profile,
+                profile,
+                catalogue.shortlists,
+                catalogue.indexes,
+                self._guard,
                 now=now,
-                by="heuristic" if heuristic_won else by,
+                by=by,
                 exclude_seen=request.exclude_seen,
                 exclude_applied=request.exclude_applied,
-                limit=request.limit,
-                offset=request.offset,
+                weights=request.weights,
+                rng=self._rng,
+                laps=laps,
             )
-            items = render(snapshot, viewer, self._profile, ranking, offset=request.offset)
-            return items, ranking.total
+            for stage, seconds in laps.seconds.items():
+                stage_timer(stage).observe(seconds)
+            return ranking
 
         budget = self._model_budget if by == "model" else self._heuristic_budget
         try:
-            items, total = await budget.run(work)
+            return await budget.run(work)
         except BudgetSpent:
             return "time_budget_exceeded"
         except Exception as error:  # anything: the feed always answers
             self._log_failure(by, error)
             return "model_error"
-        variant: Variant = "champion" if by == "model" else by
-        version = state.model_version if by == "model" else None
-        return _page(items, request.offset, total, version, variant, fallback, request_id)
 
-    def _ready(
+    def _list(
         self,
-        state: LiveState,
+        catalogue: Catalogue,
         request: FeedRequest,
-        fallback: FallbackReason,
-        request_id: str,
-    ) -> dict[str, Any]:
-        items = state.ready[request.offset : request.offset + request.limit]
-        total = state.ready_total if _within(state, request) else len(state.ready)
-        return _page(items, request.offset, total, None, "heuristic", fallback, request_id)
+        ranking: Ranking,
+        variant: Variant,
+        fallback: FallbackReason | None,
+        version: str | None,
+        now: float,
+    ) -> FeedList:
+        rows, extra_ids = self._translations.written(catalogue, ranking.rows)
+        return FeedList(
+            feed_id=new_feed_id(now),
+            made_at=now,
+            catalogue=catalogue.name,
+            rows=rows,
+            scores=ranking.scores,
+            sources=ranking.sources,
+            propensities=ranking.propensities,
+            explored=ranking.explored,
+            extra_ids=extra_ids,
+            meta={
+                "user_id": request.user_id,
+                "variant": variant,
+                "fallback_reason": fallback,
+                "model_version": version,
+            },
+        )
+
+    def _page(
+        self,
+        catalogue: Catalogue,
+        profile: Profile,
+        request: FeedRequest,
+        viewer: Viewer,
+        kept: FeedList,
+        list_key: bytes,
+        now: float,
+    ) -> RenderedPage:
+        """The part of the list that was asked for, without what may not be shown by now."""
+        live = catalogue.live
+        key = kept.feed_id, list_key, request.offset, request.limit
+        known = self._pages.get(key, live, profile, now)
+        if known is not None:
+            return known
+        start = time.perf_counter()
+        version = live.version
+        part = slice(request.offset, request.offset + request.limit)
+        rows = self._translations.read(catalogue, kept, part)
+        places = np.flatnonzero(rows >= 0)
+        places = places[self._may(catalogue, profile, request, viewer, rows[places], now)]
+        rows = rows[places]
+        if not viewer.wishes.personalized:
+            viewer = viewer.impersonal()
+        more = part.stop < len(kept.rows)
+        body = {
+            "items": render(
+                live,
+                viewer,
+                profile,
+                rows,
+                kept.scores[part][places],
+                request.offset + places + 1,
+                now=now,
+                sources=kept.sources[part][places],
+                propensities=kept.propensities[part][places],
+                explored=kept.explored[part][places],
+            ),
+            "total": len(kept.rows),
+            "has_more": more,
+            "next": _next_page(request, kept.feed_id) if more else None,
+            "feed_id": kept.feed_id,
+            "model_version": kept.meta["model_version"],
+            "variant": kept.meta["variant"],
+            "fallback_reason": kept.meta["fallback_reason"],
+        }
+        until = valid_until(live, rows, now)
+        page = RenderedPage(orjson.dumps(body), live, version, profile, until)
+        self._pages.put(key, page)
+        stage_timer("page").observe(time.perf_counter() - start)
+        return page
+
+    def _may(
+        self,
+        catalogue: Catalogue,
+        profile: Profile,
+        request: FeedRequest,
+        viewer: Viewer,
+        rows: Indices,
+        now: float,
+    ) -> np.ndarray:
+        return allowed(
+            catalogue.live,
+            viewer,
+            profile,
+            rows,
+            now=now,
+            exclude_seen=request.exclude_seen,
+            exclude_applied=request.exclude_applied,
+        )
 
     def _log_failure(self, what: str, error: Exception) -> None:
         """Once in a while: a model that fails, fails for everybody."""
@@ -172,30 +335,62 @@ class FeedEngine:
             log.error("ranking failed", exc_info=error, extra={"ranked_by": what})
 
 
-def _knows_nothing(viewer: Viewer) -> bool:
-    """The heuristic's answer for such a viewer is the ready list itself."""
-    return viewer.user is None and math.isnan(viewer.lat) and len(viewer.tags) == 0
+load_shipped = cache(load_profile)
+"""Profiles that ship do not change while the program runs."""
 
 
-def _within(state: LiveState, request: FeedRequest) -> bool:
-    return request.offset + request.limit <= len(state.ready)
+def list_key(request: FeedRequest) -> bytes:
+    """16 bytes that requests for pages of one feed have in common."""
+    same = request.model_dump_json(exclude={"limit", "offset", "feed_id"})
+    return blake2b(same.encode(), digest_size=16).digest()
 
 
-def _page(
-    items: list[dict[str, Any]],
-    offset: int,
-    total: int,
-    model_version: str | None,
-    variant: Variant,
-    fallback: FallbackReason | None,
-    request_id: str,
-) -> dict[str, Any]:
-    return {
-        "items": items,
-        "total": total,
-        "has_more": offset + len(items) < total and bool(items),
-        "model_version": model_version,
-        "variant": variant,
-        "fallback_reason": fallback,
-        "request_id": request_id,
+def _asked_way(request: FeedRequest) -> Variant | None:
+    """How the request wants to be ranked, if it does not leave that to us."""
+    if request.sort == "time" or request.variant == "time":
+        return "time"
+    if request.weights is not None or request.profile is not None:
+        return "heuristic"
+    return request.variant if request.variant != "champion" else None
+
+
+def _previewed(profile: Profile, request: FeedRequest) -> Profile:
+    """The profile, with another's scorers where the request asks for them. Rules stay."""
+    if request.profile is None or request.profile == profile.name:
+        return profile
+    other = load_shipped(request.profile)
+    return profile.model_copy(
+        update={name: getattr(other, name) for name in ("scorer_weights", "scorers", "diversity")}
+    )
+
+
+def _next_page(request: FeedRequest, feed_id: str) -> str:
+    given: dict[str, Any] = request.model_dump(exclude_none=True, exclude_defaults=True)
+    if request.weights is not None:
+        pairs = (f"{name}:{weight:g}" for name, weight in request.weights.items())
+        given["weights"] = ",".join(pairs)
+    for name, value in given.items():
+        if isinstance(value, bool):
+            given[name] = str(value).lower()
+    given |= {
+        "limit": request.limit,
+        "offset": request.offset + request.limit,
+        "feed_id": feed_id,
     }
+    return f"/api/v1/feed?{urlencode(given)}"
+
+
+def _empty_page(variant: Variant, request_id: str) -> bytes:
+    return orjson.dumps(
+        {
+            "items": [],
+            "total": 0,
+            "has_more": False,
+            "next": None,
+            "feed_id": None,
+            "model_version": None,
+            "variant": variant,
+            "fallback_reason": "no_catalogue",
+            "request_id": request_id,
+        }
+    )

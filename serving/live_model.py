@@ -10,13 +10,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from models.profile import Profile
+import numpy as np
+
+from models.candidates import Indexes
+from models.live_catalogue import LiveCatalogue
+from models.nearest import NearestError
+from models.profile_file import ProfileFile
+from models.shortlists import Shortlists
 from models.snapshot import Snapshot
 from serving.background import Background
 from serving.catalogue import REFRESH_SECONDS, built, catalogues, newest_folders, newest_loadable
 from serving.champion import ChampionSnapshot, Loaded
 from serving.launch import settings_environment
-from serving.live_state import LiveState, Source, ready_list
+from serving.live_state import Catalogue, LiveState, Source, name_of
 from serving.registry import (
     Champion,
     Registry,
@@ -29,15 +35,32 @@ from storage.settings import Settings
 log = logging.getLogger("feedwright.serving")
 
 
+SHORTLIST_SECONDS = 60.0
+SHORTLIST_CHANGED_SECONDS = 5.0
+"""How soon shortlists are made anew: on their own, and after a change."""
+
+MANY_CHANGES = 5_000
+"""Changed items from which the index of places is built anew, not just added to."""
+
+CatchUp = Callable[[LiveCatalogue], None]
+"""Brings a catalogue to what Postgres holds now, as far as it answers."""
+
+
 class LiveModel:
     """``state`` is what to serve from now; it may be read from any thread."""
 
     def __init__(
-        self, settings: Settings, profile: Profile, *, database_up: Callable[[], bool]
+        self,
+        settings: Settings,
+        profile: ProfileFile,
+        *,
+        database_up: Callable[[], bool],
+        catch_up: CatchUp = lambda _: None,
     ) -> None:
         self._settings = settings
         self._profile = profile
         self._database_up = database_up
+        self._catch_up = catch_up
         self._registry = Registry(settings.mlflow_address, settings.model_name)
         self._pointer_file = settings.home / "serving" / "champion.json"
         self._pointer = read_pointer(self._pointer_file)
@@ -45,11 +68,10 @@ class LiveModel:
         self._spare: tuple[Path, Snapshot] | None = None
         self._refresh: Background | None = None
         self._refreshed_at = 0.0
-        self._ready_of: Snapshot | None = None
-        self._ready_at = 0.0
+        self._rng = np.random.default_rng()
         self._stopped = threading.Event()
         self._thread = threading.Thread(target=self._run, name="live-model", daemon=True)
-        self.state = LiveState()
+        self.state = LiveState(profile.profile)
 
     def start(self) -> None:
         self._thread.start()
@@ -72,26 +94,62 @@ class LiveModel:
             self._stopped.wait(self._settings.model_poll_seconds)
 
     def poll(self) -> None:
-        """Look once at MLflow, at the snapshot's folder and at the catalogue."""
+        """Look once at MLflow, at the snapshot's folder, at the profile and at the catalogue."""
+        before = self.state
+        problem = self._profile.problem
+        if self._profile.refresh() not in (None, problem):
+            log.warning("profile not used", extra={"detail": self._profile.problem})
         wanted, registry_up = self._wanted()
         self._champion.follow(wanted)
         loaded = self._champion.loaded
-        catalogue, source = self._catalogue(loaded)
-        before = self.state
-        ready, ready_total = self._ready(catalogue, before)
         self.state = LiveState(
-            catalogue=catalogue,
-            source=source,
+            profile=self._profile.profile,
+            catalogue=self._prepared(*self._catalogue(loaded), before),
             model_version=loaded.version if loaded and not self._champion.problem else None,
             trained_at=loaded.trained_at if loaded else None,
             problem=self._champion.problem,
             detail=self._champion.detail,
-            ready=ready,
-            ready_total=ready_total,
             registry_up=registry_up,
             polled_at=time.time(),
+            profile_since=before.profile_since
+            if self._profile.profile is before.profile
+            else time.time(),
         )
         _log_change(before, self.state)
+
+    def _prepared(
+        self, snapshot: Snapshot | None, source: Source | None, before: LiveState
+    ) -> Catalogue | None:
+        """The catalogue with its shortlists and indexes, made anew where they are old."""
+        if snapshot is None or source is None:
+            return None
+        old, profile = before.catalogue, self._profile.profile
+        same = old is not None and old.snapshot is snapshot
+        now = time.time()
+        if old is not None and same:
+            live, indexes = old.live, old.indexes
+            age = now - old.shortlists.made_at
+            changed = live.version != old.made_of or profile is not before.profile
+            if age < (SHORTLIST_CHANGED_SECONDS if changed else SHORTLIST_SECONDS):
+                return old
+        else:
+            live = LiveCatalogue(snapshot)
+            self._catch_up(live)  # before anybody sees it: what was removed since stays removed
+            indexes = self._indexes(live, now)
+        version = live.version
+        if len(live.changed_items) > MANY_CHANGES + indexes.built_after:
+            indexes = self._indexes(live, now)
+        elif live.changed_items:
+            indexes = indexes.with_changes(live)
+        shortlists = Shortlists.of(live, profile, now, self._rng)
+        return Catalogue(name_of(snapshot), live, source, shortlists, indexes, version)
+
+    def _indexes(self, live: LiveCatalogue, now: float) -> Indexes:
+        try:
+            return Indexes.of(live, self._profile.profile, now=now)
+        except NearestError as error:
+            log.warning("index of items not used", extra={"detail": str(error)})
+            return Indexes.of(live, self._profile.profile, now=now, exact=True)
 
     def _wanted(self) -> tuple[Champion | None, bool]:
         try:
@@ -149,30 +207,13 @@ class LiveModel:
             self._refreshed_at = time.monotonic()
             self._refresh = self._command("serving.catalogue")
 
-    def _ready(
-        self, catalogue: Snapshot | None, before: LiveState
-    ) -> tuple[list[dict[str, Any]], int]:
-        """The popular list, made anew for a new catalogue and when it is a minute old."""
-        kept = before.ready, before.ready_total
-        if catalogue is None:
-            return kept
-        now = time.time()
-        if catalogue is self._ready_of and now - self._ready_at < REFRESH_SECONDS:
-            return kept
-        self._ready_of, self._ready_at = catalogue, now
-        try:
-            return ready_list(catalogue, self._profile, now)
-        except Exception:  # the list before is better than none
-            log.exception("popular list not made")
-            return kept
-
 
 def _log_change(before: LiveState, after: LiveState) -> None:
     def told(state: LiveState) -> dict[str, Any]:
         return {
             "model_version": state.model_version,
             "fallback_reason": state.problem,
-            "catalogue": state.source,
+            "catalogue": state.catalogue and state.catalogue.source,
             "registry_up": state.registry_up,
             "detail": state.detail,
         }

@@ -24,6 +24,20 @@ FEED_SECONDS = Histogram(
     "Time to answer a feed request, without the network.",
     buckets=(0.0005, 0.001, 0.002, 0.003, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
 )
+STAGE_SECONDS = Histogram(
+    "feedwright_feed_stage_seconds",
+    "Time of the stages of a feed: candidates, rules, scores, order, page.",
+    ["stage"],
+    buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5),
+)
+DROPPED_SOURCES = Counter(
+    "feedwright_candidate_sources_dropped_total",
+    "Sources of candidates that a feed went without, and why.",
+    ["source", "reason"],
+)
+CHANGES = Counter(
+    "feedwright_catalogue_changes_total", "Changed items, users and owners that were taken in."
+)
 PROBLEMS = Counter(
     "feedwright_problems_total", "Requests answered with an error, by HTTP status.", ["status"]
 )
@@ -33,6 +47,12 @@ PROBLEMS = Counter(
 def feed_counter(variant: str, fallback_reason: str | None) -> Counter:
     """The counter of one pair of labels; looking it up anew costs more than counting."""
     return FEED_REQUESTS.labels(variant, fallback_reason or "")
+
+
+@cache
+def stage_timer(stage: str) -> Histogram:
+    """The timer of one stage, as ``feed_counter``."""
+    return STAGE_SECONDS.labels(stage)
 
 
 class ModelCollector(Collector):

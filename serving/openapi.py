@@ -8,11 +8,12 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from serving import api
+from serving import api, reads
 from serving.api.describe import answer, operation, query, ref
 from serving.shapes import FeedPage, FeedRequest, Problem, Status
 
 _REF = "#/components/schemas/{model}"
+GROUPS = (*reads.GROUPS, *api.GROUPS)
 SHAPES: list[tuple[type[BaseModel], JsonSchemaMode]] = [
     (FeedPage, "serialization"),
     (Problem, "serialization"),
@@ -25,13 +26,18 @@ EXAMPLE_PAGE = {
             "rank": 1,
             "recommendation_score": 0.9721,
             "reason": "Because you liked Comedy",
-            "reason_code": "because_you_liked",
+            "reason_code": "because_you_liked_tags",
             "reason_parameters": {"tags": "Comedy"},
             "components": {"location": None, "recency": 0.31, "content": 0.82, "model": 0.9721},
+            "sources": ["model", "similar_users"],
+            "explored": False,
+            "propensity": 0.95,
         }
     ],
-    "total": 1649,
+    "total": 1000,
     "has_more": True,
+    "next": "/api/v1/feed?user_id=196&limit=1&offset=1&feed_id=01a1ff95aec25b065759e8d2efa6337e",
+    "feed_id": "01a1ff95aec25b065759e8d2efa6337e",
     "model_version": "3",
     "variant": "champion",
     "fallback_reason": None,
@@ -41,10 +47,10 @@ EXAMPLE_PAGE = {
 
 def document() -> dict[str, Any]:
     """The document, OpenAPI 3.1: each group of calls describes its own."""
-    shapes = [*SHAPES, *(shape for group in api.GROUPS for shape in group.SHAPES)]
+    shapes = [*SHAPES, *(shape for group in GROUPS for shape in group.SHAPES)]
     _, schemas = models_json_schema(shapes, ref_template=_REF)
     paths = {"/api/v1/feed": {"get": _feed()}}
-    for group in api.GROUPS:
+    for group in GROUPS:
         paths |= group.PATHS
     return {
         "openapi": "3.1.0",
@@ -66,8 +72,11 @@ def _feed() -> dict[str, Any]:
         "The feed of a user",
         "feed",
         {200: answer("The feed of a user", FeedPage, EXAMPLE_PAGE)},
-        description="The next page is at `offset + limit` while `has_more` is true. A fallback "
-        "answers with status 200 too. Other parameters are ignored.",
+        description="A visit begins without an `offset`: the feed is ranked, or read again if "
+        "that was done less than the profile's `reuse_seconds` ago. `next` is the next page of the "
+        "same feed: it neither repeats nor skips an item, even when another model has gone live. "
+        "An item that may no longer be shown is left out, and the ranks of others stay. A "
+        "fallback answers with status 200 too. Other parameters are ignored.",
         parameters=query(FeedRequest),
         problems=(422,),
     )

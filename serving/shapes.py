@@ -6,6 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from models.candidates import SourceName
+from models.profile import ScorerName
+
 Variant = Literal["champion", "heuristic", "time"]
 FallbackReason = Literal[
     "no_catalogue",
@@ -16,6 +19,7 @@ FallbackReason = Literal[
     "database_unavailable",
     "anonymous",
     "unknown_user",
+    "personalization_off",
     "model_error",
     "time_budget_exceeded",
 ]
@@ -39,7 +43,8 @@ class FeedRequest(BaseModel):
         default=0, description="Items before the page.", examples=[0]
     )
     sort: Literal["recommended", "time"] = Field(
-        default="recommended", description="`time`: newest first, the same for everybody."
+        default="recommended",
+        description="`time`: newest first (events: what starts soonest), the same for everybody.",
     )
     exclude_seen: bool = Field(
         default=False, description="Leave out what the user has touched before."
@@ -56,6 +61,52 @@ class FeedRequest(BaseModel):
     lon: Annotated[float | None, Field(ge=-180, le=180, allow_inf_nan=False)] = Field(
         default=None, description="In degrees. Only with `lat`.", examples=[-93.26]
     )
+    feed_id: Annotated[str | None, Field(pattern=r"^[0-9A-Za-z_-]{16,64}$")] = Field(
+        default=None,
+        description="The feed that this is a page of, as its first page named it. Left out with "
+        "an `offset`: the user's last feed with the same parameters.",
+    )
+    variant: Variant | None = Field(
+        default=None,
+        description="Ask for one way to rank, to compare them. Left out: the best there is.",
+    )
+    profile: Literal["marketplace", "social", "events"] | None = Field(
+        default=None,
+        description="Preview: weigh the scorers as that profile does. The heuristic ranks.",
+    )
+    weights: dict[ScorerName, float] | None = Field(
+        default=None,
+        description="Preview: own weights of the scorers, as `location:25,tags:20`. "
+        "The heuristic ranks.",
+        examples=["location:25,tags:20,recency:10"],
+    )
+
+    @field_validator("weights", mode="before")
+    @classmethod
+    def _parsed(cls, value: object) -> object:
+        """``location:25,tags:20`` as a mapping."""
+        if not isinstance(value, str):
+            return value
+        weights: dict[str, float] = {}
+        for pair in value.split(","):
+            name, _, number = pair.partition(":")
+            try:
+                weights[name.strip()] = float(number)
+            except ValueError:
+                raise ValueError(
+                    f"{pair!r} is not name:number; write location:25,tags:20"
+                ) from None
+        return weights
+
+    @field_validator("weights")
+    @classmethod
+    def _usable(cls, value: dict[ScorerName, float] | None) -> dict[ScorerName, float] | None:
+        if value is not None:
+            if not all(0 <= weight <= 1e6 for weight in value.values()):
+                raise ValueError("every weight must be from 0 to 1000000")
+            if not any(value.values()):
+                raise ValueError("at least one weight must be above 0")
+        return value
 
     @field_validator("user_id")
     @classmethod
@@ -85,14 +136,29 @@ class FeedItem(BaseModel):
         description="What each scorer gave; null where it knows nothing. A fresh item's "
         "`recency` may be above 1."
     )
+    sources: list[SourceName] = Field(description="Where the candidate came from.")
+    explored: bool = Field(description="A new item that exploration put there.")
+    propensity: float = Field(
+        gt=0,
+        le=1,
+        description="How likely this item was at this place, given those before it. Send it back "
+        "with the impression: it is what off-policy estimates need.",
+    )
 
 
 class FeedPage(BaseModel):
     """One page of a feed."""
 
     items: list[FeedItem]
-    total: int = Field(ge=0, description="Items of the whole feed.")
+    total: int = Field(ge=0, description="Items of the whole feed, over all its pages.")
     has_more: bool
+    next: str | None = Field(
+        description="Path of the next page; null on the last one.",
+        examples=["/api/v1/feed?user_id=196&limit=20&offset=20&feed_id=…"],
+    )
+    feed_id: str | None = Field(
+        description="Names this feed; its pages fit together for the profile's `list_minutes`."
+    )
     model_version: str | None = Field(
         description="Version that ranked the page; null unless the variant is `champion`."
     )
@@ -125,6 +191,13 @@ class Status(BaseModel):
     database_up: bool
     registry_up: bool
     poll_age_seconds: float | None = Field(description="Null before the first poll.")
+    catalogue_lag_seconds: float | None = Field(
+        description="Since the change log was last read to its end; null: never yet."
+    )
+    profile: str = Field(description="Name of the profile in use.")
+    profile_problem: str | None = Field(
+        description="Why the profile's file as it is now is not in use; null: it is."
+    )
     worker: int = Field(description="Process id.")
 
 

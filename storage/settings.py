@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     model_poll_seconds: float = Field(
         default=1.0, gt=0, description="How often a worker looks for a moved alias."
     )
+    catalogue_poll_seconds: float = Field(
+        default=0.5, gt=0, description="How often a worker looks for changes of the catalogue."
+    )
     webhook_url: HttpUrl | None = Field(
         default=None, description="Told by HTTP POST when a pipeline run fails."
     )

@@ -9,12 +9,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from models import scorers
 from models.catalogue import build_snapshot
+from models.live_catalogue import LiveCatalogue
 from models.profile import Profile
-from models.ranker import heuristic_scores, viewer_of
+from models.ranker import score_components
 from models.recommenders.base import Dataset, Progress
 from models.similarities import top_neighbours
-from models.snapshot import Snapshot
 
 
 class Heuristic:
@@ -23,7 +24,7 @@ class Heuristic:
     name = "heuristic"
 
     def __init__(self) -> None:
-        self._snapshot: Snapshot | None = None
+        self._live: LiveCatalogue | None = None
         self._profile: Profile | None = None
         self._now = 0.0
 
@@ -34,7 +35,7 @@ class Heuristic:
             created_at=pl.when(pl.col("created_at") <= dataset.as_of).then("created_at")
         )
         self._now = dataset.as_of.timestamp()
-        self._snapshot = build_snapshot(
+        snapshot = build_snapshot(
             replace(dataset.catalogue, items=items),
             dataset.matrix,
             dataset.profile,
@@ -45,15 +46,17 @@ class Heuristic:
                 max_share=dataset.profile.matrix.common_item_share,
             ),
         )
+        self._live = LiveCatalogue(snapshot)
         return self
 
     def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
-        snapshot, profile = self._snapshot, self._profile
-        assert snapshot is not None, "fit comes first"
+        live, profile = self._live, self._profile
+        assert live is not None, "fit comes first"
         assert profile is not None
-        candidates = np.arange(len(snapshot.items.ids), dtype=np.int32)
-        scores = np.empty((len(users), len(candidates)), np.float32)
+        rows = np.arange(live.size, dtype=np.int32)
+        scores = np.empty((len(users), len(rows)), np.float32)
         for place, user in enumerate(users):
-            viewer = viewer_of(snapshot, snapshot.users.ids[int(user)])
-            scores[place] = heuristic_scores(snapshot, viewer, profile, candidates, now=self._now)
+            viewer = live.viewer(live.users.ids[int(user)])
+            components = score_components(live, viewer, profile, rows, now=self._now)
+            scores[place] = scorers.hybrid(components, profile.scorer_weights, len(rows))
         return scores

@@ -5,14 +5,17 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
+import numpy as np
 import polars as pl
 import psycopg
 
 from data_checks.report import CheckReport
 from models import guardrails
 from models.lists import recommendation_lists
+from models.live_catalogue import LiveCatalogue
 from models.profile import Guardrails
-from models.ranker import eligible, viewer_of
+from models.rules import allowed
+from models.shortlists import ANYBODY
 from models.snapshot import Snapshot
 from orchestration import checks, plots
 from orchestration.assets.model import champion
@@ -53,7 +56,8 @@ def refresh_recommendations(platform: Platform) -> tuple[pl.DataFrame, CheckRepo
         active = queries.active_users(conn, since)
     rows = live.users.ids.indices(pl.Series(active, dtype=pl.String))
     lists = recommendation_lists(live, profile, rows[rows >= 0], now=now)
-    anyone = eligible(live, viewer_of(live, None), profile, now=now)
+    everything = np.arange(len(live.items.ids), dtype=np.int32)
+    anyone = allowed(LiveCatalogue(live), ANYBODY, profile, everything, now=now)
     may_be_shown = live.items.ids.to_series().filter(pl.Series(anyone))
     report = checks.recommendations(platform, lists, may_be_shown)
     if report.success:

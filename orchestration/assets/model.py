@@ -8,12 +8,12 @@ from pathlib import Path
 
 import dagster as dg
 import numpy as np
-import polars as pl
 
 from models import evaluation
+from models.candidates import index_of
 from models.catalogue import Catalogue, ModelInfo, Vectors, build_snapshot
 from models.features import Features
-from models.matrices import InteractionMatrix
+from models.matrices import InteractionMatrix, recent_items
 from models.recommenders.base import Dataset, Progress
 from models.recommenders.lightfm_hybrid import LightFMHybrid
 from models.recommenders.popularity import PopularityRecommender
@@ -21,9 +21,11 @@ from models.similarities import Neighbours
 from models.training import Comparison, build_dataset, compare, fingerprint
 from models.versions import ModelVersion, metric_name
 from orchestration import plots
+from orchestration.assets.sources import Rows
 from orchestration.policies import OWNERS, TRAINING_POOL, TRANSIENT, value_of
 from orchestration.resources import Platform
 from storage import queries
+from storage.changes import oldest
 from storage.telemetry import write_audit
 
 GROUP = "model"
@@ -63,9 +65,9 @@ def _progress(context: dg.AssetExecutionContext, what: str) -> Progress:
 def lightfm_hybrid(
     context: dg.AssetExecutionContext,
     platform: Platform,
-    users: pl.DataFrame,
-    items: pl.DataFrame,
-    owners: pl.DataFrame,
+    users: Rows,
+    items: Rows,
+    owners: Rows,
     interaction_matrix: InteractionMatrix,
     user_features: Features,
     item_features: Features,
@@ -77,7 +79,12 @@ def lightfm_hybrid(
     now = datetime.now(UTC)
     dataset = build_dataset(
         platform.lake.scan(),
-        Catalogue(users, items, owners),
+        Catalogue(
+            users.frame,
+            items.frame,
+            owners.frame,
+            position=oldest(users.position, items.position, owners.position),
+        ),
         interaction_matrix.users,
         interaction_matrix.items,
         user_features,
@@ -253,7 +260,11 @@ def snapshot(
     dataset = lightfm_hybrid.dataset
     winner = registered_model.tags["recommender"]
     built = build_snapshot(
-        replace(dataset.catalogue, trending=queries.read_trending(platform.url)),
+        replace(
+            dataset.catalogue,
+            trending=queries.read_trending(platform.url),
+            preferences=queries.read_preferences(platform.url),
+        ),
         dataset.matrix,
         platform.profile,
         now=datetime.now(UTC),
@@ -261,9 +272,16 @@ def snapshot(
         model=ModelInfo(registered_model.version, winner, lightfm_hybrid.trained_at),
         user_neighbours=user_similarities,
         item_neighbours=item_similarities,
+        recent=recent_items(
+            platform.lake.scan(),
+            dataset.matrix.users,
+            dataset.matrix.items,
+            platform.profile.interaction_weights,
+        ),
     )
     built.check()
-    folder = built.save(platform.settings.snapshots / registered_model.version)
+    nearest = index_of(built, platform.profile, now=time.time())
+    folder = built.save(platform.settings.snapshots / registered_model.version, nearest=nearest)
     platform.registry.add_snapshot(registered_model, folder)
     size = sum(entry.stat().st_size for entry in os.scandir(folder))
     return dg.MaterializeResult(
@@ -274,6 +292,7 @@ def snapshot(
             "megabytes": size / 1e6,
             "users": len(built.users.ids),
             "items": len(built.items.ids),
+            "index": f"{nearest.cells} cells, {nearest.probes} looked into" if nearest else "none",
         },
     )
 

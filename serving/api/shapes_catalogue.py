@@ -57,7 +57,7 @@ def _attributes(value: dict[str, Any]) -> dict[str, Any]:
     return value
 
 
-def _whole(value: Any) -> Any:
+def whole_number(value: Any) -> Any:
     """JSON does not tell 5.0 from 5."""
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
@@ -89,7 +89,7 @@ Attributes = Annotated[dict[str, Any], AfterValidator(_attributes)]
 Latitude = Annotated[float, Field(ge=-90, le=90)]
 Longitude = Annotated[float, Field(ge=-180, le=180)]
 Price = Annotated[float, Field(ge=0, le=1e15)]
-Whole = Annotated[int, Field(ge=0, le=MAX_INTEGER), BeforeValidator(_whole)]
+Whole = Annotated[int, Field(ge=0, le=MAX_INTEGER), BeforeValidator(whole_number)]
 Time = Annotated[datetime, BeforeValidator(_time)]
 PastTime = Annotated[Time, AfterValidator(_past)]
 ItemStatus = Literal["draft", "published", "removed"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import product
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -49,9 +50,9 @@ def rows_of(done: subprocess.CompletedProcess[str], name: str) -> dict[str, dict
 
 def test_feed() -> None:
     rows = rows_of(run("feed", *TINY, "--workers", "1"), "feed")
-    for clients in (1, 32):
+    for way, clients in product(("ranked anew", "as visited"), (1, 32)):
         for what in ("p50", "p99", "throughput"):
-            row = rows[f"{what} (workers=1, clients={clients})"]
+            row = rows[f"{what} ({way}, workers=1, clients={clients})"]
             assert row["baseline"] == "a constant answer of the same bytes"
             assert row["value"] > 0
             assert row["baseline_value"] > 0

@@ -10,8 +10,11 @@ import pytest
 
 from benchmarks import worlds
 from benchmarks.worlds import Size
+from models.candidates import Indexes, SourceGuard
+from models.live_catalogue import LiveCatalogue
 from models.profile import load_profile
-from models.ranker import rank, viewer_of
+from models.ranker import rank
+from models.shortlists import Shortlists
 from models.snapshot import Snapshot
 
 SIZE = Size(60, 150, 3_000)
@@ -27,15 +30,22 @@ def test_a_snapshot_can_be_served(folder: Path) -> None:
     snapshot = Snapshot.load(worlds.snapshot(SIZE))
     assert (len(snapshot.users.ids), len(snapshot.items.ids)) == (60, 150)
     assert snapshot.has_model
+    live, profile = LiveCatalogue(snapshot), load_profile("marketplace")
+    now = np.nanmax(snapshot.items.created_at)
+    shortlists = Shortlists.of(live, profile, now, np.random.default_rng(0))
     pages = [
         rank(
-            snapshot,
-            viewer_of(snapshot, snapshot.users.ids[user]),
-            load_profile("marketplace"),
-            now=snapshot.items.created_at.max(),
+            live,
+            live.viewer(snapshot.users.ids[user]),
+            profile,
+            shortlists,
+            Indexes.of(live, profile),
+            SourceGuard(),
+            now=now,
             by="model",
-            limit=20,
-        ).items.tolist()
+        )
+        .rows[:20]
+        .tolist()
         for user in (0, 1)
     ]
     assert pages[0] != pages[1]
@@ -61,7 +71,8 @@ def test_the_lake_holds_the_whole_log(folder: Path) -> None:
 def test_vectors_are_clustered(folder: Path) -> None:
     """Items of one category lie nearer to each other than to the rest."""
     snapshot = Snapshot.load(worlds.snapshot(SIZE))
-    vectors, category = snapshot.items.vectors, snapshot.items.category
+    items = slice(len(snapshot.items.ids))
+    vectors, category = snapshot.items.vectors[items], snapshot.items.category[items]
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     cosine = unit @ unit.T
     same = category[:, None] == category[None, :]

@@ -11,7 +11,16 @@ from models.recommenders.base import Dataset
 from models.snapshot import Snapshot
 from storage.log import Log
 from storage.samples.marketplace import generate
-from tests.models.worlds import NOW, catalogue_of_log, dataset_of, random_vectors, snapshot_of
+from tests.models.worlds import (
+    NOW,
+    Shelf,
+    catalogue_of_log,
+    dataset_of,
+    patient,
+    random_vectors,
+    shelf_of,
+    snapshot_of,
+)
 
 
 @pytest.fixture(scope="session")
@@ -35,11 +44,27 @@ def dataset(catalogue: Catalogue, interactions: pl.DataFrame) -> Dataset:
 
 
 @pytest.fixture(scope="session")
-def snapshot(dataset: Dataset) -> Snapshot:
+def snapshot(dataset: Dataset, interactions: pl.DataFrame) -> Snapshot:
     """Of random vectors, so that every user has another list."""
-    return snapshot_of(dataset, random_vectors(dataset))
+    return snapshot_of(dataset, random_vectors(dataset), interactions=interactions)
+
+
+@pytest.fixture(scope="session")
+def shelf(snapshot: Snapshot) -> Shelf:
+    """Nothing changes it."""
+    return shelf_of(snapshot, patient())
 
 
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def busy(shelf: Shelf) -> str:
+    """The user with the longest history of those who have a place and chosen tags."""
+    viewers = [shelf.viewer(user_id) for user_id in shelf.live.users.ids.to_list()]
+    complete = [one for one in viewers if one.has_place and len(one.tags)]
+    found = max(complete, key=lambda one: len(one.seen)).user_id
+    assert found is not None
+    return found

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.ids import IdIndex
-from models.matrices import InteractionMatrix, interaction_matrix
+from models.matrices import InteractionMatrix, interaction_matrix, recent_items
+from models.profile import INTERACTION_TYPES
 from tests.models.worlds import NOW, Interaction, ago, interactions_frame
 
 WEIGHTS = {"apply": 10.0, "unapply": -10.0, "view": 1.0, "dismiss": -5.0}
@@ -117,3 +118,37 @@ def test_nobody_and_nothing() -> None:
     assert empty.values.shape == empty.applied.shape == (0, 0)
     assert made([]).values.nnz == 0
     assert isinstance(nothing, pl.DataFrame)
+
+
+@given(ROWS, st.integers(1, 3))
+def test_recent_items_against_plain_python(rows: list[Interaction], count: int) -> None:
+    users, items = IdIndex.of(["u1", "u2"]), IdIndex.of(["i1", "i2", "i3"])
+    rows = [*rows, ("u1", "i3", "like", ago(hours=-9))]  # has no weight
+    last: dict[tuple[str, str], tuple] = {}
+    heaviest: dict[tuple[str, str], float] = {}
+    for user, item, type, at in rows:
+        weight = WEIGHTS.get(type or "", 0)
+        if user in ("u1", "u2") and item in ("i1", "i2", "i3") and weight > 0:
+            assert item is not None
+            last[user, item] = max(last.get((user, item), (at,)), (at,))
+            heaviest[user, item] = max(heaviest.get((user, item), 0), weight)
+    frame = interactions_frame(rows)
+    found, types = recent_items(frame.lazy(), users, items, WEIGHTS, count)
+    assert found.shape == types.shape == (2, count)
+    assert (found.dtype, types.dtype) == (np.int32, np.int8)
+    for row, user in enumerate(("u1", "u2")):
+        newest = sorted((pair for pair in last if pair[0] == user), key=lambda pair: pair[1])
+        newest = sorted(newest, key=lambda pair: last[pair], reverse=True)[:count]
+        known = found[row][found[row] >= 0]
+        assert [(user, items[int(item)]) for item in known] == newest
+        assert (found[row][len(newest) :] == -1).all()
+        assert [WEIGHTS[INTERACTION_TYPES[type]] for type in types[row][: len(newest)]] == [
+            heaviest[pair] for pair in newest
+        ]
+
+
+def test_recent_items_of_nobody() -> None:
+    nothing = interactions_frame([])
+    found, types = recent_items(nothing, IdIndex.of(["u"]), IdIndex.of([]), WEIGHTS, 2)
+    assert found.tolist() == types.tolist() == [[-1, -1]]
+    assert recent_items(nothing, IdIndex.of([]), IdIndex.of([]), WEIGHTS, 2)[0].shape == (0, 2)

@@ -2,112 +2,219 @@
 
 from __future__ import annotations
 
+from string import Formatter
+
 import numpy as np
 import pytest
 
-from models.ranker import By, Ranking, Viewer, rank, viewer_of
-from models.reasons import ENGLISH, Reason, reasons
+from models.profile import INTERACTION_TYPES
+from models.ranker import By, explained
+from models.reasons import BECAUSE, ENGLISH, SIMILAR, Reason, reasons
 from models.scorers import haversine_km
-from models.snapshot import Snapshot
-from tests.models.worlds import (
-    NOW,
-    PROFILE,
-    ago,
-    catalogue_of,
-    dataset_of,
-    interactions_frame,
-    snapshot_of,
-)
-
-MOMENT = NOW.timestamp()
+from models.viewer import Viewer
+from tests.models.worlds import MOMENT, PROFILE, Shelf, ago, patient, shelf_of_rows
 
 
-def check(snapshot: Snapshot, viewer: Viewer, item: int, reason: Reason) -> None:
-    items, manifest = snapshot.items, snapshot.manifest
-    tags = {manifest.tags[tag] for tag in items.tags.row(item)}
+def check(shelf: Shelf, viewer: Viewer, row: int, reason: Reason) -> None:
+    live = shelf.live
+    items, users = live.items, live.users
+    tags = {live.tags[int(tag)] for tag in items.tags[row] if tag >= 0}
     named = set(filter(None, reason.parameters.get("tags", "").split(", ")))
+    assert set(reason.parameters) >= {
+        name for _, name, _, _ in Formatter().parse(ENGLISH[reason.code]) if name
+    }
     if reason.code in ("near_city", "near"):
-        distance = haversine_km(viewer.lat, viewer.lon, items.lat[[item]], items.lon[[item]])[0]
-        assert distance <= PROFILE.scorers.max_distance_km + 0.01
+        km = haversine_km(viewer.lat, viewer.lon, items.lat[[row]], items.lon[[row]])[0]
+        assert km <= PROFILE.scorers.max_distance_km + 0.01
     if reason.code == "near_city":
-        assert reason.parameters["city"] == manifest.cities[items.city[item]]
+        assert reason.parameters["city"] == live.cities[int(items.city[row])]
     elif reason.code == "matches_tags":
         assert named
-        assert named <= tags & {manifest.tags[tag] for tag in viewer.tags}
-    elif reason.code == "because_you_liked":
-        assert viewer.user is not None
-        liked = snapshot.items.tags.gather(snapshot.users.liked.row(viewer.user))
+        assert named <= tags & {live.tags[int(tag)] for tag in viewer.tags}
+    elif reason.code == "because_you_liked_tags":
+        liked = items.tags[viewer.liked]
         assert named
-        assert named <= tags & {manifest.tags[tag] for tag in liked.indices}
-    elif reason.code == "similar_users":
-        assert viewer.user is not None
-        alike = snapshot.users.neighbours[viewer.user]
-        assert item in snapshot.users.liked.gather(alike[alike >= 0]).indices
+        assert named <= tags & {live.tags[int(tag)] for tag in liked[liked >= 0]}
+    elif reason.code in BECAUSE.values():
+        own = live.find_item(reason.parameters["item_id"])
+        assert own is not None
+        assert own in viewer.recent
+        done = INTERACTION_TYPES[int(viewer.recent_types[viewer.recent == own][0])]
+        assert BECAUSE[done] == reason.code
+        cosine = items.neighbour_scores[own][items.neighbours[own] == row]
+        assert cosine >= SIMILAR
+        assert reason.parameters["title"] == live.title(own)
+    elif reason.code in ("similar_users", "similar_users_applied"):
+        alike = users.neighbours[viewer.row]
+        alike = alike[alike >= 0]
+        column = users.liked if reason.code == "similar_users" else users.applied
+        assert row in column.gather(alike).indices
     elif reason.code == "new":
-        age_days = (MOMENT - items.created_at[item]) / 86_400
+        age_days = (MOMENT - items.created_at[row]) / 86_400
         assert age_days <= PROFILE.scorers.recency_half_life_days
     elif reason.code == "trusted_owner":
-        assert items.owner_quality[item] >= 0.8
+        assert items.owner_quality[row] >= 0.8
+        assert reason.parameters["owner"] == PROFILE.names.owner
     elif reason.code == "popular":
-        assert items.trending[item] >= 0.8
+        assert items.trending[row] >= 0.8
     elif reason.code == "well_liked":
-        assert items.engagement[item] >= 0.5
+        assert items.engagement[row] >= 0.5
 
 
 @pytest.mark.parametrize("by", ["model", "heuristic"])
-def test_reasons_of_whole_feeds_are_true(snapshot: Snapshot, by: By) -> None:
+def test_reasons_of_whole_feeds_are_true(shelf: Shelf, by: By) -> None:
     codes = set()
-    for user in range(0, 300, 13):
-        viewer = viewer_of(snapshot, snapshot.users.ids[user])
-        ranking = rank(snapshot, viewer, PROFILE, now=MOMENT, by=by, limit=1_000)
-        for item, reason in zip(
-            ranking.items.tolist(), reasons(snapshot, viewer, PROFILE, ranking), strict=True
-        ):
-            check(snapshot, viewer, item, reason)
+    for user_id in shelf.live.users.ids.to_list()[::9]:
+        viewer = shelf.viewer(user_id)
+        rows = shelf.rank(viewer, by).rows
+        for row, reason in zip(rows.tolist(), shelf.reasons(viewer, rows), strict=True):
+            check(shelf, viewer, row, reason)
             assert reason.text
             codes.add(reason.code)
-    assert {"near_city", "matches_tags", "because_you_liked", "similar_users"} <= codes
+    expected = {"near_city", "matches_tags", "because_you_liked_tags", "well_liked", "new"}
+    assert expected | {"because_you_applied", "similar_users_applied"} <= codes
     assert codes <= set(ENGLISH)
 
 
+@pytest.mark.parametrize("code", ENGLISH)
+def test_every_text_is_filled_from_its_parameters(code: str) -> None:
+    names = [name for _, name, _, _ in Formatter().parse(ENGLISH[code]) if name]
+    text = Reason(code, {name: f"<{name}>" for name in names} | {"item_id": "7"}).text
+    assert all(f"<{name}>" in text for name in names)
+    assert set(BECAUSE.values()) <= set(ENGLISH)
+
+
+def only(*scorers: str) -> dict[str, float]:
+    return dict.fromkeys(scorers, 1.0)
+
+
+def told(shelf: Shelf, user: str | None, item_id: str, *scorers: str) -> Reason:
+    """The reason when nothing but these scorers counts."""
+    row = shelf.live.find_item(item_id)
+    assert row is not None
+    viewer = shelf.viewer(user)
+    rows = np.array([row], np.int32)
+    profile = shelf.profile.model_copy(update={"scorer_weights": only(*scorers)})
+    components = explained(shelf.live, viewer, profile, rows, now=MOMENT)
+    components.pop("model", None)
+    return reasons(shelf.live, viewer, profile, rows, components)[0]
+
+
 @pytest.fixture(scope="module")
-def small() -> Snapshot:
-    catalogue = catalogue_of(
-        [{"id": "u", "lat": 0.0, "lon": 0.0}],
+def small() -> Shelf:
+    """A situation for every reason."""
+    return shelf_of_rows(
+        [{"id": "anna", "lat": 0.0, "lon": 0.0, "tags": ["b", "z"]}]
+        + [{"id": id} for id in ("ben", "carl", "dora")],
         [
+            {"id": "saved", "title": "The Saved One", "tags": ["a"], "category": "art"},
+            {"id": "saved too", "price_min": 5.0},
+            {"id": "other"},
+            {"id": "applied to"},
+            {"id": "in town", "lat": 0.0, "lon": 0.1, "city": "Null"},
+            {"id": "at sea", "lat": 0.0, "lon": 0.1},
             {"id": "far", "lat": 0.0, "lon": 1.0, "city": "Far", "created_at": ago(days=40)},
-            {"id": "liked", "tags": ["a"]},
-            {"id": "mixed", "tags": ["a", "b"]},
-            {"id": "poor", "owner_id": "bad"},
+            {"id": "chosen", "tags": ["b", "c"]},
+            {"id": "tagged", "tags": ["a", "c"]},
+            {"id": "same category", "category": "art", "tags": ["c"]},
+            {"id": "new", "created_at": ago(days=1)},
+            {"id": "of good", "owner_id": "good"},
+            {"id": "of bad", "owner_id": "bad"},
             {"id": "bare"},
         ],
-        [{"id": "bad", "average_rating": 1.0}],
+        [
+            {"id": "good", "average_rating": 5.0, "completion_rate": 1.0},
+            {"id": "bad", "average_rating": 1.0},
+        ],
+        interactions=[
+            ("anna", "saved", "view", ago(days=9)),
+            ("anna", "saved", "save", ago(days=8)),
+            ("ben", "saved", "like", ago(days=7)),
+            ("carl", "saved", "like", ago(days=7)),
+            ("ben", "saved too", "view", ago(days=7)),
+            ("carl", "saved too", "view", ago(days=7)),
+            ("ben", "other", "apply", ago(days=7)),
+            ("dora", "bare", "view", ago(days=7)),
+        ],
     )
-    return snapshot_of(
-        dataset_of(catalogue, interactions_frame([("u", "liked", "apply", ago(days=1))]))
+
+
+@pytest.mark.parametrize(
+    ("item_id", "scorer", "expected"),
+    [
+        ("in town", "location", Reason("near_city", {"city": "Null"})),
+        ("at sea", "location", Reason("near", {})),
+        ("far", "location", Reason("for_you", {})),
+        ("chosen", "tags", Reason("matches_tags", {"tags": "b"})),
+        ("tagged", "tags", Reason("for_you", {})),
+        ("tagged", "content", Reason("because_you_liked_tags", {"tags": "a"})),
+        ("same category", "content", Reason("because_you_liked_category", {"category": "art"})),
+        ("new", "recency", Reason("new", {})),
+        ("far", "recency", Reason("for_you", {})),
+        ("of good", "owner_quality", Reason("trusted_owner", {"owner": "owner"})),
+        ("of bad", "owner_quality", Reason("for_you", {})),
+        ("bare", "collaborative", Reason("for_you", {})),
+    ],
+)
+def test_each_reason_in_its_situation(
+    small: Shelf, item_id: str, scorer: str, expected: Reason
+) -> None:
+    assert told(small, "anna", item_id, scorer) == expected
+
+
+def test_because_you_saved_what_these_people_liked_too(small: Shelf) -> None:
+    said = told(small, "anna", "saved too", "collaborative")
+    saved = {"title": "The Saved One", "item_id": "saved"}
+    assert said == Reason("because_you_saved", saved)
+    assert said.text == "Because you saved The Saved One"
+    viewed = {"title": "saved too", "item_id": "saved too"}  # of his own the one most alike
+    assert told(small, "carl", "other", "collaborative") == Reason("because_you_viewed", viewed)
+
+
+def test_people_with_similar_taste_where_no_item_of_the_own_is_alike(small: Shelf) -> None:
+    items = small.live.items
+    scores, row = items.neighbour_scores, small.live.find_item("saved")
+    before = scores[row].copy()
+    try:
+        scores[row] = SIMILAR / 2
+        assert told(small, "anna", "other", "collaborative").code == "similar_users_applied"
+        assert told(small, "anna", "saved too", "collaborative").code == "similar_users"
+    finally:
+        scores[row] = before
+
+
+def test_popular_this_week_is_what_trends(small: Shelf) -> None:
+    """Well liked of all time is another thing."""
+    row = small.live.find_item("other")
+    assert told(small, "dora", "other", "engagement").code == "well_liked"
+    for trending, code in ((0.7, "well_liked"), (0.9, "popular")):
+        rows = np.array([row], np.int32), np.array([trending], np.float32)
+        small.live.set_trending({168: rows})
+        assert told(small, "dora", "other", "engagement").code == code
+    small.live.set_trending({168: (np.zeros(0, np.int32), np.zeros(0, np.float32))})
+    assert told(small, "dora", "bare", "engagement").code == "for_you"
+
+
+def test_what_exploration_put_there_says_so(small: Shelf) -> None:
+    rows = np.array([0, 1], np.int32)
+    viewer = small.viewer("anna")
+    components = explained(small.live, viewer, patient(), rows, now=MOMENT)
+    said = reasons(
+        small.live, viewer, patient(), rows, components, explored=np.array([False, True])
     )
+    assert said[1] == Reason("new_here", {})
+    assert said[0].code != "new_here"
 
 
-def codes(snapshot: Snapshot, user: str | None) -> dict[str, Reason]:
-    viewer = viewer_of(snapshot, user)
-    ranking = rank(snapshot, viewer, PROFILE, now=MOMENT, by="heuristic", limit=99)
-    said = reasons(snapshot, viewer, PROFILE, ranking)
-    return {
-        snapshot.items.ids[int(i)]: reason for i, reason in zip(ranking.items, said, strict=True)
-    }
+def test_a_title_that_is_missing_is_the_id(small: Shelf) -> None:
+    assert small.live.title(0) == "applied to"
 
 
-def test_weak_components_claim_nothing(small: Snapshot) -> None:
-    said = codes(small, "u")
-    assert said["far"].code == "for_you"  # 111 km away, and 40 days old
-    assert said["poor"].code == "for_you"
-    assert said["bare"].code == "for_you"
+def test_an_empty_page_has_no_reasons(small: Shelf) -> None:
+    assert small.reasons(None, np.zeros(0, np.int32)) == []
 
 
-def test_only_liked_tags_are_named(small: Snapshot) -> None:
-    assert codes(small, "u")["mixed"] == Reason("because_you_liked", {"tags": "a"})
-
-
-def test_an_empty_page_has_no_reasons(small: Snapshot) -> None:
-    nothing = Ranking(np.zeros(0, np.int32), np.zeros(0, np.float32), 0, {})
-    assert reasons(small, viewer_of(small, None), PROFILE, nothing) == []
+def test_without_components_it_is_just_recommended(small: Shelf) -> None:
+    rows = np.array([0], np.int32)
+    said = reasons(small.live, Viewer(), patient(), rows, {})
+    assert [one.code for one in said] == ["for_you"]

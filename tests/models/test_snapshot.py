@@ -13,14 +13,19 @@ import numpy as np
 import pytest
 
 from models.ids import IdIndex
+from models.nearest import Nearest, build
 from models.ragged import Ragged
-from models.snapshot import MANIFEST, Snapshot, SnapshotError
+from models.snapshot import MANIFEST, NEAREST, Snapshot, SnapshotError
+from models.texts import Texts
 from tests.models.worlds import catalogue_of, dataset_of, interactions_frame, snapshot_of
 
 
 def assert_equal(one: object, other: object) -> None:
     if isinstance(one, IdIndex):
         assert isinstance(other, IdIndex)
+        assert one.to_list() == other.to_list()
+    elif isinstance(one, Texts):
+        assert isinstance(other, Texts)
         assert one.to_list() == other.to_list()
     elif isinstance(one, Ragged):
         for mine, theirs in zip(one, other, strict=True):  # type: ignore[call-overload]
@@ -44,7 +49,10 @@ def test_round_trip(snapshot: Snapshot, folder: Path) -> None:
     for part in ("items", "users"):
         for name, value in vars(getattr(snapshot, part)).items():
             assert_equal(value, getattr(getattr(loaded, part), name))
-    assert_equal(snapshot.owners, loaded.owners)
+    for name in ("owners", "owner_quality", "popular", "tag_items"):
+        assert_equal(getattr(snapshot, name), getattr(loaded, name))
+    assert loaded.folder == folder
+    assert snapshot.folder is None
 
 
 @pytest.mark.parametrize(
@@ -71,6 +79,36 @@ def test_a_mapped_snapshot_outlives_its_folder(snapshot: Snapshot, folder: Path)
     for file in folder.iterdir():
         file.unlink()
     assert_equal(loaded.items.vectors, snapshot.items.vectors)
+
+
+def test_what_is_written_into_it_reaches_neither_the_file_nor_another(folder: Path) -> None:
+    one, other = Snapshot.load(folder), Snapshot.load(folder)
+    one.items.published[:] = False
+    one.items.tags[-1] = 7
+    one.users.lat[:] = 0
+    for untouched in (other, Snapshot.load(folder)):
+        assert untouched.items.published.any()
+        assert (untouched.items.tags[-1] == -1).all()
+        assert untouched.users.lat.any()
+
+
+def test_there_is_room_for_new_items(snapshot: Snapshot) -> None:
+    items, known = snapshot.items, len(snapshot.items.ids)
+    assert items.rows == known + 1_024
+    assert len(items.titles) == known
+    assert not items.published[known:].any()
+    assert (items.tags[known:] == -1).all()
+    assert np.isnan(items.lat[known:]).all()
+    assert (items.neighbours[known:] == -1).all()
+    assert not items.vectors[known:].any()
+
+
+def test_an_index_comes_along(snapshot: Snapshot, tmp_path: Path) -> None:
+    items = snapshot.items
+    rows = np.flatnonzero(items.published).astype(np.int32)
+    index = build(items.vectors, items.bias, rows, sample_queries=snapshot.users.vectors, count=9)
+    folder = snapshot.save(tmp_path / "7", nearest=index)
+    assert len(Nearest.open(folder / NEAREST)) == len(rows)
 
 
 def overwrite(name: str, change: Callable[[np.ndarray], np.ndarray]) -> Callable[[Path], None]:
@@ -117,7 +155,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "manifest cut off": (truncate(MANIFEST, 40), "column"),
     "manifest is a list": (write(MANIFEST, b"[]"), "list"),
     "manifest is no text": (write(MANIFEST, b"\xff\xff"), "utf-8"),
-    "other format": (manifest(format=2), "format 2, this release reads 1"),
+    "other format": (manifest(format=1), "format 1, this release reads 2"),
     "no format": (write(MANIFEST, b"{}"), "format None"),
     "unknown field": (manifest(colour="red"), "colour"),
     "column missing": (remove("items.bias.npy"), "items.bias.npy is missing"),
@@ -131,12 +169,27 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "users.lat.npy",
     ),
     "column is one number": (overwrite("items.lat", lambda _: np.array(1.0)), "items.lat.npy"),
-    "column too short": (overwrite("items.lat", lambda lat: lat[:-1]), "items.lat: 399 rows"),
+    "column too short": (overwrite("items.lat", lambda lat: lat[:-1]), "items.lat: 1423 rows"),
+    "tags too short": (overwrite("items.tags", lambda a: a[:-1]), "items.tags: 1423 rows"),
+    "tags flat": (overwrite("items.tags", lambda a: a[:, 0]), "items.tags"),
+    "title lost": (overwrite("items.titles.offsets", lambda a: a[:-1]), "items.titles"),
+    "titles cut off": (overwrite("items.titles.data", lambda a: a[:-1]), "items.titles"),
+    "no offsets": (overwrite("items.titles.offsets", lambda a: a[:0]), "items.titles"),
+    "no rows": (overwrite("users.seen.indptr", lambda a: a[:0]), "users.seen"),
+    "popular too short": (overwrite("popular", lambda a: a[:-1]), "popular: 399 rows"),
+    "popular of no item": (overwrite("popular", lambda a: a + 1), "popular"),
+    "tag lost": (overwrite("tag_items.indptr", lambda a: a[:-1]), "tag_items"),
+    "items of a tag lost": (overwrite("tag_items.indices", lambda a: a[:-1]), "tag_items"),
+    "quality lost": (overwrite("owner_quality", lambda a: a[:-1]), "owner_quality"),
+    "preferences too short": (
+        overwrite("users.max_distance_km", lambda a: a[:-1]),
+        "users.max_distance_km: 299 rows",
+    ),
     "column too long": (
         overwrite("users.city", lambda city: np.append(city, city[:1])),
         "users.city: 301 rows",
     ),
-    "ragged too short": (overwrite("items.tags.indptr", lambda a: a[:-1]), "items.tags"),
+    "ragged too short": (overwrite("users.tags.indptr", lambda a: a[:-1]), "users.tags"),
     "entries lost": (overwrite("users.seen.indices", lambda a: a[:-1]), "users.seen"),
     "values lost": (overwrite("users.liked.values", lambda a: a[:-1]), "users.liked"),
     "text lost": (overwrite("items.ids.data", lambda a: a[:-1]), "items.ids"),

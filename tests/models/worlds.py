@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from models.catalogue import Catalogue, ModelInfo, Vectors, build_snapshot
+from models.candidates import Indexes, SourceGuard
+from models.catalogue import PREFERENCES, Catalogue, ModelInfo, Vectors, build_snapshot
 from models.features import item_features, user_features
 from models.ids import IdIndex
+from models.live_catalogue import LiveCatalogue
+from models.matrices import recent_items
 from models.profile import Profile, load_profile
+from models.ranker import By, Ranking, explained, rank
+from models.reasons import Reason, reasons
 from models.recommenders.base import Dataset
+from models.shortlists import Shortlists
 from models.similarities import top_neighbours
 from models.snapshot import Snapshot
 from models.training import build_dataset
+from models.viewer import Viewer
 from storage.log import Log
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
+MOMENT = NOW.timestamp()
 PROFILE = load_profile("marketplace")
 TIME = pl.Datetime("us", "UTC")
 USERS: dict[str, Any] = {
@@ -33,6 +42,7 @@ USERS: dict[str, Any] = {
 ITEMS: dict[str, Any] = {
     "id": pl.String,
     "owner_id": pl.String,
+    "title": pl.String,
     "tags": pl.List(pl.String),
     "category": pl.String,
     "city": pl.String,
@@ -72,13 +82,17 @@ def interactions_frame(rows: Sequence[Interaction]) -> pl.DataFrame:
 
 
 def catalogue_of(
-    users: Sequence[dict], items: Sequence[dict], owners: Sequence[dict] = ()
+    users: Sequence[dict],
+    items: Sequence[dict],
+    owners: Sequence[dict] = (),
+    preferences: Sequence[dict] = (),
 ) -> Catalogue:
     """A catalogue of rows; items are published unless they say otherwise."""
     return Catalogue(
         pl.DataFrame(users, schema=USERS),
         pl.DataFrame([{"status": "published"} | item for item in items], schema=ITEMS),
         pl.DataFrame(owners, schema=OWNERS),
+        preferences=pl.DataFrame(preferences, schema=PREFERENCES),
     )
 
 
@@ -114,18 +128,27 @@ def dataset_of(
 
 
 def snapshot_of(
-    dataset: Dataset, vectors: Vectors | None = None, *, recommender: str = "lightfm_hybrid"
+    dataset: Dataset,
+    vectors: Vectors | None = None,
+    *,
+    recommender: str = "lightfm_hybrid",
+    interactions: pl.DataFrame | None = None,
 ) -> Snapshot:
+    """As the pipeline makes it; what users liked last is known only with ``interactions``."""
+    matrix, profile = dataset.matrix, dataset.profile
+    k, share = profile.similarity.neighbours, profile.matrix.common_item_share
     return build_snapshot(
         dataset.catalogue,
-        dataset.matrix,
-        dataset.profile,
+        matrix,
+        profile,
         now=dataset.as_of,
         vectors=vectors,
         model=ModelInfo("7", recommender, dataset.as_of),
-        user_neighbours=top_neighbours(
-            dataset.matrix.liked, dataset.profile.similarity.neighbours, max_share=0.2
-        ),
+        user_neighbours=top_neighbours(matrix.liked, k, max_share=share),
+        item_neighbours=top_neighbours(matrix.liked.T.tocsr(), k),
+        recent=None
+        if interactions is None
+        else recent_items(interactions, matrix.users, matrix.items, profile.interaction_weights),
     )
 
 
@@ -137,3 +160,86 @@ def random_vectors(dataset: Dataset, dims: int = 4, seed: int = 0) -> Vectors:
         rng.normal(size=(items, dims)).astype(np.float32),
         rng.normal(size=items).astype(np.float32),
     )
+
+
+def patient(profile: Profile = PROFILE, **sections: dict[str, Any]) -> Profile:
+    """The profile with some fields changed, and with time for every source of candidates: a
+    busy machine must not change what is tested."""
+    sections["candidates"] = {"time_budget_ms": 60_000.0} | sections.get("candidates", {})
+    return profile.model_copy(
+        update={
+            name: getattr(profile, name).model_copy(update=fields)
+            for name, fields in sections.items()
+        }
+    )
+
+
+PLAIN = {
+    "strength": 0.0,
+    "owner_penalty": 0.0,
+    "category_penalty": 0.0,
+    "max_run_owner": None,
+    "max_run_category": None,
+}
+"""Settings of diversity that leave the order to the scores."""
+
+
+@dataclass(frozen=True)
+class Shelf:
+    """A catalogue with all that a ranking needs, at ``NOW``."""
+
+    live: LiveCatalogue
+    profile: Profile
+    shortlists: Shortlists
+    indexes: Indexes
+
+    def viewer(self, user: str | Viewer | None) -> Viewer:
+        return user if isinstance(user, Viewer) else self.live.viewer(user)
+
+    def rank(self, user: str | Viewer | None, by: By = "heuristic", **more: Any) -> Ranking:
+        return rank(
+            self.live,
+            self.viewer(user),
+            self.profile,
+            self.shortlists,
+            self.indexes,
+            SourceGuard(),
+            now=MOMENT,
+            by=by,
+            **more,
+        )
+
+    def ids(self, rows: np.ndarray) -> list[str]:
+        return [self.live.item_id(row) for row in rows.tolist()]
+
+    def feed(self, user: str | Viewer | None, by: By = "heuristic", **more: Any) -> list[str]:
+        """The ids of the ranking, best first."""
+        return self.ids(self.rank(user, by, **more).rows)
+
+    def reasons(self, user: str | Viewer | None, rows: np.ndarray) -> list[Reason]:
+        viewer = self.viewer(user)
+        components = explained(self.live, viewer, self.profile, rows, now=MOMENT)
+        return reasons(self.live, viewer, self.profile, rows, components)
+
+
+def shelf_of(world: Snapshot | LiveCatalogue, profile: Profile | None = None) -> Shelf:
+    live = world if isinstance(world, LiveCatalogue) else LiveCatalogue(world)
+    profile = profile or patient()
+    shortlists = Shortlists.of(live, profile, MOMENT, np.random.default_rng(0))
+    return Shelf(live, profile, shortlists, Indexes.of(live, profile, now=MOMENT))
+
+
+def shelf_of_rows(
+    users: Sequence[dict],
+    items: Sequence[dict],
+    owners: Sequence[dict] = (),
+    preferences: Sequence[dict] = (),
+    interactions: Sequence[Interaction] = (),
+    *,
+    profile: Profile | None = None,
+) -> Shelf:
+    """Without a model: what the heuristic has to go by."""
+    rows = interactions_frame(interactions)
+    profile = profile or patient()
+    dataset = dataset_of(catalogue_of(users, items, owners, preferences), rows, profile=profile)
+    return shelf_of(snapshot_of(dataset, interactions=rows), profile)

@@ -18,7 +18,7 @@ from serving.app import FeedApp
 from storage.settings import Settings
 from tests.conftest import TEMPLATE, url_of
 from tests.serving.fake_mlflow import FakeMlflow
-from tests.serving.worlds import PROFILE, make_snapshot
+from tests.serving.worlds import make_snapshot
 
 
 @dataclass
@@ -53,7 +53,7 @@ class Worker:
 
 @contextmanager
 def running_worker(settings: Settings, mlflow: FakeMlflow, version: str | None) -> Iterator[Worker]:
-    app = FeedApp(settings, PROFILE)
+    app = FeedApp(settings)
     if version is not None:
         make_snapshot(version).save(settings.snapshots / version)
     mlflow.version = version

@@ -31,12 +31,11 @@ def test_a_page_has_the_promised_shape(worker: Worker) -> None:
     answer = worker.client.get("/api/v1/feed", params={"user_id": "u0007", "limit": 5})
     page = FeedPage.model_validate_json(answer.content, strict=True)
     assert set(answer.json()) == {
-        "items", "total", "has_more", "model_version", "variant", "fallback_reason", "request_id",
+        "items", "total", "has_more", "next", "feed_id", "model_version", "variant",
+        "fallback_reason", "request_id",
     }  # fmt: skip
     assert (page.variant, page.model_version, page.fallback_reason) == ("champion", "1", None)
     assert [item.rank for item in page.items] == [1, 2, 3, 4, 5]
-    scores = [item.recommendation_score for item in page.items]
-    assert scores == sorted(scores, reverse=True)
     assert all(item.reason for item in page.items)
     assert page.has_more
     assert page.total > 5
@@ -78,10 +77,9 @@ def test_pages_follow_on_without_repeats(worker: Worker, who: dict[str, Any]) ->
 def test_what_was_seen_or_applied_to_is_left_out(worker: Worker) -> None:
     catalogue = worker.app.live.state.catalogue
     assert catalogue is not None
-    user = catalogue.users.ids.find("u0007")
-    assert user is not None
+    viewer = catalogue.live.viewer("u0007")
     for option, column in (("exclude_seen", "seen"), ("exclude_applied", "applied")):
-        left_out = {catalogue.items.ids[i] for i in getattr(catalogue.users, column).row(user)}
+        left_out = {catalogue.live.item_id(row) for row in getattr(viewer, column).tolist()}
         for sort in ("recommended", "time"):
             page = worker.feed(user_id="u0007", limit=100, sort=sort, **{option: True})
             assert left_out.isdisjoint(item["item_id"] for item in page["items"])
@@ -92,10 +90,8 @@ def test_by_time_is_newest_first_and_no_fallback(worker: Worker) -> None:
     assert (page["variant"], page["fallback_reason"], page["model_version"]) == ("time", None, None)
     catalogue = worker.app.live.state.catalogue
     assert catalogue is not None
-    created = [
-        catalogue.items.created_at[catalogue.items.ids.find(item["item_id"])]
-        for item in page["items"]
-    ]
+    live = catalogue.live
+    created = [live.items.created_at[live.find_item(item["item_id"])] for item in page["items"]]
     assert created == sorted(created, reverse=True)
 
 
@@ -206,7 +202,6 @@ def test_the_docs_come_from_here_alone(worker: Worker) -> None:
     page = worker.client.get("/docs")
     assert page.status_code == 200
     assert "://" not in page.text
-    assert worker.client.get("/", follow_redirects=False).headers["location"] == "/docs"
     for path in ("/docs/swagger-ui.css", "/docs/swagger-ui-bundle.js", "/docs/start.js"):
         assert path in page.text
         answer = worker.client.get(path)

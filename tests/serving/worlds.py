@@ -6,12 +6,15 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
+import polars as pl
 from scipy import sparse
 
+from models.catalogue import Catalogue, ModelInfo, Vectors, build_snapshot
 from models.ids import IdIndex
+from models.matrices import InteractionMatrix
 from models.profile import load_profile
-from models.ragged import Ragged
-from models.snapshot import Items, Manifest, Snapshot, Users
+from models.similarities import Neighbours
+from models.snapshot import Snapshot
 
 PROFILE = load_profile("marketplace")
 TAGS = sorted(["art", "books", "café", "games", "music", "sport"])
@@ -26,78 +29,103 @@ def make_snapshot(
     dims: int = 8,
     seed: int = 0,
     trained_at: datetime | None = None,
+    recommender: str = "lightfm_hybrid",
+    position: str | None = None,
 ) -> Snapshot:
-    """A snapshot of users ``u0000``… and items ``i0000``…; every version ranks differently."""
+    """A snapshot of users ``u0000``… and items ``i0000``…; every version ranks differently.
+
+    Users ``u0000`` to ``u0004`` own the items; every tenth item is not published.
+    """
     rng = np.random.default_rng([seed, *(version or "").encode()])
     now = datetime.now(UTC)
-    if version is None:
-        dims = 0
+    user_ids = [f"u{n:04}" for n in range(users)]
+    item_ids = [f"i{n:04}" for n in range(items)]
 
-    def floats(*shape: int) -> np.ndarray:
-        return rng.random(shape, dtype=np.float32)
+    def some_tags(rows: int) -> list[list[str]]:
+        return [sorted({TAGS[n] for n in rng.integers(0, len(TAGS), 2)}) for _ in range(rows)]
 
-    def ragged(rows: int, columns: int, per_row: int) -> Ragged:
-        indices = rng.integers(0, columns, rows * per_row)
-        rows_of = np.repeat(np.arange(rows), per_row)
-        matrix = sparse.csr_array((np.ones(len(indices)), (rows_of, indices)), (rows, columns))
-        matrix.sum_duplicates()
-        return Ragged.of(matrix)
+    def matrix(per_row: int) -> sparse.csr_array:
+        columns = rng.integers(0, items, users * per_row)
+        rows = np.repeat(np.arange(users), per_row)
+        made = sparse.csr_array((np.ones(len(columns)), (rows, columns)), (users, items))
+        made.sum_duplicates()
+        return made.astype(np.float32)
 
-    def neighbours(rows: int, k: int) -> np.ndarray:
-        return rng.integers(0, rows, (rows, k)).astype(np.int32)
+    def neighbours(rows: int, k: int) -> Neighbours:
+        return Neighbours(
+            rng.integers(0, rows, (rows, k)).astype(np.int32),
+            rng.random((rows, k), dtype=np.float32),
+        )
 
-    ages = rng.random(items) * 30 * 86_400
-    unset = np.full(items, np.nan)
-    return Snapshot(
-        Manifest(
-            model_version=version,
-            recommender="lightfm" if version else None,
-            trained_at=(trained_at or now - timedelta(hours=1)).isoformat() if version else None,
-            built_at=now.isoformat(),
-            profile={},
-            tags=TAGS,
-            categories=["thing"],
-            cities=CITIES,
+    catalogue = Catalogue(
+        users=pl.DataFrame(
+            {
+                "id": user_ids,
+                "lat": 38.7 + rng.random(users),
+                "lon": -9.1 + rng.random(users),
+                "city": [CITIES[0]] * users,
+                "tags": some_tags(users),
+            }
         ),
-        Items(
-            ids=IdIndex.of([f"i{n:04}" for n in range(items)]),
-            vectors=floats(items, dims) - np.float32(0.5),
-            bias=floats(items) * np.float32(0.1),
-            published=np.arange(items) % 10 != 9,
-            created_at=now.timestamp() - ages,
-            publish_at=unset,
-            starts_at=unset,
-            lat=(38.7 + floats(items)).astype(np.float32),
-            lon=(-9.1 + floats(items)).astype(np.float32),
-            price_min=unset.astype(np.float32),
-            price_max=unset.astype(np.float32),
-            capacity=np.full(items, -1, np.int32),
-            applied=np.zeros(items, np.int32),
-            owner=np.arange(items, dtype=np.int32) % 5,
-            owner_quality=floats(items),
-            category=np.zeros(items, np.int32),
-            city=rng.integers(-1, len(CITIES), items).astype(np.int32),
-            engagement=floats(items),
-            trending=np.where(rng.random(items) < 0.3, floats(items), 0).astype(np.float32),
-            tags=ragged(items, len(TAGS), 2),
-            neighbours=neighbours(items, 5),
-            neighbour_scores=floats(items, 5),
+        items=pl.DataFrame(
+            {
+                "id": item_ids,
+                "owner_id": [f"u{n % 5:04}" for n in range(items)],
+                "title": [f"Item {n}" for n in range(items)],
+                "tags": some_tags(items),
+                "category": ["thing"] * items,
+                "city": [[*CITIES, None][n] for n in rng.integers(0, 3, items)],
+                "lat": 38.7 + rng.random(items),
+                "lon": -9.1 + rng.random(items),
+                "price_min": [None] * items,
+                "price_max": [None] * items,
+                "status": ["draft" if n % 10 == 9 else "published" for n in range(items)],
+                "capacity": [None] * items,
+                "created_at": [now - timedelta(days=30 * float(x)) for x in rng.random(items)],
+                "publish_at": pl.Series([None] * items, dtype=pl.Datetime("us", "UTC")),
+                "starts_at": pl.Series([None] * items, dtype=pl.Datetime("us", "UTC")),
+            }
         ),
-        Users(
-            ids=IdIndex.of([f"u{n:04}" for n in range(users)]),
-            vectors=floats(users, dims) - np.float32(0.5),
-            lat=(38.7 + floats(users)).astype(np.float32),
-            lon=(-9.1 + floats(users)).astype(np.float32),
-            city=np.zeros(users, np.int32),
-            owner=np.where(np.arange(users) < 5, np.arange(users), -1).astype(np.int32),
-            tags=ragged(users, len(TAGS), 2),
-            seen=ragged(users, items, 8),
-            liked=ragged(users, items, 4),
-            applied=ragged(users, items, 2),
-            neighbours=neighbours(users, 10),
-            neighbour_scores=floats(users, 10),
+        owners=pl.DataFrame(
+            {
+                "id": user_ids[:5],
+                "average_rating": 5 * rng.random(len(user_ids[:5])),
+                "completion_rate": rng.random(len(user_ids[:5])),
+                "finished_jobs": rng.integers(0, 30, len(user_ids[:5])),
+            }
         ),
-        IdIndex.of([f"o{n}" for n in range(5)]),
+        engagement=pl.DataFrame(
+            {
+                "item_id": item_ids,
+                "weighted": 50 * rng.random(items),
+                "impressions": rng.integers(0, 300, items),
+                "clicks": rng.integers(0, 20, items),
+            }
+        ),
+        trending=pl.DataFrame({"item_id": item_ids[::3], "score": rng.random(len(item_ids[::3]))}),
+        position=position,
+    )
+    return build_snapshot(
+        catalogue,
+        InteractionMatrix(IdIndex.of(user_ids), IdIndex.of(item_ids), matrix(8), matrix(2)),
+        PROFILE,
+        now=now,
+        vectors=Vectors(
+            rng.random((users, dims), dtype=np.float32) - np.float32(0.5),
+            rng.random((items, dims), dtype=np.float32) - np.float32(0.5),
+            rng.random(items, dtype=np.float32) * np.float32(0.1),
+        )
+        if version
+        else None,
+        model=ModelInfo(version, recommender, trained_at or now - timedelta(hours=1))
+        if version
+        else None,
+        user_neighbours=neighbours(users, 10),
+        item_neighbours=neighbours(items, 5),
+        recent=(
+            rng.integers(0, items, (users, 4)).astype(np.int32),
+            np.full((users, 4), 5, np.int8),
+        ),
     )
 
 

@@ -1,0 +1,18 @@
+"""Where the time of one request goes."""
+
+from __future__ import annotations
+
+from time import perf_counter
+
+
+class Laps:
+    """Seconds by stage; ``lap`` ends the stage that runs."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+        self._last = perf_counter()
+
+    def lap(self, stage: str) -> None:
+        now = perf_counter()
+        self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
+        self._last = now

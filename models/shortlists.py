@@ -1,0 +1,96 @@
+"""What is best for anybody at the moment: made once a minute, used by every request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.exploration import selection_probabilities, to_explore
+from models.live_catalogue import LiveCatalogue
+from models.profile import Profile
+from models.rules import allowed
+from models.top import top_places
+from models.viewer import Indices, Viewer
+
+LENGTH = 5_000
+FRESH = 1_000
+ANYBODY = Viewer()
+
+
+@dataclass(frozen=True)
+class Shortlists:
+    """Rows of items that may be shown to somebody, best first.
+
+    Attributes:
+        shown: all of them, ascending.
+        popular, trending, fresh, by_time: at most ``LENGTH`` (fresh: ``FRESH``) each.
+        explored: new items, and ``probabilities`` with which exploration takes each.
+        made_at: epoch seconds. What came later is in the catalogue's ``latest_items``.
+    """
+
+    shown: Indices
+    popular: Indices
+    trending: Indices
+    fresh: Indices
+    by_time: Indices
+    explored: Indices
+    probabilities: NDArray[np.float64]
+    made_at: float
+
+    @classmethod
+    def of(
+        cls, live: LiveCatalogue, profile: Profile, now: float, rng: np.random.Generator
+    ) -> Shortlists:
+        """O(items), some 30 ms a million."""
+        items, rules = live.items, profile.exploration
+        everything = np.arange(live.size, dtype=np.int32)
+        may = allowed(live, ANYBODY, profile, everything, now=now)
+        shown = everything[may]
+        order = live.snapshot.popular
+        popular = [order[may[order]][:LENGTH], shown[shown >= len(live.snapshot.items.ids)]]
+        trending = shown[items.trending[shown] > 0]
+        appeared = appearance(live, shown)
+        fresh = shown[top_places(appeared, FRESH)]
+        new = np.flatnonzero(
+            to_explore(
+                items.impressions[shown],
+                appeared,
+                now=now,
+                max_impressions=rules.max_impressions,
+                max_age_days=rules.max_age_days,
+            )
+        )
+        new = new[top_places(appeared[new], rules.pool)]
+        explored = shown[new]
+        return cls(
+            shown=shown,
+            popular=np.concatenate(popular)[:LENGTH],
+            trending=trending[top_places(items.trending[trending], LENGTH)],
+            fresh=fresh,
+            by_time=shown[top_places(time_key(live, profile, shown), LENGTH)],
+            explored=explored,
+            probabilities=selection_probabilities(
+                items.clicks[explored],
+                items.impressions[explored],
+                prior_clicks=rules.prior_clicks,
+                prior_impressions=rules.prior_impressions,
+                rng=rng,
+            ),
+            made_at=now,
+        )
+
+
+def appearance(live: LiveCatalogue, rows: Indices) -> NDArray[np.float64]:
+    """When each item appeared: made or published, whichever came later. -inf: not known."""
+    when = np.fmax(live.items.created_at[rows], live.items.publish_at[rows])
+    return np.where(np.isnan(when), -np.inf, when)
+
+
+def time_key(live: LiveCatalogue, profile: Profile, rows: Indices) -> NDArray[np.float64]:
+    """What ``sort=time`` sorts by, the highest first: the newest, or what starts soonest."""
+    if profile.eligibility.time_order == "newest":
+        return appearance(live, rows)
+    starts = live.items.starts_at[rows]
+    return np.where(np.isnan(starts), -np.inf, -starts)

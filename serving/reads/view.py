@@ -1,0 +1,93 @@
+"""Who asks, and what there is to show them, at one moment."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.live_catalogue import LiveCatalogue
+from models.profile import Profile
+from models.rules import Mask, allowed, broken
+from models.viewer import Indices, Viewer
+from serving.live_state import Catalogue, LiveState
+from serving.shapes import FallbackReason
+
+
+@dataclass(frozen=True)
+class View:
+    """
+    Attributes:
+        viewer: as they are, for the rules.
+        taste: what ranking may know of them: all, or only the place of somebody who does not
+            want to be known.
+        now: epoch seconds.
+        fallback: why the champion would not rank for them; None: it would.
+    """
+
+    state: LiveState
+    catalogue: Catalogue
+    viewer: Viewer
+    now: float
+    fallback: FallbackReason | None
+
+    @property
+    def live(self) -> LiveCatalogue:
+        return self.catalogue.live
+
+    @property
+    def profile(self) -> Profile:
+        return self.state.profile
+
+    @property
+    def taste(self) -> Viewer:
+        return self.viewer if self.viewer.wishes.personalized else self.viewer.impersonal()
+
+    def allowed(
+        self, rows: Indices, *, exclude_seen: bool = False, exclude_applied: bool = False
+    ) -> Mask:
+        """Where no rule excludes an item, shape (n,)."""
+        return allowed(
+            self.live,
+            self.viewer,
+            self.profile,
+            rows,
+            now=self.now,
+            exclude_seen=exclude_seen,
+            exclude_applied=exclude_applied,
+        )
+
+    def first_broken(self, rows: Indices) -> tuple[NDArray[np.intp], list[str]]:
+        """The first rule that excludes each item, an index into the names; -1: none does."""
+        first = np.full(len(rows), -1)
+        names: list[str] = []
+        for name, mask in broken(self.live, self.viewer, self.profile, rows, now=self.now):
+            first[mask & (first < 0)] = len(names)
+            names.append(name)
+        return first, names
+
+
+class Views:
+    """Makes views of what is live."""
+
+    def __init__(self, live: Callable[[], LiveState], database_up: Callable[[], bool]) -> None:
+        self._live = live
+        self._database_up = database_up
+
+    @property
+    def state(self) -> LiveState:
+        return self._live()
+
+    def of(
+        self, user_id: str | None, *, lat: float | None = None, lon: float | None = None
+    ) -> View | None:
+        """What this user may see; None: there is no catalogue."""
+        state, now = self._live(), time.time()
+        if state.catalogue is None:
+            return None
+        viewer = state.catalogue.live.viewer(user_id, lat=lat, lon=lon)
+        fallback = state.fallback_for(viewer, now, self._database_up())
+        return View(state, state.catalogue, viewer, now, fallback)
