@@ -16,11 +16,10 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from models.live_catalogue import LiveCatalogue
+from models.live_catalogue import LiveCatalogue, alike
 from models.nearest import Nearest, build
 from models.places import Places
 from models.profile import Profile
-from models.rules import among
 from models.shortlists import Shortlists
 from models.snapshot import NEAREST, Snapshot
 from models.top import top_places
@@ -49,7 +48,6 @@ counts), ``resting`` (left alone after several of either), ``out_of_time`` (othe
 
 STRIKES = 3
 REST_SECONDS = 30.0
-MOST_NEIGHBOURS = 30
 QUERIES = 300
 """Users whose searches tell how many cells of the index to look into."""
 MOST_WITHIN = 20_000
@@ -269,11 +267,7 @@ def nearest_by_model(
 
 def liked_by_similar_users(live: LiveCatalogue, viewer: Viewer, count: int) -> Indices:
     """What the most similar users liked: each votes by its similarity and its liking."""
-    users = live.users
-    alike = users.neighbours[viewer.row][:MOST_NEIGHBOURS]
-    alike = alike[alike >= 0]
-    liked = users.liked.gather(alike)
-    weights = users.neighbour_scores[viewer.row][: len(alike)]
+    weights, liked = alike(live, viewer)
     votes = np.repeat(weights, np.diff(liked.indptr)) * liked.values
     return most_votes(liked.indices, votes, count)[0]
 
@@ -303,13 +297,14 @@ def of_tags(live: LiveCatalogue, viewer: Viewer, shortlists: Shortlists, count: 
         tags = live.items.tags[viewer.liked]
         weights = np.broadcast_to(viewer.liked_weights[:, None], tags.shape)
         chosen = most_votes(tags[tags >= 0], weights[tags >= 0], 5)[0]
-    chosen = chosen[chosen < live.snapshot.tag_items.rows]
-    lists = live.snapshot.tag_items.gather(chosen)
-    # Past events are popular, and would leave no room for those to come.
-    may = among(lists.indices, shortlists.shown)
-    rows, tag = lists.indices[may], lists.row_of_entry()[may]
-    place = np.arange(len(tag)) - np.searchsorted(tag, tag)
-    return rows[place < max(1, count // max(1, len(chosen)))][:count]
+    chosen = chosen[chosen < shortlists.tagged.rows]
+    if len(chosen) == 0:
+        return NOTHING
+    lists, share = shortlists.tagged, max(1, count // len(chosen))
+    starts = lists.indptr[chosen]
+    ends = np.minimum(lists.indptr[chosen + 1], starts + share)
+    parts = [lists.indices[a:b] for a, b in zip(starts.tolist(), ends.tolist(), strict=True)]
+    return np.concatenate(parts)[:count]
 
 
 def most_votes(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -16,13 +16,11 @@ from models.ids import IdIndex
 from models.matrices import InteractionMatrix
 from models.profile import Profile
 from models.ragged import Ragged
+from models.room import MOST_TAGS, TAG_SLOTS, extended
 from models.similarities import Neighbours
 from models.snapshot import Items, Manifest, Snapshot, Users
 from models.texts import Texts
 
-TAG_SLOTS = 8
-"""Least width of the matrix of tags, so that a new item's tags fit in."""
-MOST_TAGS = 32
 ITEMS_OF_TAG = 500
 ROOM = 1_024
 ROOM_SHARE = 0.05
@@ -235,31 +233,6 @@ def build_snapshot(
         popular,
         _items_of_tags(tagged, popular, len(tags)),
     )
-
-
-def extended(items: Items, rows: int) -> Items:
-    """The same with so many more empty rows. O(items)."""
-    empty: dict[str, Any] = {"published": False, "impressions": 0, "clicks": 0, "applied": 0}
-    columns: dict[str, Any] = {}
-    for name, column in vars(items).items():
-        if isinstance(column, Texts):
-            columns[name] = column
-            continue
-        if name in empty:
-            filler = empty[name]
-        elif name in ("vectors", "bias", "engagement", "trending", "neighbour_scores"):
-            filler = 0
-        else:
-            filler = np.nan if column.dtype.kind == "f" else -1
-        more = np.full((rows, *column.shape[1:]), filler, column.dtype)
-        columns[name] = np.concatenate([column, more])
-    return Items(**columns)
-
-
-def with_tag_slots(items: Items, width: int) -> Items:
-    """The same with room for so many tags of each item. O(items)."""
-    more = np.full((items.rows, width - items.tags.shape[1]), -1, np.int32)
-    return replace(items, tags=np.hstack([items.tags, more]))
 
 
 def _prior(items: Items) -> NDArray[np.float32]:

@@ -20,13 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import scorers
-from models.catalogue import MOST_TAGS, extended, with_tag_slots
 from models.changes import Changes, ItemRow, OwnerRow, UserRow
 from models.ids import IdIndex
+from models.ragged import Ragged
+from models.room import MOST_TAGS, extended, with_tag_slots
 from models.snapshot import Items, Snapshot
 from models.viewer import NO_WISHES, NOTHING, Indices, Viewer, Wishes
 
 LATEST = 500
+IDS_AT_HAND = 50_000
 LIKE_IT = 100
 """A new item gets the mean vector of so many items that are like it."""
 
@@ -128,6 +130,7 @@ class LiveCatalogue:
         self.changed_items: set[int] = set()
         self._latest: deque[int] = deque(maxlen=LATEST)
         self.position = snapshot.manifest.catalogue_position
+        self._ids: dict[int, str] = {}  # the same items are shown again and again
         self._new_rows: dict[str, int] = {}
         self._new_ids: list[str] = []
         self._titles: dict[int, str] = {}
@@ -159,8 +162,14 @@ class LiveCatalogue:
         return self.snapshot.items.ids.find(item_id) if row is None else row
 
     def item_id(self, row: int) -> str:
-        known = len(self.snapshot.items.ids)
-        return self.snapshot.items.ids[row] if row < known else self._new_ids[row - known]
+        item_id = self._ids.get(row)
+        if item_id is None:
+            if len(self._ids) >= IDS_AT_HAND:
+                self._ids.clear()
+            known = len(self.snapshot.items.ids)
+            item_id = self.snapshot.items.ids[row] if row < known else self._new_ids[row - known]
+            self._ids[row] = item_id
+        return item_id
 
     def title(self, row: int) -> str:
         """The item's title, or its id when it has none."""
@@ -382,6 +391,18 @@ class LiveCatalogue:
             self.owners.indices(user.blocked_owners),
             user.personalization_enabled,
         )
+
+
+def alike(live: LiveCatalogue, viewer: Viewer) -> tuple[NDArray[np.float32], Ragged]:
+    """The users most similar to a viewer who has a row: cosine, shape (k,), and what they
+    liked, k rows. Looked up once a request."""
+    known: tuple[NDArray[np.float32], Ragged] | None = viewer.worked_out.get("alike")
+    if known is None:
+        neighbours = live.users.neighbours[viewer.row]
+        neighbours = neighbours[neighbours >= 0]
+        scores = live.users.neighbour_scores[viewer.row][: len(neighbours)]
+        known = viewer.worked_out["alike"] = scores, live.users.liked.gather(neighbours)
+    return known
 
 
 def _or_nan(value: float | None) -> float:

@@ -18,7 +18,7 @@ from models.candidates import Bits, Indexes, SourceGuard, candidates
 from models.diversity import diversified, limit_runs, mmr
 from models.exploration import explore
 from models.laps import Laps
-from models.live_catalogue import LiveCatalogue
+from models.live_catalogue import LiveCatalogue, alike
 from models.profile import Profile
 from models.rules import allowed
 from models.shortlists import Shortlists, time_key
@@ -27,7 +27,7 @@ from models.viewer import Indices, Viewer
 By = Literal["model", "heuristic", "time"]
 MODEL = "model"
 """Name of the component that holds the recommender's own score."""
-TWINS_FOR, TWINS_AMONG = 20, 60
+TWINS_FOR, TWINS_AMONG = 10, 40
 """The first places are kept free of items that the model cannot tell apart, among so many."""
 LOOKED_AT = 100
 """Places that are kept free of long runs: the largest page."""
@@ -117,14 +117,15 @@ def rank(
         whole = np.ones(len(pool), np.float32)
         return Ranking(pool, time_scores(scores, profile, now), sources, whole, whole < 0)
     if by == "model":
-        scores = unit_scores(scores, *live.moments.of_scores(live.users.vectors[viewer.row]))
+        scores = unit_scores(scores, *usual_scores(live, viewer))
     scores = scores.astype(np.float32, copy=False)
     order = _diversified(live, profile, pool, scores)
     pool, sources, scores = pool[order], sources[order], np.clip(scores[order], 0, 1)
     ranking = Ranking(
         pool, scores, sources, np.ones(len(pool), np.float32), np.zeros(len(pool), bool)
     )
-    ranking = _explored(live, profile, shortlists, ranking, rng)
+    ranking = _explored(profile, shortlists, ranking, rng)
+    ranking = _without_long_runs(live, profile, ranking)
     laps.lap("order")
     return ranking
 
@@ -156,15 +157,15 @@ def _diversified(
         order[:TWINS_AMONG] = top[
             mmr(scores[top], live.items.vectors[rows[top]], limits.strength, TWINS_FOR)
         ]
-    return _without_long_runs(live, profile, rows, order)
+    return order
 
 
-def _without_long_runs(
-    live: LiveCatalogue, profile: Profile, rows: Indices, order: NDArray[np.intp]
-) -> NDArray[np.intp]:
+def _without_long_runs(live: LiveCatalogue, profile: Profile, ranking: Ranking) -> Ranking:
+    """An item that would make a run too long trades places, and keeps its propensity: of such
+    lists, it is that of the place the item had before."""
     limits = profile.diversity
     runs = [
-        (column[rows], limit)
+        (column[ranking.rows[:LOOKED_AT]], limit)
         for column, limit in (
             (live.items.owner, limits.max_run_owner),
             (live.items.category, limits.max_run_category),
@@ -172,27 +173,18 @@ def _without_long_runs(
         if limit is not None
     ]
     if not runs:
-        return order
-    head = limit_runs(order[:LOOKED_AT], runs)
-    return np.concatenate([head, order[LOOKED_AT:]])
+        return ranking
+    order = np.arange(len(ranking.rows))
+    order[:LOOKED_AT] = limit_runs(order[:LOOKED_AT], runs)
+    return Ranking(*(column[order] for column in vars(ranking).values()))
 
 
 def _explored(
-    live: LiveCatalogue,
-    profile: Profile,
-    shortlists: Shortlists,
-    ranking: Ranking,
-    rng: np.random.Generator | None,
+    profile: Profile, shortlists: Shortlists, ranking: Ranking, rng: np.random.Generator | None
 ) -> Ranking:
-    """New items among the others, as the profile asks. They have passed the rules already.
-
-    A new item may make a run of its owner too long. Items then trade places and keep their
-    propensities, which are exact for all lists but those.
-    """
+    """New items among the others, as the profile asks. They have passed the rules already."""
     rules = profile.exploration
-    if rng is None or rules.share == 0 or len(shortlists.explored) == 0:
-        return ranking
-    if len(ranking.rows) == 0:
+    if rng is None or rules.share == 0 or not len(shortlists.explored) or not len(ranking.rows):
         return ranking
     ascending = np.argsort(ranking.rows)
     places = np.searchsorted(ranking.rows, shortlists.explored, sorter=ascending)
@@ -208,15 +200,12 @@ def _explored(
         first_position=rules.first_position,
         rng=rng,
     )
-    rows = ranking.rows[chosen.order]
-    fixed = _without_long_runs(live, profile, rows, np.arange(len(rows)))
-    order = chosen.order[fixed]
     return Ranking(
-        ranking.rows[order],
-        ranking.scores[order],
-        ranking.sources[order],
-        chosen.propensities[fixed],
-        chosen.explored[fixed],
+        ranking.rows[chosen.order],
+        ranking.scores[chosen.order],
+        ranking.sources[chosen.order],
+        chosen.propensities,
+        chosen.explored,
     )
 
 
@@ -228,6 +217,15 @@ def model_scores(live: LiveCatalogue, viewer: Viewer, rows: Indices) -> NDArray[
     if not np.isfinite(scores).all():
         raise FloatingPointError("the model's scores are not finite")
     return scores
+
+
+def usual_scores(live: LiveCatalogue, viewer: Viewer) -> tuple[float, float]:
+    """Mean and spread of the viewer's scores over all items. Worked out once a request."""
+    known: tuple[float, float] | None = viewer.worked_out.get("usual_scores")
+    if known is None:
+        known = live.moments.of_scores(live.users.vectors[viewer.row])
+        viewer.worked_out["usual_scores"] = known
+    return known
 
 
 def unit_scores(scores: NDArray[np.floating], mean: float, spread: float) -> scorers.Scores:
@@ -247,7 +245,7 @@ def score_components(
 ) -> dict[str, scorers.Scores]:
     """Every scorer of the profile, or of ``names``, for each item; NaN where a component is
     missing."""
-    items, users, limits = live.items, live.users, profile.scorers
+    items, limits = live.items, profile.scorers
     missing = np.full(len(rows), np.nan, np.float32)
     tags = items.tags[rows]
     components = {
@@ -275,11 +273,7 @@ def score_components(
             items.price_band[rows],
         )  # fmt: skip
     if viewer.row is not None:
-        alike = users.neighbours[viewer.row]
-        alike = alike[alike >= 0]
-        components["collaborative"] = scorers.collaborative(
-            users.neighbour_scores[viewer.row][: len(alike)], users.liked.gather(alike), rows
-        )
+        components["collaborative"] = scorers.collaborative(*alike(live, viewer), rows)
     return {name: components[name] for name in names or profile.scorer_weights}
 
 
@@ -290,8 +284,7 @@ def explained(
     components = score_components(live, viewer, profile, rows, now=now)
     if viewer.row is not None and live.items.vectors.shape[1]:
         components[MODEL] = unit_scores(
-            model_scores(live, viewer, rows),
-            *live.moments.of_scores(live.users.vectors[viewer.row]),
+            model_scores(live, viewer, rows), *usual_scores(live, viewer)
         )
     return components
 

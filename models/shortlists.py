@@ -10,12 +10,14 @@ from numpy.typing import NDArray
 from models.exploration import selection_probabilities, to_explore
 from models.live_catalogue import LiveCatalogue
 from models.profile import Profile
-from models.rules import allowed
+from models.ragged import Ragged
+from models.rules import Mask, allowed
 from models.top import top_places
 from models.viewer import Indices, Viewer
 
 LENGTH = 5_000
 FRESH = 1_000
+OF_TAG = 200
 ANYBODY = Viewer()
 
 
@@ -26,6 +28,7 @@ class Shortlists:
     Attributes:
         shown: all of them, ascending.
         popular, trending, fresh, by_time: at most ``LENGTH`` (fresh: ``FRESH``) each.
+        tagged: the most popular ones of each tag, at most ``OF_TAG``.
         explored: new items, and ``probabilities`` with which exploration takes each.
         made_at: epoch seconds. What came later is in the catalogue's ``latest_items``.
     """
@@ -35,6 +38,7 @@ class Shortlists:
     trending: Indices
     fresh: Indices
     by_time: Indices
+    tagged: Ragged
     explored: Indices
     probabilities: NDArray[np.float64]
     made_at: float
@@ -70,6 +74,7 @@ class Shortlists:
             trending=trending[top_places(items.trending[trending], LENGTH)],
             fresh=fresh,
             by_time=shown[top_places(time_key(live, profile, shown), LENGTH)],
+            tagged=_of_tags(live.snapshot.tag_items, may),
             explored=explored,
             probabilities=selection_probabilities(
                 items.clicks[explored],
@@ -94,3 +99,13 @@ def time_key(live: LiveCatalogue, profile: Profile, rows: Indices) -> NDArray[np
         return appearance(live, rows)
     starts = live.items.starts_at[rows]
     return np.where(np.isnan(starts), -np.inf, -starts)
+
+
+def _of_tags(lists: Ragged, may: Mask) -> Ragged:
+    """The lists without what may not be shown, cut to ``OF_TAG``."""
+    row, kept = lists.row_of_entry(), may[lists.indices]
+    row, items = row[kept], lists.indices[kept]
+    first = np.arange(len(row)) - np.searchsorted(row, row) < OF_TAG
+    row, items = row[first], items[first]
+    bounds = np.searchsorted(row, np.arange(lists.rows + 1))
+    return Ragged(bounds, items, np.ones(len(items), np.float32))

@@ -66,7 +66,7 @@ class Viewer:
     liked_weights: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     recent: Indices = field(default_factory=lambda: NOTHING)
     recent_types: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, np.int8))
-    worked_out: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)
+    worked_out: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def impersonal(self) -> Viewer:
         """The same for who does not want to be known: only the place and the rules are left."""

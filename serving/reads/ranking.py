@@ -16,7 +16,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from models import scorers
-from models.ranker import By, model_scores, score_components, time_scores, unit_scores
+from models.ranker import By, model_scores, score_components, time_scores, unit_scores, usual_scores
 from models.scorers import Scores
 from models.shortlists import time_key
 from models.viewer import Indices
@@ -146,7 +146,7 @@ def _ordered(view: View, by: By, rows: Indices) -> tuple[Indices, Scores]:
     key: NDArray[np.floating]
     if by == "model":
         key = model_scores(live, viewer, rows)
-        scores = unit_scores(key, *live.moments.of_scores(live.users.vectors[viewer.row]))
+        scores = unit_scores(key, *usual_scores(live, viewer))
     elif by == "heuristic":
         components = score_components(live, viewer, profile, rows, now=now)
         key = scores = scorers.hybrid(components, profile.scorer_weights, len(rows))

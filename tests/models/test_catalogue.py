@@ -9,9 +9,10 @@ import polars as pl
 import pytest
 
 from models import catalogue as catalogues
-from models.catalogue import Catalogue, build_snapshot, extended, with_tag_slots
+from models.catalogue import Catalogue, build_snapshot
 from models.ids import IdIndex
 from models.matrices import interaction_matrix
+from models.room import extended, with_tag_slots
 from models.snapshot import Snapshot
 from tests.models.worlds import NOW, PROFILE, Interaction, ago, catalogue_of, interactions_frame
 
