@@ -1,6 +1,7 @@
 """Benchmarks: each is a command that prints one JSON document, and logs on standard error.
 
     python -m benchmarks.feed          latency and throughput of the feed over HTTP
+    python -m benchmarks.candidates    nearest items by the index, beside exact search
     python -m benchmarks.train         time and memory of every stage of training
     python -m benchmarks.clone_to_feed time from ``git clone`` to a first personalised feed
 
@@ -16,12 +17,19 @@ machine slows both.
 
 feed
     The real Bento, one and two workers, asked by 1 and by 32 keep-alive clients, beside the
-    same kind of server that returns one stored answer of the same bytes. The two take turns,
-    three rounds each, and the medians are told. The clients are non-blocking sockets in
-    one process with requests encoded beforehand; its share of a core is in the rows, and a share
-    near 1 would mean that the generator is what was measured. Every answer is checked for
-    status 200 and a model version; a row counts those without one. ``stage:`` rows time the parts
-    of one request in this process, and their ratio is the share of the whole.
+    same kind of server that returns one stored answer of the same bytes. ``ranked anew`` ranks
+    every request, as for a user's first page; ``as visited`` is what a product sends: users come
+    again and scroll, by Zipf's law, and feeds are read again as the profile has it. Feed and
+    constant take turns, three rounds each, and the medians are told. The clients are non-blocking
+    sockets in one process with requests encoded beforehand; its share of a core is in the rows,
+    and a share near 1 would mean that the generator is what was measured. Every answer is checked
+    for status 200 and a model version; a row counts those without one. Memory is what a worker
+    holds for itself, and what the workers map together. ``stage:`` rows time the parts of one
+    request in this process, and their ratio is the share of the whole.
+
+candidates
+    The items that score highest for a user, found by the index and by a product with all of them:
+    latency, recall, time to build, and bytes, at several sizes of catalogue.
 
 train
     Each stage in one child process, as in the pipeline: wall and CPU time (the CPU time tells less

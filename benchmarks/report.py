@@ -18,7 +18,9 @@ from typing import Any
 import psutil
 
 log = logging.getLogger("benchmarks")
-PACKAGES = ("bentoml", "dagster", "lightfm-next", "numpy", "polars", "scipy", "starlette")
+PACKAGES = (
+    "bentoml", "dagster", "faiss-cpu", "lightfm-next", "lmdb", "numpy", "polars", "scipy", "starlette"
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -151,6 +151,31 @@ def test_swapping_the_model_under_load_fails_no_request(server: Server) -> None:
         assert set(late) == {version}
 
 
+def test_a_catalogue_change_reaches_every_worker_in_two_seconds(server: Server) -> None:
+    def feeds(count: int) -> list[set[str]]:
+        """Ids that a near viewer gets, by whichever workers answer."""
+        return [
+            {
+                item["item_id"]
+                for item in httpx.get(
+                    f"{server.url}/api/v1/feed",
+                    params={"lat": 50.0, "lon": 14.4, "limit": 100},
+                    headers={"Connection": "close"},  # to reach both workers
+                ).json()["items"]
+            }
+            for _ in range(count)
+        ]
+
+    item = {"title": "In Prague", "lat": 50.0, "lon": 14.4, "tags": ["art"]}
+    path = f"{server.url}/api/v1/items/in-prague"
+    assert httpx.put(path, json=item).status_code == 201
+    time.sleep(2)
+    assert all("in-prague" in found for found in feeds(12))
+    assert httpx.delete(path).status_code == 204
+    time.sleep(2)
+    assert not any("in-prague" in found for found in feeds(12))
+
+
 def test_a_killed_worker_is_replaced(server: Server) -> None:
     before = server.workers()
     assert len(before) == WORKERS
