@@ -19,8 +19,16 @@ import psutil
 
 log = logging.getLogger("benchmarks")
 PACKAGES = (
-    "bentoml", "dagster", "faiss-cpu", "lightfm-next", "lmdb", "numpy", "polars", "scipy", "starlette"
-)  # fmt: skip
+    "bentoml",
+    "dagster",
+    "faiss-cpu",
+    "lightfm-next",
+    "lmdb",
+    "numpy",
+    "polars",
+    "scipy",
+    "starlette",
+)
 
 
 @dataclass(frozen=True)
