@@ -258,6 +258,9 @@ class Recommendations(_Section):
     active_days: Annotated[int, Field(ge=1)] = Field(
         default=30, description="Lists are kept ready for users active within so many days."
     )
+    refresh_minutes: Positive = Field(
+        default=10.0, description="A user's list is made anew at most so often after a signal."
+    )
 
 
 class Serving(_Section):
@@ -291,6 +294,20 @@ class Retraining(_Section):
     min_hours_between: Positive = 1.0
 
 
+class Privacy(_Section):
+    """For how long what users did is kept; `docs/privacy.md` says where."""
+
+    retention_days: Annotated[int, Field(ge=1)] = Field(
+        default=730, description="Interactions, in Postgres and in the lake."
+    )
+    rejected_days: Annotated[int, Field(ge=1)] = Field(
+        default=90, description="Rows that validation refused."
+    )
+    audit_days: Annotated[int, Field(ge=1)] = Field(
+        default=730, description="Lines of the audit log, and hashes of erased ids."
+    )
+
+
 class Profile(_Section):
     """Everything that tunes a feed for one domain."""
 
@@ -317,6 +334,7 @@ class Profile(_Section):
     serving: Serving = Serving()
     guardrails: Guardrails = Guardrails()
     retraining: Retraining = Retraining()
+    privacy: Privacy = Privacy()
 
     @model_validator(mode="after")
     def _some_weight(self) -> Profile:

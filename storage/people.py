@@ -14,6 +14,7 @@ import orjson
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from storage import erasures
 from storage.catalogue import Connection
 
 PREFERENCES = {
@@ -65,6 +66,7 @@ PARTS = {
         "user_similarities", {"rank": "smallint"}, named="similar_id = %(id)s"
     ),
     "experiment_assignments": _Part("experiment_assignments", {"experiment_id": "text"}),
+    "refresh_queue": _Part("refresh_queue", {"user_id": "text"}),
     "interactions": _Part("interactions", {"occurred_at": "timestamptz", "event_id": "uuid"}),
     "rejected": _Part("interactions_rejected", {"id": "bigint"}, _REJECTED),
 }
@@ -102,12 +104,16 @@ async def page(
     return Page([row for row, _ in found], found[-1][1] if len(found) == limit else None)
 
 
-async def erase(connection: Connection, user_id: str) -> bool:
+async def erase(connection: Connection, user_id: str, *, actor: str = "api") -> bool:
     """Delete all that is stored of a user, and note that in feed.audit_log.
 
     The note holds a SHA-256 of the id and numbers of rows, nothing else. feed.changes names
-    the id until it is pruned, so that every worker forgets the user. What was written to the
-    lake, to snapshots and to models is not here to delete.
+    the id until it is pruned, so that every worker forgets the user. ``storage.erasures`` has
+    the pipeline erase them from the lake, also when there is nothing here; the next training
+    leaves them out of snapshots and models.
+
+    Args:
+        actor: who asked, for the note.
 
     Returns:
         Whether there was anything.
@@ -123,9 +129,10 @@ async def erase(connection: Connection, user_id: str) -> bool:
     if erased:
         detail = {"user_sha256": hashlib.sha256(user_id.encode()).hexdigest(), "rows": erased}
         await connection.execute(
-            "INSERT INTO feed.audit_log (actor, action, detail) VALUES ('api', 'erase_user', %s)",
-            (Jsonb(detail),),
+            "INSERT INTO feed.audit_log (actor, action, detail) VALUES (%s, 'erase_user', %s)",
+            (actor, Jsonb(detail)),
         )
+    await connection.execute(erasures.NOTE, {"id": user_id})
     return bool(erased)
 
 

@@ -1,0 +1,97 @@
+"""Users who were erased: what still has to be done, and what must not come back.
+
+``storage.people.erase`` deletes a user's rows in Postgres at once and notes them here. The
+pipeline then erases them from the lake, and deletes what was on its way meanwhile: rows of a
+transaction that was open, or lists of a run that had read them before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+import psycopg
+
+NOTE = """
+INSERT INTO feed.erasures AS e (id_sha256, erased_id)
+VALUES (sha256(convert_to(%(id)s, 'UTF8')), %(id)s)
+ON CONFLICT (id_sha256) DO UPDATE
+SET erased_id = excluded.erased_id, requested_at = excluded.requested_at, lake_done_at = NULL
+"""
+"""Notes the erasure of ``id``, again if it is one that was erased before."""
+
+DERIVED = ("recommendations", "user_similarities", "implicit_interests", "refresh_queue")
+"""Tables that a run may have written to from what it read before the erasure."""
+
+# An id that comes again after its erasure is another user: what it does from then on stays.
+_BEFORE = "(i.occurred_at <= e.requested_at OR i.received_at <= e.requested_at)"
+
+
+def pending(conn: psycopg.Connection) -> dict[str, datetime]:
+    """Ids that the lake may still have, and when their erasure was asked for."""
+    rows = conn.execute(
+        "SELECT erased_id, requested_at FROM feed.erasures WHERE erased_id IS NOT NULL ORDER BY 1"
+    )
+    return dict(rows.fetchall())
+
+
+def delete_late(conn: psycopg.Connection, since: datetime | None) -> int:
+    """Delete what came of erased users after their erasure and is of the time before it.
+
+    Args:
+        since: look at what was received from then on; None: at everything. Of users whose
+            erasure is pending everything is looked at in any case.
+
+    Returns:
+        Number of interactions. The caller commits.
+    """
+    if _count(conn, "SELECT count(*) FROM feed.erasures") == 0:
+        return 0
+    for table in DERIVED:
+        named = " OR similar_id = erased_id" if table == "user_similarities" else ""
+        conn.execute(
+            f"DELETE FROM feed.{table} USING feed.erasures AS e"
+            f" WHERE (user_id = erased_id{named})"
+            " AND NOT EXISTS (SELECT FROM feed.users WHERE id = erased_id)"
+        )
+    by_id = conn.execute(
+        f"DELETE FROM feed.interactions AS i USING feed.erasures AS e"
+        f" WHERE i.user_id = e.erased_id AND {_BEFORE}"
+    )
+    by_hash = conn.execute(
+        f"""
+        WITH came AS MATERIALIZED (
+            SELECT DISTINCT user_id FROM feed.interactions
+            WHERE user_id IS NOT NULL
+              AND received_at >= coalesce(%s::timestamptz, '-infinity')
+        ), erased AS MATERIALIZED (
+            SELECT user_id, requested_at FROM came
+            JOIN feed.erasures ON id_sha256 = sha256(convert_to(user_id, 'UTF8'))
+        )
+        DELETE FROM feed.interactions AS i USING erased AS e
+        WHERE i.user_id = e.user_id AND {_BEFORE}
+        """,
+        (since,),
+    )
+    return by_id.rowcount + by_hash.rowcount
+
+
+def set_done(conn: psycopg.Connection, erased: Mapping[str, datetime]) -> None:
+    """The lake no longer has these (as ``pending`` gave them): of their ids the hash is left.
+
+    One that was asked for again meanwhile stays pending. The caller commits.
+    """
+    ids: Sequence[str] = list(erased)
+    conn.execute(
+        "UPDATE feed.erasures AS e SET erased_id = NULL, lake_done_at = now()"
+        " FROM unnest(%s::text[], %s::timestamptz[]) AS done(id, requested_at)"
+        " WHERE erased_id = done.id AND e.requested_at = done.requested_at",
+        (ids, list(erased.values())),
+    )
+
+
+def _count(conn: psycopg.Connection, query: Any) -> int:
+    row = conn.execute(query).fetchone()
+    assert row is not None
+    return row[0]
