@@ -1,0 +1,1 @@
+declare const feedwright: typeof import("./feedwright").feedwright;
