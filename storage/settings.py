@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from urllib.parse import quote
+from typing import Literal
+from urllib.parse import quote, urlsplit
 
 from pydantic import Field, HttpUrl, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -60,11 +61,39 @@ class Settings(BaseSettings):
     model_poll_seconds: float = Field(
         default=1.0, gt=0, description="How often a worker looks for a moved alias."
     )
+    feed_lists_mb: int = Field(
+        default=1024,
+        ge=16,
+        description="Most disk for the feeds that are kept for paging, about 15 kB each.",
+    )
     catalogue_poll_seconds: float = Field(
         default=0.5, gt=0, description="How often a worker looks for changes of the catalogue."
     )
     webhook_url: HttpUrl | None = Field(
         default=None, description="Told by HTTP POST when a pipeline run fails."
+    )
+    auth: Literal["auto", "required", "off"] = Field(
+        default="auto",
+        description="Who needs a key for the feed's API. auto: everybody but this machine, as "
+        "long as the server listens on loopback alone. required: everybody. off: nobody.",
+    )
+    metrics_public: bool | None = Field(
+        default=None,
+        description="Whether /metrics needs no key. Empty: not from this machine, while the "
+        "server listens on loopback alone; else an admin key.",
+    )
+    cors_origins: str = Field(
+        default="",
+        description="Origins whose web pages may call the API, separated by commas: "
+        "https://shop.example,https://www.shop.example. Empty: none.",
+    )
+    rate_limit_per_user: int = Field(
+        default=120,
+        ge=0,
+        description="Events a minute of one user, and calls with their token; 0: no limit.",
+    )
+    rate_limit_per_key: int = Field(
+        default=60_000, ge=0, description="Calls and events a minute of one key; 0: no limit."
     )
 
     @field_validator("home", mode="after")
@@ -73,7 +102,13 @@ class Settings(BaseSettings):
         return path.expanduser().resolve()
 
     @field_validator(
-        "database_url", "lake_url", "mlflow_url", "artifacts_url", "webhook_url", mode="before"
+        "database_url",
+        "lake_url",
+        "mlflow_url",
+        "artifacts_url",
+        "webhook_url",
+        "metrics_public",
+        mode="before",
     )
     @classmethod
     def _empty_is_unset(cls, value: object) -> object:
@@ -90,6 +125,23 @@ class Settings(BaseSettings):
                 "must start with postgresql:// (Feedwright needs Postgres 15 or newer)"
             )
         return url
+
+    @field_validator("cors_origins", mode="after")
+    @classmethod
+    def _are_origins(cls, listed: str) -> str:
+        for origin in _split(listed):
+            parts = urlsplit(origin)
+            bare = f"{parts.scheme}://{parts.netloc.lower()}"
+            if parts.scheme not in ("http", "https") or not parts.netloc or origin != bare:
+                raise ValueError(
+                    f"{origin!r} is not an origin: write https://shop.example, without a path"
+                )
+        return listed
+
+    @property
+    def allowed_origins(self) -> tuple[str, ...]:
+        """``cors_origins``, one by one."""
+        return tuple(_split(self.cors_origins))
 
     @property
     def postgres_dir(self) -> Path:
@@ -130,6 +182,10 @@ class Settings(BaseSettings):
         if self.mlflow_url is not None:
             return str(self.mlflow_url).rstrip("/")
         return f"http://{self.host}:{self.mlflow_port}"
+
+
+def _split(listed: str) -> list[str]:
+    return [part.strip() for part in listed.split(",") if part.strip()]
 
 
 @cache

@@ -1,0 +1,104 @@
+"""What each call needs: the one table of it. A call that is not in it needs an admin key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from serving.access.caller import Scope
+
+Place = Literal["nowhere", "query", "path", "pair", "body"]
+"""Where a call names its user. In a body the route looks, with ``require_user``."""
+ANY = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """
+    Attributes:
+        scope: what the caller needs; ``metrics``: see the setting ``metrics_public``.
+        path: as in the table.
+        audited: whether it is noted who calls.
+    """
+
+    scope: Scope | Literal["metrics"]
+    path: str
+    user: Place = "nowhere"
+    audited: bool = False
+
+
+# Methods, path, what is needed, where the user is named. A placeholder stands for any text,
+# slashes too, as {id:id} of the routes does; {user} is not written to the audit log.
+TABLE: tuple[tuple[tuple[str, ...], str, Scope | Literal["metrics"], Place], ...] = (
+    (("GET",), "/", "public", "nowhere"),
+    (("GET",), "/demo/{file}", "public", "nowhere"),
+    (("GET",), "/docs", "public", "nowhere"),
+    (("GET",), "/docs/{file}", "public", "nowhere"),
+    (("GET",), "/tracker/{file}", "public", "nowhere"),
+    (("GET",), "/api/v1/openapi.json", "public", "nowhere"),
+    (("GET",), "/healthz", "public", "nowhere"),
+    (("GET",), "/livez", "public", "nowhere"),
+    (("GET",), "/readyz", "public", "nowhere"),
+    (("GET",), "/metrics", "metrics", "nowhere"),
+    (("POST",), "/api/v1/interactions", "track", "body"),
+    (("POST",), "/api/v1/feed/interactions/{id}", "track", "query"),
+    (("GET",), "/api/v1/feed", "read", "query"),
+    (("GET",), "/api/v1/feed/trending", "read", "query"),
+    (("GET",), "/api/v1/feed/similar/{id}", "read", "query"),
+    (("POST",), "/api/v1/feed/nearby", "read", "body"),
+    (("POST",), "/api/v1/rank", "read", "body"),
+    (("POST",), "/api/v1/recommend", "read", "body"),
+    (("GET",), "/api/v1/recommendations/{user}", "read", "path"),
+    (("GET",), "/api/v1/features/users/{user}", "read", "path"),
+    (("GET",), "/api/v1/features/pairs/{user}", "read", "pair"),
+    (("GET",), "/api/v1/features/items/{id}", "read", "nowhere"),
+    (("GET",), "/api/v1/profiles", "read", "nowhere"),
+    (("GET",), "/api/v1/reasons", "read", "nowhere"),
+    (("GET",), "/api/v1/status", "read", "nowhere"),
+    (("GET",), "/api/v1/items", "read", "nowhere"),
+    (("GET",), "/api/v1/items/{id}", "read", "nowhere"),
+    (("GET",), "/api/v1/owners/{id}", "read", "nowhere"),
+    (("GET", "PATCH"), "/api/v1/feed/preferences", "preferences", "query"),
+    (("POST",), "/api/v1/items:bulk", "admin", "nowhere"),
+    (("PUT", "PATCH", "DELETE"), "/api/v1/items/{id}", "admin", "nowhere"),
+    (("POST",), "/api/v1/owners:bulk", "admin", "nowhere"),
+    (("PUT", "PATCH", "DELETE"), "/api/v1/owners/{id}", "admin", "nowhere"),
+    (("GET",), "/api/v1/users", "admin", "nowhere"),
+    (("POST",), "/api/v1/users:bulk", "admin", "nowhere"),
+    (("GET",), "/api/v1/users/{user}/export", "admin", "path"),
+    (("GET", "PUT", "PATCH", "DELETE"), "/api/v1/users/{user}", "admin", "path"),
+    (ANY, "/api/v1/admin/{call}", "admin", "nowhere"),
+)  # fmt: skip
+UNLISTED = Rule("admin", "", audited=False)
+
+_exact: dict[tuple[str, str], Rule] = {}
+_open: dict[str, list[tuple[str, str, Rule]]] = {method: [] for method in ANY}
+for _methods, _path, _scope, _user in TABLE:
+    _rule = Rule(_scope, _path, _user, audited=_scope in ("admin", "preferences"))
+    for _method in _methods:
+        _before, _brace, _after = _path.partition("{")
+        if _brace:
+            _open[_method].append((_before, _after.partition("}")[2], _rule))
+        else:
+            _exact[_method, _path] = _rule
+
+
+def find(method: str, path: str) -> tuple[Rule, str]:
+    """The rule of a call, and what stands for the placeholder of its path.
+
+    Args:
+        path: as the routes see it, with its escapes undone.
+    """
+    if method == "HEAD":
+        method = "GET"
+    rule = _exact.get((method, path))
+    if rule is not None:
+        return rule, ""
+    for before, after, rule in _open.get(method, ()):
+        if (
+            path.startswith(before)
+            and path.endswith(after)
+            and len(path) >= len(before) + len(after)
+        ):
+            return rule, path[len(before) : len(path) - len(after)]
+    return UNLISTED, ""
