@@ -123,7 +123,7 @@ def feed_server(
     )
     settings.snapshots.mkdir(parents=True)
     (settings.snapshots / version).symlink_to(snapshot)
-    with _serving(
+    with serving(
         feed_command(settings), feed_environment(settings), settings.feed_port, folder / "feed.log"
     ) as server:
         yield server
@@ -143,12 +143,12 @@ def constant_server(body: bytes, workers: int, folder: Path) -> Iterator[Server]
         "CONSTANT_BODY": str(file),
         "CONSTANT_WORKERS": str(workers),
     }
-    with _serving(command, environment, settings.feed_port, folder / "constant.log") as server:
+    with serving(command, environment, settings.feed_port, folder / "constant.log") as server:
         yield server
 
 
 @contextmanager
-def _serving(
+def serving(
     command: list[str], environment: Mapping[str, str], port: int, output: Path
 ) -> Iterator[Server]:
     with open(output, "wb") as file:

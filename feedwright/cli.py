@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from feedwright import commands_data, commands_models
+from feedwright import commands_data, commands_keys, commands_models, commands_privacy
 from feedwright.shell import (
     application,
     choose_profile,
@@ -24,7 +24,9 @@ app = application(
 )
 app.add_typer(commands_models.models, name="models")
 app.add_typer(commands_models.profile, name="profile")
+app.add_typer(commands_keys.keys, name="keys")
 commands_data.register(app)
+commands_privacy.register(app)
 
 
 @app.callback()

@@ -1,4 +1,4 @@
-"""Commands about data and feeds: load, rejected, train, feed."""
+"""Commands about data and feeds: load, train, feed."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Annotated, cast
 
 import typer
 
+from feedwright import commands_rejected
 from feedwright.errors import FeedwrightError
 from feedwright.shell import console, examples, settings
 
@@ -107,39 +108,6 @@ def load(
     console.print("Next: [bold]feedwright train[/], or wait for the daily schedule.")
 
 
-def rejected(
-    limit: Annotated[int, typer.Option(min=1, help="Newest rows to show.")] = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
-) -> None:
-    """List rows that were refused, with the reason."""
-    from rich.table import Table
-
-    from feedwright.database import running_database
-    from storage.database import connect
-
-    columns = ("rejected_at", "entity", "source", "row_number", "reason", "raw")
-    with running_database(settings()) as url, connect(url, autocommit=True) as connection:
-        rows = connection.execute(
-            "SELECT rejected_at, entity, source, row_number, reason, left(raw, 500) "
-            "FROM feed.interactions_rejected ORDER BY id DESC LIMIT %s",
-            [limit],
-        ).fetchall()
-    if as_json:
-        import json
-
-        listed = [dict(zip(columns, row, strict=True)) for row in rows]
-        typer.echo(json.dumps(listed, indent=2, default=str))
-        return
-    if not rows:
-        console.print("No row was refused.")
-        return
-    table = Table("when", "what", "source", "row", "reason", "the row")
-    for at, entity, source, number, reason, raw in rows:
-        where = "" if number is None else f"{number:,}"
-        table.add_row(f"{at:%Y-%m-%d %H:%M}", entity, source, where, reason, raw[:80])
-    console.print(table, markup=False)
-
-
 def train() -> None:
     """Run the daily job now: features, training, evaluation, the gate, a new champion.
 
@@ -190,8 +158,6 @@ def register(app: typer.Typer) -> None:
             "feedwright load --synthetic 1000x2000x50000 --domain events",
         )
     )(load)
-    app.command(epilog=examples("feedwright rejected --limit 100", "feedwright rejected --json"))(
-        rejected
-    )
+    commands_rejected.register(app)
     app.command(epilog=examples("feedwright train"))(train)
     app.command(epilog=examples("feedwright feed 405", "feedwright feed 405 --svg feed.svg"))(feed)

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from feedwright import doctor, first_run
 from feedwright import record as records
+from feedwright.commands_keys import greet_with_first_keys
 from feedwright.environment import ROOT
 from feedwright.errors import FeedwrightError
 from feedwright.ports import require_free
@@ -131,6 +132,7 @@ def _run(settings: Settings, console: Console, sample: bool) -> None:
         _start_services(supervisor, console, stages)
         stages.save(settings.home / "timings.json")
         _greet(settings, console, user, stages.total)
+        greet_with_first_keys(url, console)
         supervisor.declare_ready()
         _watch(supervisor, postgres)
     finally:

@@ -1,0 +1,89 @@
+"""What a request to ingest brings, read within bounds."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+
+from serving.ingest.shapes import MAX_ENTRIES
+from serving.problems import InvalidParameters
+
+MAX_BODY_BYTES = 4 * 2**20
+KINDS = ("application/json", "text/plain")
+"""``sendBeacon`` of a browser sends text/plain, or JSON where the page may."""
+
+
+def announced(request: Request) -> int:
+    """Bytes that the body will have at most.
+
+    Raises:
+        HTTPException: 415 it is said to be something else, 413 too large.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind not in KINDS:
+        raise HTTPException(415, f"Send JSON with Content-Type: application/json, not {kind!r}.")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise HTTPException(415, "Send the body as it is, without Content-Encoding.")
+    size = request.headers.get("content-length", "")
+    if not size.isdecimal():
+        return MAX_BODY_BYTES
+    if int(size) > MAX_BODY_BYTES:
+        _too_large()
+    return int(size)
+
+
+async def read_json(request: Request) -> Any:
+    """The body.
+
+    Raises:
+        HTTPException: 413 too large, 400 no JSON.
+    """
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            _too_large()
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        # One text with half a surrogate pair, as browsers can send, is no JSON to orjson: only
+        # its own entry is to be refused.
+        try:
+            return json.loads(body, parse_constant=_no_number)
+        except (ValueError, RecursionError):
+            raise HTTPException(400, f"The body is not JSON: {error}.") from error
+
+
+def entries_of(body: Any) -> list[Any]:
+    """The entries of a batch.
+
+    Raises:
+        InvalidParameters: it is no list of 1 to ``MAX_ENTRIES`` entries.
+    """
+    wrong: list[dict[str, str]] = []
+    entries = body
+    if isinstance(body, dict):
+        entries = body.get("interactions")
+        unknown = [name for name in body if name != "interactions"][:10]
+        wrong = [
+            {"field": name[:100].encode(errors="replace").decode(), "message": "no such field"}
+            for name in unknown
+        ]
+    if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_ENTRIES:
+        message = f"must be a list of 1 to {MAX_ENTRIES} entries"
+        wrong.append({"field": "interactions", "message": message})
+    if wrong:
+        raise InvalidParameters(wrong)
+    return entries
+
+
+def _too_large() -> NoReturn:
+    raise HTTPException(413, f"The body is larger than {MAX_BODY_BYTES // 2**20} MiB: send less.")
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number of JSON")

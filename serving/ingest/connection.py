@@ -1,0 +1,140 @@
+"""One connection to Postgres, over which events are written."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import Any
+
+import psycopg
+
+from storage import events
+from storage.catalogue import MAX_REASON
+from storage.embedded import EmbeddedPostgresError
+from storage.events import Also, Connection, Event, RefusedEvent
+from storage.refresh_queue import is_meaningful
+
+log = logging.getLogger("feedwright.serving")
+
+STATEMENT_SECONDS = 2.0
+CALL_SECONDS = 2.5  # past this the server hangs: it does not even end the statement
+CONNECT_SECONDS = 2
+
+# One of the rows is at fault. Anything else is about the server or the tables, and may pass.
+_ROWS_FAULT = (psycopg.DataError, psycopg.IntegrityError)
+
+
+Signalled = Callable[[Connection, Collection[str]], Awaitable[None]]
+
+
+class Away(RuntimeError):
+    """Postgres does not take events now. It may have taken these: write them again."""
+
+
+class EventConnection:
+    """Made anew after each failure; one call at a time."""
+
+    def __init__(self, address: Callable[[], str], signalled: Signalled | None) -> None:
+        """
+        Args:
+            signalled: see ``Ingest``.
+        """
+        self._address = address
+        self._signalled = signalled
+        self._connection: Connection | None = None
+        self._months: set[str] = set()
+
+    async def insert(
+        self, given: Sequence[Event], refused: Sequence[RefusedEvent]
+    ) -> tuple[set[str], dict[str, str]]:
+        """Store events of different ids; see ``storage.events.insert``.
+
+        Returns:
+            The ids that were there already, and id -> reason of what Postgres itself refused,
+            which is kept as refused.
+
+        Raises:
+            Away: nothing is known of what is stored.
+        """
+        task = asyncio.ensure_future(self._insert(given, refused))
+        try:
+            done, _ = await asyncio.wait({task}, timeout=CALL_SECONDS)
+            if not done:
+                raise Away(f"no answer within {CALL_SECONDS} s")
+            return task.result()
+        except (psycopg.Error, OSError, EmbeddedPostgresError) as error:
+            self.drop()
+            raise Away(" ".join(str(error).split())) from error
+        except (Away, asyncio.CancelledError):
+            self.drop()
+            task.cancel()  # a server that hangs would not let it end
+            task.add_done_callback(lambda late: late.cancelled() or late.exception())
+            raise
+
+    def drop(self) -> None:
+        """Without a word to the server, which may not answer."""
+        if self._connection is not None:
+            self._connection.pgconn.finish()
+            self._connection = None
+
+    async def _insert(
+        self, given: Sequence[Event], refused: Sequence[RefusedEvent]
+    ) -> tuple[set[str], dict[str, str]]:
+        connection = await self._connected()
+        wanted = events.months(given) - self._months
+        if wanted:
+            await events.ensure_partitions(connection, wanted)
+            self._months |= wanted
+        try:
+            return await events.insert(connection, given, refused, self._also(given)), {}
+        except _ROWS_FAULT as error:
+            return await self._without_the_bad(given, refused, error)
+
+    def _also(self, given: Sequence[Event]) -> Also | None:
+        tell = self._signalled
+        users = {
+            user_id
+            for event in given
+            if (user_id := event["user_id"]) is not None
+            and is_meaningful(event["type"], event["metadata"])
+        }
+        return None if tell is None or not users else lambda connection: tell(connection, users)
+
+    async def _without_the_bad(
+        self, given: Sequence[Event], refused: Sequence[RefusedEvent], error: psycopg.Error
+    ) -> tuple[set[str], dict[str, str]]:
+        """By halves, so that a bad row is refused alone; checking should have found it."""
+        if not given:
+            raise error
+        if len(given) > 1:
+            half = len(given) // 2
+            known, bad = await self._insert(given[:half], refused)
+            more_known, more_bad = await self._insert(given[half:], ())
+            return known | more_known, bad | more_bad
+        event = given[0]
+        reason = f"Postgres refused it: {error.diag.message_primary or error}"[:MAX_REASON]
+        log.error("event that passed checking refused", extra={"detail": reason})
+        kept = events.as_refused(event, reason)
+        await self._insert((), [*refused, kept])
+        return set(), {event["event_id"]: reason}
+
+    async def _connected(self) -> Connection:
+        if self._connection is None or self._connection.broken:
+            self._months.clear()
+            self._connection = await psycopg.AsyncConnection[Any].connect(
+                self._address(),
+                autocommit=True,
+                application_name="feedwright ingest",
+                connect_timeout=CONNECT_SECONDS,
+            )
+            await self._connection.execute(
+                "SELECT set_config('statement_timeout', %s, false)",
+                (f"{STATEMENT_SECONDS * 1000:.0f}",),
+            )
+            # An answer means that it is durable, whatever the database's own default is.
+            await self._connection.execute(
+                "SELECT set_config('synchronous_commit', 'on', false)"
+                " WHERE current_setting('synchronous_commit') = 'off'"
+            )
+        return self._connection

@@ -1,0 +1,109 @@
+"""Refused interactions are taken in again, as they are or corrected."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+from uuid import UUID, uuid5
+
+import orjson
+import psycopg
+
+from serving.ingest.checking import FIELDS, MAX_RAW, Clock, Refusal, check_one
+from storage import events, rejections
+from storage.catalogue import SOURCE
+from storage.events import Connection, Event
+from storage.rejections import Rejection
+
+_NAMESPACE = UUID("5f0a7d0e-6f0b-4a53-9f3e-0a1d4a9f5c11")
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What became of one row; ``user_id``: whose event it is."""
+
+    id: int
+    outcome: Literal["accepted", "duplicate", "rejected"]
+    reason: str | None = None
+    user_id: str | None = None
+
+
+async def replay(
+    connection: Connection,
+    rows: Sequence[Rejection],
+    clock: Clock,
+    corrected: Mapping[int, Any] | None = None,
+) -> list[Replay]:
+    """Take in rows that are locked; those that are good now are deleted from the refused ones.
+
+    Doing it twice stores nothing twice: a row without an event id gets one of its own number.
+
+    Args:
+        corrected: id -> the event to take instead of what was kept.
+    """
+    results: list[Replay] = []
+    good: dict[str, tuple[Rejection, Event]] = {}
+    for number, row in enumerate(rows):
+        if number % 50 == 0:
+            await asyncio.sleep(0)  # others have their turn
+        event = _event(row, clock, corrected or {})
+        if isinstance(event, str):
+            results.append(Replay(row.id, "rejected", event))
+        elif event["event_id"] in good:
+            results.append(Replay(row.id, "duplicate", user_id=event["user_id"]))
+        else:
+            good[event["event_id"]] = row, event
+    given = [event for _, event in good.values()]
+    known: set[str] = set()
+    bad: dict[str, str] = {}
+    if given:
+        await events.ensure_partitions(connection, events.months(given))
+        known, bad = await _insert(connection, given)
+    for event_id, (row, event) in good.items():
+        if event_id in bad:
+            results.append(Replay(row.id, "rejected", bad[event_id]))
+        else:
+            outcome: Literal["duplicate", "accepted"]
+            outcome = "duplicate" if event_id in known else "accepted"
+            results.append(Replay(row.id, outcome, user_id=event["user_id"]))
+    done = [one.id for one in results if one.outcome != "rejected"]
+    await rejections.delete(connection, done)
+    return sorted(results, key=lambda one: one.id)
+
+
+async def _insert(connection: Connection, given: list[Event]) -> tuple[set[str], dict[str, str]]:
+    try:
+        async with connection.transaction():
+            return await events.insert(connection, given), {}
+    except (psycopg.DataError, psycopg.IntegrityError) as error:
+        if len(given) == 1:
+            return set(), {given[0]["event_id"]: str(error.diag.message_primary)}
+    known, bad = set[str](), dict[str, str]()
+    for event in given:
+        one_known, one_bad = await _insert(connection, [event])
+        known |= one_known
+        bad |= one_bad
+    return known, bad
+
+
+def _event(row: Rejection, clock: Clock, corrected: Mapping[int, Any]) -> Event | str:
+    """The event of a row, or why it is none."""
+    if row.entity != "interactions":
+        return f"It is of {row.entity}: write it with PUT /api/v1/{row.entity}/{{id}}."
+    entry = corrected.get(row.id)
+    if entry is None:
+        try:
+            entry = orjson.loads(row.raw)
+        except orjson.JSONDecodeError as error:
+            cut = "; what was kept of it is not all" if len(row.raw) == MAX_RAW else ""
+            return f"What was kept is not JSON{cut}: {error}"
+        if isinstance(entry, dict) and row.source != SOURCE:  # a row of the table, or of a log
+            entry = {name: value for name, value in entry.items() if name in FIELDS}
+    if isinstance(entry, dict) and entry.get("event_id") is None:
+        entry = {**entry, "event_id": str(uuid5(_NAMESPACE, str(row.id)))}
+    event = check_one(entry, clock)
+    if isinstance(event, Refusal):
+        return f"{event.field}: {event.reason}" if event.field else event.reason
+    return event

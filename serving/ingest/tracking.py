@@ -1,0 +1,234 @@
+"""``POST /interactions`` and ``POST /feed/interactions/{item_id}``: what users did."""
+
+from __future__ import annotations
+
+from collections import Counter
+from functools import partial
+from typing import Any
+from uuid import uuid4
+
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from serving.access import caller_of, charge_events
+from serving.access.caller import forbidden_user
+from serving.api import describe
+from serving.api.answers import Handler, answer_json
+from serving.api.inputs import path_id
+from serving.ingest.bodies import MAX_BODY_BYTES, announced, entries_of, read_json
+from serving.ingest.checking import Checked, Refusal
+from serving.ingest.metrics import EVENTS
+from serving.ingest.service import Ingest
+from serving.ingest.shapes import (
+    MAX_ENTRIES,
+    Interactions,
+    OfUser,
+    OneInteraction,
+    Outcomes,
+)
+from serving.ingest.writer import Busy, NoRoom
+from serving.problems import InvalidParameters, problem
+
+BUSY_SECONDS, NO_ROOM_SECONDS = 1, 5
+_COUNTERS = {one: EVENTS.labels(one) for one in ("accepted", "duplicate", "rejected")}
+
+
+class IngestCalls:
+    def __init__(self, ingest: Ingest) -> None:
+        self._ingest = ingest
+
+    async def batch(self, request: Request) -> Response:
+        return await self._take(request, entries_of(await read_json(request)))
+
+    async def one(self, request: Request) -> Response:
+        item_id = path_id(request, "item_id")
+        users = request.query_params.getlist("user_id")
+        if len(users) > 1:
+            raise InvalidParameters(
+                [{"field": "user_id", "message": "given more than once: give it once"}]
+            )
+        body = await read_json(request)
+        if not isinstance(body, dict):
+            raise InvalidParameters([{"field": "body", "message": "must be a JSON object"}])
+        both = [name for name in ("item_id", "user_id") if name in body]
+        if both:
+            raise InvalidParameters(
+                [{"field": name, "message": "belongs into the address"} for name in both]
+            )
+        event_id = body.get("event_id") or str(uuid4())
+        user_id = users[0] if users else None
+        entry = {**body, "event_id": event_id, "item_id": item_id, "user_id": user_id}
+        return await self._take(request, [entry])
+
+    async def _take(self, request: Request, entries: list[Any]) -> Response:
+        """Check, write and answer."""
+        checked = self._ingest.check(entries)
+        self._keep_to_the_caller(request, checked)
+        wait = self._keep_to_the_limits(request, checked, len(entries))
+        written = await self._ingest.write(checked)
+        results: list[dict[str, Any]] = [
+            {"event_id": _told_id(entry), "outcome": "accepted", "reason": None}
+            for entry in entries
+        ]
+        for place, refusal in checked.refusals.items():
+            results[place].update(
+                outcome="rejected", reason=refusal.reason, field=refusal.field or None
+            )
+        for number in written.duplicates:
+            results[checked.places[number]]["outcome"] = "duplicate"
+        for number, reason in written.refused.items():
+            results[checked.places[number]].update(outcome="rejected", reason=reason, field=None)
+        counts = Counter(one["outcome"] for one in results)
+        for outcome, count in counts.items():
+            _COUNTERS[outcome].inc(count)
+        body = {
+            "results": results,
+            "accepted": counts["accepted"],
+            "duplicates": counts["duplicate"],
+            "rejected": counts["rejected"],
+        }
+        return answer_json(request, body, 202, {"Retry-After": str(wait)} if wait else None)
+
+    def _keep_to_the_caller(self, request: Request, checked: Checked) -> None:
+        """Refuse events of users for whom the caller may not speak. They are not kept: what was
+        forged must not be replayed one day."""
+        caller = caller_of(request)
+        if caller.user_id is None and not caller.needs_token:
+            return
+        refused: dict[int, Refusal] = {}
+        for place, event in zip(checked.places, checked.events, strict=True):
+            why = forbidden_user(caller, event["user_id"])
+            if why is not None:
+                refused[place] = Refusal("user_id", why)
+            elif event["user_id"] is None:
+                event["user_id"] = caller.user_id
+        checked.leave_out(refused)
+
+    def _keep_to_the_limits(self, request: Request, checked: Checked, entries: int) -> int:
+        """Seconds until those that are over a limit may come again; 0: none is."""
+        users: list[str | None] = [None] * entries
+        for place, event in zip(checked.places, checked.events, strict=True):
+            users[place] = event["user_id"]
+        charged = charge_events(request, users)
+        if charged.retry_after:
+            why = f"over the rate limit of this user: send it again in {charged.retry_after} s"
+            over = [place for place, granted in enumerate(charged.granted) if not granted]
+            checked.leave_out({place: Refusal("user_id", why) for place in over})
+        return charged.retry_after
+
+
+def _told_id(entry: Any) -> str | None:
+    """The event id as it was sent, if it can be told."""
+    sent = entry.get("event_id") if isinstance(entry, dict) else None
+    return sent[:100].encode(errors="replace").decode() if isinstance(sent, str) else None
+
+
+def routes(ingest: Ingest) -> list[Route]:
+    calls = IngestCalls(ingest)
+
+    async def answer(handler: Handler, request: Request) -> Response:
+        try:
+            with ingest.room(announced(request)):
+                return await handler(request)
+        except Busy as error:
+            return problem(
+                request,
+                429,
+                f"Too much at once: {error}. Send it again.",
+                headers={"Retry-After": str(BUSY_SECONDS)},
+            )
+        except NoRoom as error:
+            return problem(
+                request,
+                503,
+                f"Nothing can be kept now: {error}. Send it again.",
+                headers={"Retry-After": str(NO_ROOM_SECONDS)},
+            )
+        except ClientDisconnect as error:
+            raise HTTPException(400, "The body ended before its time.") from error
+
+    return [
+        Route(path, partial(answer, handler), methods=["POST"])
+        for path, handler in (
+            ("/api/v1/interactions", calls.batch),
+            ("/api/v1/feed/interactions/{item_id:id}", calls.one),
+        )
+    ]
+
+
+EXAMPLE_EVENT: dict[str, Any] = {
+    "event_id": "0b5a2a0e-9d1f-4f0e-8a57-d7a1a5b9a2a1",
+    "user_id": "196",
+    "item_id": "242",
+    "type": "click",
+    "occurred_at": "2026-05-17T09:30:00.123Z",
+    "metadata": {"feed_id": "01a1ff95aec25b065759e8d2efa6337e", "position": 3},
+}
+EXAMPLE_OUTCOMES: dict[str, Any] = {
+    "results": [
+        {"event_id": EXAMPLE_EVENT["event_id"], "outcome": "accepted", "reason": None},
+    ],
+    "accepted": 1,
+    "duplicates": 0,
+    "rejected": 0,
+    "request_id": "5f0c3f6b3c1f4f0e9a57d7a1a5b9a2a1",
+}
+_ONE = {name: EXAMPLE_EVENT[name] for name in ("event_id", "type", "occurred_at", "metadata")}
+_PROMISE = (
+    "202 means durable: what is `accepted` or `duplicate` is not lost, whatever happens next, and "
+    "is stored once however often it is sent with the same `event_id` and `occurred_at`. While "
+    "Postgres is away, events wait on the disk of the server, and a duplicate cannot be told from "
+    "a new one: both are `accepted`, and stored once. Users and items need not be known."
+)
+PROBLEMS = {
+    413: f"The body is larger than {MAX_BODY_BYTES // 2**20} MiB.",
+    429: "Too much at once, or over the rate limit; try again after `Retry-After`.",
+    503: "Postgres is away and the disk's share is full; try again after `Retry-After`.",
+}
+
+
+def _described(name: str, summary: str, **more: Any) -> dict[str, Any]:
+    described = describe.operation(
+        name,
+        summary,
+        "interactions",
+        {202: describe.answer("What became of each entry", Outcomes, EXAMPLE_OUTCOMES)},
+        problems=(400, 413, 415, 422, 503),
+        **more,
+    )
+    responses = described["responses"]
+    responses["429"] = describe.problem(503)
+    for status, text in PROBLEMS.items():
+        responses[str(status)]["description"] = text
+    described["requestBody"]["content"]["text/plain"] = described["requestBody"]["content"][
+        "application/json"
+    ]
+    described["responses"] = dict(sorted(responses.items()))
+    return described
+
+
+SHAPES = [(Outcomes, "serialization"), (Interactions, "validation"),
+          (OneInteraction, "validation")]  # fmt: skip
+PATHS: dict[str, Any] = {
+    "/api/v1/interactions": {
+        "post": _described(
+            "sendInteractions",
+            f"Send what users did, 1 to {MAX_ENTRIES} events",
+            description=f"{_PROMISE} An entry that is wrong is rejected alone, and kept with its "
+            "reason for somebody to mend.",
+            body=describe.json_body(Interactions, {"interactions": [EXAMPLE_EVENT]}),
+        )
+    },
+    "/api/v1/feed/interactions/{item_id}": {
+        "parameters": [describe.path_id("item_id", "What the user acted on.")],
+        "post": _described(
+            "sendInteraction",
+            "Send one thing that a user did to an item",
+            description=_PROMISE,
+            parameters=describe.query(OfUser),
+            body=describe.json_body(OneInteraction, _ONE),
+        ),
+    },
+}

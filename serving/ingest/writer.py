@@ -1,0 +1,289 @@
+"""Group commit: what waits while a group is written makes up the next one.
+
+One task writes; there is no delay to make groups larger. When Postgres is away a group goes to
+the spool instead, and so does all that comes until the spool is replayed: what a worker took
+is written in the order in which it came.
+
+Nothing grows without bound: what waits is counted in events and in bytes, and more is turned
+away. A caller who leaves changes nothing for others; what they sent is written all the same.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from time import perf_counter
+from typing import TypedDict
+
+import orjson
+
+from serving.ingest.connection import Away, EventConnection, Signalled
+from serving.ingest.metrics import (
+    COMMIT_SECONDS,
+    GROUP_EVENTS,
+    REPLAYED,
+    TURNED_AWAY,
+    WAITING,
+)
+from serving.ingest.spool import Spool, SpoolFull
+from storage.events import Event, RefusedEvent
+
+log = logging.getLogger("feedwright.serving")
+
+GROUP_ROWS = 4_000
+"""Entries that are written together: about 0.2 s of work for Postgres."""
+MAX_ROWS = 40_000
+"""Entries that wait: about 2 s of work for Postgres."""
+MAX_BYTES = 32 * 2**20
+REPLAY_BYTES = 512 * 2**10
+AGAIN_SECONDS = 0.25
+ADOPT_SECONDS = 5.0
+
+Committed = Callable[[list[Event]], None]
+
+
+class Busy(RuntimeError):
+    """Too much waits already: come again in a second."""
+
+
+class NoRoom(RuntimeError):
+    """Postgres is away and the spool takes no more, or the worker stops."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What became of the events of one call, by place; the others were accepted.
+
+    ``duplicates``: were there already. ``refused``: place -> reason of Postgres.
+    """
+
+    duplicates: frozenset[int]
+    refused: dict[int, str]
+
+
+class _Record(TypedDict):
+    """A record of the spool."""
+
+    events: list[Event]
+    refused: list[RefusedEvent]
+
+
+@dataclass(eq=False)
+class _Call:
+    """What one caller waits for."""
+
+    events: list[Event]
+    refused: list[RefusedEvent]
+    done: asyncio.Future[Written]
+
+    @property
+    def rows(self) -> int:
+        return len(self.events) + len(self.refused)
+
+
+@dataclass
+class _Group:
+    """Calls that are written together: of several events with one id, the first."""
+
+    calls: list[_Call]
+    events: list[Event] = field(default_factory=list)
+    refused: list[RefusedEvent] = field(default_factory=list)
+    places: dict[str, tuple[_Call, int]] = field(default_factory=dict)
+    duplicates: dict[_Call, set[int]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for call in self.calls:
+            self.refused += call.refused
+            for place, event in enumerate(call.events):
+                if event["event_id"] in self.places:
+                    self.duplicates.setdefault(call, set()).add(place)
+                else:
+                    self.places[event["event_id"]] = call, place
+                    self.events.append(event)
+
+    def tell(self, known: Iterable[str] = (), bad: Mapping[str, str] | None = None) -> None:
+        """Answer the callers."""
+        refused: dict[_Call, dict[int, str]] = {}
+        for event_id in known:
+            call, place = self.places[event_id]
+            self.duplicates.setdefault(call, set()).add(place)
+        for event_id, reason in (bad or {}).items():
+            call, place = self.places[event_id]
+            refused.setdefault(call, {})[place] = reason
+        for call in self.calls:
+            if not call.done.done():  # its caller has left
+                duplicates = frozenset(self.duplicates.get(call, ()))
+                call.done.set_result(Written(duplicates, refused.get(call, {})))
+
+    def fail(self, error: Exception) -> None:
+        for call in self.calls:
+            if not call.done.done():
+                call.done.set_exception(error)
+
+
+class Writer:
+    """Writes events durably; one a worker. Use it on one event loop."""
+
+    def __init__(
+        self,
+        address: Callable[[], str],
+        spool: Spool,
+        committed: Committed = lambda events: None,
+        signalled: Signalled | None = None,
+    ) -> None:
+        """
+        Args:
+            address: of Postgres, for libpq; asked again for each connection.
+            committed: called after each commit with its events, those too that were there already:
+                their news may have been lost with a worker.
+        """
+        self._spool = spool
+        self._committed = committed
+        self._straight = EventConnection(address, signalled)
+        self._later = EventConnection(address, signalled)
+        self._waiting: deque[_Call] = deque()
+        self._rows = self._bytes = 0
+        self._arrived, self._spooled = asyncio.Event(), asyncio.Event()
+        self._order = asyncio.Lock()  # of what changes the spool, and which way events go
+        self._tasks: list[asyncio.Task[None]] = []
+        self._closing = False
+
+    async def start(self) -> None:
+        await asyncio.to_thread(self._spool.adopt)
+        self._tasks = [asyncio.create_task(self._write()), asyncio.create_task(self._replay())]
+
+    async def close(self) -> None:
+        """Take no more, write what waits, and stop. The spool waits for the next start."""
+        self._closing = True
+        await asyncio.gather(*(call.done for call in self._waiting), return_exceptions=True)
+        async with self._order:  # the last group
+            for task in self._tasks:
+                task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._straight.drop()
+        self._later.drop()
+        self._spool.close()
+
+    @contextlib.contextmanager
+    def room(self, size: int) -> Iterator[None]:
+        """Room for a body of so many bytes, until it is answered.
+
+        Raises:
+            Busy: there is none.
+        """
+        if self._bytes + size > MAX_BYTES:
+            TURNED_AWAY.labels("busy").inc()
+            raise Busy(f"{self._bytes} bytes wait already")
+        self._bytes += size
+        try:
+            yield
+        finally:
+            self._bytes -= size
+
+    async def write(self, events: list[Event], refused: list[RefusedEvent]) -> Written:
+        """Returns once the events are durable, and the refused entries are kept.
+
+        Raises:
+            Busy, NoRoom: nothing was kept.
+        """
+        call = _Call(events, refused, asyncio.get_running_loop().create_future())
+        if self._closing:
+            raise NoRoom("the worker stops")
+        if self._rows + call.rows > MAX_ROWS:
+            TURNED_AWAY.labels("busy").inc()
+            raise Busy(f"{self._rows} events wait already")
+        self._waiting.append(call)
+        self._count(call.rows)
+        self._arrived.set()
+        return await call.done
+
+    def _count(self, rows: int) -> None:
+        self._rows += rows
+        WAITING.set(self._rows)
+
+    async def _write(self) -> None:
+        """Write groups, for ever."""
+        while True:
+            await self._arrived.wait()
+            async with self._order:
+                calls = self._next_calls()
+                if not calls:
+                    self._arrived.clear()
+                    continue
+                group = _Group(calls)
+                try:
+                    await self._write_group(group)
+                except SpoolFull as error:
+                    TURNED_AWAY.labels("no_room").inc()
+                    group.fail(NoRoom(f"Postgres is away and the spool is full: {error}"))
+                except Exception as error:  # a mistake of ours must not stop all that follows
+                    log.error("group of events not written", exc_info=error)
+                    group.fail(error)
+                finally:
+                    self._count(-sum(call.rows for call in calls))
+
+    def _next_calls(self) -> list[_Call]:
+        calls: list[_Call] = []
+        rows = 0
+        while self._waiting and (not calls or rows + self._waiting[0].rows <= GROUP_ROWS):
+            calls.append(self._waiting.popleft())
+            rows += calls[-1].rows
+        return calls
+
+    async def _write_group(self, group: _Group) -> None:
+        start = perf_counter()
+        GROUP_EVENTS.observe(len(group.events))
+        if not self._spool.behind:
+            try:
+                known, bad = await self._straight.insert(group.events, group.refused)
+            except Away as error:
+                log.warning("events go to the spool", extra={"detail": str(error)})
+            else:
+                COMMIT_SECONDS.labels("postgres").observe(perf_counter() - start)
+                group.tell(known, bad)
+                self._tell_committed(group.events, bad)
+                return
+        record: _Record = {"events": group.events, "refused": group.refused}
+        await asyncio.to_thread(self._spool.append, orjson.dumps(record))
+        COMMIT_SECONDS.labels("spool").observe(perf_counter() - start)
+        group.tell()
+        self._spooled.set()
+
+    async def _replay(self) -> None:
+        """Bring what is in the spool to Postgres, for ever."""
+        while True:
+            try:
+                await self._replay_all()
+            except Away:
+                await asyncio.sleep(AGAIN_SECONDS)
+                continue
+            except Exception as error:  # as above
+                log.error("spool not replayed", exc_info=error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._spooled.wait(), ADOPT_SECONDS)
+            self._spooled.clear()
+            async with self._order:
+                await asyncio.to_thread(self._spool.adopt)
+
+    async def _replay_all(self) -> None:
+        while chunk := await asyncio.to_thread(self._spool.next, REPLAY_BYTES):
+            records: list[_Record] = [orjson.loads(record) for record in chunk.records]
+            distinct = {e["event_id"]: e for r in reversed(records) for e in reversed(r["events"])}
+            refused = [one for record in records for one in record["refused"]]
+            given = list(reversed(distinct.values()))
+            if given or refused:
+                _, bad = await self._later.insert(given, refused)
+                REPLAYED.inc(len(given))
+                self._tell_committed(given, bad)
+            async with self._order:
+                self._spool.done(chunk)
+
+    def _tell_committed(self, events: Sequence[Event], bad: Mapping[str, str]) -> None:
+        try:
+            self._committed([event for event in events if event["event_id"] not in bad])
+        except Exception as error:  # they are stored, whatever becomes of the news
+            log.error("news of stored events not told", exc_info=error)

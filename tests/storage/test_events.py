@@ -1,0 +1,114 @@
+"""The SQL of ingest: each event once, whoever else writes it at the same moment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import psycopg
+
+from storage import events, rejections
+from storage.database import connect
+from storage.events import Connection, Event
+
+NOW = datetime.now(UTC)
+
+
+def event(**fields: Any) -> Event:
+    made: Any = {
+        "event_id": str(uuid4()),
+        "user_id": "u",
+        "item_id": "i",
+        "type": "click",
+        "occurred_at": NOW.isoformat(),
+        "metadata": None,
+        "flagged": False,
+        **fields,
+    }
+    return made
+
+
+def with_connections(
+    url: str, count: int, work: Callable[[list[Connection]], Awaitable[Any]]
+) -> Any:
+    async def run() -> Any:
+        connections = [
+            await psycopg.AsyncConnection[Any].connect(url, autocommit=True) for _ in range(count)
+        ]
+        try:
+            return await work(connections)
+        finally:
+            for connection in connections:
+                await connection.close()
+
+    return asyncio.run(run())
+
+
+def count(url: str) -> tuple[Any, ...] | None:
+    with connect(url) as connection:
+        return connection.execute(
+            "SELECT count(*), count(DISTINCT event_id) FROM feed.interactions"
+        ).fetchone()
+
+
+def test_writers_with_the_same_events_at_once_store_each_once(database: str) -> None:
+    """In other orders; half of them with times of the server's, another for each writer."""
+
+    async def work(connections: list[Connection]) -> list[set[str]]:
+        ids = [str(uuid4()) for _ in range(400)]
+
+        async def write(number: int, connection: Connection) -> list[set[str]]:
+            mine = ids[:: 1 if number % 2 else -1]
+            late = (NOW + timedelta(milliseconds=number)).isoformat()
+            given = [
+                event(event_id=id, flagged=True, occurred_at=late)
+                if int(id[0], 16) % 2
+                else event(event_id=id)
+                for id in mine
+            ]
+            return [
+                await events.insert(connection, given[at : at + 100]) for at in (0, 100, 200, 300)
+            ]
+
+        found = await asyncio.gather(*(write(n, c) for n, c in enumerate(connections)))
+        return [known for each in found for known in each]
+
+    known = with_connections(database, 4, work)
+    assert count(database) == (400, 400)
+    assert sum(map(len, known)) == 3 * 400  # to each but one writer it was there already
+
+
+def test_what_belongs_to_it_is_in_the_same_transaction(database: str) -> None:
+    async def work(connections: list[Connection]) -> None:
+        async def fails(connection: Connection) -> None:
+            await connection.execute("SELECT 1 / 0")
+
+        refused: Any = [{"row_number": 1, "reason": "is wrong", "raw": "{}"}]
+        try:
+            await events.insert(connections[0], [event()], refused, fails)
+        except psycopg.errors.DivisionByZero:
+            assert await rejections.page(connections[0], 10) == []
+            return
+        raise AssertionError
+
+    with_connections(database, 1, work)
+    assert count(database) == (0, 0)
+
+
+def test_months_are_made_once_and_a_month_in_the_default_partition_stays(database: str) -> None:
+    async def work(connections: list[Connection]) -> None:
+        old = event(occurred_at="2026-01-05T00:00:00Z")
+        await events.insert(connections[0], [old])  # into the default partition
+        wanted = {"2026-01", "2026-02", "2025-12"}
+        await asyncio.gather(*(events.ensure_partitions(c, wanted) for c in connections))
+        assert await events.insert(connections[1], [old]) == {old["event_id"]}
+
+    with_connections(database, 3, work)
+    with connect(database) as connection:
+        tables = connection.execute(
+            "SELECT relname FROM pg_class WHERE relname ~ '^interactions_20' AND relkind = 'r'"
+        ).fetchall()
+    assert sorted(tables) == [("interactions_202512",), ("interactions_202602",)]
