@@ -1,5 +1,7 @@
 """What can be started: by schedules, by sensors, and by hand from the launchpad."""
 
+from datetime import timedelta
+
 import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
@@ -7,7 +9,9 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
 
 from orchestration.assets import feed
 from orchestration.policies import TRANSIENT
+from orchestration.privacy import privacy_job
 from orchestration.resources import Platform
+from storage import refresh_queue
 from storage.telemetry import write_audit
 
 daily_job = dg.define_asset_job(
@@ -84,10 +88,53 @@ def rollback_job() -> None:
     rescore(roll_back())
 
 
+class RefreshConfig(dg.Config):
+    """
+    Attributes:
+        at_once: users whose lists are made and published together.
+        most: users of one run; the next run goes on.
+    """
+
+    at_once: int = 500
+    most: int = 5_000
+
+
+# Not retried: who was taken and not done is taken again by a later run.
+@dg.op
+def refresh_waiting_lists(
+    context: dg.OpExecutionContext, config: RefreshConfig, platform: Platform
+) -> None:
+    """Make the lists of users anew who did something since theirs was made."""
+    interval = timedelta(minutes=platform.profile.recommendations.refresh_minutes)
+    users = rows = 0
+    while users < config.most:
+        with platform.connect() as conn:
+            taken = refresh_queue.take(conn, min(config.at_once, config.most - users))
+        if not taken.users:
+            break
+        rows += len(feed.refresh_lists_of(platform, taken.users))
+        with platform.connect() as conn:
+            refresh_queue.done(conn, taken, interval)
+        users += len(taken.users)
+    context.log.info("lists of %d users, %d recommendations", users, rows)
+    context.add_output_metadata({"users": users, "recommendations": rows})
+
+
+@dg.job(
+    name="refresh",
+    description="Rank the ready lists anew of users who did something, with the live version.",
+    tags={"feedwright/kind": "refresh"},
+)
+def refresh_job() -> None:
+    refresh_waiting_lists()
+
+
 JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     daily_job,
     engagement_job,
     trending_job,
     guardrails_job,
     rollback_job,
+    refresh_job,
+    privacy_job,
 ]

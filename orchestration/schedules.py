@@ -7,6 +7,7 @@ import dagster as dg
 
 from orchestration.jobs import daily_job, engagement_job, guardrails_job, trending_job
 from orchestration.partitions import daily, range_tags
+from orchestration.privacy import privacy_job
 from orchestration.resources import Platform
 from storage import queries
 
@@ -69,4 +70,18 @@ hourly_guardrails = dg.ScheduleDefinition(
     description="Hourly: is the live version doing worse than what was live before?",
 )
 
-SCHEDULES = [daily_at_two, hourly_engagement, quarter_hourly_trending, hourly_guardrails]
+daily_privacy = dg.ScheduleDefinition(
+    name="daily_privacy",
+    job=privacy_job,
+    cron_schedule="30 1 * * *",
+    default_status=RUNNING,
+    description="Daily at 01:30, before the training: delete what is old, and erased users.",
+)
+
+SCHEDULES = [
+    daily_at_two,
+    hourly_engagement,
+    quarter_hourly_trending,
+    hourly_guardrails,
+    daily_privacy,
+]

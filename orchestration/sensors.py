@@ -6,10 +6,10 @@ import dagster as dg
 import httpx
 
 from models.versions import ModelVersion
-from orchestration.jobs import daily_job, rollback_job
+from orchestration.jobs import daily_job, refresh_job, rollback_job
 from orchestration.resources import Platform
 from orchestration.schedules import training_request
-from storage import queries, telemetry
+from storage import queries, refresh_queue, telemetry
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
 STALE_SHARE = 0.5
@@ -32,13 +32,18 @@ def _tried_within(instance: dg.DagsterInstance, hours: float) -> bool:
 
 def _training_now(instance: dg.DagsterInstance) -> bool:
     """Whether a run of the daily job is waiting or running."""
+    return _going(instance, daily_job.name)
+
+
+def _going(instance: dg.DagsterInstance, job: str) -> bool:
+    """Whether a run of the job is waiting or running."""
     going = [
         dg.DagsterRunStatus.QUEUED,
         dg.DagsterRunStatus.NOT_STARTED,
         dg.DagsterRunStatus.STARTING,
         dg.DagsterRunStatus.STARTED,
     ]
-    filters = dg.RunsFilter(job_name=daily_job.name, statuses=going)
+    filters = dg.RunsFilter(job_name=job, statuses=going)
     return instance.get_runs_count(filters) > 0
 
 
@@ -125,6 +130,27 @@ def guardrail_breach(
     )
 
 
+@dg.sensor(
+    job=refresh_job,
+    minimum_interval_seconds=30,
+    default_status=RUNNING,
+    description="Ranks the ready lists anew of users who did something: anything but an "
+    "impression, a dwell from 10 s (profile: recommendations.refresh_minutes).",
+)
+def waiting_lists(
+    context: dg.SensorEvaluationContext, platform: Platform
+) -> dg.RunRequest | dg.SkipReason:
+    with platform.connect() as conn:
+        waiting = refresh_queue.due(conn)
+    if not waiting:
+        return dg.SkipReason("nobody waits for a list")
+    if _going(context.instance, refresh_job.name):
+        return dg.SkipReason("a refresh is on its way")
+    if platform.registry.champion() is None:
+        return dg.SkipReason("no champion yet")
+    return dg.RunRequest(tags={"feedwright/trigger": f"{waiting} users"})
+
+
 @dg.run_failure_sensor(
     name="failed_run",
     default_status=RUNNING,
@@ -145,4 +171,4 @@ def failed_run(context: dg.RunFailureSensorContext, platform: Platform) -> None:
         httpx.post(str(platform.settings.webhook_url), json=detail, timeout=10).raise_for_status()
 
 
-SENSORS = [new_interactions, stale_model, guardrail_breach, failed_run]
+SENSORS = [new_interactions, stale_model, guardrail_breach, waiting_lists, failed_run]

@@ -79,8 +79,10 @@ _ITEMS = (
     f" status, capacity, {_SECONDS.format('created_at')}, {_SECONDS.format('publish_at')},"
     f" {_SECONDS.format('starts_at')}, title FROM feed.items"
 )
+_PLACED = "CASE WHEN lat BETWEEN -90 AND 90 AND lon BETWEEN -180 AND 180 THEN {0} END"
 _USERS = (
-    f"SELECT id, lat, lon, city, {_LIST.format('tags')}, max_distance_km, preferred_price_min,"
+    f"SELECT id, {_PLACED.format('lat')}, {_PLACED.format('lon')}, city,"
+    f" {_LIST.format('tags')}, max_distance_km, preferred_price_min,"
     f" preferred_price_max, {_LIST.format('preferred_tags')}, {_LIST.format('blocked_tags')},"
     f" {_LIST.format('blocked_owners')}, coalesce(personalization_enabled, true)"
     " FROM feed.users LEFT JOIN feed.user_preferences ON user_id = id"
@@ -192,10 +194,14 @@ async def _rows(
     ids: list[str],
     checks: Checks | None,
 ) -> tuple[list[Row], list[str]]:
-    """The rows of ``ids`` that may be used, and the ids of which there is none."""
+    """The rows of ``ids`` that may be used, and the ids of which there is none.
+
+    A user is never left out for a bad column: what they blocked must not show up for that.
+    """
     if not ids:
         return [], []
-    good = sql.SQL(f"{query} WHERE id = ANY(%s) AND ({reason_sql(entity, checks)}) IS NULL")
+    reason = "NULL" if entity == "users" else reason_sql(entity, checks)
+    good = sql.SQL(f"{query} WHERE id = ANY(%s) AND ({reason}) IS NULL")
     cursor = conn.cursor(row_factory=args_row(row_type))
     rows = await (await cursor.execute(good, (ids,))).fetchall()
     there = {row.id for row in rows}

@@ -22,7 +22,7 @@ SET erased_id = excluded.erased_id, requested_at = excluded.requested_at, lake_d
 """Notes the erasure of ``id``, again if it is one that was erased before."""
 
 DERIVED = ("recommendations", "user_similarities", "implicit_interests", "refresh_queue")
-"""Tables that a run may have written to from what it read before the erasure."""
+"""Tables that a run may have written to from what it had read before the erasure."""
 
 # An id that comes again after its erasure is another user: what it does from then on stays.
 _BEFORE = "(i.occurred_at <= e.requested_at OR i.received_at <= e.requested_at)"
@@ -49,12 +49,7 @@ def delete_late(conn: psycopg.Connection, since: datetime | None) -> int:
     if _count(conn, "SELECT count(*) FROM feed.erasures") == 0:
         return 0
     for table in DERIVED:
-        named = " OR similar_id = erased_id" if table == "user_similarities" else ""
-        conn.execute(
-            f"DELETE FROM feed.{table} USING feed.erasures AS e"
-            f" WHERE (user_id = erased_id{named})"
-            " AND NOT EXISTS (SELECT FROM feed.users WHERE id = erased_id)"
-        )
+        delete_orphans(conn, table)
     by_id = conn.execute(
         f"DELETE FROM feed.interactions AS i USING feed.erasures AS e"
         f" WHERE i.user_id = e.erased_id AND {_BEFORE}"
@@ -75,6 +70,16 @@ def delete_late(conn: psycopg.Connection, since: datetime | None) -> int:
         (since,),
     )
     return by_id.rowcount + by_hash.rowcount
+
+
+def delete_orphans(conn: psycopg.Connection, table: str) -> None:
+    """Delete the rows of a table of ``DERIVED`` whose user is not there. The caller commits."""
+    keys = ("user_id", "similar_id") if table == "user_similarities" else ("user_id",)
+    for key in keys:
+        conn.execute(
+            f"DELETE FROM feed.{table} AS t"
+            f" WHERE NOT EXISTS (SELECT FROM feed.users AS u WHERE u.id = t.{key})"
+        )
 
 
 def set_done(conn: psycopg.Connection, erased: Mapping[str, datetime]) -> None:

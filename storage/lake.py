@@ -7,7 +7,7 @@ leaves the old file. Readers scan lazily and only the columns and days that they
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import date, datetime
 from typing import IO
@@ -84,6 +84,48 @@ class Lake:
             return pl.scan_parquet(paths, hive_partitioning=False)
         opened = [file.open() for file in fsspec.open_files(paths)]
         return pl.scan_parquet(opened, hive_partitioning=False)
+
+    def erase_users(self, users: Mapping[str, datetime]) -> dict[date, int]:
+        """Write the files that hold these users anew, without them; other files stay as they are.
+
+        Args:
+            users: id -> up to when; what they did later stays.
+
+        Returns:
+            Rows that went, by day. Cost: a look at the user_id column of each day.
+        """
+        if not users:
+            return {}
+        asked = pl.DataFrame(
+            {"user_id": list(users), "until": list(users.values())},
+            schema={"user_id": pl.String, "until": SCHEMA["occurred_at"]},
+        ).lazy()
+        early = (pl.col("occurred_at") <= pl.col("until")) | (
+            pl.col("received_at") <= pl.col("until")
+        )
+        erased: dict[date, int] = {}
+        for day in self.days():
+            rows = self.scan([day])
+            named = rows.filter(pl.col("user_id").is_in(list(users))).select("event_id", "user_id",
+                "occurred_at", "received_at")  # fmt: skip
+            gone = named.join(asked, on="user_id").filter(early).select("event_id").collect()
+            if gone.is_empty():
+                continue
+            kept = rows.collect()
+            kept = kept.filter(~pl.col("event_id").is_in(gone["event_id"].implode()))
+            self.write_day(day, kept)
+            erased[day] = len(gone)
+        return erased
+
+    def drop_before(self, day: date) -> list[date]:
+        """Remove the files of all days before ``day``; the lake begins there then. Returns them."""
+        old = [one for one in self.days() if one < day]
+        for one in old:
+            self.write_day(one, pl.DataFrame(schema=SCHEMA))
+        extent = self.extent()
+        if extent is not None and extent.first_day < day:
+            self.set_extent(Extent(day, extent.received_until))
+        return old
 
     def extent(self) -> Extent | None:
         """What the lake covers; None for a new lake."""

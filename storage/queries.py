@@ -187,3 +187,17 @@ def active_users(conn: psycopg.Connection, since: datetime) -> list[str]:
         (since,),
     )
     return [user_id for (user_id,) in rows]
+
+
+def touched_since(
+    conn: psycopg.Connection, users: Sequence[str], since: datetime, types: Sequence[str]
+) -> pl.DataFrame:
+    """What these users did something of ``types`` with that was received after ``since``:
+    columns user_id, item_id, each pair once."""
+    rows = conn.execute(
+        "SELECT DISTINCT user_id, item_id FROM feed.interactions WHERE user_id = ANY(%s)"
+        " AND item_id IS NOT NULL AND received_at > %s AND type = ANY(%s)",
+        (list(users), since, list(types)),
+    )
+    schema = {"user_id": pl.String, "item_id": pl.String}
+    return pl.DataFrame(rows.fetchall(), schema=schema, orient="row")

@@ -1,19 +1,20 @@
 """Group ``feed``: lists that are kept ready, and what is counted of the live feed."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import numpy as np
 import polars as pl
 import psycopg
+from numpy.typing import NDArray
 
 from data_checks.report import CheckReport
 from models import guardrails
 from models.lists import recommendation_lists
 from models.live_catalogue import LiveCatalogue
-from models.profile import Guardrails
+from models.profile import Guardrails, Profile
 from models.rules import allowed
 from models.shortlists import ANYBODY
 from models.snapshot import Snapshot
@@ -24,10 +25,13 @@ from orchestration.policies import OWNERS, TRANSIENT
 from orchestration.resources import Platform
 from storage import queries, telemetry
 from storage.bulk import replace_rows
+from storage.erasures import delete_orphans
 
 GROUP = "feed"
 ENGAGEMENT_HOURS = (720,)
 TRENDING_HOURS = (24, 168)
+TRAINED_ON = timedelta(hours=1)
+"""A version knows what was received up to so long before it was trained, or longer."""
 
 
 def live_snapshot(platform: Platform) -> Snapshot:
@@ -54,19 +58,73 @@ def refresh_recommendations(platform: Platform) -> tuple[pl.DataFrame, CheckRepo
     with platform.connect() as conn:
         since = datetime.now(UTC) - timedelta(days=profile.recommendations.active_days)
         active = queries.active_users(conn, since)
-    rows = live.users.ids.indices(pl.Series(active, dtype=pl.String))
-    lists = recommendation_lists(live, profile, rows[rows >= 0], now=now)
+    lists = recommendation_lists(live, profile, _rows(live, active), now=now)
+    report = checks.recommendations(platform, lists, _may_be_shown(live, profile, now))
+    if report.success:
+        _publish(platform, live, lists)
+    return lists, report
+
+
+def refresh_lists_of(platform: Platform, users: Sequence[str]) -> pl.DataFrame:
+    """Rank anew for these users by the live version, without what they touched since it was
+    trained, and publish only their lists. Users whom the version does not know get none.
+
+    Raises:
+        dagster.Failure: the lists fail their check, and the old ones stay.
+    """
+    live, profile, now = live_snapshot(platform), platform.profile, time.time()
+    with platform.connect() as conn:
+        since = datetime.fromisoformat(live.manifest.trained_at or live.manifest.built_at)
+        touched = queries.touched_since(
+            conn, users, since - TRAINED_ON, list(profile.interaction_weights)
+        )
+    most = touched.group_by("user_id").len()["len"].max()
+    assert most is None or isinstance(most, int)
+    per_user = profile.recommendations.per_user
+    longer = profile.recommendations.model_copy(update={"per_user": per_user + (most or 0)})
+    lists = recommendation_lists(
+        live, profile.model_copy(update={"recommendations": longer}), _rows(live, users), now=now
+    )
+    lists = (
+        lists.join(touched, on=["user_id", "item_id"], how="anti", maintain_order="left")
+        .with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int16).over("user_id"))
+        .filter(pl.col("rank") <= per_user)
+    )
+    if not lists.is_empty():
+        report = checks.recommendations(platform, lists, _may_be_shown(live, profile, now))
+        if not report.success:
+            raise dg.Failure(f"refreshed lists were not published: {report.summary}")
+    _publish(platform, live, lists, users)
+    return lists
+
+
+def _rows(live: Snapshot, users: Sequence[str]) -> NDArray[np.integer]:
+    rows = live.users.ids.indices(pl.Series(users, dtype=pl.String))
+    return rows[rows >= 0]
+
+
+def _may_be_shown(live: Snapshot, profile: Profile, now: float) -> pl.Series:
+    """Ids of the items that anybody may be shown."""
     everything = np.arange(len(live.items.ids), dtype=np.int32)
     anyone = allowed(LiveCatalogue(live), ANYBODY, profile, everything, now=now)
-    may_be_shown = live.items.ids.to_series().filter(pl.Series(anyone))
-    report = checks.recommendations(platform, lists, may_be_shown)
-    if report.success:
-        now_live = platform.registry.champion()
-        if now_live is None or now_live.version != live.manifest.model_version:
-            raise dg.Failure("another version went live meanwhile: its lists are the ones to make")
-        with platform.connect() as conn:
-            replace_rows(conn, "recommendations", lists)
-    return lists, report
+    return live.items.ids.to_series().filter(pl.Series(anyone))
+
+
+def _publish(
+    platform: Platform, live: Snapshot, lists: pl.DataFrame, users: Sequence[str] | None = None
+) -> None:
+    """Replace the lists of these users, or of all, if the version is still the live one."""
+    now_live = platform.registry.champion()
+    if now_live is None or now_live.version != live.manifest.model_version:
+        raise dg.Failure("another version went live meanwhile: its lists are the ones to make")
+    with platform.connect() as conn:
+        if users is not None:  # some of them may have no list any more
+            conn.execute("DELETE FROM feed.recommendations WHERE user_id = ANY(%s)", (list(users),))
+        key = None if users is None else "user_id"
+        replace_rows(conn, "recommendations", lists, key=key)
+        # Whoever was erased meanwhile. The table is locked by now: an erasure either was before
+        # this, or waits, and deletes these rows too.
+        delete_orphans(conn, "recommendations")
 
 
 @dg.asset(

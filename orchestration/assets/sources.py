@@ -12,8 +12,9 @@ from models.profile import Checks
 from orchestration import checks
 from orchestration.partitions import daily
 from orchestration.policies import LAKE_POOL, OWNERS, TRANSIENT, value_of
+from orchestration.privacy import erase_from_lake
 from orchestration.resources import Platform
-from storage import changes, quarantine, queries
+from storage import changes, erasures, quarantine, queries
 from storage.lake import Extent
 
 GROUP = "sources"
@@ -45,13 +46,16 @@ def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
     Bad rows go to `feed.interactions_rejected` with their reason. Whatever days a run is for,
     it reads those that got rows since the last run, so that a late one is never passed over,
     and a new day costs its own rows. A run for one day alone reads that day in any case.
+    Users who were erased are erased here too, so no training learns from them.
     """
     asked = [date.fromisoformat(key) for key in context.partition_keys]
     lake, profile = platform.lake, platform.profile
     extent = lake.extent()
     with platform.connect() as conn:
         settled = queries.settled_until(conn)
-        changed = queries.changed_days(conn, extent.received_until if extent else None)
+        since = extent.received_until if extent else None
+        erasures.delete_late(conn, since and since - queries.OVERLAP)
+        changed = queries.changed_days(conn, since)
         days = sorted({*changed, *asked}) if len(asked) == 1 else changed
         rejected = _quarantine(conn, days, platform)
     context.log.info("%d days to read", len(days))
@@ -65,6 +69,7 @@ def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
                 lake.write_day(day, parts.get((day,), rows.clear()))
         written += len(rows)
         context.log.info("%s to %s: %d interactions", first, last, len(rows))
+    erased = erase_from_lake(platform)
     report = _check_days(platform, days, may_be_empty=bool(lake.days()))
     if report.passed:  # else the next run reads and checks these days again
         first_day = min([*asked, *days, *([extent.first_day] if extent else [])])
@@ -74,6 +79,7 @@ def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
             "dagster/row_count": written,
             "days_written": len(days),
             "rejected": dg.MetadataValue.json(rejected),
+            "rows_of_erased_users": sum(erased.values()),
             "profile": profile.name,
         },
         check_results=[

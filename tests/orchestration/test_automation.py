@@ -54,6 +54,7 @@ def test_names_and_times_are_those_of_the_design() -> None:
         "hourly_engagement": "5 * * * *",
         "quarter_hourly_trending": "*/15 * * * *",
         "hourly_guardrails": "20 * * * *",
+        "daily_privacy": "30 1 * * *",
     }
     assert all(one.description for one in SCHEDULES)
 

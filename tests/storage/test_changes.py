@@ -201,7 +201,9 @@ def test_rows_that_break_a_rule_are_removed(conn, database: str) -> None:
     found = changes(database, start)
     assert [row.id for row in found.items] == ["good"]
     assert sorted(found.removed_items) == ["bad", "lost"]
-    assert (found.removed_users, found.removed_owners) == (["half"], ["nan"])
+    assert found.removed_owners == ["nan"]
+    # What a user blocked must not show up for half a place.
+    assert [(row.id, row.lat) for row in found.users] == [("half", None)]
 
 
 def test_old_changes_are_pruned_and_who_needs_them_is_told(conn, database: str) -> None:

@@ -1,0 +1,197 @@
+"""Events on their way, in batches; what to do with each answer. Sends nothing itself.
+
+The queue is bounded: when it is full, new events are dropped and counted, because a product must
+not wait for its statistics. An event keeps its ``event_id`` and ``occurred_at`` whatever happens,
+so the server stores it once, however often it is sent.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Any, TypedDict
+from uuid import uuid4
+
+import httpx
+
+from feedwright_client.answers import Rejected
+from feedwright_client.errors import FeedwrightError
+from feedwright_client.retries import TEMPORARY
+
+log = logging.getLogger("feedwright_client")
+
+PATH = "/api/v1/interactions"
+BATCH_EVENTS = 200
+BATCH_SECONDS = 1.0
+QUEUE_EVENTS = 10_000
+
+
+class Event(TypedDict, total=False):
+    event_id: str
+    user_id: str
+    item_id: str
+    type: str
+    occurred_at: str
+    metadata: Mapping[str, Any]
+
+
+OnRejected = Callable[[Rejected], None]
+
+
+def new_event(
+    type: str,
+    user_id: str | None,
+    item_id: str | None,
+    metadata: Mapping[str, Any] | None,
+    occurred_at: datetime | None,
+    event_id: str | None,
+) -> Event:
+    """
+    Raises:
+        ValueError: ``occurred_at`` has no time zone.
+    """
+    at = occurred_at or datetime.now(UTC)
+    if at.tzinfo is None:
+        raise ValueError("occurred_at has no time zone: use datetime.now(timezone.utc)")
+    event = Event(event_id=event_id or str(uuid4()), type=type, occurred_at=at.isoformat())
+    if user_id is not None:
+        event["user_id"] = user_id
+    if item_id is not None:
+        event["item_id"] = item_id
+    if metadata is not None:
+        event["metadata"] = dict(metadata)
+    return event
+
+
+@dataclass
+class Counts:
+    """Of events since the client was made."""
+
+    sent: int = 0
+    duplicates: int = 0
+    rejected: int = 0
+    dropped: int = 0
+
+
+class Outbox:
+    """Threads may share it. ``take`` gives a batch, which is in flight until it is settled."""
+
+    def __init__(self, max_events: int = QUEUE_EVENTS, on_rejected: OnRejected | None = None):
+        self.counts = Counts()
+        self._max = max_events
+        self._on_rejected = on_rejected
+        self._lock = threading.Lock()
+        self._waiting: deque[Event] = deque()
+        self._in_flight: list[Event] = []
+        self._batch_size = BATCH_EVENTS
+        self._since = 0.0
+        self._full = False
+
+    def __len__(self) -> int:
+        """Events that are waiting or in flight."""
+        return len(self._waiting) + len(self._in_flight)
+
+    @property
+    def is_sending(self) -> bool:
+        """A batch is in flight."""
+        return bool(self._in_flight)
+
+    def add(self, event: Event) -> bool:
+        """Whether there was room; else the event is dropped, and counted."""
+        with self._lock:
+            if len(self) >= self._max:
+                self.counts.dropped += 1
+                if not self._full:
+                    self._full = True
+                    log.error("%d events wait for the server: new ones are dropped", self._max)
+                return False
+            self._full = False
+            if not self._waiting:
+                self._since = monotonic()
+            self._waiting.append(event)
+            return True
+
+    def due_in(self) -> float | None:
+        """Seconds until a batch should be sent; None: there is nothing to send."""
+        if not self._waiting:
+            return None
+        if len(self._waiting) >= BATCH_EVENTS:
+            return 0.0
+        return max(self._since + BATCH_SECONDS - monotonic(), 0.0)
+
+    def take(self) -> list[Event]:
+        """The next batch, or the one that is in flight already; empty: there is nothing."""
+        with self._lock:
+            if not self._in_flight:
+                n = min(self._batch_size, len(self._waiting))
+                self._in_flight = [self._waiting.popleft() for _ in range(n)]
+                self._since = monotonic()
+            return list(self._in_flight)
+
+    def put_back(self) -> None:
+        """What is in flight waits again, before the others."""
+        with self._lock:
+            self._waiting.extendleft(reversed(self._in_flight))
+            self._in_flight = []
+
+    def settle(self, answer: httpx.Response) -> bool:
+        """What becomes of the batch in flight; whether it is over with. False: send it again."""
+        if answer.status_code in TEMPORARY:
+            return False
+        if answer.status_code == 413 and len(self._in_flight) > 1:
+            self._batch_size = max(len(self._in_flight) // 2, 1)
+            self.put_back()
+            return True
+        batch = list(self._in_flight)
+        if answer.is_success:
+            refused = self._refused(batch, answer)
+        else:  # all of it: a wrong key, a wrong address
+            error = FeedwrightError.of_answer(answer)
+            log.error("%d events refused: %s", len(batch), error)
+            refused = [Rejected(event, [str(error)]) for event in batch]
+        with self._lock:
+            self._in_flight = []
+            self._batch_size = min(self._batch_size * 2, BATCH_EVENTS)
+            self.counts.rejected += len(refused)
+            self.counts.sent += len(batch) - len(refused)
+        for one in refused:
+            self._tell(one)
+        return True
+
+    def give_up(self, why: str) -> None:
+        """Drop all that is left."""
+        with self._lock:
+            left = len(self)
+            self._waiting.clear()
+            self._in_flight = []
+            self.counts.dropped += left
+        if left:
+            log.error("%d events not delivered: %s", left, why)
+
+    def _refused(self, batch: list[Event], answer: httpx.Response) -> list[Rejected]:
+        try:
+            results = answer.json()["results"]
+        except (ValueError, KeyError, TypeError):
+            log.error("%s answers what Feedwright would not: is the address right?", answer.url)
+            return [Rejected(event, ["no such service at this address"]) for event in batch]
+        refused = []
+        for event, one in zip(batch, results, strict=False):
+            self.counts.duplicates += one["outcome"] == "duplicate"
+            if one["outcome"] == "rejected":
+                field, reason = one.get("field"), one.get("reason") or "no reason given"
+                refused.append(Rejected(event, [f"{field}: {reason}" if field else reason]))
+        return refused
+
+    def _tell(self, rejected: Rejected) -> None:
+        log.warning("event refused: %s", "; ".join(rejected.reasons))
+        if self._on_rejected is None:
+            return
+        try:
+            self._on_rejected(rejected)
+        except Exception:  # the caller's own; other events still have to go
+            log.exception("on_rejected failed")
