@@ -23,7 +23,7 @@ from models.profile import Profile
 from models.shortlists import Shortlists
 from models.snapshot import NEAREST, Snapshot
 from models.top import top_places
-from models.viewer import NOTHING, Indices, Viewer
+from models.viewer import LEARNED_TAGS, NOTHING, Indices, Viewer
 
 log = logging.getLogger("feedwright.candidates")
 
@@ -61,12 +61,14 @@ class Indexes:
     Attributes:
         nearest: by the model; None: the catalogue is small enough to score all of it.
         places: by distance.
-        built_after: so many items had changed since the snapshot.
+        built_after, upto: entries of the catalogue's ``written`` that were in when they were
+            built, and that are in by now.
     """
 
     nearest: Nearest | None
     places: Places
     built_after: int = 0
+    upto: int = 0
 
     @classmethod
     def of(
@@ -96,13 +98,17 @@ class Indexes:
         if profile.eligibility.exclude_started:
             shown = shown[~(items.starts_at[shown] < now)]
         places = Places(items.lat[shown], items.lon[shown], shown)
-        return cls(nearest, places, len(live.changed_items))
+        return cls(nearest, places, len(live.written), len(live.written))
 
     def with_changes(self, live: LiveCatalogue) -> Indexes:
-        """The same, with the items that changed since the snapshot where they are now."""
-        rows = np.array(sorted(live.changed_items), np.int32)
+        """The same, with the items that changed since where they are now. O(changes)."""
+        upto = len(live.written)
+        rows = np.unique(np.array(live.written[self.upto : upto], np.int32))
+        if len(rows) == 0:
+            return self
         lat = np.where(live.items.published[rows], live.items.lat[rows], np.nan)
-        return replace(self, places=self.places.with_changes(lat, live.items.lon[rows], rows))
+        places = self.places.with_changes(lat, live.items.lon[rows], rows)
+        return replace(self, places=places, upto=upto)
 
 
 def index_of(snapshot: Snapshot, profile: Profile, *, now: float) -> Nearest | None:
@@ -218,7 +224,7 @@ def _sources(
     """The sources that have something to go by, the most personal first."""
     budgets = profile.candidates
     sources: dict[SourceName, Callable[[], Indices]] = {}
-    if viewer.row is not None and live.items.vectors.shape[1]:
+    if viewer.vector is not None and live.items.vectors.shape[1]:
         sources["model"] = lambda: nearest_by_model(
             live, viewer, shortlists, indexes, budgets.model
         )
@@ -232,7 +238,7 @@ def _sources(
         )[0]
     if viewer.has_place:
         sources["near"] = lambda: near(live, viewer, indexes.places, budgets.near)
-    if len(viewer.tags) or len(viewer.liked):
+    if len(viewer.tags) or len(viewer.liked) or len(viewer.interests.tags.indices):
         sources["tags"] = lambda: of_tags(live, viewer, shortlists, budgets.tags)
     sources["trending"] = lambda: shortlists.trending[: budgets.trending]
     sources["fresh"] = lambda: np.concatenate(
@@ -251,7 +257,9 @@ def nearest_by_model(
     Exact over everything in a small catalogue, else by the index. Of the items within a limit
     of distance, the best too: filter first, then exact.
     """
-    user, items = live.users.vectors[viewer.row], live.items
+    user, items = viewer.vector, live.items
+    if user is None:
+        return NOTHING
     if indexes.nearest is not None:
         best = indexes.nearest.search(user, count)[0]
     else:
@@ -291,12 +299,18 @@ def near(live: LiveCatalogue, viewer: Viewer, places: Places, count: int) -> Ind
 
 def of_tags(live: LiveCatalogue, viewer: Viewer, shortlists: Shortlists, count: int) -> Indices:
     """The most popular items of the viewer's tags, as many of each; without chosen tags, of
-    those that they liked most."""
+    those that they liked most and are most interested in."""
     chosen = viewer.tags
     if len(chosen) == 0:
         tags = live.items.tags[viewer.liked]
         weights = np.broadcast_to(viewer.liked_weights[:, None], tags.shape)
-        chosen = most_votes(tags[tags >= 0], weights[tags >= 0], 5)[0]
+        learned, interest = viewer.interests.scores()[0]
+        chosen, votes = most_votes(
+            np.concatenate([tags[tags >= 0], learned]),
+            np.concatenate([weights[tags >= 0], interest]),
+            LEARNED_TAGS,
+        )
+        chosen = chosen[votes > 0]
     chosen = chosen[chosen < shortlists.tagged.rows]
     if len(chosen) == 0:
         return NOTHING

@@ -163,7 +163,8 @@ def build_snapshot(
         ),
         vectors=vectors.items,
         bias=vectors.bias,
-        published=(items["status"] == "published").fill_null(False).to_numpy(),
+        published=(items["status"] == "published").fill_null(False).to_numpy()
+        & (np.diff(tagged.indptr) <= MOST_TAGS),
         created_at=_epoch(items["created_at"]),
         publish_at=_epoch(items["publish_at"]),
         starts_at=_epoch(items["starts_at"]),

@@ -56,6 +56,7 @@ def recommendation_lists(
         viewer = live.viewer(snapshot.users.ids[row])
         if not viewer.wishes.personalized:
             viewer = viewer.impersonal()
+        ranked_by: By = by if viewer.row is not None else "heuristic"
         ranking = rank(
             live,
             viewer,
@@ -64,12 +65,12 @@ def recommendation_lists(
             indexes,
             guard,
             now=now,
-            by=by if viewer.row is not None else "heuristic",
+            by=ranked_by,
             exclude_seen=True,
             exclude_applied=True,
         )
         best, scores = ranking.rows[:limit], ranking.scores[:limit]
-        components = explained(live, viewer, profile, best, now=now)
+        components = explained(live, viewer, profile, best, now=now, by=ranked_by)
         why = [
             orjson.dumps(
                 {"code": one.code, "parameters": one.parameters, "text": one.text}

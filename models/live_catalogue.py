@@ -25,10 +25,12 @@ from models.ids import IdIndex
 from models.ragged import Ragged
 from models.room import MOST_TAGS, extended, with_tag_slots
 from models.snapshot import Items, Snapshot
-from models.viewer import NO_WISHES, NOTHING, Indices, Viewer, Wishes
+from models.viewer import NO_WISHES, NOTHING, History, Indices, Viewer, Wishes
 
 LATEST = 500
 IDS_AT_HAND = 50_000
+LEAST_TOP = 10.0
+"""Weighted interactions that the most engaging item has at least."""
 LIKE_IT = 100
 """A new item gets the mean vector of so many items that are like it."""
 
@@ -108,10 +110,12 @@ class LiveCatalogue:
         version: rises with every change.
         added_at: epoch seconds of the last change that may bring an item into feeds.
         trending: by window in hours, rows and scores; empty until they are set.
-        changed_items: rows of items that were written since the snapshot.
+        changed_items: rows of items that were written since the snapshot; ``written`` has them
+            in the order of the writing, again each time.
         moments: of the model's scores. ``usual``: mean of the components that are the same
             for everybody.
         position: of the change log, up to which changes are in.
+        counted: of the interactions, up to which they are counted; None: none since the snapshot.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -128,8 +132,11 @@ class LiveCatalogue:
         self._user_changed_at: dict[str, float] = {}
         self.trending: dict[int, tuple[Indices, NDArray[np.float32]]] = {}
         self.changed_items: set[int] = set()
+        self.written: list[int] = []
         self._latest: deque[int] = deque(maxlen=LATEST)
         self.position = snapshot.manifest.catalogue_position
+        self.counted: tuple[str, float] | None = None
+        self._engagement_top = math.log1p(LEAST_TOP)
         self._ids: dict[int, str] = {}  # the same items are shown again and again
         self._new_rows: dict[str, int] = {}
         self._new_ids: list[str] = []
@@ -185,8 +192,14 @@ class LiveCatalogue:
         lat: float | None = None,
         lon: float | None = None,
         tags: Sequence[str] | None = None,
+        history: History | None = None,
     ) -> Viewer:
-        """Look the user up; what is given goes before what the catalogue knows."""
+        """Look the user up; what is given goes before what the catalogue knows.
+
+        Args:
+            history: what the user did, with what came after the snapshot; None: only what
+                the snapshot knows.
+        """
         row, changed = None, None
         if user_id is not None:
             row = None if user_id in self._erased else self.users.ids.find(user_id)
@@ -222,10 +235,31 @@ class LiveCatalogue:
         if own < 0:
             own = self.owners.find(user_id)
         known = row is not None or changed is not None
+        if history is not None:
+            return Viewer(
+                user_id,
+                row,
+                known,
+                lat_,
+                lon_,
+                chosen,
+                own,
+                wishes,
+                history.seen,
+                history.applied,
+                history.liked,
+                history.liked_weights,
+                history.recent,
+                history.recent_types,
+                history.dismissed,
+                history.interests.at_time(time.time()).without_tags(wishes.blocked_tags),
+                history.vector,
+            )
         if row is None:
             return Viewer(user_id, None, known, lat_, lon_, chosen, own, wishes)
         users = self.users
         recent = users.recent[row]
+        seen = users.seen.row(row)
         return Viewer(
             user_id,
             row,
@@ -235,12 +269,14 @@ class LiveCatalogue:
             chosen,
             own,
             wishes,
-            users.seen.row(row),
+            seen,
             users.applied.row(row),
             users.liked.row(row),
             users.liked.row_values(row),
             recent[recent >= 0],
             users.recent_types[row][recent >= 0],
+            seen[users.seen.row_values(row) < 0],
+            vector=users.vectors[row],
         )
 
     def changed_at(self, user_id: str | None) -> float:
@@ -254,8 +290,8 @@ class LiveCatalogue:
         now = time.time()
         if changes.items or changes.owners:
             self.added_at = now
-        for owner in changes.owners:
-            self._put_owner(owner)
+        gone = [OwnerRow(owner_id, None, None, None) for owner_id in changes.removed_owners]
+        self._put_owners([*changes.owners, *gone])
         for item in changes.items:
             self._put_item(item)
         for item_id in changes.removed_items:
@@ -270,16 +306,15 @@ class LiveCatalogue:
             self._changed_users.pop(user_id, None)
             self._erased.add(user_id)
             self._user_changed_at[user_id] = now
-        for owner_id in changes.removed_owners:
-            self._put_owner(OwnerRow(owner_id, None, None, None))
         self.version += 1
 
-    def remove_all_but(self, item_ids: Set[str]) -> None:
-        """Every other item is gone. O(items)."""
+    def remove_all_but(self, item_ids: Set[str], user_ids: Set[str]) -> None:
+        """Every other item and user is gone. O(items + users)."""
         for row in np.flatnonzero(self.items.published).tolist():
             if (item_id := self.item_id(row)) not in item_ids:
                 self._remove_item(item_id)
-        self.version += 1
+        known = {*self.users.ids.to_list(), *self._changed_users}
+        self.apply(Changes(self.position or "", removed_users=sorted(known - user_ids)))
 
     def latest_items(self) -> Indices:
         """Rows of the items that were written last, the newest first; those that feeds cannot
@@ -290,9 +325,56 @@ class LiveCatalogue:
         """What trends now, by window in hours: rows, best first, and scores in [0, 1]. The
         longest window is what the column holds."""
         self.trending = windows
-        rows, scores = windows[max(windows)]
         self.items.trending[:] = 0
-        self.items.trending[rows] = scores
+        if windows:
+            rows, scores = windows[max(windows)]
+            self.items.trending[rows] = scores
+
+    def most_engaging(self) -> str | None:
+        """The item by which the snapshot scaled engagement; None: nobody did anything."""
+        engagement = self.snapshot.items.engagement[: len(self.snapshot.items.ids)]
+        row = int(engagement.argmax()) if len(engagement) else 0
+        return self.item_id(row) if len(engagement) and engagement[row] > 0 else None
+
+    def scale_engagement(self, weighted: float) -> None:
+        """Tell the weighted sum of interactions of ``most_engaging``."""
+        self._engagement_top = math.log1p(max(weighted, LEAST_TOP))
+
+    def count(
+        self,
+        rows: Indices,
+        impressions: NDArray[np.int64],
+        clicks: NDArray[np.int64],
+        weighted: NDArray[np.float64],
+    ) -> None:
+        """Add what users did with items since.
+
+        Engagement is scaled as in the snapshot, ``log1p(s) / log1p(s of the top item)``, so of
+        the weighted sum s more: ``log1p(expm1(e · top) + more) / top``, within 0 to 1. An item
+        that has overtaken the top has 1 until the next snapshot scales anew.
+
+        Args:
+            rows: distinct, shape (n,).
+            weighted: sums of the profile's engagement weights, shape (n,).
+        """
+        items, top = self.items, self._engagement_top
+        items.impressions[rows] += impressions
+        items.clicks[rows] += clicks
+        before = np.expm1(items.engagement[rows].astype(np.float64) * top)
+        after = np.log1p(np.maximum(before + weighted, 0)) / top
+        items.engagement[rows] = np.where(
+            weighted == 0, items.engagement[rows], np.minimum(after, 1)
+        )
+
+    def set_applied(self, rows: Indices, applied: NDArray[np.int64]) -> None:
+        """So many users have applied to each item now. Pages are made anew if one is full by
+        that, or no longer is."""
+        items = self.items
+        capacity = items.capacity[rows]
+        was_full = items.applied[rows] >= capacity
+        items.applied[rows] = applied
+        if ((was_full != (items.applied[rows] >= capacity)) & (capacity >= 0)).any():
+            self.version += 1
 
     def _put_item(self, item: ItemRow) -> None:
         row = self._new_rows.get(item.id)
@@ -305,6 +387,7 @@ class LiveCatalogue:
         if len(tags) > self.items.tags.shape[1]:
             self.items = with_tag_slots(self.items, len(tags))
         items = self.items
+        was_shown = bool(items.published[row])
         items.published[row] = False  # half a change is not shown
         items.created_at[row] = _or_nan(item.created_at)
         items.publish_at[row] = _or_nan(item.publish_at)
@@ -328,15 +411,21 @@ class LiveCatalogue:
         if row >= len(self.snapshot.items.ids):
             self._place_among_alike(row)
         self._titles[row] = item.title or ""
-        items.published[row] = item.status == "published"
+        # Of a tag that has no slot, no rule would know.
+        items.published[row] = item.status == "published" and len(item.tags) <= MOST_TAGS
+        self._note(row)
+        if not was_shown:
+            self._latest.append(row)
+
+    def _note(self, row: int) -> None:
         self.changed_items.add(row)
-        self._latest.append(row)
+        self.written.append(row)
 
     def _remove_item(self, item_id: str) -> None:
         row = self.find_item(item_id)
         if row is not None:
             self.items.published[row] = False
-            self.changed_items.add(row)
+            self._note(row)
             self._gone.add(item_id)
 
     def _new_row(self, item_id: str) -> int:
@@ -366,16 +455,23 @@ class LiveCatalogue:
         best = rows[np.argsort(-shared, kind="stable")[:LIKE_IT]]
         items.vectors[row] = items.vectors[best].mean(axis=0)
 
-    def _put_owner(self, owner: OwnerRow) -> None:
-        index = self.owners.add(owner.id)
+    def _put_owners(self, owners: Sequence[OwnerRow]) -> None:
+        """One pass over the items, however many owners."""
+        if not owners:
+            return
+        index = np.array([self.owners.add(owner.id) for owner in owners])
         quality = scorers.owner_quality(
             *(
-                np.array([_or_nan(value)])
-                for value in (owner.average_rating, owner.completion_rate, owner.finished_jobs)
+                np.array([_or_nan(getattr(owner, name)) for owner in owners])
+                for name in ("average_rating", "completion_rate", "finished_jobs")
             )
         )
-        self._qualities[index] = float(quality[0])
-        self.items.owner_quality[self.items.owner == index] = quality[0]
+        self._qualities |= zip(index.tolist(), quality.tolist(), strict=True)
+        of = self.items.owner
+        among = np.zeros(len(self.owners) + 1, bool)  # the last is what -1 finds
+        among[index] = True
+        rows = np.flatnonzero(among[of])
+        self.items.owner_quality[rows] = [self._qualities[owner] for owner in of[rows].tolist()]
 
     def _quality_of(self, owner: int) -> float:
         known = self.snapshot.owner_quality

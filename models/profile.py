@@ -80,6 +80,9 @@ class Eligibility(_Section):
     exclude_applied: bool = Field(
         default=False, description="Items that the user applied to; a request may ask for it too."
     )
+    exclude_dismissed: bool = Field(
+        default=True, description="Items that the user dismissed and did not choose since."
+    )
     time_order: Literal["newest", "soonest"] = Field(
         default="newest",
         description="What sort=time means: the newest first, or those that start soonest.",
@@ -253,6 +256,42 @@ class Checks(_Section):
     )
 
 
+class Online(_Section):
+    """What users do changes their own feeds at once (see ``models/history.py``)."""
+
+    half_life_hours: Positive = Field(
+        default=72.0, description="An event of that age counts half for interests."
+    )
+    cap: Positive = Field(default=10.0, description="Highest score of an interest.")
+    min_dwell_seconds: Annotated[float, Field(ge=0)] = Field(
+        default=10.0, description="A shorter dwell says nothing."
+    )
+    weights: dict[InteractionType, Weight] = Field(
+        default={
+            "view": 1,
+            "click": 2,
+            "dwell": 1,
+            "like": 3,
+            "save": 4,
+            "share": 4,
+            "apply": 5,
+            "unapply": -2,
+            "dismiss": -5,
+            "search": 1,
+            "filter": 1,
+        },
+        description="What an event of each type adds to the interest in its tags, category "
+        "and city.",
+    )
+    max_events: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=1_000, description="A user's newest events that are looked at."
+    )
+    min_liked: Annotated[int, Field(ge=1)] = Field(
+        default=1,
+        description="Items liked from which the model ranks for a user it was not trained on.",
+    )
+
+
 class Recommendations(_Section):
     per_user: Annotated[int, Field(ge=1, le=1000)] = 50
     active_days: Annotated[int, Field(ge=1)] = Field(
@@ -270,7 +309,7 @@ class Serving(_Section):
     time_budget_ms: Positive = Field(
         default=100.0, description="Past this the heuristic's ready list answers."
     )
-    list_length: Annotated[int, Field(ge=1, le=100_000)] = Field(
+    list_length: Annotated[int, Field(ge=1, le=10_000)] = Field(
         default=1_000, description="Items of the longest feed, over all its pages."
     )
     list_minutes: Positive = Field(
@@ -330,6 +369,7 @@ class Profile(_Section):
     evaluation: Evaluation = Evaluation()
     gate: Gate = Gate()
     checks: Checks = Checks()
+    online: Online = Online()
     recommendations: Recommendations = Recommendations()
     serving: Serving = Serving()
     guardrails: Guardrails = Guardrails()

@@ -5,23 +5,25 @@ Everything is a vectorised pass over the candidates, about a thousand of them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
 from models import scorers
-from models.candidates import Bits, Indexes, SourceGuard, candidates
+from models.candidates import BITS, Bits, Indexes, SourceGuard, candidates
 from models.diversity import diversified, limit_runs, mmr
 from models.exploration import explore
+from models.interests import NO_INTERESTS
 from models.laps import Laps
 from models.live_catalogue import LiveCatalogue, alike
 from models.profile import Profile
 from models.rules import allowed
 from models.shortlists import Shortlists, time_key
+from models.top import top_places
 from models.viewer import Indices, Viewer
 
 By = Literal["model", "heuristic", "time"]
@@ -29,6 +31,8 @@ MODEL = "model"
 """Name of the component that holds the recommender's own score."""
 TWINS_FOR, TWINS_AMONG = 10, 40
 """The first places are kept free of items that the model cannot tell apart, among so many."""
+FEW = 200
+"""Where the rules leave fewer of the candidates, all that they allow are looked through."""
 LOOKED_AT = 100
 """Places that are kept free of long runs: the largest page."""
 
@@ -66,16 +70,14 @@ def rank(
     by: By,
     exclude_seen: bool = False,
     exclude_applied: bool = False,
-    weights: Mapping[Any, float] | None = None,
     rng: np.random.Generator | None = None,
     laps: Laps | None = None,
 ) -> Ranking:
     """The viewer's whole feed, at most the profile's ``serving.list_length`` items.
 
     Args:
-        by: ``model`` ranks by the recommender's vectors (the viewer must have a row),
+        by: ``model`` ranks by the recommender's vectors (the viewer must have one),
             ``heuristic`` by the hybrid of the scorers, ``time`` by time alone.
-        weights: of the scorers, instead of the profile's.
         rng: for exploration; None: nothing is explored.
         laps: told when candidates, rules, scores and order are done.
 
@@ -90,28 +92,38 @@ def rank(
         found = candidates(live, viewer, profile, shortlists, indexes, guard)
         pool, sources = found.rows, found.sources
     laps.lap("candidates")
-    keep = allowed(
+    may = partial(
+        allowed,
         live,
         viewer,
         profile,
-        pool,
         now=now,
         exclude_seen=exclude_seen,
         exclude_applied=exclude_applied,
     )
+    keep = may(pool)
     pool, sources = pool[keep], sources[keep]
+    if len(pool) < FEW and len(keep) < len(shortlists.shown):
+        more = shortlists.shown[may(shortlists.shown)]
+        key = time_key(live, profile, more) if by == "time" else live.items.engagement[more]
+        pool, sources = _joined(pool, sources, more[top_places(key, FEW)])
     laps.lap("rules")
     scores: NDArray[np.floating]
     if by == "model":
         scores = model_scores(live, viewer, pool)
     elif by == "heuristic":
-        weights = weights or profile.scorer_weights
-        components = score_components(live, viewer, profile, pool, now=now, names=weights)
-        scores = scorers.hybrid(components, weights, len(pool))
+        components = score_components(live, viewer, profile, pool, now=now)
+        scores = scorers.hybrid(components, profile.scorer_weights, len(pool))
     else:
         scores = time_key(live, profile, pool)
     laps.lap("scores")
-    order = np.argsort(-scores, kind="stable")[: profile.serving.list_length]
+    length = profile.serving.list_length
+    order = np.argsort(-scores, kind="stable")
+    if rng is not None and by != "time":  # new items are drawn from wherever they stand
+        new = order[length:][sources[order[length:]] & BITS["explore"] > 0]
+        order = np.concatenate([order[:length], new])
+    else:
+        order = order[:length]
     pool, sources, scores = pool[order], sources[order], scores[order]
     if by == "time":
         whole = np.ones(len(pool), np.float32)
@@ -125,6 +137,7 @@ def rank(
         pool, scores, sources, np.ones(len(pool), np.float32), np.zeros(len(pool), bool)
     )
     ranking = _explored(profile, shortlists, ranking, rng)
+    ranking = Ranking(*(column[:length] for column in vars(ranking).values()))
     ranking = _without_long_runs(live, profile, ranking)
     laps.lap("order")
     return ranking
@@ -133,6 +146,12 @@ def rank(
 def _by_time(live: LiveCatalogue, shortlists: Shortlists) -> tuple[Indices, Bits]:
     rows = np.union1d(shortlists.by_time, live.latest_items()).astype(np.int32)
     return rows, np.zeros(len(rows), np.uint16)
+
+
+def _joined(rows: Indices, sources: Bits, more: Indices) -> tuple[Indices, Bits]:
+    """With further rows, which no source named."""
+    new = more[~np.isin(more, rows)]
+    return np.concatenate([rows, new]), np.concatenate([sources, np.zeros(len(new), np.uint16)])
 
 
 def time_scores(key: NDArray[np.floating], profile: Profile, now: float) -> scorers.Scores:
@@ -211,9 +230,9 @@ def _explored(
 
 def model_scores(live: LiveCatalogue, viewer: Viewer, rows: Indices) -> NDArray[np.float32]:
     """``user vector · item vector + item bias`` of each item, unbounded."""
-    if viewer.row is None:
+    if viewer.vector is None:
         raise ValueError("the model does not know this user")
-    scores = live.items.vectors[rows] @ live.users.vectors[viewer.row] + live.items.bias[rows]
+    scores = live.items.vectors[rows] @ viewer.vector + live.items.bias[rows]
     if not np.isfinite(scores).all():
         raise FloatingPointError("the model's scores are not finite")
     return scores
@@ -223,7 +242,9 @@ def usual_scores(live: LiveCatalogue, viewer: Viewer) -> tuple[float, float]:
     """Mean and spread of the viewer's scores over all items. Worked out once a request."""
     known: tuple[float, float] | None = viewer.worked_out.get("usual_scores")
     if known is None:
-        known = live.moments.of_scores(live.users.vectors[viewer.row])
+        if viewer.vector is None:
+            raise ValueError("the model does not know this user")
+        known = live.moments.of_scores(viewer.vector)
         viewer.worked_out["usual_scores"] = known
     return known
 
@@ -241,23 +262,21 @@ def score_components(
     rows: Indices,
     *,
     now: float,
-    names: Collection[str] | None = None,
 ) -> dict[str, scorers.Scores]:
-    """Every scorer of the profile, or of ``names``, for each item; NaN where a component is
-    missing."""
+    """Every scorer of the profile for each item; NaN where a component is missing."""
     items, limits = live.items, profile.scorers
     missing = np.full(len(rows), np.nan, np.float32)
-    tags = items.tags[rows]
+    tags, wanted = items.tags[rows], viewer.wanted_tags
     components = {
         "location": scorers.location(
             viewer.lat, viewer.lon, items.lat[rows], items.lon[rows], limits.max_distance_km
         )
         if viewer.has_place
         else missing,
-        "tags": scorers.tags(viewer.tags, tags, len(live.tags)) if len(viewer.tags) else missing,
+        "tags": scorers.tags(wanted, tags, len(live.tags)) if len(wanted) else missing,
         "engagement": items.engagement[rows],
         "recency": scorers.recency(
-            items.created_at[rows],
+            np.fmax(items.created_at[rows], items.publish_at[rows]),
             now,
             limits.recency_half_life_days,
             limits.fresh_hours,
@@ -267,22 +286,28 @@ def score_components(
         "collaborative": missing,
         "content": missing,
     }
-    if len(viewer.liked):
+    if len(viewer.liked) or viewer.interests is not NO_INTERESTS:
         components["content"] = scorers.content(
             taste_of(live, viewer), tags, items.category[rows], items.city[rows],
             items.price_band[rows],
         )  # fmt: skip
     if viewer.row is not None:
         components["collaborative"] = scorers.collaborative(*alike(live, viewer), rows)
-    return {name: components[name] for name in names or profile.scorer_weights}
+    return {name: components[name] for name in profile.scorer_weights}
 
 
 def explained(
-    live: LiveCatalogue, viewer: Viewer, profile: Profile, rows: Indices, *, now: float
+    live: LiveCatalogue,
+    viewer: Viewer,
+    profile: Profile,
+    rows: Indices,
+    *,
+    now: float,
+    by: By = "model",
 ) -> dict[str, scorers.Scores]:
-    """The components of a page, with the model's own score where it knows the viewer."""
+    """The components of a page, with the model's own score where it ranked for the viewer."""
     components = score_components(live, viewer, profile, rows, now=now)
-    if viewer.row is not None and live.items.vectors.shape[1]:
+    if by == "model" and viewer.vector is not None and live.items.vectors.shape[1]:
         components[MODEL] = unit_scores(
             model_scores(live, viewer, rows), *usual_scores(live, viewer)
         )
@@ -290,7 +315,8 @@ def explained(
 
 
 def taste_of(live: LiveCatalogue, viewer: Viewer) -> scorers.Taste:
-    """What the viewer liked, by tag, category, city and price."""
+    """What the viewer liked, by tag, category, city and price, and their interests; what they
+    turned away from takes off it."""
     known: scorers.Taste | None = viewer.worked_out.get("taste")
     if known is None:
         items, liked = live.items, viewer.liked
@@ -304,4 +330,8 @@ def taste_of(live: LiveCatalogue, viewer: Viewer) -> scorers.Taste:
             n_categories=len(live.categories),
             n_cities=len(live.cities),
         )
+        if viewer.interests is not NO_INTERESTS:
+            learned = viewer.interests.scores()
+            for weights, (indices, scores) in zip(known[:3], learned, strict=True):
+                weights[indices] = np.maximum(weights[indices] + scores, 0)
     return known

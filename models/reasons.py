@@ -138,7 +138,8 @@ def _share_of_taste(live: LiveCatalogue, viewer: Viewer, rows: Indices) -> NDArr
     What is recommended is mostly popular too, so popularity counts only as far as it sets an
     item apart from the others of the page.
     """
-    user, bias = live.users.vectors[viewer.row], live.items.bias[rows]
+    assert viewer.vector is not None, "the model's score is among the components"
+    user, bias = viewer.vector, live.items.bias[rows]
     mean = float(user @ live.moments.vector)
     taste = np.maximum(live.items.vectors[rows] @ user - mean, 1e-6)
     popular = np.maximum(bias - bias.mean(), 1e-6)
@@ -185,7 +186,7 @@ class _Teller:
     @cached_property
     def _chosen_tags(self) -> list[list[str]]:
         weights = np.zeros(len(self._live.tags) + 1, np.float32)
-        weights[self._viewer.tags] = 1
+        weights[self._viewer.wanted_tags] = 1
         return self._heaviest_tags(weights)
 
     @cached_property

@@ -12,7 +12,8 @@ from models.texts import Texts
 
 TAG_SLOTS = 8
 """Least width of the matrix of tags, so that a new item's tags fit in."""
-MOST_TAGS = 32
+MOST_TAGS = 64
+"""An item with more tags is not shown: a rule could not know them all."""
 
 
 def extended(items: Items, rows: int) -> Items:

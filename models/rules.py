@@ -49,6 +49,8 @@ def broken(
         yield "seen", among(rows, viewer.seen)
     if (exclude_applied or settings.exclude_applied) and len(viewer.applied):
         yield "applied", among(rows, viewer.applied)
+    if settings.exclude_dismissed and len(viewer.dismissed):
+        yield "dismissed", among(rows, viewer.dismissed)
     if len(wishes.blocked_owners):
         yield "blocked_owner", np.isin(items.owner[rows], wishes.blocked_owners)
     if len(wishes.blocked_tags):

@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.interests import NO_INTERESTS, Interests
+from models.top import top_places
+
 Indices = NDArray[np.int32]
 NOTHING: Indices = np.zeros(0, np.int32)
 NOTHING.flags.writeable = False
+LEARNED_TAGS = 5
+"""Who chose no tags is shown items of so many that they like most."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,32 @@ NO_WISHES = Wishes()
 
 
 @dataclass(frozen=True)
+class History:
+    """What a user did, up to now. Rows are of one live catalogue.
+
+    Attributes:
+        seen, applied, dismissed: rows of items, ascending.
+        liked, liked_weights: rows of items, ascending, and how much.
+        recent, recent_types: as a viewer's.
+        interests: what their events say of tags, categories and cities.
+        vector: float32, shape (dims,): the model's, with what came after training folded in.
+            None: the model knows nothing of this user.
+        mark: tells the events that this is of from others.
+    """
+
+    seen: Indices
+    applied: Indices
+    dismissed: Indices
+    liked: Indices
+    liked_weights: NDArray[np.float32]
+    recent: Indices
+    recent_types: NDArray[np.int8]
+    interests: Interests
+    vector: NDArray[np.float32] | None
+    mark: str
+
+
+@dataclass(frozen=True)
 class Viewer:
     """
     Attributes:
@@ -49,6 +80,9 @@ class Viewer:
         liked, liked_weights: rows of items, and how much.
         recent, recent_types: rows of the items liked last, the newest first, and what the user
             did with each (index into ``INTERACTION_TYPES``).
+        dismissed: rows of items, ascending.
+        interests: learned from what the user did, as of now; hidden tags are not in it.
+        vector: the model's, shape (dims,); None: the model knows nothing of this user.
         worked_out: what a request works out once and needs again.
     """
 
@@ -66,6 +100,9 @@ class Viewer:
     liked_weights: NDArray[np.float32] = field(default_factory=lambda: np.zeros(0, np.float32))
     recent: Indices = field(default_factory=lambda: NOTHING)
     recent_types: NDArray[np.int8] = field(default_factory=lambda: np.zeros(0, np.int8))
+    dismissed: Indices = field(default_factory=lambda: NOTHING)
+    interests: Interests = NO_INTERESTS
+    vector: NDArray[np.float32] | None = None
     worked_out: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def impersonal(self) -> Viewer:
@@ -79,7 +116,17 @@ class Viewer:
             wishes=self.wishes,
             seen=self.seen,
             applied=self.applied,
+            dismissed=self.dismissed,
         )
+
+    @property
+    def wanted_tags(self) -> Indices:
+        """The chosen tags; of who chose none, those that they are most interested in."""
+        if len(self.tags) or self.interests is NO_INTERESTS:
+            return self.tags
+        tags, scores = self.interests.scores()[0]
+        best = top_places(scores, LEARNED_TAGS)
+        return np.sort(tags[best[scores[best] > 0]])
 
     @property
     def has_place(self) -> bool:

@@ -8,6 +8,7 @@ import gc
 import os
 import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from time import perf_counter
 
 import numpy as np
@@ -22,13 +23,17 @@ from starlette.types import Receive, Scope, Send
 from models.live_catalogue import LiveCatalogue
 from models.profile_file import ProfileFile
 from models.rules import allowed
-from serving import demo, docs, logs, openapi
+from serving import demo, docs, logs, openapi, tracker_files
+from serving.access import Access, user_tokens
 from serving.api import catalogue_routes
+from serving.attribution import attribute
 from serving.catalogue import catalogues
 from serving.database import Database, database_address
 from serving.engine import FeedEngine
 from serving.feed_lists import FeedLists
 from serving.follower import Follower
+from serving.ingest import Ingest, admin_routes
+from serving.ingest import routes as ingest_routes
 from serving.live_model import LiveModel
 from serving.metrics import FEED_SECONDS, ModelCollector, exposition
 from serving.problems import (
@@ -40,7 +45,11 @@ from serving.problems import (
 )
 from serving.reads import read_routes
 from serving.request_ids import request_id_of
+from serving.touched import Touched
 from serving.translations import Translations
+from serving.user_states import UserStates
+from storage import refresh_queue
+from storage.events import Event
 from storage.settings import Settings
 
 CATCH_UP_SECONDS = 30.0
@@ -59,6 +68,8 @@ class FeedApp:
         self._settings = settings
         self._profile = profile or ProfileFile(settings.profile)
         self.database = Database(lambda: database_address(settings))
+        self.access = Access(settings, self.database)
+        self.touched = Touched(settings.home / "serving")
         self.live = LiveModel(
             settings,
             self._profile,
@@ -70,6 +81,15 @@ class FeedApp:
             self._live_catalogue,
             lambda: self.live.state.profile,
             seconds=settings.catalogue_poll_seconds,
+            touched=self.touched,
+        )
+        self.ingest = Ingest(
+            lambda: database_address(settings),
+            settings.home / "serving" / "spool",
+            retention=timedelta(days=self._profile.profile.privacy.retention_days),
+            complete=self._attribute,
+            committed=self.touched.mark,
+            signalled=refresh_queue.request,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self._model_metrics = ModelCollector(self._version_and_age)
@@ -86,6 +106,10 @@ class FeedApp:
                     may_show=self._may_show,
                 ),
                 *read_routes(lambda: self.live.state, lambda: self.engine, self.database),
+                *ingest_routes(self.ingest),
+                *admin_routes(self.database, self.ingest),
+                *user_tokens.routes(self.access),
+                *tracker_files.ROUTES,
                 *demo.ROUTES,
                 *docs.ROUTES,
                 Route("/{path:path}", _NotFound()),
@@ -95,6 +119,7 @@ class FeedApp:
                 HTTPException: on_http_exception,
                 Exception: on_exception,
             },
+            middleware=self.access.middleware(),
             lifespan=self._lifespan,
         )
 
@@ -109,6 +134,7 @@ class FeedApp:
         # Opened here, not before: a fork must not take the file along.
         lists = FeedLists(
             self._settings.home / "serving" / "lists",
+            max_bytes=self._settings.feed_lists_mb * 2**20,
             keep_seconds=self._profile.profile.serving.list_minutes * 60,
         )
         self.engine = FeedEngine(
@@ -116,13 +142,18 @@ class FeedApp:
             lambda: self.database.up,
             lists,
             Translations(self._settings.snapshots, catalogues(self._settings)),
+            users=UserStates(self.database, self.touched, lambda: self.live.state.profile),
         )
+        self._lists = lists
         # Both before the first request is taken: a new worker serves the champion at once.
         await self.database.check()
+        await self.access.open()
         await asyncio.to_thread(self.live.poll)
+        await self.ingest.start()
         tasks = [
             asyncio.create_task(self.database.watch(self._settings.model_poll_seconds)),
             asyncio.create_task(self.follower.run()),
+            asyncio.create_task(self.access.run()),
             asyncio.create_task(_purge(lists)),
         ]
         self.live.start()
@@ -136,6 +167,8 @@ class FeedApp:
         finally:
             for task in tasks:
                 task.cancel()
+            await self.ingest.close()
+            await self.access.close()
             await asyncio.to_thread(self.live.stop)
             await self.follower.close()
             await self.database.close()
@@ -145,16 +178,22 @@ class FeedApp:
         catalogue = self.live.state.catalogue
         return catalogue.live if catalogue else None
 
+    def _attribute(self, events: list[Event]) -> None:
+        attribute(events, self._lists.get, self.live.state.catalogue)
+
     def _may_show(self, user_id: str, item_ids: list[str]) -> list[bool]:
         live = self._live_catalogue()
         if live is None:  # the rules cannot be looked at
+            return [False] * len(item_ids)
+        viewer = live.viewer(user_id, history=self.engine.history(user_id, live))
+        if not viewer.wishes.personalized:  # the list was made before the user said so
             return [False] * len(item_ids)
         found = [live.find_item(item_id) for item_id in item_ids]
         rows = np.array([-1 if row is None else row for row in found], np.int32)
         may = rows >= 0
         may[may] = allowed(
             live,
-            live.viewer(user_id),
+            viewer,
             self.live.state.profile,
             rows[may],
             now=time.time(),

@@ -22,7 +22,10 @@ from storage.settings import Settings, get_settings
 KEPT = 2
 RECENT_DAYS = 30
 TRENDING_DAYS = 7
-REFRESH_SECONDS = 60.0
+REFRESH_SECONDS = 600.0
+"""How old a catalogue may get: changes are followed, only counts need this."""
+FIRST_SECONDS = 5.0
+"""How soon to look again while there is none."""
 
 
 def catalogues(settings: Settings) -> Path:
@@ -33,8 +36,8 @@ def catalogues(settings: Settings) -> Path:
 def load_catalogue(url: str, profile: Profile) -> Snapshot:
     """Users, items, owners and recent interactions in Postgres, as a snapshot without a model.
 
-    Interactions are those of ``RECENT_DAYS``, trending is of ``TRENDING_DAYS``: a stopgap must
-    not read years of history every minute.
+    Interactions are those of ``RECENT_DAYS`` and all that applied, trending is of
+    ``TRENDING_DAYS``: a stopgap must not read years of history again and again.
 
     Raises:
         DatabaseError, adbc_driver_manager.Error: Postgres does not answer.
@@ -48,15 +51,22 @@ def load_catalogue(url: str, profile: Profile) -> Snapshot:
     from models.matrices import interaction_matrix, recent_items
     from storage import changes, queries
     from storage.database import connect
+    from storage.quarantine import reason_sql
 
     now = datetime.now(UTC)
     with connect(url) as conn:
         position = changes.position(conn)  # before anything is read
-    users, items = queries.read_users(url), queries.read_items(url)
-    recent = queries.read(
+    good = {
+        name: f"({reason_sql(name, profile.checks)}) IS NULL"
+        for name in ("users", "items", "owners")
+    }
+    users = queries.read_users(url, where=good["users"])
+    items = queries.read_items(url, where=good["items"])
+    # Who applied is a rule, and places left are counted from it: that is of all time.
+    touched = queries.read(
         url,
         "SELECT user_id, item_id, type, occurred_at FROM feed.interactions"
-        " WHERE item_id IS NOT NULL AND occurred_at >= $1",
+        " WHERE item_id IS NOT NULL AND (occurred_at >= $1 OR type IN ('apply', 'unapply'))",
         (now - timedelta(days=RECENT_DAYS),),
         schema={
             "user_id": pl.String,
@@ -65,6 +75,7 @@ def load_catalogue(url: str, profile: Profile) -> Snapshot:
             "occurred_at": pl.Datetime("us", "UTC"),
         },
     )
+    recent = touched.filter(pl.col("occurred_at") >= now - timedelta(days=RECENT_DAYS))
     weights: dict[str, float] = dict(profile.engagement_weights)  # type: ignore[arg-type]
     weighted = recent.with_columns(
         weight=pl.col("type").replace_strict(weights, default=0.0, return_dtype=pl.Float64)
@@ -79,7 +90,7 @@ def load_catalogue(url: str, profile: Profile) -> Snapshot:
     catalogue = Catalogue(
         users=users,
         items=items,
-        owners=queries.read_owners(url),
+        owners=queries.read_owners(url, where=good["owners"]),
         engagement=engagement(recent.lazy(), weights),
         trending=trending,
         preferences=queries.read_preferences(url),
@@ -89,7 +100,7 @@ def load_catalogue(url: str, profile: Profile) -> Snapshot:
     kinds = profile.interaction_weights
     return build_snapshot(
         catalogue,
-        interaction_matrix(recent, user_ids, item_ids, kinds),
+        interaction_matrix(touched, user_ids, item_ids, kinds),
         profile,
         now=now,
         recent=recent_items(recent, user_ids, item_ids, kinds),
@@ -110,7 +121,8 @@ def refresh(settings: Settings) -> Path | None:
         except BlockingIOError:
             return None
         newest = newest_folders(parent)
-        if newest and time.time() - built(newest[0]) < REFRESH_SECONDS / 2:
+        lasts = REFRESH_SECONDS if newest_loadable(parent) else FIRST_SECONDS
+        if newest and time.time() - built(newest[0]) < lasts / 2:
             return None
         snapshot = load_catalogue(database_address(settings), load_profile(settings.profile))
         folder = snapshot.save(parent / str(time.time_ns()))

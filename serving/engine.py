@@ -21,10 +21,11 @@ import orjson
 
 from models.candidates import SourceGuard
 from models.laps import Laps
-from models.profile import Profile, load_profile
+from models.live_catalogue import LiveCatalogue
+from models.profile import SCORERS, Profile, load_profile
 from models.ranker import By, Ranking, rank
 from models.rules import allowed
-from models.viewer import Indices, Viewer
+from models.viewer import History, Indices, Viewer
 from serving.feed_lists import FeedList, FeedLists, new_feed_id
 from serving.live_state import Catalogue, LiveState
 from serving.metrics import DROPPED_SOURCES, feed_counter, stage_timer
@@ -32,6 +33,7 @@ from serving.pages import RenderedPage, RenderedPages, render, valid_until
 from serving.shapes import FallbackReason, FeedRequest, Variant
 from serving.time_budget import BudgetSpent, TimeBudget
 from serving.translations import Translations
+from serving.user_states import UserStates
 
 log = logging.getLogger("feedwright.serving")
 LOG_EVERY_SECONDS = 10.0
@@ -54,8 +56,14 @@ class FeedEngine:
         lists: FeedLists,
         translations: Translations,
         *,
+        users: UserStates | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        """
+        Args:
+            users: what users did since the snapshot; None: feeds go by the snapshot alone.
+        """
+        self._users = users
         self._live = live
         self._database_up = database_up
         self._lists = lists
@@ -70,9 +78,13 @@ class FeedEngine:
         self._seen: Catalogue | None = None
         self._last_logged = -LOG_EVERY_SECONDS
 
-    async def feed(self, request: FeedRequest, request_id: str) -> bytes:
+    async def feed(self, request: FeedRequest, request_id: str, *, keep: bool = True) -> bytes:
         """The page as JSON, of the shape ``FeedPage``. Never raises for want of a model or a
-        database."""
+        database.
+
+        Args:
+            keep: the list, for further pages; nobody scrolls a mail.
+        """
         now = self._clock()
         state = self._live()
         catalogue = state.catalogue
@@ -83,21 +95,33 @@ class FeedEngine:
         if self._seen is None or catalogue.live is not self._seen.live:
             self._model_budget.be_careful()
             self._heuristic_budget.be_careful()
+            self._pages.clear()  # they would hold on to the catalogue that was
         self._seen = catalogue
         profile = _previewed(state.profile, request)
         key = list_key(request)
-        viewer = catalogue.live.viewer(request.user_id, lat=request.lat, lon=request.lon)
+        live = catalogue.live
+        history = await self._users.get(request.user_id, live) if self._users else None
+        viewer = live.viewer(request.user_id, lat=request.lat, lon=request.lon, history=history)
+        mark = history.mark if history else None
         fallback = self._fallback(state, request, viewer, now)
         checked = False
-        kept = await self._kept(state, catalogue, request, key, fallback, now)
+        kept = await self._kept(state, catalogue, request, key, fallback, mark, now)
         if kept is None:
-            version = catalogue.live.version
+            version = live.version
             kept = await self._ranked(catalogue, profile, request, viewer, fallback, state, now)
-            self._lists.put(key, kept)
-            checked = catalogue.live.version == version
+            kept.meta["history"] = mark
+            if keep:
+                self._lists.put(key, kept)
+            checked = live.version == version
         feed_counter(kept.meta["variant"], kept.meta["fallback_reason"]).inc()
-        page = self._page(catalogue, profile, request, viewer, kept, key, now, checked=checked)
+        page = self._page(
+            catalogue, profile, request, viewer, kept, key, mark, now, checked=checked
+        )
         return page.with_request_id(request_id)
+
+    def history(self, user_id: str | None, live: LiveCatalogue) -> History | None:
+        """What is at hand of what a user did since the snapshot."""
+        return self._users.known(user_id, live) if self._users else None
 
     def close(self) -> None:
         self._model_budget.close()
@@ -119,9 +143,14 @@ class FeedEngine:
         request: FeedRequest,
         key: bytes,
         fallback: FallbackReason | None,
+        mark: str | None,
         now: float,
     ) -> FeedList | None:
-        """The list that this request continues, or one that is as good as a new one."""
+        """The list that this request continues, or one that is as good as a new one.
+
+        Args:
+            mark: of what the user did by now. A list that was made of something else is old.
+        """
         serving = state.profile.serving
         if request.feed_id is not None:
             kept = self._lists.get(request.feed_id)
@@ -131,6 +160,8 @@ class FeedEngine:
             kept = self._lists.latest(key)
         if kept is None or now - kept.made_at > serving.list_minutes * 60:
             return None
+        if fallback == "personalization_off" and kept.meta["variant"] == "champion":
+            return None  # made before the user said so
         if request.feed_id is None and request.offset == 0:
             live = catalogue.live
             new_since = live.changed_at(request.user_id) + ADDED_MARGIN_SECONDS
@@ -138,6 +169,7 @@ class FeedEngine:
                 now - kept.made_at < serving.reuse_seconds
                 and kept.catalogue == catalogue.name
                 and kept.meta["fallback_reason"] == fallback
+                and kept.meta.get("history") == mark
                 and kept.made_at > max(new_since, state.profile_since)
             )
             return kept if usable else None
@@ -213,7 +245,6 @@ class FeedEngine:
                 by=by,
                 exclude_seen=request.exclude_seen,
                 exclude_applied=request.exclude_applied,
-                weights=request.weights,
                 rng=self._rng,
                 laps=laps,
             )
@@ -256,6 +287,8 @@ class FeedEngine:
                 "variant": variant,
                 "fallback_reason": fallback,
                 "model_version": version,
+                "by_model": variant == "champion"
+                and catalogue.snapshot.manifest.recommender != "heuristic",
             },
         )
 
@@ -267,6 +300,7 @@ class FeedEngine:
         viewer: Viewer,
         kept: FeedList,
         list_key: bytes,
+        mark: str | None,
         now: float,
         *,
         checked: bool,
@@ -274,10 +308,11 @@ class FeedEngine:
         """The part of the list that was asked for, without what may not be shown by now.
 
         Args:
+            mark: of what the user did by now.
             checked: the list was made at ``now``, by the rules as they are.
         """
         live = catalogue.live
-        key = kept.feed_id, list_key, request.offset, request.limit
+        key = kept.feed_id, list_key, request.offset, request.limit, mark
         known = self._pages.get(key, live, profile, now)
         if known is not None:
             return known
@@ -304,6 +339,7 @@ class FeedEngine:
                 sources=kept.sources[part][places],
                 propensities=kept.propensities[part][places],
                 explored=kept.explored[part][places],
+                by_model=kept.meta["by_model"],
             ),
             "total": len(kept.rows),
             "has_more": more,
@@ -351,7 +387,13 @@ load_shipped = cache(load_profile)
 
 def list_key(request: FeedRequest) -> bytes:
     """16 bytes that requests for pages of one feed have in common."""
-    same = request.model_dump_json(exclude={"limit", "offset", "feed_id"})
+    # A place is told anew with every step: some ten metres make no other feed.
+    here = {
+        name: round(value, 4)
+        for name in ("lat", "lon")
+        if (value := getattr(request, name)) is not None
+    }
+    same = request.model_copy(update=here).model_dump_json(exclude={"limit", "offset", "feed_id"})
     return blake2b(same.encode(), digest_size=16).digest()
 
 
@@ -365,13 +407,16 @@ def _asked_way(request: FeedRequest) -> Variant | None:
 
 
 def _previewed(profile: Profile, request: FeedRequest) -> Profile:
-    """The profile, with another's scorers where the request asks for them. Rules stay."""
-    if request.profile is None or request.profile == profile.name:
-        return profile
-    other = load_shipped(request.profile)
-    return profile.model_copy(
-        update={name: getattr(other, name) for name in ("scorer_weights", "scorers", "diversity")}
-    )
+    """The profile, with other scorers or weights where the request asks for them. Rules stay."""
+    changed: dict[str, Any] = {}
+    if request.profile is not None and request.profile != profile.name:
+        other = load_shipped(request.profile)
+        changed = {
+            name: getattr(other, name) for name in ("scorer_weights", "scorers", "diversity")
+        }
+    if request.weights is not None:
+        changed["scorer_weights"] = {name: request.weights.get(name, 0.0) for name in SCORERS}
+    return profile.model_copy(update=changed) if changed else profile
 
 
 def _next_page(request: FeedRequest, feed_id: str) -> str:

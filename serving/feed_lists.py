@@ -88,7 +88,7 @@ class FeedLists:
     itself, and says so in the log, once.
     """
 
-    def __init__(self, folder: Path, max_bytes: int = 256 * 2**20, keep_seconds: float = 3600):
+    def __init__(self, folder: Path, max_bytes: int = 2**30, keep_seconds: float = 3600):
         """
         Args:
             folder: made if it is not there; on a local disk.

@@ -1,4 +1,5 @@
-"""Keeps a worker's catalogue as it is in Postgres: what changed is in it a second later."""
+"""Keeps a worker's catalogue as it is in Postgres: what changed is in it a second later, and so
+is what users did."""
 
 from __future__ import annotations
 
@@ -14,20 +15,25 @@ from models.live_catalogue import LiveCatalogue
 from models.profile import Profile
 from models.viewer import Indices
 from serving.metrics import CHANGES
+from serving.touched import Touched
+from serving.user_states import made_from
 from storage.changes import PositionLost, read_changes, read_everything
 from storage.embedded import EmbeddedPostgresError
+from storage.history import NEVER, ItemCounts, applied_counts, arrived, weighted_sum
 
 log = logging.getLogger("feedwright.serving")
 
 AT_ONCE = 200
 """Ids taken in between two requests: some milliseconds."""
 TRENDING_SECONDS = 30.0
+STUCK_SECONDS = 5.0
 BEGINNING = "3:3:"
 """Position before any change, for a snapshot that does not know its own."""
 
 
 class Follower:
-    """Reads the change log and applies it to catalogues. Used from one event loop.
+    """Reads the change log and the interactions, and applies them to catalogues. Used from one
+    event loop.
 
     Attributes:
         lag: seconds since the log was last read to its end; None: never yet.
@@ -40,17 +46,25 @@ class Follower:
         profile: Callable[[], Profile],
         *,
         seconds: float,
+        touched: Touched | None = None,
     ) -> None:
+        """
+        Args:
+            touched: told who did something, through whichever machine it came in.
+        """
         self._address = address
         self._current = current
         self._profile = profile
         self._seconds = seconds
+        self.touched = touched
         self._soon = asyncio.Event()
         self._one_at_a_time = asyncio.Lock()
         self._connection: psycopg.AsyncConnection | None = None
         self._trending_at = -TRENDING_SECONDS
         self._trending_of: LiveCatalogue | None = None
         self.read_at: float | None = None
+        self._moved_at = 0.0
+        self._problem: str | None = None
 
     async def run(self) -> None:
         """Follow, for ever."""
@@ -67,18 +81,52 @@ class Follower:
         self._soon.set()
 
     async def catch_up(self, live: LiveCatalogue) -> bool:
-        """Apply all that is committed by now; False: Postgres does not answer."""
+        """Apply all that is committed by now; False: Postgres does not answer, or failed."""
         async with self._one_at_a_time:
+            turn = asyncio.ensure_future(self._turn(live))
+            self._moved()
+            while not turn.done():
+                await asyncio.wait({turn}, timeout=STUCK_SECONDS)
+                if self._still_for() > STUCK_SECONDS and not turn.done():
+                    # Not awaited: a query to a server that hangs cannot be cancelled either.
+                    turn.cancel()
+                    turn.add_done_callback(lambda late: late.cancelled() or late.exception())
+                    await self.close()
+                    self._tell(f"Postgres gave no answer within {STUCK_SECONDS:g} s")
+                    return False
             try:
-                connection = await self._connected()
-                await self._apply(connection, live)
-                await self._refresh_trending(connection, live)
+                turn.result()
             except (psycopg.Error, OSError, EmbeddedPostgresError) as error:
-                log.debug("change log not read", extra={"detail": str(error)})
+                await self.close()
+                self._tell(" ".join(str(error).split()))
+                return False
+            except Exception:  # the next look may be better; none at all would be worse
+                log.exception("catalogue not followed")
                 await self.close()
                 return False
+            self._problem = None
             self.read_at = asyncio.get_running_loop().time()
             return True
+
+    async def _turn(self, live: LiveCatalogue) -> None:
+        connection = await self._connected()
+        await self._apply(connection, live)
+        self._moved()
+        await self._count(connection, live)
+        self._moved()
+        await self._refresh_trending(connection, live)
+
+    def _moved(self) -> None:
+        self._moved_at = asyncio.get_running_loop().time()
+
+    def _still_for(self) -> float:
+        return asyncio.get_running_loop().time() - self._moved_at
+
+    def _tell(self, problem: str) -> None:
+        """Once for each problem."""
+        if problem != self._problem:
+            self._problem = problem
+            log.warning("catalogue not followed", extra={"detail": problem})
 
     async def close(self) -> None:
         if self._connection is not None:
@@ -88,7 +136,10 @@ class Follower:
     async def _connected(self) -> psycopg.AsyncConnection:
         if self._connection is None or self._connection.closed:
             self._connection = await psycopg.AsyncConnection.connect(
-                self._address(), autocommit=True, application_name="feedwright follower"
+                self._address(),
+                autocommit=True,
+                application_name="feedwright follower",
+                connect_timeout=3,
             )
         return self._connection
 
@@ -100,19 +151,59 @@ class Follower:
                 if changes.count:
                     live.apply(changes)
                     CHANGES.inc(changes.count)
+                    self._moved()
                     await asyncio.sleep(0)  # requests come first
                 live.position = changes.position
         except PositionLost as error:
             log.warning("reading the whole catalogue", extra={"detail": str(error)})
-            there: set[str] = set()
+            items: set[str] = set()
+            users: set[str] = set()
             position = None
             async for changes in read_everything(connection, limit=AT_ONCE, checks=checks):
                 live.apply(changes)
                 position = changes.position
-                there.update(item.id for item in changes.items)
+                items.update(item.id for item in changes.items)
+                users.update(user.id for user in changes.users)
+                self._moved()
                 await asyncio.sleep(0)
-            live.remove_all_but(there)
+            live.remove_all_but(items, users)
             live.position = position
+
+    async def _count(self, connection: psycopg.AsyncConnection, live: LiveCatalogue) -> None:
+        """Take in what users did since the last look: who they are, and counts of items.
+
+        The first look at a catalogue takes in what was received since its model was trained;
+        what came in between the pipeline's last reading and that moment waits for the next
+        snapshot. How many applied is counted anew each time, so that nothing is missing there.
+        """
+        weights = self._profile().engagement_weights
+        if live.counted is None:
+            top = live.most_engaging()
+            if top is not None:
+                live.scale_engagement(await weighted_sum(connection, top, weights))
+        since = live.counted or (NEVER, made_from(live.snapshot.manifest))
+        new = await arrived(connection, since, weights)
+        for start in range(0, len(new.items), AT_ONCE):
+            part = new.items[start : start + AT_ONCE]
+            _count_items(live, part)
+            some = {item.item_id: live.find_item(item.item_id) for item in part if item.applied}
+            limited = {
+                item_id: row
+                for item_id, row in some.items()
+                if row is not None and live.items.capacity[row] >= 0
+            }
+            if limited:
+                applied = await applied_counts(connection, list(limited))
+                rows = np.array([limited[item_id] for item_id in applied], np.int32)
+                live.set_applied(rows, np.array(list(applied.values()), np.int64))
+            await asyncio.sleep(0)
+        first = live.counted is None
+        live.counted = new.position
+        if self.touched is not None and not first:  # nobody is at hand of a new catalogue
+            if new.more_users:
+                self.touched.mark_all()
+            else:
+                self.touched.mark(new.user_ids)
 
     async def _refresh_trending(
         self, connection: psycopg.AsyncConnection, live: LiveCatalogue
@@ -134,8 +225,21 @@ class Follower:
                 found = by_window.setdefault(window, ([], []))
                 found[0].append(row)
                 found[1].append(score)
-        if by_window:
+        # Before the pipeline has counted for the first time, the snapshot's own stays.
+        if by_window or live.trending:
             live.set_trending({window: _arrays(*found) for window, found in by_window.items()})
+
+
+def _count_items(live: LiveCatalogue, items: list[ItemCounts]) -> None:
+    found = [(live.find_item(item.item_id), item) for item in items]
+    known = [(row, item) for row, item in found if row is not None]
+    if known:
+        live.count(
+            np.array([row for row, _ in known], np.int32),
+            np.array([item.impressions for _, item in known], np.int64),
+            np.array([item.clicks for _, item in known], np.int64),
+            np.array([item.weighted for _, item in known]),
+        )
 
 
 def _arrays(rows: list[int], scores: list[float]) -> tuple[Indices, np.ndarray]:

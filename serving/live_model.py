@@ -19,7 +19,14 @@ from models.profile_file import ProfileFile
 from models.shortlists import Shortlists
 from models.snapshot import Snapshot
 from serving.background import Background
-from serving.catalogue import REFRESH_SECONDS, built, catalogues, newest_folders, newest_loadable
+from serving.catalogue import (
+    FIRST_SECONDS,
+    REFRESH_SECONDS,
+    built,
+    catalogues,
+    newest_folders,
+    newest_loadable,
+)
 from serving.champion import ChampionSnapshot, Loaded
 from serving.launch import settings_environment
 from serving.live_state import Catalogue, LiveState, Source, name_of
@@ -137,9 +144,9 @@ class LiveModel:
             self._catch_up(live)  # before anybody sees it: what was removed since stays removed
             indexes = self._indexes(live, now)
         version = live.version
-        if len(live.changed_items) > MANY_CHANGES + indexes.built_after:
+        if len(live.written) > MANY_CHANGES + indexes.built_after:
             indexes = self._indexes(live, now)
-        elif live.changed_items:
+        else:
             indexes = indexes.with_changes(live)
         shortlists = Shortlists.of(live, profile, now, self._rng)
         return Catalogue(name_of(snapshot), live, source, shortlists, indexes, version)
@@ -202,7 +209,8 @@ class LiveModel:
                 log.warning("catalogue not built", extra={"detail": failure})
             self._refresh.stop()
             self._refresh = None
-        due = time.monotonic() - self._refreshed_at > REFRESH_SECONDS or not self._refreshed_at
+        lasts = FIRST_SECONDS if self._spare is None else REFRESH_SECONDS
+        due = time.monotonic() - self._refreshed_at > lasts or not self._refreshed_at
         if due and self._refresh is None and self._database_up():
             self._refreshed_at = time.monotonic()
             self._refresh = self._command("serving.catalogue")

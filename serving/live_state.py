@@ -68,7 +68,7 @@ class LiveState:
         reason = self.fallback(now, database_up)
         if reason is None and not viewer.wishes.personalized:
             return "personalization_off"
-        if reason is None and viewer.row is None:
+        if reason is None and viewer.vector is None:
             return "anonymous" if viewer.user_id is None else "unknown_user"
         return reason
 

@@ -8,12 +8,19 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from serving import api, reads
+from serving import api, ingest, reads
+from serving.access import user_tokens
 from serving.api.describe import answer, operation, query, ref
 from serving.shapes import FeedPage, FeedRequest, Problem, Status
 
 _REF = "#/components/schemas/{model}"
-GROUPS = (*reads.GROUPS, *api.GROUPS)
+GROUPS = (*reads.GROUPS, *ingest.GROUPS, *api.GROUPS, user_tokens)
+SECURITY = {
+    "bearer": {"type": "http", "scheme": "bearer", "description": "A key: `fw_<scope>_…`."},
+    "key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
+    "user_token": {"type": "apiKey", "in": "header", "name": "X-User-Token"},
+}
+"""Who may call what is in ``SECURITY.md``; on this machine alone, no key is needed."""
 SHAPES: list[tuple[type[BaseModel], JsonSchemaMode]] = [
     (FeedPage, "serialization"),
     (Problem, "serialization"),
@@ -62,7 +69,8 @@ def document() -> dict[str, Any]:
         },
         "servers": [{"url": "/"}],
         "paths": paths | _service(),
-        "components": {"schemas": schemas["$defs"]},
+        "components": {"schemas": schemas["$defs"], "securitySchemes": SECURITY},
+        "security": [{}, {"bearer": []}, {"key": []}],
     }
 
 
@@ -75,7 +83,8 @@ def _feed() -> dict[str, Any]:
         description="A visit begins without an `offset`: the feed is ranked, or read again if "
         "that was done less than the profile's `reuse_seconds` ago. `next` is the next page of the "
         "same feed: it neither repeats nor skips an item, even when another model has gone live. "
-        "An item that may no longer be shown is left out, and the ranks of others stay. A "
+        "An item that may no longer be shown is left out, and the ranks of others stay. A feed "
+        "that is no longer kept is ranked anew: the answer then has another `feed_id`. A "
         "fallback answers with status 200 too. Other parameters are ignored.",
         parameters=query(FeedRequest),
         problems=(422,),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from models.candidates import names_of
 from models.live_catalogue import LiveCatalogue
 from models.profile import Profile
-from models.ranker import explained
+from models.ranker import By, explained
 from models.reasons import FOR_YOU, Reason, reasons
 from models.scorers import Scores
 from models.viewer import Indices, Viewer
@@ -36,19 +36,22 @@ def render(
     sources: NDArray[np.integer] | None = None,
     propensities: NDArray[np.floating] | None = None,
     explored: NDArray[np.bool_] | None = None,
+    by_model: bool = False,
 ) -> list[dict[str, Any]]:
     """Objects of the shape ``FeedItem``, one a row.
 
     Args:
         places: rank of each, from 1.
         now: epoch seconds.
+        by_model: the recommender ranked them.
     """
     if len(rows) == 0:
         return []
     components: Mapping[str, Scores]
     why: list[Reason]
     try:
-        components = explained(live, viewer, profile, rows, now=now)
+        by: By = "model" if by_model else "heuristic"
+        components = explained(live, viewer, profile, rows, now=now, by=by)
         why = reasons(live, viewer, profile, rows, components, explored)
     except Exception:  # an item without its reasons is better than none
         log.exception("items not explained")
@@ -121,6 +124,9 @@ class RenderedPages:
             return None
         self._pages.move_to_end(key)
         return page
+
+    def clear(self) -> None:
+        self._pages.clear()
 
     def put(self, key: tuple[Any, ...], page: RenderedPage) -> None:
         self._pages[key] = page

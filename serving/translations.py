@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,8 @@ from serving.catalogue import newest_folders
 from serving.feed_lists import FeedList
 from serving.live_state import Catalogue, name_of
 
-log = logging.getLogger("feedwright.serving")
+REMEMBERED = 8
+"""Earlier catalogues whose rows can be read at once."""
 
 
 class Translations:
@@ -28,9 +29,8 @@ class Translations:
             folders: those that hold snapshots, to find one that this worker never served.
         """
         self._folders = folders
-        self._of: Catalogue | None = None
-        self._ids: dict[str, IdIndex | None] = {}
-        self._maps: dict[str, Indices] = {}
+        self._ids: OrderedDict[str, IdIndex] = OrderedDict()  # of the catalogues served last
+        self._maps: OrderedDict[tuple[str, str], asyncio.Future[Indices | None]] = OrderedDict()
 
     def written(self, catalogue: Catalogue, rows: Indices) -> tuple[Indices, list[str]]:
         """Rows as a list keeps them: those of items newer than the snapshot are negative,
@@ -49,7 +49,9 @@ class Translations:
         """
         rows = kept.rows[part]
         if kept.catalogue != catalogue.name:
-            rows = np.where(rows >= 0, self._maps[kept.catalogue][np.maximum(rows, 0)], rows)
+            places = self._maps[kept.catalogue, catalogue.name].result()
+            assert places is not None
+            rows = np.where(rows >= 0, places[np.maximum(rows, 0)], rows)
         lost = np.flatnonzero(kept.rows[part] < 0)
         if len(lost):
             rows = rows.copy()
@@ -63,25 +65,19 @@ class Translations:
 
         O(items), in a thread.
         """
-        if self._of is None or self._of.name != catalogue.name:
-            if self._of is not None:
-                self._ids[self._of.name] = self._of.snapshot.items.ids
-            self._of, self._maps = catalogue, {}
-        if name not in self._maps:
-            translated = await asyncio.to_thread(self._translated, name, catalogue)
-            if translated is None:
-                return False
-            if self._of is catalogue or self._of.name == catalogue.name:
-                self._maps[name] = translated
-        return name in self._maps
+        self._ids[catalogue.name] = catalogue.snapshot.items.ids
+        key = name, catalogue.name
+        if key not in self._maps:
+            work = asyncio.to_thread(self._translated, name, catalogue)
+            self._maps[key] = asyncio.ensure_future(work)
+            for kept in (self._ids, self._maps):
+                if len(kept) > REMEMBERED:
+                    kept.popitem(last=False)
+        return await asyncio.shield(self._maps[key]) is not None
 
     def _translated(self, name: str, catalogue: Catalogue) -> Indices | None:
-        if name not in self._ids:
-            self._ids[name] = self._find(name)
-        ids = self._ids[name]
-        if ids is None:
-            return None
-        return catalogue.snapshot.items.ids.indices(ids.to_series())
+        ids = self._ids.get(name) or self._find(name)
+        return None if ids is None else catalogue.snapshot.items.ids.indices(ids.to_series())
 
     def _find(self, name: str) -> IdIndex | None:
         for folder in newest_folders(*self._folders):

@@ -9,13 +9,18 @@ from pydantic import BaseModel
 Described = dict[str, Any]
 PROBLEMS = {
     400: "The body is not JSON.",
+    401: "No key, or one that is not known; see `SECURITY.md`.",
+    403: "The key may not do this, or the user token is of somebody else.",
     404: "There is no such user, item or owner.",
     412: "What is there is not what `If-Match` or `If-None-Match` asks for.",
     413: "The body is larger than 8 MiB.",
     415: "The body is not said to be JSON.",
     422: "Something given is wrong; `errors` names each field and the fix.",
+    429: "Too many calls, or too much waits to be written; `Retry-After` tells when to come again.",
     503: "The database does not answer in time; try again.",
 }
+ACCESS = (401, 403, 429)
+"""What any call may be refused with, by who calls and how often."""
 BODY_PROBLEMS = (400, 413, 415, 422)
 
 
@@ -45,14 +50,16 @@ def operation(
         answer["headers"] = {**ANSWERED_ID, **answer.get("headers", {})}
     described["responses"] = {
         str(status): answer
-        for status, answer in sorted({**answers, **{s: problem(s) for s in problems}}.items())
+        for status, answer in sorted(
+            {**answers, **{s: problem(s) for s in (*problems, *ACCESS)}}.items()
+        )
     }
     return described
 
 
 def problem(status: int) -> Described:
     headers = dict(ANSWERED_ID)
-    if status == 503:
+    if status in (429, 503):
         headers["Retry-After"] = {"description": "Seconds.", "schema": {"type": "integer"}}
     return {
         "description": PROBLEMS[status],

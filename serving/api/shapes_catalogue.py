@@ -378,5 +378,7 @@ class UserExport(BaseModel):
     recommendations: list[Row]
     user_similarities: list[Row]
     experiment_assignments: list[Row]
+    refresh_queue: list[Row]
     interactions: list[Row]
     rejected: list[Row]
+    lake: str = Field(description="What the interaction lake holds beside these rows.")

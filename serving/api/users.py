@@ -33,6 +33,11 @@ from storage.people import PARTS, Page
 
 EXPORT_ROWS = 1_000
 """Rows of an export that are held at once."""
+LAKE = (
+    "The interaction lake holds copies of the interactions above, by day, and nothing else of "
+    "the user. An erasure reaches it with the next run of the pipeline."
+)
+"""What an export says of the lake."""
 SINGLE = ("user", "preferences")
 """Parts of an export that are one row or none."""
 EXAMPLE: dict[str, Any] = {
@@ -105,7 +110,7 @@ class UserCalls(EntityCalls):
                 if page.rows:
                     yield "," + ",".join(page.rows)
             yield "]"
-        yield "}"
+        yield f',"lake":{orjson.dumps(LAKE).decode()}}}'
 
     async def _remove(self, connection: Connection, id: str) -> bool:
         return await people.erase(connection, id)
@@ -144,7 +149,10 @@ PATHS: dict[str, Any] = {
         KIND,
         put_note=" A user who is there keeps `created_at` unless another is given.",
         delete_note=" Erases all that the database holds of the user: profile, preferences, "
-        "interactions, learned interests, lists, similarities, and refused rows.",
+        "interactions, learned interests, lists, similarities, and refused rows. Workers forget "
+        "the user within two seconds. The next run of the pipeline erases them from the lake "
+        "before it trains; a ranked feed that is being paged expires after the profile's "
+        "`list_minutes`.",
     ),
     "/api/v1/users/{id}/export": {
         "parameters": [describe.path_id("id", "The user's id.")],

@@ -31,7 +31,7 @@ def read_routes(
         engine: asked at each request, since it is made after the routes.
         database: only whether it is up.
     """
-    views = Views(live, lambda: database.up)
+    views = Views(live, lambda: database.up, lambda user_id, at: engine().history(user_id, at))
     return [
         *trending.routes(views),
         *nearby.routes(views),

@@ -14,6 +14,7 @@ from starlette.routing import Route
 from models.reasons import FOR_YOU, Reason
 from models.scorers import haversine_km
 from models.viewer import Indices
+from serving.access import require_user
 from serving.api import describe
 from serving.api.answers import COMPRESSED, answer_json
 from serving.api.inputs import parse, read_object
@@ -38,7 +39,8 @@ class Found(NamedTuple):
 def routes(views: Views) -> list[Route]:
     async def post(request: Request) -> Response:
         asked = parse(NearbyBody, await read_object(request))
-        view = views.of(asked.user_id, lat=asked.lat, lon=asked.lon)
+        user_id = require_user(request, asked.user_id)
+        view = views.of(user_id, lat=asked.lat, lon=asked.lon)
         if view is None:
             return answer_json(request, {"items": []})
         radius_km = asked.radius_km or view.profile.scorers.max_distance_km

@@ -20,6 +20,7 @@ from models.ranker import By, model_scores, score_components, time_scores, unit_
 from models.scorers import Scores
 from models.shortlists import time_key
 from models.viewer import Indices
+from serving.access import require_user
 from serving.api import describe
 from serving.api.answers import COMPRESSED, answer_json
 from serving.api.inputs import conflicts, parse, read_object, refuse
@@ -43,7 +44,8 @@ def routes(views: Views, engine: Callable[[], FeedEngine]) -> list[Route]:
     async def rank(request: Request) -> Response:
         asked = parse(RankBody, await read_object(request))
         refuse(conflicts({"lat": asked.lat, "lon": asked.lon}, ("lat", "lon")))
-        view = views.of(asked.user_id, lat=asked.lat, lon=asked.lon)
+        user_id = require_user(request, asked.user_id)
+        view = views.of(user_id, lat=asked.lat, lon=asked.lon)
         if view is None:
             return answer_json(request, _nothing(asked))
         rows, excluded = _sorted_out(view, asked.item_ids)
@@ -52,7 +54,9 @@ def routes(views: Views, engine: Callable[[], FeedEngine]) -> list[Route]:
         for start in range(0, len(rows), RENDERED_AT_ONCE):
             part = slice(start, start + RENDERED_AT_ONCE)
             places = np.arange(len(rows))[part] + 1
-            items += _rendered(view, ranked.rows[part], ranked.scores[part], places)
+            items += _rendered(
+                view, ranked.rows[part], ranked.scores[part], places, by_model=ranked.by_model
+            )
             await asyncio.sleep(0)
         champion = ranked.variant == "champion"
         return answer_json(
@@ -72,6 +76,8 @@ def routes(views: Views, engine: Callable[[], FeedEngine]) -> list[Route]:
         users: list[Body] = []
         version: str | None = None
         for user_id in asked.user_ids:
+            require_user(request, user_id)
+        for user_id in asked.user_ids:
             feed = FeedRequest(
                 user_id=user_id,
                 limit=asked.limit,
@@ -82,7 +88,7 @@ def routes(views: Views, engine: Callable[[], FeedEngine]) -> list[Route]:
             page = (
                 _popular(view, feed)
                 if view is not None
-                else orjson.loads(await engine().feed(feed, request_id_of(request)))
+                else orjson.loads(await engine().feed(feed, request_id_of(request), keep=False))
             )
             version = page["model_version"] or version
             kept = {name: page[name] for name in ("items", "variant", "fallback_reason")}
@@ -103,6 +109,7 @@ class _Ranked(NamedTuple):
     scores: Scores
     variant: Variant
     fallback: FallbackReason | None
+    by_model: bool = False
 
 
 def _sorted_out(view: View, item_ids: list[str]) -> tuple[Indices, list[dict[str, str]]]:
@@ -133,7 +140,7 @@ def _ranked(view: View, asked: Variant | None, rows: Indices) -> _Ranked:
         won = view.catalogue.snapshot.manifest.recommender == "heuristic"
         try:
             ordered = _ordered(view, "heuristic" if won else "model", rows)
-            return _Ranked(*ordered, "champion", None)
+            return _Ranked(*ordered, "champion", None, by_model=not won)
         except Exception:  # anything: items are ranked whatever the model does
             log.exception("ranking failed", extra={"ranked_by": "model"})
             fallback = "model_error"
@@ -157,8 +164,17 @@ def _ordered(view: View, by: By, rows: Indices) -> tuple[Indices, Scores]:
     return rows[order], np.clip(scores[order], 0, 1)
 
 
-def _rendered(view: View, rows: Indices, scores: Scores, places: NDArray[np.integer]) -> list[Body]:
-    return render(view.live, view.taste, view.profile, rows, scores, places, now=view.now)
+def _rendered(
+    view: View,
+    rows: Indices,
+    scores: Scores,
+    places: NDArray[np.integer],
+    *,
+    by_model: bool = False,
+) -> list[Body]:
+    return render(
+        view.live, view.taste, view.profile, rows, scores, places, now=view.now, by_model=by_model
+    )
 
 
 def _popular(view: View, feed: FeedRequest) -> Body:

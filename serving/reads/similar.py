@@ -31,7 +31,8 @@ def routes(views: Views) -> list[Route]:
         asked = parse_query(SimilarQuery, request.query_params)
         view = views.of(asked.user_id)
         row = view.live.find_item(item_id) if view is not None else None
-        if view is None or row is None:
+        # A draft does not even tell its title.
+        if view is None or row is None or not view.live.items.published[row]:
             raise not_found("item", item_id)
         by_people, cosine = liked_by_the_same(view, row, asked.limit)
         by_content, likeness = alike(view, row, by_people, asked.limit - len(by_people))

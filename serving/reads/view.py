@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from models.live_catalogue import LiveCatalogue
 from models.profile import Profile
 from models.rules import Mask, allowed, broken
-from models.viewer import Indices, Viewer
+from models.viewer import History, Indices, Viewer
 from serving.live_state import Catalogue, LiveState
 from serving.shapes import FallbackReason
 
@@ -73,9 +73,19 @@ class View:
 class Views:
     """Makes views of what is live."""
 
-    def __init__(self, live: Callable[[], LiveState], database_up: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        live: Callable[[], LiveState],
+        database_up: Callable[[], bool],
+        history: Callable[[str | None, LiveCatalogue], History | None],
+    ) -> None:
+        """
+        Args:
+            history: what is at hand of what a user did.
+        """
         self._live = live
         self._database_up = database_up
+        self._history = history
 
     @property
     def state(self) -> LiveState:
@@ -88,6 +98,7 @@ class Views:
         state, now = self._live(), time.time()
         if state.catalogue is None:
             return None
-        viewer = state.catalogue.live.viewer(user_id, lat=lat, lon=lon)
+        live = state.catalogue.live
+        viewer = live.viewer(user_id, lat=lat, lon=lon, history=self._history(user_id, live))
         fallback = state.fallback_for(viewer, now, self._database_up())
         return View(state, state.catalogue, viewer, now, fallback)

@@ -12,7 +12,7 @@ from models import catalogue as catalogues
 from models.catalogue import Catalogue, build_snapshot
 from models.ids import IdIndex
 from models.matrices import interaction_matrix
-from models.room import extended, with_tag_slots
+from models.room import MOST_TAGS, extended, with_tag_slots
 from models.snapshot import Snapshot
 from tests.models.worlds import NOW, PROFILE, Interaction, ago, catalogue_of, interactions_frame
 
@@ -136,11 +136,11 @@ def test_the_most_popular_items_of_each_tag(monkeypatch: pytest.MonkeyPatch) -> 
     assert made.tag_items.row(1).tolist() == [3, 1]
 
 
-def test_of_very_many_tags_the_first_are_kept() -> None:
-    many = [f"{n:02}" for n in range(40)]
-    made = built(catalogue_of([], [{"id": "1", "tags": many}, {"id": "2"}]))
-    assert made.items.tags.shape[1] == 32
-    assert made.items.tags[0].tolist() == list(range(32))
+def test_an_item_with_more_tags_than_rules_can_know_is_not_shown() -> None:
+    many = [f"{n:02}" for n in range(MOST_TAGS + 1)]
+    made = built(catalogue_of([], [{"id": "1", "tags": many}, {"id": "2", "tags": many[1:]}]))
+    assert made.items.tags.shape[1] == MOST_TAGS
+    assert made.items.published[:2].tolist() == [False, True]
 
 
 def test_more_rows_and_wider_tags_change_nothing_else() -> None:

@@ -46,7 +46,7 @@ def test_lists_are_the_feed(snapshot: Snapshot, by: By) -> None:
         assert mine["score"].to_numpy() == pytest.approx(ranking.scores[: len(rows)], abs=1e-5)
         assert mine["rank"].to_list() == list(range(1, len(rows) + 1))
         said = [orjson.loads(reason) for reason in mine["reason"]]
-        expected = shelf.reasons(viewer, rows)
+        expected = shelf.reasons(viewer, rows, by)
         assert [one["code"] for one in said] == [one.code for one in expected]
         assert [one["text"] for one in said] == [one.text for one in expected]
         may = allowed(

@@ -444,5 +444,7 @@ def test_moments_are_those_of_the_scores(n: int, dims: int, seed: int) -> None:
 
 def test_only_what_is_still_there_is_kept() -> None:
     live = beginning()
-    live.remove_all_but({"i1"})
+    known = live.users.ids.to_list()
+    live.remove_all_but({"i1"}, set(known[1:]))
     assert [live.find_item(id) for id in ("i0", "i1")] == [None, 1]
+    assert [live.viewer(user).known for user in known[:2]] == [False, True]

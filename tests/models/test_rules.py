@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.live_catalogue import LiveCatalogue
@@ -30,7 +30,7 @@ from tests.models.worlds import (
     snapshot_of,
 )
 
-LAX = {"exclude_own": False, "exclude_started": False, "exclude_full": False}
+LAX = dict.fromkeys(("exclude_own", "exclude_started", "exclude_full", "exclude_dismissed"), False)
 
 
 @pytest.fixture(scope="module")
@@ -88,6 +88,7 @@ EXCLUDED = {
     "own": {"own"},
     "seen": {"seen", "disliked", "since"},
     "applied": {"since"},
+    "dismissed": {"disliked"},
     "blocked_owner": {"blocked"},
     "hidden_tag": {"hidden"},
     "price": {"cheap", "dear"},
@@ -113,7 +114,8 @@ def test_each_rule_excludes_its_own(one_of_each: Shelf) -> None:
 
 def test_the_profile_lets_go_and_asks_for_more(one_of_each: Shelf) -> None:
     lax = by_rule(one_of_each, "anna", patient(eligibility=LAX))
-    assert set(lax) == set(EXCLUDED) - {"started", "full", "own", "seen", "applied"}
+    asked = {"started", "full", "own", "seen", "applied", "dismissed"}
+    assert set(lax) == set(EXCLUDED) - asked
     for name in ("seen", "applied"):
         strict = patient(eligibility={f"exclude_{name}": True})
         assert by_rule(one_of_each, "anna", strict)[name] == EXCLUDED[name]
@@ -177,6 +179,7 @@ viewers = st.builds(
     ),
     seen=rows_of_items,
     applied=rows_of_items,
+    dismissed=rows_of_items,
 )
 base = LiveCatalogue(
     snapshot_of(
@@ -201,6 +204,8 @@ def may(items: Items, viewer: Viewer, row: int, rules: dict[str, bool], asked: b
         return False
     if asked and (row in viewer.seen or row in viewer.applied):
         return False
+    if rules["exclude_dismissed"] and row in viewer.dismissed:
+        return False
     if items.owner[row] in wishes.blocked_owners or set(items.tags[row]) & {*wishes.blocked_tags}:
         return False
     prices = [price for price in (items.price_min[row], items.price_max[row]) if known(price)]
@@ -212,6 +217,7 @@ def may(items: Items, viewer: Viewer, row: int, rules: dict[str, bool], asked: b
     return True
 
 
+@settings(deadline=None)
 @given(
     items_drawn(base.items),
     viewers,

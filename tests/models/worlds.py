@@ -196,11 +196,20 @@ class Shelf:
     def viewer(self, user: str | Viewer | None) -> Viewer:
         return user if isinstance(user, Viewer) else self.live.viewer(user)
 
-    def rank(self, user: str | Viewer | None, by: By = "heuristic", **more: Any) -> Ranking:
+    def rank(
+        self,
+        user: str | Viewer | None,
+        by: By = "heuristic",
+        weights: dict[Any, float] | None = None,
+        **more: Any,
+    ) -> Ranking:
+        profile = self.profile
+        if weights is not None:
+            profile = profile.model_copy(update={"scorer_weights": weights})
         return rank(
             self.live,
             self.viewer(user),
-            self.profile,
+            profile,
             self.shortlists,
             self.indexes,
             SourceGuard(),
@@ -216,9 +225,11 @@ class Shelf:
         """The ids of the ranking, best first."""
         return self.ids(self.rank(user, by, **more).rows)
 
-    def reasons(self, user: str | Viewer | None, rows: np.ndarray) -> list[Reason]:
+    def reasons(
+        self, user: str | Viewer | None, rows: np.ndarray, by: By = "model"
+    ) -> list[Reason]:
         viewer = self.viewer(user)
-        components = explained(self.live, viewer, self.profile, rows, now=MOMENT)
+        components = explained(self.live, viewer, self.profile, rows, now=MOMENT, by=by)
         return reasons(self.live, viewer, self.profile, rows, components)
 
 

@@ -41,7 +41,7 @@ class Worker:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def wait_for(self, expected: Callable[[], bool], seconds: float = 10.0) -> None:
+    def wait_for(self, expected: Callable[[], bool], seconds: float = 30.0) -> None:
         deadline = time.monotonic() + seconds
         while not expected():
             assert time.monotonic() < deadline, self.client.get("/api/v1/status").json()
@@ -57,7 +57,12 @@ def running_worker(settings: Settings, mlflow: FakeMlflow, version: str | None) 
     if version is not None:
         make_snapshot(version).save(settings.snapshots / version)
     mlflow.version = version
-    with TestClient(app.asgi, raise_server_exceptions=False) as client:
+    with TestClient(
+        app.asgi,
+        base_url="http://127.0.0.1",
+        client=("127.0.0.1", 50_000),  # as a call from this machine: see serving/access
+        raise_server_exceptions=False,
+    ) as client:
         made = Worker(app, client, mlflow, settings)
         made.wait_for(app.is_ready)
         yield made

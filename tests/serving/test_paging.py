@@ -56,7 +56,6 @@ def test_a_worker_that_never_saw_it_goes_on_with_a_feed(worker: Worker) -> None:
     swap(worker, "2")
     # As in a process that started after the swap.
     worker.app.engine._translations._ids.clear()
-    worker.app.engine._translations._of = None
     worker.app.engine._lists._at_hand = type(worker.app.engine._lists._at_hand)()
     assert follow(worker, first) == whole
 
