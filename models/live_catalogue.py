@@ -13,8 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass
+from collections.abc import Sequence, Set
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,10 +21,12 @@ from numpy.typing import NDArray
 from models import scorers
 from models.changes import Changes, ItemRow, OwnerRow, UserRow
 from models.ids import IdIndex
+from models.moments import Moments
 from models.ragged import Ragged
 from models.room import MOST_TAGS, extended, with_tag_slots
-from models.snapshot import Items, Snapshot
+from models.snapshot import Snapshot
 from models.viewer import NO_WISHES, NOTHING, History, Indices, Viewer, Wishes
+from models.vocabulary import Vocabulary
 
 LATEST = 500
 IDS_AT_HAND = 50_000
@@ -33,72 +34,6 @@ LEAST_TOP = 10.0
 """Weighted interactions that the most engaging item has at least."""
 LIKE_IT = 100
 """A new item gets the mean vector of so many items that are like it."""
-
-
-class Vocabulary:
-    """Names and their indices: those of the snapshot, then new ones as they come."""
-
-    def __init__(self, base: IdIndex, names: Sequence[str] | None = None) -> None:
-        """``names`` are those of ``base`` as a list, where there is one."""
-        self._base = base
-        self._names = base if names is None else names
-        self._new: dict[str, int] = {}
-        self._new_names: list[str] = []
-
-    def __len__(self) -> int:
-        return len(self._base) + len(self._new_names)
-
-    def __getitem__(self, index: int) -> str:
-        known = len(self._base)
-        return self._names[index] if index < known else self._new_names[index - known]
-
-    def find(self, name: str | None) -> int:
-        """Its index, or -1. O(log n)."""
-        if name is None:
-            return -1
-        index = self._new.get(name)
-        if index is None:
-            index = self._base.find(name)
-        return -1 if index is None else index
-
-    def add(self, name: str | None) -> int:
-        """Its index, made if it is new; -1 for None."""
-        index = self.find(name)
-        if index < 0 and name is not None:
-            index = self._new[name] = len(self)
-            self._new_names.append(name)
-        return index
-
-    def indices(self, names: Iterable[str]) -> Indices:
-        """Of each name, ascending and distinct; new ones are added."""
-        return np.array(sorted({self.add(name) for name in names}), np.int32)
-
-
-@dataclass(frozen=True)
-class Moments:
-    """Mean and covariance of the items' vectors and biases, so that the mean and the spread
-    of any user's scores need no pass over the items."""
-
-    vector: NDArray[np.float64]  # (dims,)
-    bias: float
-    covariance: NDArray[np.float64]  # (dims + 1, dims + 1), the bias last
-
-    @classmethod
-    def of(cls, items: Items, rows: Indices) -> Moments:
-        """O(rows * dims²)."""
-        if len(rows) == 0:
-            dims = items.vectors.shape[1]
-            return cls(np.zeros(dims), 0.0, np.zeros((dims + 1, dims + 1)))
-        both = np.column_stack([items.vectors[rows], items.bias[rows]]).astype(np.float64)
-        mean = both.mean(axis=0)
-        centred = both - mean
-        return cls(mean[:-1], float(mean[-1]), centred.T @ centred / len(rows))
-
-    def of_scores(self, user: NDArray[np.floating]) -> tuple[float, float]:
-        """Mean and standard deviation of ``user · item + bias`` over the items."""
-        direction = np.append(user, 1.0)
-        variance = float(direction @ self.covariance @ direction)
-        return float(user @ self.vector) + self.bias, math.sqrt(max(variance, 0.0))
 
 
 class LiveCatalogue:

@@ -15,13 +15,14 @@ from starlette.routing import Route
 
 from models import scorers
 from models.candidates import SourceGuard, SourceName, candidates, names_of
-from models.live_catalogue import LiveCatalogue, Vocabulary
+from models.live_catalogue import LiveCatalogue
 from models.profile import INTERACTION_TYPES, SCORERS
 from models.ranker import explained, model_scores, taste_of
 from models.reasons import reasons
 from models.rules import broken
 from models.shortlists import appearance
 from models.viewer import Indices, Viewer
+from models.vocabulary import Vocabulary
 from serving.api import describe
 from serving.api.answers import not_found
 from serving.api.inputs import parse, path_id

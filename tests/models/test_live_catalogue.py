@@ -20,8 +20,9 @@ from models import catalogue as catalogues
 from models.catalogue import Vectors, build_snapshot
 from models.changes import Changes, ItemRow, OwnerRow, UserRow
 from models.ids import IdIndex
-from models.live_catalogue import LiveCatalogue, Moments
+from models.live_catalogue import LiveCatalogue
 from models.matrices import interaction_matrix
+from models.moments import Moments
 from models.rules import allowed
 from models.scorers import owner_quality
 from models.snapshot import Snapshot
