@@ -19,24 +19,14 @@ from storage.embedded import EmbeddedPostgres
 from storage.settings import Settings
 
 TEMPLATE = "migrated"
-SHARED = ("orchestration",)
-"""Folders whose tests share an installation that takes long to make: one process runs them."""
-LONGEST = ("e2e", "orchestration", "serving", "benchmarks", "models")
-"""Folders in the order in which they should begin when two processes share the tests."""
+LONGEST = ("e2e", "orchestration", "deploy", "serving", "benchmarks", "models")
+"""Folders in the order in which they should begin: ``make test`` runs two files at a time."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Groups for ``make test``, which runs two of them at a time; a file stays in one process."""
-
-    def folder(item: pytest.Item) -> str:
-        return item.path.parent.name
-
-    for item in items:
-        group = folder(item) if folder(item) in SHARED else str(item.path)
-        item.add_marker(pytest.mark.xdist_group(group))
     order = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(folder(item), len(order)))
+    items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
 
 
 def url_of(server_url: str, database: str) -> str:

@@ -71,7 +71,7 @@ def _time(value: Any) -> Any:
         raise ValueError(f"is not a time: {error}") from error
     if not EARLIEST <= time <= LATEST:
         raise ValueError(f"must be between 1970 and {LATEST.year}")
-    return time
+    return time.astimezone(UTC)  # Postgres knows no zone beyond 16 hours
 
 
 def _past(time: datetime) -> datetime:

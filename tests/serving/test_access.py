@@ -354,7 +354,7 @@ def test_tokens_are_made_over_http_and_end_with_their_secret(required: Server) -
 def signed(secret: bytes = SECRET.secret, **claims: Any) -> str:
     now = int(time.time())
     return jwt.encode(
-        {"sub": "ann", "scope": "read", "iat": now, "exp": now + 60, **claims},
+        {"sub": "ann", "scope": "read", "iat": now, "exp": now + 3_600, **claims},
         secret,
         "HS256",
         headers={"kid": "1"},
