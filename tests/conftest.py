@@ -91,7 +91,7 @@ def database(postgres_url: str, _server: psycopg.Connection) -> Iterator[str]:
 @pytest.fixture
 def settings(database: str, tmp_path: Path) -> Settings:
     """Settings of an installation on ``database``, with its state in ``tmp_path``."""
-    return Settings(home=tmp_path / "home", database_url=database)
+    return Settings(home=tmp_path / "home", database_url=database, profile="marketplace")
 
 
 def _fresh(postgres_url: str, server: psycopg.Connection, template: str) -> Iterator[str]:

@@ -30,7 +30,8 @@ def _installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
     """An installation of its own for each test, with free ports, and nothing from outside."""
     monkeypatch.chdir(tmp_path)
     for name in ("DATABASE_URL", "PROFILE", "MLFLOW_URL", "DEBUG"):
-        monkeypatch.delenv(f"FEEDWRIGHT_{name}", raising=False)
+        monkeypatch.setenv(f"FEEDWRIGHT_{name}", "")  # so that it is put back as it was:
+        monkeypatch.delenv(f"FEEDWRIGHT_{name}")  # a command may set it in this process
     monkeypatch.setenv("FEEDWRIGHT_HOME", str(tmp_path / "home"))
     for name in ("FEED", "DAGSTER", "MLFLOW"):
         monkeypatch.setenv(f"FEEDWRIGHT_{name}_PORT", str(free_port()))
