@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 import time
 from collections import deque
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,6 +102,11 @@ class LiveCatalogue:
             return None
         row = self._new_rows.get(item_id)
         return self.snapshot.items.ids.find(item_id) if row is None else row
+
+    def find_items(self, item_ids: Iterable[str]) -> Indices:
+        """Row of each item, -1: unknown or deleted."""
+        found = map(self.find_item, item_ids)
+        return np.array([-1 if row is None else row for row in found], np.int32)
 
     def item_id(self, row: int) -> str:
         item_id = self._ids.get(row)

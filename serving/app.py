@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from datetime import timedelta
 from time import perf_counter
 
-import numpy as np
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -188,8 +187,7 @@ class FeedApp:
         viewer = live.viewer(user_id, history=self.engine.history(user_id, live))
         if not viewer.wishes.personalized:  # the list was made before the user said so
             return [False] * len(item_ids)
-        found = [live.find_item(item_id) for item_id in item_ids]
-        rows = np.array([-1 if row is None else row for row in found], np.int32)
+        rows = live.find_items(item_ids)
         may = rows >= 0
         may[may] = allowed(
             live,

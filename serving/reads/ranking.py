@@ -114,9 +114,7 @@ class _Ranked(NamedTuple):
 
 def _sorted_out(view: View, item_ids: list[str]) -> tuple[Indices, list[dict[str, str]]]:
     """Rows of the items that the viewer may see, and what became of the others."""
-    found = np.array(
-        [-1 if row is None else row for row in map(view.live.find_item, item_ids)], np.int32
-    )
+    found = view.live.find_items(item_ids)
     there = np.flatnonzero(found >= 0)
     first, names = view.first_broken(found[there])
     rules: list[str | None] = ["unknown_item"] * len(item_ids)
