@@ -132,6 +132,27 @@ def load_into(connection: psycopg.Connection, log: Log, console: Console) -> lis
     return report.lost
 
 
+def warn_of_retention(connection: psycopg.Connection, profile: str, console: Console) -> None:
+    """Say so when the retention will delete interactions that were just loaded."""
+    from models.profile import load_profile
+
+    days = load_profile(profile).privacy.retention_days
+    row = connection.execute(
+        "SELECT count(*) FROM feed.interactions"
+        " WHERE occurred_at < now() - make_interval(days => %s)",
+        (days,),
+    ).fetchone()
+    if row and row[0]:
+        console.print(
+            f"{row[0]:,} interactions are older than {days:,} days, and the next night's "
+            "retention deletes them. To keep them: privacy.retention_days in the profile, or "
+            "load with --shift-clock.",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+
 def check_only(log: Log, console: Console) -> list[Entity]:
     """Check ``log`` and say what a load would do, with no database.
 

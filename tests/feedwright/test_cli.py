@@ -177,15 +177,17 @@ def test_load_and_rejected(tmp_path: Path, on_database: str) -> None:
         "o'brien 😀,i2,view,2026-01-01T11:00:00Z\n"
         "ann,i1,teleport,2026-01-01T12:00:00Z\n"
         "ann,i2,view,20026-01-01T12:00:00Z\n"
+        "ann,i3,view,2006-01-01T12:00:00Z\n"
     )
     dry = run("load", "interactions.csv", "--dry-run")
     assert dry.exit_code == 0, dry.output
     assert "nothing is loaded" in dry.stdout
     loaded = run("load", "interactions.csv")
     assert loaded.exit_code == 0, loaded.output
+    assert "1 interactions are older than 730 days" in " ".join(loaded.stdout.split())
     with connect(on_database) as connection:
         row = connection.execute("SELECT count(*) FROM feed.interactions").fetchone()
-    assert row == (2,)
+    assert row == (3,)
     rejected = json.loads(run("rejected", "--json").stdout)
     assert len(rejected) == 2
     assert all(row["reason"] and row["raw"] for row in rejected)

@@ -16,11 +16,13 @@ import psycopg
 import pytest
 import uvicorn
 import yaml
-from playwright.sync_api import Browser, Page, Request, expect
+from playwright.sync_api import Browser, Page, Request, Route, expect
 
 from models.profile import SHIPPED
 from serving.app import FeedApp
 from serving.demo import ASSETS
+from storage.database import connect
+from storage.keys import make_key
 from storage.settings import Settings
 from tests.browser import Visit, running_browser, visit
 from tests.conftest import TEMPLATE, url_of
@@ -39,10 +41,10 @@ LANDMARKS: tuple[Literal["main", "banner", "contentinfo", "navigation"], ...] = 
 
 
 @pytest.fixture(scope="module")
-def address(
+def served(
     postgres_url: str, _server: psycopg.Connection, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    """The address of a server with a model and the catalogue that belongs to it."""
+) -> Iterator[tuple[str, str]]:
+    """A server with a model and the catalogue that belongs to it: its address, and a key."""
     name = f"demo_{uuid4().hex}"
     _server.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
     mlflow = FakeMlflow()
@@ -60,6 +62,8 @@ def address(
         model_poll_seconds=0.2,
     )
     make_snapshot("1").save(settings.snapshots / "1")
+    with connect(settings.database_url or "") as connection:
+        key = make_key(connection, "admin", "demo")
     app = FeedApp(settings)
     server = uvicorn.Server(uvicorn.Config(app.asgi, port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
@@ -70,12 +74,22 @@ def address(
         url = f"http://127.0.0.1:{port}"
         load_catalogue(url)
         wait_for(lambda: httpx.get(f"{url}/api/v1/feed?user_id=u0001").json()["total"] > 40)
-        yield url
+        yield url, key
     finally:
         server.should_exit = True
         thread.join(20)
         mlflow.close()
         _server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def address(served: tuple[str, str]) -> str:
+    return served[0]
+
+
+@pytest.fixture(scope="module")
+def admin_key(served: tuple[str, str]) -> str:
+    return served[1]
 
 
 def wait_for(expected: Callable[[], bool], seconds: float = 20) -> None:
@@ -364,3 +378,47 @@ def test_assets_are_small_checked_and_sealed(address: str) -> None:
             again = http.get(f"/{path}", headers={"If-None-Match": answer.headers["etag"]})
             assert (again.status_code, again.content) == (304, b"")
         assert http.get("/demo/nothing.js").status_code == 404
+
+
+def told(address: str, user: str) -> list[tuple[str, str]]:
+    """Types and items of what is on file of a user."""
+    rows = httpx.get(f"{address}/api/v1/users/{user}/export").json()["interactions"]
+    return [(row["type"], row["item_id"]) for row in rows]
+
+
+def test_acting_as_a_user_is_recorded_and_changes_the_feed(desk: Visit, address: str) -> None:
+    page = desk.page
+    first = open_feed(page, "/?user=u0009")
+    page.wait_for_timeout(1_500)  # what is only looked at is not recorded
+    page.get_by_label("Act as this user").check()
+    dismiss = page.locator("#cards > li").first.get_by_role("button", name="Not for me")
+    expect(dismiss).to_be_visible()
+    page.wait_for_timeout(1_500)  # the time that makes an impression
+    dismiss.click()
+    expect(page.locator(f'#cards > [data-id="{first[0]}"]')).to_have_count(0)
+    known = told(address, "u0009")
+    assert known.count(("dismiss", first[0])) == 1
+    assert known.count(("impression", first[0])) == 1
+    assert {type for type, _ in known} <= {"dismiss", "impression", "dwell"}
+
+
+def test_a_key_is_asked_for_where_one_is_needed(desk: Visit, address: str, admin_key: str) -> None:
+    page = desk.page
+
+    def locked(route: Route) -> None:
+        if "authorization" in route.request.headers or "token=" in route.request.url:
+            route.continue_()
+        else:
+            detail = {"title": "Unauthorized", "detail": "A key is needed.", "status": 401}
+            route.fulfill(status=401, json=detail)
+
+    page.route("**/api/v1/**", locked)
+    page.goto("/?user=u0011")
+    page.get_by_label("Key").fill(admin_key)
+    page.get_by_role("button", name="Use it").click()
+    expect(page.locator("#cards h3").first).to_be_visible()
+    desk.complaints.clear()  # the browser's own, of status 401
+    page.get_by_label("Act as this user").check()
+    page.wait_for_timeout(1_500)
+    page.get_by_role("button", name="Save").first.click()
+    wait_for(lambda: "save" in {type for type, _ in told(address, "u0011")})

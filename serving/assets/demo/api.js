@@ -1,6 +1,7 @@
 // Calls to the API. Addresses are relative, so the page works below any path.
 
 import { $ } from "./dom.js";
+import { credentials } from "./key.js";
 import { milliseconds } from "./words.js";
 
 export class Problem extends Error {
@@ -22,7 +23,7 @@ export async function call(path, { signal, body } = {}) {
     answer = await fetch(path, {
       signal,
       method: body ? "POST" : "GET",
-      headers: body ? { "Content-Type": "application/json" } : {},
+      headers: { ...credentials(), ...(body && { "Content-Type": "application/json" }) },
       body: body && JSON.stringify(body),
     });
   } catch (error) {

@@ -8,6 +8,7 @@ import * as feed from "./feed.js";
 import * as picker from "./picker.js";
 import * as place from "./place.js";
 import { change, onChange, read, state } from "./state.js";
+import * as track from "./track.js";
 
 const TABS = ["feed", "trending", "near", "similar"];
 
@@ -57,6 +58,7 @@ async function start() {
   startTabs();
   place.start();
   feed.start();
+  track.start(feed.load);
   picker.start((user) => change({ user, lat: "", lon: "" }));
   cards.explain();
   $("explain").addEventListener("click", () => cards.explain({ all: true }));

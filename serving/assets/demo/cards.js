@@ -13,6 +13,8 @@ const SCORES = {
   similarity: "similarity",
 };
 
+const ACTIONS = [["click", "Open"], ["save", "Save"], ["dismiss", "Not for me"]];
+
 /** Shows that cards are on their way; old ones stay until the new ones are there. */
 export function wait() {
   list.setAttribute("aria-busy", "true");
@@ -71,7 +73,7 @@ export function explain({ all = false } = {}) {
   $("explain").setAttribute("aria-pressed", explained);
 }
 
-function card(entry, { catalogue, names, onSimilar, onPoint }) {
+function card(entry, { catalogue, names, actions, onSimilar, onPoint }) {
   const item = catalogue.get(entry.item_id) ?? {};
   const title = item.title || `${names.item ?? "item"} ${entry.item_id}`;
   const distance = entry.distance_km != null ? `${kilometres(entry.distance_km)} away` : null;
@@ -85,6 +87,10 @@ function card(entry, { catalogue, names, onSimilar, onPoint }) {
   return el("li", {
     class: "card",
     "data-id": entry.item_id,
+    "data-fw-item": entry.item_id,
+    "data-fw-position": entry.rank,
+    "data-fw-propensity": entry.propensity,
+    "data-fw-action": "none", // only what is pressed says something
     onpointerenter: () => onPoint(entry.item_id),
     onfocusin: () => onPoint(entry.item_id),
     onpointerleave: () => onPoint(null),
@@ -96,6 +102,12 @@ function card(entry, { catalogue, names, onSimilar, onPoint }) {
     entry.reason ? el("p", { class: "reason" }, entry.reason) : null,
     chips("tags", "Tags", item.tags),
     el("div", { class: "foot" },
+      ...(actions ? ACTIONS : []).map(([action, text]) => el("button", {
+        type: "button",
+        class: "quiet",
+        "data-fw-action": action,
+        "aria-label": `${text} ${title}`,
+      }, text)),
       el("button", {
         type: "button",
         class: "quiet",

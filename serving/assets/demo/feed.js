@@ -4,9 +4,11 @@ import { call, itemsOf, Problem, url } from "./api.js";
 import * as cards from "./cards.js";
 import * as controls from "./controls.js";
 import { $, calm, el } from "./dom.js";
+import { askForKey } from "./key.js";
 import * as map from "./map.js";
 import * as place from "./place.js";
 import { change, state } from "./state.js";
+import * as track from "./track.js";
 import * as viewer from "./viewer.js";
 import * as words from "./words.js";
 
@@ -36,6 +38,7 @@ export async function load() {
   $("more").hidden = true;
   cards.wait();
   try {
+    await track.follow();
     const known = viewer.load(signal).then(place.show);
     if (state.tab === "near") await known; // it asks for what is near them
     const wanted = request();
@@ -51,6 +54,7 @@ export async function load() {
     shown = page.items;
     next = page.next ?? null;
     if (!shown.length) return showNothing();
+    track.shown(page);
     cards.show(shown, { ...context(catalogue), compare: subject === before });
     settle(page, catalogue);
   } catch (error) {
@@ -122,6 +126,7 @@ async function catalogueOf(page, signal) {
 
 const context = (catalogue) => ({
   catalogue,
+  actions: track.acting(),
   names: controls.profile().names ?? {},
   onPoint: map.point,
   onSimilar: (item) => {
@@ -178,8 +183,11 @@ function showNothing() {
 
 function failed(error) {
   if (!(error instanceof Problem)) throw error;
+  const locked = error.status === 401 || error.status === 403;
   $("problem").replaceChildren(el("div", { class: "failed" },
     el("p", {}, error.message),
     error.requestId ? el("p", { class: "hint" }, `request ${error.requestId}`) : null,
-    el("button", { type: "button", onclick: load }, "Try again")));
+    locked
+      ? askForKey(() => location.reload()) // what failed before the feed is asked for again too
+      : el("button", { type: "button", onclick: load }, "Try again")));
 }

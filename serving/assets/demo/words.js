@@ -42,6 +42,9 @@ const FALLBACKS = {
   model_error: "the model failed for this request",
   time_budget_exceeded: "the model was too slow for this request",
   personalization_off: "this user has switched personalisation off",
+  switched_off: "a flag switches it off",
+  model_withdrawn: "this version was withdrawn",
+  challenger_unavailable: "the challenger is not there",
 };
 
 const plain = (name) => name.replaceAll("_", " ");
