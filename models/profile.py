@@ -237,10 +237,29 @@ class Evaluation(_Section):
 
 
 class Gate(_Section):
-    """When a version may become champion."""
+    """When a version may become champion (see ``models/gate.py``)."""
 
-    max_relative_drop: Share = Field(
-        default=0.1, description="Highest accepted loss of nDCG against the champion's own."
+    confidence: Annotated[float, Field(gt=0.5, lt=1)] = Field(
+        default=0.95, description="Of the paired tests over users."
+    )
+    min_effect: Share = Field(
+        default=0.01,
+        description="A loss of nDCG against the champion by a smaller share is accepted, however "
+        "sure it is.",
+    )
+    min_users: Annotated[int, Field(ge=2)] = Field(
+        default=30, description="With fewer judged users there is not enough data for a test."
+    )
+    max_artifact_drop: Share = Field(
+        default=0.3,
+        description="Highest accepted loss of nDCG, final vectors against the champion's.",
+    )
+    max_coverage_drop: Share = Field(
+        default=0.5, description="Highest accepted loss of the share of items in any list."
+    )
+    promote: Literal["champion", "challenger"] = Field(
+        default="champion",
+        description="What a version that passes becomes: live at once, or the one on trial.",
     )
 
 
@@ -321,16 +340,85 @@ class Serving(_Section):
 
 
 class Guardrails(_Section):
-    window_days: Annotated[int, Field(ge=1)] = 7
-    min_impressions: Annotated[int, Field(ge=1)] = 200
-    max_ctr_drop: Share = 0.5
-    max_conversion_drop: Share = 0.5
-    conversion_hours: Positive = 72.0
+    """When what users get does so badly that it is taken back (see ``models/guardrails.py``)."""
+
+    window_days: Annotated[int, Field(ge=1)] = Field(
+        default=7, description="What was shown in so many days is judged."
+    )
+    min_impressions: Annotated[int, Field(ge=1)] = Field(
+        default=200,
+        description="Impressions from which a CTR is judged and told, and clicks from which a "
+        "conversion is; on both sides.",
+    )
+    min_users: Annotated[int, Field(ge=2)] = Field(
+        default=30, description="Users that they must come from."
+    )
+    rule: Literal["sequential", "simple"] = Field(
+        default="sequential",
+        description="sequential: a drop must be proven, at all looks together. simple: any drop "
+        "over max_ctr_drop or max_conversion_drop is a breach, which chance alone brings often.",
+    )
+    alpha: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.05, description="Highest chance of a false alarm, at all looks together."
+    )
+    min_effect: Share = Field(
+        default=0.05,
+        description="In an experiment, a smaller drop is not worth a rollback, proven or not.",
+    )
+    max_ctr_drop: Share = Field(
+        default=0.5,
+        description="Highest accepted drop of CTR against other versions, which had other users "
+        "and hours.",
+    )
+    max_conversion_drop: Share = Field(default=0.5, description="The same of conversion.")
+    conversion_hours: Positive = Field(
+        default=72.0, description="A click converts by an apply within so many hours."
+    )
 
 
 class Retraining(_Section):
+    """When training starts by itself (see ``orchestration/retraining.py``)."""
+
     min_new_interactions: Annotated[int, Field(ge=1)] = 10_000
-    min_hours_between: Positive = 1.0
+    min_hours_between: Positive = Field(
+        default=1.0, description="From the end of a training that succeeded to the next."
+    )
+    failure_hours: Positive = Field(
+        default=4.0,
+        description="The same after one that failed, doubled by each further failure up to a day, "
+        "and after a rollback.",
+    )
+    max_retries: Annotated[int, Field(ge=0, le=10)] = Field(
+        default=2, description="Of a run whose process died; what fails by itself waits."
+    )
+    max_run_hours: Positive = Field(
+        default=12.0, description="A run that began longer ago keeps no other from starting."
+    )
+
+
+class Drift(_Section):
+    """When the data have moved away from what the champion learnt (see ``models/drift.py``)."""
+
+    window_days: Annotated[int, Field(ge=1)] = Field(
+        default=7, description="The reference: the last days before the training."
+    )
+    watch: Positive = Field(default=0.1, description="Population stability index worth a look.")
+    retrain: Positive = Field(default=0.2, description="… from which a training starts.")
+    min_rows: Annotated[int, Field(ge=1)] = Field(
+        default=1_000, description="Interactions since the training from which it is judged."
+    )
+    min_users: Annotated[int, Field(ge=2)] = Field(
+        default=50, description="Users who did them, likewise."
+    )
+    max_rows: Annotated[int, Field(ge=1)] = Field(
+        default=200_000, description="The newest interactions that are looked at."
+    )
+
+    @model_validator(mode="after")
+    def _order(self) -> Drift:
+        if self.watch > self.retrain:
+            raise ValueError("watch must not be above retrain")
+        return self
 
 
 class Privacy(_Section):
@@ -343,7 +431,53 @@ class Privacy(_Section):
         default=90, description="Rows that validation refused."
     )
     audit_days: Annotated[int, Field(ge=1)] = Field(
-        default=730, description="Lines of the audit log, and hashes of erased ids."
+        default=730,
+        description="Lines of the audit log, guardrail reports, and hashes of erased ids.",
+    )
+    metrics_days: Annotated[int, Field(ge=1)] = Field(
+        default=90, description="What users did by hour and variant, counted."
+    )
+
+
+class RampStep(_Section):
+    """A share of the users, and what must have passed before the next step."""
+
+    share: Annotated[float, Field(gt=0, le=1)] = Field(
+        description="Of the users of the experiment's part of its layer."
+    )
+    hours: Annotated[float, Field(ge=0, le=8_760)] = 24.0
+    min_impressions: Annotated[int, Field(ge=0, le=1_000_000_000)] = Field(
+        default=200, description="Of each arm, since the step began."
+    )
+
+
+class Experiments(_Section):
+    """How experiments grow, and what makes them wait; see `docs/experiments.md`."""
+
+    ramp: list[RampStep] = Field(
+        default=[RampStep(share=share) for share in (0.01, 0.1, 0.5, 1.0)],
+        min_length=1,
+        description="The steps of an experiment that names none.",
+    )
+    winner_takes_all: bool = Field(
+        default=False,
+        description="Whether a challenger that wins becomes champion by itself, where the "
+        "experiment does not say.",
+    )
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        default=0.05, description="Chance that an arm which is no better is ever called a winner."
+    )
+    sample_ratio_p: Annotated[float, Field(gt=0, lt=0.5)] = Field(
+        default=0.001,
+        description="Users by arm that fit the arms' weights less well than this do not fit.",
+    )
+    doubt: Annotated[float, Field(gt=0.5, le=1)] = Field(
+        default=0.85,
+        description="The ramp waits while more than this part of a metric's interval is harm.",
+    )
+    max_fallback_gap: Share = Field(
+        default=0.05,
+        description="The ramp waits while the arms' shares of fallback answers differ by more.",
     )
 
 
@@ -374,7 +508,9 @@ class Profile(_Section):
     serving: Serving = Serving()
     guardrails: Guardrails = Guardrails()
     retraining: Retraining = Retraining()
+    drift: Drift = Drift()
     privacy: Privacy = Privacy()
+    experiments: Experiments = Experiments()
 
     @model_validator(mode="after")
     def _some_weight(self) -> Profile:

@@ -69,8 +69,23 @@ class Settings(BaseSettings):
     catalogue_poll_seconds: float = Field(
         default=0.5, gt=0, description="How often a worker looks for changes of the catalogue."
     )
+    environment: str = Field(
+        default="default",
+        description="Which environment this is, for flags and experiments that are of one alone: "
+        "production, staging, …",
+    )
     webhook_url: HttpUrl | None = Field(
-        default=None, description="Told by HTTP POST when a pipeline run fails."
+        default=None, description="Told of alerts by HTTP POST: a failed run, a rollback, …"
+    )
+    webhook_secret: str | None = Field(
+        default=None, description="Signs what is posted there (HMAC-SHA256). Empty: unsigned."
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="What the feed logs; `debug` has a line for every request."
+    )
+    otlp_endpoint: HttpUrl | None = Field(
+        default=None,
+        description="OpenTelemetry collector (OTLP over HTTP) that gets traces. Empty: none.",
     )
     auth: Literal["auto", "required", "off"] = Field(
         default="auto",
@@ -107,6 +122,8 @@ class Settings(BaseSettings):
         "mlflow_url",
         "artifacts_url",
         "webhook_url",
+        "webhook_secret",
+        "otlp_endpoint",
         "metrics_public",
         mode="before",
     )

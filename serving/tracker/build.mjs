@@ -29,6 +29,7 @@ const common = { banner, mangleProps, bundle: true, minify: true, target: "es202
 await Promise.all([
   build({ ...common, entryPoints: ["feedwright.ts"], format: "esm", outfile: `${out}feedwright.js` }),
   build({ ...common, entryPoints: ["global.ts"], format: "iife", outfile: `${out}feedwright.global.js` }),
+  build({ ...common, entryPoints: ["experiments.ts"], format: "esm", outfile: `${out}feedwright.experiments.js` }),
   build({
     ...common,
     entryPoints: ["feedwright.react.ts"],
@@ -49,6 +50,7 @@ const tsc = new URL("node_modules/.bin/tsc", import.meta.url).pathname;
 const flags = ["--noEmit", "false", "--declaration", "--emitDeclarationOnly", "--outDir", types];
 execFileSync(tsc, ["-p", new URL(".", import.meta.url).pathname, ...flags], { stdio: "inherit" });
 for (const name of ["feedwright.d.ts", "feedwright.react.d.ts"]) cpSync(`${types}/${name}`, out + name);
+cpSync(`${types}/experiments.d.ts`, `${out}feedwright.experiments.d.ts`);
 rmSync(types, { recursive: true });
 writeFileSync(`${out}feedwright.global.d.ts`, `declare const feedwright: typeof import("./feedwright").feedwright;\n`);
 writeFileSync(`${out}package.json`, `${JSON.stringify({
@@ -61,10 +63,12 @@ writeFileSync(`${out}package.json`, `${JSON.stringify({
     ".": "./feedwright.js",
     "./react": "./feedwright.react.js",
     "./global": "./feedwright.global.js",
+    "./experiments": "./feedwright.experiments.js",
   },
 }, null, 2)}\n`);
 
-for (const name of ["feedwright.js", "feedwright.global.js", "feedwright.react.js"]) {
+for (const entry of ["", ".global", ".react", ".experiments"]) {
+  const name = `feedwright${entry}.js`;
   const text = readFileSync(out + name);
   const size = gzipSync(text, { level: 9 }).length;
   console.log(`${name}: ${text.length} bytes, ${size} gzipped`);
