@@ -7,10 +7,7 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool
-from sqlalchemy import NullPool, create_engine, text
-from sqlalchemy.exc import DBAPIError
 
-from storage import migrations
 from storage.embedded import EmbeddedPostgres
 from storage.postgres_binaries import OLDEST_MAJOR
 from storage.settings import Settings, with_driver
@@ -108,6 +105,12 @@ def migrate(url: str) -> None:
         DatabaseError: as ``connect``; or the role may not create a schema; or the database
             was migrated by a newer release.
     """
+    # Here, since Alembic takes a quarter of a second to import, and a worker never migrates.
+    from sqlalchemy import NullPool, create_engine, text
+    from sqlalchemy.exc import DBAPIError
+
+    from storage import migrations
+
     with connect(url, autocommit=True) as connection:
         try:
             if _is_current(connection, url):
@@ -142,6 +145,8 @@ def _no_right(error: psycopg.Error, url: str) -> DatabaseError:
 
 
 def _is_current(connection: psycopg.Connection, url: str) -> bool:
+    from storage import migrations
+
     schemas = connection.execute(
         "SELECT count(*) FROM pg_namespace WHERE nspname = ANY(%s)", [list(SCHEMAS)]
     ).fetchone()

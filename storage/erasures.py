@@ -13,6 +13,8 @@ from typing import Any
 
 import psycopg
 
+from storage import variant_metrics
+
 NOTE = """
 INSERT INTO feed.erasures AS e (id_sha256, erased_id)
 VALUES (sha256(convert_to(%(id)s, 'UTF8')), %(id)s)
@@ -50,6 +52,14 @@ def delete_late(conn: psycopg.Connection, since: datetime | None) -> int:
         return 0
     for table in DERIVED:
         delete_orphans(conn, table)
+    # Nobody counts meanwhile what is deleted here.
+    conn.execute("SELECT pg_advisory_xact_lock(%s)", (variant_metrics.LOCK,))
+    # Not by whether the user is there: what unknown users do is counted too. With the hour in
+    # which an id was erased, what the same id does in its rest is no longer counted.
+    conn.execute(
+        "DELETE FROM feed.variant_hours AS v USING feed.erasures AS e"
+        " WHERE v.user_id = e.erased_id AND v.hour <= e.requested_at"
+    )
     by_id = conn.execute(
         f"DELETE FROM feed.interactions AS i USING feed.erasures AS e"
         f" WHERE i.user_id = e.erased_id AND {_BEFORE}"
@@ -63,6 +73,9 @@ def delete_late(conn: psycopg.Connection, since: datetime | None) -> int:
         ), erased AS MATERIALIZED (
             SELECT user_id, requested_at FROM came
             JOIN feed.erasures ON id_sha256 = sha256(convert_to(user_id, 'UTF8'))
+        ), counted AS (
+            DELETE FROM feed.variant_hours AS v USING erased AS e
+            WHERE v.user_id = e.user_id AND v.hour <= e.requested_at
         )
         DELETE FROM feed.interactions AS i USING erased AS e
         WHERE i.user_id = e.user_id AND {_BEFORE}

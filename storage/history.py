@@ -90,6 +90,8 @@ class Arrived(NamedTuple):
         position: to go on from.
         user_ids: who did more than to be shown something. One may come again with the next call.
         more_users: there are others.
+        oldest_seconds: since the oldest interaction was received that is counted; None: there
+            is none.
         items: each interaction is counted by one call at most.
         applied: items that somebody may have applied to, or taken that back.
     """
@@ -97,6 +99,7 @@ class Arrived(NamedTuple):
     position: tuple[str, float]
     user_ids: list[str]
     more_users: bool
+    oldest_seconds: float | None
     items: list[ItemCounts]
 
 
@@ -112,15 +115,19 @@ WITH moment AS (
                 WHERE datname = current_database() AND backend_xid IS NOT NULL),
                now() - %(open)s * interval '1 second') - %(margin)s * interval '1 second' AS settled
 ), stamped AS (
-    SELECT user_id, item_id, type,
+    SELECT user_id, item_id, type, received_at,
            (next - ((next - xmin::text::bigint) & 4294967295))::text::xid8 AS xid
     FROM feed.interactions, moment WHERE received_at >= to_timestamp(%(from)s)
 ), new AS MATERIALIZED (
-    SELECT user_id, item_id, type,
+    SELECT user_id, item_id, type, received_at,
            NOT pg_visible_in_snapshot(xid, %(seen)s::pg_snapshot) AS first
     FROM stamped WHERE xid >= pg_snapshot_xmin(%(seen)s::pg_snapshot)
 )
 SELECT 'position', seen::text, 0, 0, extract(epoch FROM settled)::float8, false FROM moment
+UNION ALL
+SELECT 'oldest', NULL, 0, 0,
+       extract(epoch FROM clock_timestamp() - min(received_at))::float8, false
+FROM new WHERE first
 UNION ALL
 SELECT 'user', user_id, 0, 0, 0, false FROM (
     SELECT DISTINCT user_id FROM new
@@ -170,10 +177,12 @@ async def arrived(
     rows = await cursor.fetchall()
     users = [text for kind, text, *_ in rows if kind == "user"]
     (moment,) = (row for row in rows if row[0] == "position")
+    (oldest,) = (row for row in rows if row[0] == "oldest")
     return Arrived(
         position=(moment[1], float(moment[4])),
         user_ids=users[:most_users],
         more_users=len(users) > most_users,
+        oldest_seconds=None if oldest[4] is None else max(float(oldest[4]), 0.0),
         items=[ItemCounts(*counts) for kind, *counts in rows if kind == "item"],
     )
 

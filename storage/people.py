@@ -67,6 +67,16 @@ PARTS = {
     ),
     "experiment_assignments": _Part("experiment_assignments", {"experiment_id": "text"}),
     "refresh_queue": _Part("refresh_queue", {"user_id": "text"}),
+    "variant_hours": _Part(
+        "variant_hours",
+        {
+            "hour": "timestamptz",
+            "experiment": "text",
+            "arm": "text",
+            "variant": "text",
+            "model_version": "text",
+        },
+    ),
     "interactions": _Part("interactions", {"occurred_at": "timestamptz", "event_id": "uuid"}),
     "rejected": _Part("interactions_rejected", {"id": "bigint"}, _REJECTED),
 }

@@ -16,7 +16,7 @@ from storage.quarantine import EARLIEST
 
 OVERLAP = timedelta(minutes=15)
 """What was received so long before the last run is read again: clocks differ, and of other
-roles' transactions ``settled_until`` may not know."""
+roles' transactions ``storage.settled`` may not know."""
 LATEST = datetime(9999, 12, 31, tzinfo=UTC)
 """Python's dates end there, Postgres's go on; the quarantine takes what lies beyond."""
 
@@ -146,18 +146,6 @@ def changed_days(conn: psycopg.Connection, since: datetime | None) -> list[date]
         {"first": EARLIEST, "last": LATEST, "since": since and since - OVERLAP},
     )
     return [day for (day,) in rows]
-
-
-def settled_until(conn: psycopg.Connection) -> datetime:
-    """The moment up to which nothing received can still appear: when the oldest transaction
-    that is still open began, else now. ``received_at`` is the start of its transaction, so a
-    load that takes an hour commits rows that are an hour old."""
-    return _value(
-        conn,
-        "SELECT least(now(), min(xact_start)) FROM pg_stat_activity"
-        " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        " AND backend_type = 'client backend'",
-    )
 
 
 def first_interaction(conn: psycopg.Connection) -> datetime | None:

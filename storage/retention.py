@@ -16,6 +16,9 @@ from pathlib import Path
 import psycopg
 from psycopg import sql
 
+from storage import variant_metrics
+from storage.served import KEPT_DAYS
+
 log = logging.getLogger(__name__)
 
 BATCH = 10_000
@@ -88,6 +91,38 @@ def delete_audit(conn: psycopg.Connection, days: int, *, batch: int = BATCH) -> 
                    datetime.now(UTC) - timedelta(days=days), batch)  # fmt: skip
 
 
+def delete_alerts(conn: psycopg.Connection, days: int, *, batch: int = BATCH) -> int:
+    """Delete alerts of more than ``days`` ago. Returns how many."""
+    return _delete(conn, sql.Identifier("feed", "alerts"), "raised_at",
+                   datetime.now(UTC) - timedelta(days=days), batch)  # fmt: skip
+
+
+def delete_served(conn: psycopg.Connection, *, batch: int = BATCH) -> int:
+    """Delete the minutes of what was served of more than ``KEPT_DAYS`` ago. Returns how many."""
+    return _delete(conn, sql.Identifier("feed", "served_minutes"), "minute",
+                   datetime.now(UTC) - timedelta(days=KEPT_DAYS), batch)  # fmt: skip
+
+
+def delete_reports(conn: psycopg.Connection, days: int, *, batch: int = BATCH) -> int:
+    """Delete guardrail reports of more than ``days`` ago. Returns how many."""
+    return _delete(conn, sql.Identifier("feed", "guardrail_reports"), "computed_at",
+                   datetime.now(UTC) - timedelta(days=days), batch)  # fmt: skip
+
+
+def delete_metrics(conn: psycopg.Connection, first_kept: date, *, batch: int = BATCH) -> int:
+    """Delete what was counted by hour and by day before ``first_kept``. Returns the rows of users.
+
+    First the note from when on it is counted, so that nobody takes half for the whole.
+    """
+    before = datetime.combine(first_kept, datetime.min.time(), UTC)
+    conn.execute(
+        "UPDATE feed.watermarks SET at = %s WHERE name = %s AND at < %s",
+        (before, variant_metrics.SINCE, before),
+    )
+    _delete(conn, sql.Identifier("feed", "variant_items"), "day", before, batch)
+    return _delete(conn, sql.Identifier("feed", "variant_hours"), "hour", before, batch)
+
+
 def delete_clocks(conn: psycopg.Connection, first_kept: date, *, batch: int = BATCH) -> int:
     """Delete the ids, whose times the server gave, of interactions that are gone by now."""
     before = datetime.combine(first_kept, datetime.min.time(), UTC)
@@ -122,7 +157,7 @@ def delete_folders(parent: Path, kept: Collection[str], *, newest: int) -> list[
 
 
 def _delete(
-    conn: psycopg.Connection, table: sql.Composable, column: str, before: datetime, batch: int
+    conn: psycopg.Connection, table: sql.Composable, column: str, before: date, batch: int
 ) -> int:
     query = sql.SQL(
         "DELETE FROM {table} WHERE ctid = ANY (ARRAY("

@@ -66,6 +66,7 @@ def fill(conn: psycopg.Connection, user: str, other: str) -> None:
         "INSERT INTO feed.recommendations VALUES (%(u)s, 'i', 1, 1, '{}', '1')",
         "INSERT INTO feed.user_similarities VALUES (%(u)s, %(o)s, 1, 0.5)",
         "INSERT INTO feed.experiment_assignments VALUES ('e', %(u)s, 'champion')",
+        "INSERT INTO feed.variant_hours (hour, user_id, variant) VALUES (now(), %(u)s, 'champion')",
         "INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at)"
         " VALUES (gen_random_uuid(), %(u)s, 'i', 'view', '2026-01-01Z')",
     ):

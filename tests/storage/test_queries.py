@@ -12,6 +12,7 @@ import pytest
 from storage import queries
 from storage.database import connect
 from storage.lake import SCHEMA
+from storage.settled import settled_until
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = NOON.date()
@@ -117,10 +118,10 @@ def test_nothing_is_settled_that_an_open_transaction_may_still_add(conn, databas
         add(slow, NOON)
         (began,) = slow.execute("SELECT now()").fetchone() or (None,)
         add(conn, NOON + timedelta(days=1))
-        assert queries.settled_until(conn) == began
+        assert settled_until(conn) == began
         assert queries.changed_days(conn, None) == [DAY + timedelta(days=1)]
         slow.commit()
-        assert queries.settled_until(conn) > began
+        assert settled_until(conn) > began
     assert DAY in queries.changed_days(conn, began)
 
 

@@ -12,7 +12,7 @@ import polars as pl
 import psycopg
 import pytest
 
-from storage import erasures, people, retention
+from storage import erasures, people, retention, variant_metrics
 from storage.database import connect
 from storage.lake import SCHEMA, Extent, Lake
 
@@ -167,3 +167,51 @@ def test_what_was_on_its_way_does_not_come_back(conn: psycopg.Connection, databa
     assert retention.delete_erasures(conn, 1) == 0
     conn.execute("UPDATE feed.erasures SET lake_done_at = now() - interval '2 days'")
     assert retention.delete_erasures(conn, 1) == 1
+
+
+def hours(conn: psycopg.Connection) -> list[tuple[str, datetime]]:
+    return conn.execute("SELECT user_id, hour FROM feed.variant_hours ORDER BY 1, 2").fetchall()
+
+
+def count_new(conn: psycopg.Connection) -> None:
+    variant_metrics.count_new(conn, conversion_hours=72, days=7, now=datetime.now(UTC))
+
+
+def test_counts_of_users_who_were_erased_do_not_come_back(
+    conn: psycopg.Connection, database: str
+) -> None:
+    now = datetime.now(UTC)
+    for user in ("anna", "ben", "nobody knows them"):
+        add(conn, now - timedelta(hours=30), user)
+    conn.execute("UPDATE feed.interactions SET received_at = now()")
+    with connect(database) as counting, counting.transaction():
+        count_new(counting)
+        assert erase(database, "anna")  # in the middle of a run that has read before
+    assert {user for user, _ in hours(conn)} == {"anna", "ben", "nobody knows them"}
+    erasures.delete_late(conn, None)
+    assert {user for user, _ in hours(conn)} == {"ben", "nobody knows them"}
+    erasures.set_done(conn, erasures.pending(conn))
+    for at in (now - timedelta(days=2), now + timedelta(hours=2)):  # a late one, and the id anew
+        add(conn, at, "anna")
+    conn.execute("UPDATE feed.interactions SET received_at = clock_timestamp() + interval '1 s'")
+    conn.execute("UPDATE feed.interactions SET received_at = now() WHERE occurred_at < now()")
+    count_new(conn)
+    erasures.delete_late(conn, now - timedelta(days=3))
+    assert [user for user, _ in hours(conn)].count("anna") == 1
+
+
+def test_old_counts_go_and_half_days_are_not_taken_for_whole(conn: psycopg.Connection) -> None:
+    now = datetime.now(UTC)
+    for days in (0, 5):
+        add(conn, now - timedelta(days=days))
+    conn.execute("UPDATE feed.interactions SET received_at = now()")
+    count_new(conn)
+    kept = (now - timedelta(days=3)).date()
+    assert retention.delete_metrics(conn, kept) == 1
+    assert len(hours(conn)) == 1
+    counted = variant_metrics.counted(conn)
+    assert counted is not None
+    assert counted[0].date() == kept
+    count_new(conn)
+    assert len(hours(conn)) == 1
+    assert retention.delete_reports(conn, 1) == 0

@@ -14,12 +14,10 @@ import pytest
 from models.profile import InteractionType
 from storage import telemetry
 from storage.database import connect
-from storage.telemetry import COUNTED, VariantRates
+from storage.telemetry import COUNTED
 
 NOW = datetime.now(UTC)
-START, END = NOW - timedelta(days=7), NOW
 WEIGHTS: dict[InteractionType, float] = {"apply": 10.0, "click": 2.0, "dismiss": -5.0}
-HOURS = 72
 
 
 @pytest.fixture
@@ -136,98 +134,6 @@ def test_refreshes_at_once_come_one_after_the_other(conn, database: str) -> None
         thread.join()
     assert failures == []
     assert set(engagement(conn, 24)) == {"i"}
-
-
-def shown(version: str | None = "1", variant: str = "champion") -> dict[str, str | None]:
-    return {"variant": variant, "model_version": version}
-
-
-def rates(conn: psycopg.Connection) -> list[VariantRates]:
-    return telemetry.variant_rates(conn, START, END, HOURS)
-
-
-def test_no_rows_no_rates(conn) -> None:
-    assert rates(conn) == []
-    add(conn, "apply", metadata=shown())
-    assert rates(conn) == []  # shown to nobody
-
-
-def test_rates_by_variant_and_version(conn) -> None:
-    add(conn, "impression", metadata=shown("1"), hours_ago=100, times=4)
-    add(conn, "click", metadata=shown("1"), hours_ago=100)
-    add(conn, "impression", metadata=shown("2"), times=2)
-    add(conn, "impression", metadata=shown(None, "heuristic"))
-    add(conn, "click")
-    add(conn, "click", metadata=[1, 2])
-    assert rates(conn) == [
-        VariantRates("champion", "1", 4, 1, 0, 1),
-        VariantRates("champion", "2", 2, 0, 0, 0),
-        VariantRates("heuristic", None, 1, 0, 0, 0),
-        VariantRates("unknown", None, 0, 2, 0, 0),
-    ]
-    first, second, _, unknown = rates(conn)
-    assert (first.ctr, first.conversion) == (0.25, 0.0)
-    assert (second.ctr, second.conversion) == (0.0, None)
-    assert unknown.ctr is None
-
-
-def test_the_window_is_half_open(conn) -> None:
-    for at in (START - timedelta(microseconds=1), START, END - timedelta(microseconds=1), END):
-        add(conn, "impression", at=at, metadata=shown())
-    assert [one.impressions for one in rates(conn)] == [2]
-
-
-@pytest.mark.parametrize(
-    ("hours_after_click", "user", "item", "counts"),
-    [
-        (-0.01, "u", "i", False),
-        (0, "u", "i", True),
-        (HOURS, "u", "i", True),
-        (HOURS + 0.01, "u", "i", False),
-        (1, "another", "i", False),
-        (1, "u", "another", False),
-        (1, None, "i", False),
-    ],
-)
-def test_an_apply_counts_after_the_click(
-    conn, hours_after_click: float, user: str | None, item: str, counts: bool
-) -> None:
-    add(conn, "click", hours_ago=100, metadata=shown())
-    add(conn, "apply", item, user=user, hours_ago=100 - hours_after_click)
-    (found,) = rates(conn)
-    assert (found.applies, found.ripe_clicks) == (int(counts), 1)
-
-
-def test_clicks_without_a_user_convert_nobody(conn) -> None:
-    add(conn, "click", user=None, hours_ago=100, metadata=shown())
-    add(conn, "apply", user=None, hours_ago=99)
-    assert rates(conn)[0].applies == 0
-
-
-def test_a_click_that_may_still_convert_is_not_held_against_the_version(conn) -> None:
-    add(conn, "click", hours_ago=HOURS - 1, metadata=shown())
-    add(conn, "click", hours_ago=HOURS, user="early", metadata=shown())
-    add(conn, "apply", hours_ago=HOURS - 2)
-    (found,) = rates(conn)
-    assert (found.clicks, found.applies, found.ripe_clicks) == (2, 0, 1)
-
-
-def test_the_newest_report_decides(conn) -> None:
-    def report(version: str | None, status: str) -> int:
-        one = VariantRates("champion", version, 10, 1, 0, 0)
-        return telemetry.save_guardrail_report(conn, one, START, END, status, {"reason": "'🦊'"})
-
-    assert telemetry.open_breach(conn, "1") is None
-    breach = report("1", "breach")
-    report("2", "ok")
-    assert telemetry.open_breach(conn, "1") == breach
-    assert telemetry.open_breach(conn, "2") is None
-    report("1", "ok")
-    assert telemetry.open_breach(conn, "1") is None
-    row = conn.execute(
-        "SELECT ctr, conversion, detail FROM feed.guardrail_reports WHERE id = %s", (breach,)
-    ).fetchone()
-    assert row == (0.1, None, {"reason": "'🦊'"})
 
 
 def test_the_audit_log_keeps_its_detail(conn) -> None:
