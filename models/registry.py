@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,12 +21,28 @@ from models.versions import (
     CHAMPION,
     HISTORY_TAG,
     SNAPSHOT_ARTIFACT,
+    WITHDRAWN_TAG,
     ModelVersion,
+    RegistryAway,
     RegistryError,
+    UnknownVersion,
 )
 
 NOT_THERE = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 """What MLflow says of a version, and of an alias, that is not there."""
+
+
+def _away(error: MlflowException) -> RegistryAway:
+    return RegistryAway(f"MLflow does not answer: {error}")
+
+
+@contextmanager
+def _answering() -> Iterator[None]:
+    """Turn what MLflow raises into ``RegistryAway``."""
+    try:
+        yield
+    except MlflowException as error:
+        raise _away(error) from error
 
 
 class Registry:
@@ -54,7 +71,7 @@ class Registry:
         return self.client.create_experiment(self.model_name, artifact_location=location)
 
     def register(self, run_id: str, source: str, tags: Mapping[str, str]) -> ModelVersion:
-        """Make a new version from a run's model and give it the alias ``challenger``."""
+        """Make a new version from a run's model. It has no alias: nothing can serve it yet."""
         try:
             self.client.create_registered_model(
                 self.model_name, description="Versions of the recommender behind the feed."
@@ -70,7 +87,6 @@ class Registry:
             # A server refuses a source of the form models:/… without it.
             model_id=tags.get("model_id") or None,
         )
-        self.client.set_registered_model_alias(self.model_name, CHALLENGER, made.version)
         return self.get(str(made.version))
 
     def add_snapshot(self, version: ModelVersion, folder: Path) -> None:
@@ -98,27 +114,42 @@ class Registry:
         """One version.
 
         Raises:
-            RegistryError: there is no such version, or MLflow does not answer.
+            UnknownVersion: there is no such version.
+            RegistryAway: MLflow does not answer.
         """
         unknown = f"there is no model version {version!r}; `feedwright models list` shows all"
         if not version.isdecimal() or len(version) > 9:  # more than the database's integers hold
-            raise RegistryError(unknown)
+            raise UnknownVersion(unknown)
         try:
             found = self.client.get_model_version(self.model_name, version)
         except MlflowException as error:
             if error.error_code in NOT_THERE:
-                raise RegistryError(unknown) from error
-            raise RegistryError(f"MLflow does not answer: {error}") from error
+                raise UnknownVersion(unknown) from error
+            raise _away(error) from error
         return self._read(found)
 
-    def versions(self) -> list[ModelVersion]:
-        """All versions, newest first."""
+    def versions(self, most: int | None = None) -> list[ModelVersion]:
+        """All versions, or so many of them, newest first. Each is asked for by itself."""
         # A search leaves aliases out.
-        return [self.get(number) for number in sorted(self._numbers(), key=int, reverse=True)]
+        newest = sorted(self._numbers(), key=int, reverse=True)[:most]
+        return [self.get(number) for number in newest]
 
     def _numbers(self) -> set[str]:
-        found = self.client.search_model_versions(f"name = '{self.model_name}'")
+        with _answering():
+            found = self.client.search_model_versions(f"name = '{self.model_name}'")
         return {str(version.version) for version in found}
+
+    def newest(self) -> ModelVersion | None:
+        """The version registered last, live or not; None: there is none.
+
+        Raises:
+            RegistryAway: MLflow does not answer.
+        """
+        with _answering():
+            found = self.client.search_model_versions(
+                f"name = '{self.model_name}'", max_results=1, order_by=["version_number DESC"]
+            )
+        return self.get(str(found[0].version)) if found else None
 
     def champion(self) -> ModelVersion | None:
         """The live version, or None."""
@@ -127,8 +158,8 @@ class Registry:
     def challenger(self) -> ModelVersion | None:
         return self._by_alias(CHALLENGER)
 
-    def activate(self, version: str) -> ModelVersion:
-        """Make a version the champion.
+    def servable(self, version: str) -> ModelVersion:
+        """One version that a service could load.
 
         Raises:
             RegistryError: there is no such version, or it has no snapshot to serve from.
@@ -139,53 +170,101 @@ class Registry:
                 f"version {version} has no snapshot, so nothing could serve it; "
                 "materialise the asset `snapshot` or choose another version"
             )
-        history = self.history()
-        if not history or history[-1] != chosen.version:
-            self._set_history([*history, chosen.version])
-        self.client.set_registered_model_alias(self.model_name, CHAMPION, chosen.version)
-        challenger = self.challenger()
-        if challenger is not None and challenger.version == chosen.version:
-            self.client.delete_registered_model_alias(self.model_name, CHALLENGER)
+        return chosen
+
+    def activate(self, version: str) -> ModelVersion:
+        """Make a version the champion. Twice is once.
+
+        Raises:
+            RegistryError: as ``servable``, or MLflow does not answer.
+        """
+        chosen = self.servable(version)
+        with _answering():
+            history = self.history()
+            if not history or history[-1] != chosen.version:
+                self._set_history([*history, chosen.version])
+            self.client.delete_model_version_tag(self.model_name, chosen.version, WITHDRAWN_TAG)
+            self.client.set_registered_model_alias(self.model_name, CHAMPION, chosen.version)
+            self._free_challenger(chosen.version)
+        return self.get(chosen.version)
+
+    def put_on_trial(self, version: str) -> ModelVersion:
+        """Make a version the challenger. Twice is once.
+
+        Raises:
+            RegistryError: as ``servable``, or MLflow does not answer.
+        """
+        chosen = self.servable(version)
+        with _answering():
+            self.client.set_registered_model_alias(self.model_name, CHALLENGER, chosen.version)
         return self.get(chosen.version)
 
     def refuse(self, version: ModelVersion, reason: str) -> None:
         """Note why a version did not go live."""
         self.client.set_model_version_tag(self.model_name, version.version, "refused", reason)
 
-    def rollback(self) -> ModelVersion:
-        """Make the previous champion the champion again, and mark the one that goes.
+    def earlier(self, live: str | None, passed_over: Collection[str] = ()) -> list[str]:
+        """Champions before ``live`` that could be it again, oldest first.
 
         Versions that were deleted since are passed over.
+        """
+        there = self._numbers() - set(passed_over)
+        history = self.history()
+        # What stands after the live version is of a change that broke off half way.
+        while live in history and history[-1] != live:
+            history.pop()
+        return [version for version in history if version in there and version != live]
+
+    def withdraw(
+        self, version: str, reason: str, passed_over: Collection[str] = ()
+    ) -> ModelVersion | None:
+        """Take both aliases from a version, mark it, and return what is champion then.
+
+        If it was champion, that is the one before it; with none before it there is none. Twice
+        is once, and a try that broke off is finished by the next.
+
+        Args:
+            passed_over: versions that were withdrawn before.
 
         Raises:
-            RegistryError: no version was champion before.
+            RegistryAway: MLflow does not answer.
         """
-        live, there = self.champion(), self._numbers()
-        current = live.version if live else None
-        earlier = [version for version in self.history() if version in there]
-        # What stands after the live version is of a change that broke off half way.
-        while current in earlier and earlier[-1] != current:
-            earlier.pop()
-        while earlier and earlier[-1] == current:
-            earlier.pop()
-        if not earlier:
-            raise RegistryError("there is no earlier champion to roll back to")
-        self.client.set_registered_model_alias(self.model_name, CHAMPION, earlier[-1])
-        self._set_history(earlier)
-        if current is not None:
-            self.client.set_model_version_tag(
-                self.model_name, current, "rolled_back_at", datetime.now(UTC).isoformat()
-            )
-        return self.get(earlier[-1])
+        with _answering():
+            live, before = self.champion(), self.history()
+            history = [one for one in before if one != version]
+            if live is not None and live.version == version:
+                history = self.earlier(version, passed_over)
+                self._set_champion(history[-1] if history else None)
+            if history != before:
+                self._set_history(history)
+            self._free_challenger(version)
+            if version in self._numbers():
+                tags = {WITHDRAWN_TAG: reason, "withdrawn_at": datetime.now(UTC).isoformat()}
+                for name, text in tags.items():
+                    self.client.set_model_version_tag(self.model_name, version, name, text)
+        return self.champion()
+
+    def _set_champion(self, version: str | None) -> None:
+        if version is None:
+            self.client.delete_registered_model_alias(self.model_name, CHAMPION)
+        else:
+            self.client.set_registered_model_alias(self.model_name, CHAMPION, version)
+
+    def _free_challenger(self, version: str) -> None:
+        """Take the alias ``challenger`` from a version, if it has it."""
+        challenger = self.challenger()
+        if challenger is not None and challenger.version == version:
+            self.client.delete_registered_model_alias(self.model_name, CHALLENGER)
 
     def history(self) -> list[str]:
-        """Versions that were champion, oldest first; the last one is live."""
+        """Versions that were champion, oldest first; the last one is live. Without those that
+        were withdrawn."""
         try:
             model = self.client.get_registered_model(self.model_name)
         except MlflowException as error:
             if error.error_code == "RESOURCE_DOES_NOT_EXIST":
                 return []
-            raise
+            raise _away(error) from error
         return json.loads(model.tags.get(HISTORY_TAG, "[]"))
 
     def _set_history(self, versions: list[str]) -> None:
@@ -197,10 +276,10 @@ class Registry:
         except MlflowException as error:
             if error.error_code in NOT_THERE:
                 return None
-            raise RegistryError(f"MLflow does not answer: {error}") from error
+            raise _away(error) from error
 
     def _read(self, found: _ModelVersion) -> ModelVersion:
-        metrics = self.client.get_run(found.run_id).data.metrics if found.run_id else {}
+        metrics = self._metrics(found.run_id) if found.run_id else {}
         return ModelVersion(
             version=str(found.version),
             run_id=found.run_id or "",
@@ -209,3 +288,12 @@ class Registry:
             aliases=tuple(found.aliases),
             tags=dict(found.tags),
         )
+
+    def _metrics(self, run_id: str) -> dict[str, float]:
+        """A run's metrics; none when somebody deleted the run for good."""
+        try:
+            return self.client.get_run(run_id).data.metrics
+        except MlflowException as error:
+            if error.error_code in NOT_THERE:
+                return {}
+            raise _away(error) from error

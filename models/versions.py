@@ -8,12 +8,24 @@ CHAMPION = "champion"
 CHALLENGER = "challenger"
 HISTORY_TAG = "champion_history"
 """Tag of the registered model: the versions that were champion, oldest first, as JSON."""
+WITHDRAWN_TAG = "withdrawn"
+"""Tag of a version that nothing may put live again: why."""
+FEATURES_TAG = "feature_digest"
+"""Tag of a version: ``models.feature_set.FeatureSet.digest`` of what it was trained on."""
 SNAPSHOT_ARTIFACT = "snapshot"
 """Folder of a run's artifacts that holds the snapshot of its version."""
 
 
 class RegistryError(RuntimeError):
     """The registry cannot do what was asked; the message says why and what to do."""
+
+
+class UnknownVersion(RegistryError):
+    """There is no such version."""
+
+
+class RegistryAway(RegistryError):
+    """MLflow does not answer."""
 
 
 @dataclass(frozen=True)

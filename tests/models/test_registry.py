@@ -16,10 +16,12 @@ from mlflow.exceptions import MlflowException
 
 from models import tracking
 from models.evaluation import split_moment
+from models.feature_set import FeatureSet
+from models.recipe import Recipe
 from models.registry import Registry
 from models.snapshot import Snapshot
 from models.training import Comparison, compare, fingerprint
-from models.versions import ModelVersion, RegistryError
+from models.versions import ModelVersion, RegistryAway, RegistryError
 from storage.settings import Settings, mlflow_tracking_uri
 from tests.conftest import fast_folder
 from tests.models.worlds import (
@@ -104,7 +106,7 @@ def live(registry: Registry) -> str | None:
 def test_a_training_is_kept_whole(registry: Registry, comparison: Comparison) -> None:
     version = trained(registry, comparison)
     assert version.version == "1"
-    assert version.aliases == ("challenger",)
+    assert version.aliases == ()
     assert version.trained_at == NOW.isoformat()
     assert version.tags["recommender"] == comparison.winner
     assert version.tags["verdict"] == comparison.verdict
@@ -161,6 +163,32 @@ def snapshot_folder(registry: Registry) -> Path:
     return snapshot_of(DATASET, VECTORS).save(root / f"snapshot-{registry.model_name}")
 
 
+def test_a_model_of_other_features_does_not_load(
+    registry: Registry, comparison: Comparison
+) -> None:
+    version = trained(registry, comparison)
+    features = FeatureSet.of(DATASET.user_features, DATASET.item_features)
+    assert version.tags["feature_digest"] == features.digest
+    assert version.tags["recipe"] == Recipe.of(comparison.winner, DATASET.profile).to_json()
+    uri = f"models:/{registry.model_name}/{version.version}"
+    model = Path(mlflow.artifacts.download_artifacts(uri))
+    (kept,) = model.rglob("features.json")
+    kept.write_bytes(FeatureSet(["city:Graz"], []).to_bytes())
+    with pytest.raises(ValueError, match=r"trained on .*1 of users \(city:Graz\)"):
+        mlflow.pyfunc.load_model(str(model))
+
+
+def test_what_can_be_served_goes_on_trial(registry: Registry) -> None:
+    assert registry.newest() is None
+    bare(registry, servable=False)
+    with pytest.raises(RegistryError, match="no snapshot"):
+        registry.put_on_trial("1")
+    for number in ("2", "3"):
+        bare(registry)
+        assert registry.put_on_trial(number).aliases == ("challenger",)
+    assert registry.challenger() == registry.newest() == registry.get("3")
+
+
 def test_snapshots_are_kept_with_their_version(registry: Registry, tmp_path: Path) -> None:
     version = bare(registry, servable=False)
     with pytest.raises(RegistryError, match="version 1 has no snapshot"):
@@ -175,14 +203,22 @@ def test_nothing_is_registered_yet(registry: Registry) -> None:
     assert registry.challenger() is None
     assert registry.versions() == []
     assert registry.history() == []
-    with pytest.raises(RegistryError, match="no earlier champion"):
-        registry.rollback()
+    assert registry.earlier(None) == []
 
 
-def test_activate_and_roll_back(registry: Registry) -> None:
+def after_withdrawing(registry: Registry, version: str, *passed_over: str) -> str | None:
+    """What is live then."""
+    champion = registry.withdraw(version, "it hurts", passed_over)
+    assert live(registry) == (champion.version if champion else None)
+    return live(registry)
+
+
+def test_activate_and_withdraw(registry: Registry) -> None:
     for number in ("1", "2", "3"):
         version = bare(registry)
-        assert version.aliases == ("challenger",)
+        registry.client.set_registered_model_alias(
+            registry.model_name, "challenger", version.version
+        )
         assert registry.activate(number).aliases == ("champion",)
         assert registry.challenger() is None
     assert registry.history() == ["1", "2", "3"]
@@ -190,13 +226,27 @@ def test_activate_and_roll_back(registry: Registry) -> None:
     assert registry.history() == ["1", "2", "3"]  # nothing changed
     assert [one.version for one in registry.versions()] == ["3", "2", "1"]
 
-    assert registry.rollback().version == live(registry) == "2"
-    assert "rolled_back_at" in registry.get("3").tags
-    assert registry.rollback().version == live(registry) == "1"
-    assert registry.history() == ["1"]
-    with pytest.raises(RegistryError, match="no earlier champion"):
-        registry.rollback()
-    assert live(registry) == "1"
+    for _ in range(2):  # twice is once
+        assert after_withdrawing(registry, "3") == "2"
+        assert registry.history() == ["1", "2"]
+    assert registry.get("3").tags["withdrawn"] == "it hurts"
+    assert after_withdrawing(registry, "2") == "1"
+    assert after_withdrawing(registry, "1") is None
+    assert registry.history() == []
+    assert "withdrawn" not in registry.activate("1").tags
+
+
+def test_withdrawing_what_is_not_live_leaves_the_champion_alone(registry: Registry) -> None:
+    for number in ("1", "2"):
+        bare(registry)
+        registry.activate(number)
+    bare(registry)
+    registry.client.set_registered_model_alias(registry.model_name, "challenger", "3")
+    assert after_withdrawing(registry, "3") == "2"
+    assert registry.challenger() is None
+    assert after_withdrawing(registry, "1") == "2"
+    assert registry.history() == ["2"]
+    assert after_withdrawing(registry, "77") == "2"  # deleted meanwhile
 
 
 def test_an_older_version_may_be_activated_again(registry: Registry) -> None:
@@ -205,47 +255,45 @@ def test_an_older_version_may_be_activated_again(registry: Registry) -> None:
         registry.activate(number)
     registry.activate("1")
     assert registry.history() == ["1", "2", "1"]
-    assert registry.rollback().version == "2"
+    assert after_withdrawing(registry, "1") == "2"
+    assert registry.history() == ["2"]
 
 
-def test_a_new_challenger_leaves_the_champion_alone(registry: Registry) -> None:
+def test_a_refused_version_says_why(registry: Registry) -> None:
     bare(registry)
     registry.activate("1")
     second = bare(registry)
-    challenger = registry.challenger()
-    assert challenger is not None
-    assert challenger.version == "2"
     assert live(registry) == "1"
     registry.refuse(second, "worse")
     assert registry.get("2").tags["refused"] == "worse"
 
 
-def test_rollback_passes_over_deleted_versions(registry: Registry) -> None:
-    for number in ("1", "2", "3"):
+def test_deleted_and_named_versions_are_passed_over(registry: Registry) -> None:
+    for number in ("1", "2", "3", "4"):
         bare(registry)
         registry.activate(number)
     registry.client.delete_model_version(registry.model_name, "2")
-    assert registry.rollback().version == "1"
+    assert registry.earlier("4") == ["1", "3"]
+    assert after_withdrawing(registry, "4", "3") == "1"
 
 
-def test_rollback_starts_from_what_is_live(registry: Registry) -> None:
+def test_what_was_before_goes_by_what_is_live(registry: Registry) -> None:
     """Someone moved the alias in MLflow itself."""
     for number in ("1", "2"):
         bare(registry)
         registry.activate(number)
     bare(registry)
     registry.client.set_registered_model_alias(registry.model_name, "champion", "3")
-    assert registry.rollback().version == "2"
-    assert "rolled_back_at" in registry.get("3").tags
+    assert after_withdrawing(registry, "3") == "2"
 
 
-def test_a_rollback_that_broke_off_is_not_undone_by_the_next(registry: Registry) -> None:
+def test_a_change_that_broke_off_is_no_champion(registry: Registry) -> None:
     for number in ("1", "2", "3"):
         bare(registry)
         registry.activate(number)
-    # The alias had moved, the history was not written yet.
+    # The alias had moved back, the history was not written yet.
     registry.client.set_registered_model_alias(registry.model_name, "champion", "2")
-    assert registry.rollback().version == "1"
+    assert after_withdrawing(registry, "2") == "1"
 
 
 def test_what_cannot_serve_is_not_activated(registry: Registry) -> None:
@@ -270,8 +318,8 @@ def test_a_store_that_does_not_answer(registry: Registry, monkeypatch: pytest.Mo
 
     monkeypatch.setattr(registry.client, "get_model_version", fail)
     monkeypatch.setattr(registry.client, "get_model_version_by_alias", fail)
-    for ask in (lambda: registry.get("1"), registry.champion, registry.rollback):
-        with pytest.raises(RegistryError, match="does not answer"):
+    for ask in (lambda: registry.get("1"), registry.champion, lambda: registry.withdraw("1", "")):
+        with pytest.raises(RegistryAway, match="does not answer"):
             ask()
 
 
@@ -282,7 +330,7 @@ def test_on_the_database_of_the_platform(settings: Settings, database: str) -> N
         version = bare(registry, servable=False)
         registry.add_snapshot(version, snapshot_folder(registry))
         registry.activate(number)
-    assert registry.rollback().version == live(registry) == "1"
+    assert after_withdrawing(registry, "2") == "1"
     for version in ("7", "abc", "9" * 30):  # type: ignore[assignment]
         with pytest.raises(RegistryError, match="no model version"):
             registry.get(str(version))

@@ -1,0 +1,140 @@
+"""What ``/admin/metrics`` tells: counts beside rates, and where there is not enough data."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+
+from going_live.guardrails import served_by_variant
+from going_live.ramps import sample_ratio_p
+from going_live.rates import differences_of, rates_of
+from models.guardrails import METRICS, too_few
+from models.profile import Guardrails, Profile
+from models.sequential import compare
+from storage import experiments, variant_metrics
+from storage.experiments import arm_of
+from storage.served import fallback_shares, served_between
+from storage.variant_metrics import NOTHING, Totals
+
+
+def metrics(
+    conn: psycopg.Connection, profile: Profile, days: float, now: datetime
+) -> dict[str, Any]:
+    """Rates of the last ``days`` by variant and version, and of experiments since they began.
+
+    Nothing is counted here: ``window.counted_until`` says how new the counts are.
+    """
+    limits = profile.guardrails
+    asked, counted = now - timedelta(days=days), variant_metrics.counted(conn)
+    start = max(asked, counted[0]) if counted else asked
+    window = start, now
+    eligible, shown = variant_metrics.coverage(
+        conn, *window, exclude_started=profile.eligibility.exclude_started
+    )
+    found = variant_metrics.by_version(conn, *window, conversion_hours=limits.conversion_hours)
+    pages = served_between(conn, *window)
+    return {
+        "days": days,
+        "window": {
+            "start": _rfc3339(start),
+            "end": _rfc3339(now),
+            "counted_until": _rfc3339(counted[1]) if counted else None,
+        },
+        "by_variant": [
+            {"variant": key[0], "model_version": key[1] or None}
+            | _told(totals, limits)
+            | {"coverage": _coverage(shown.get(key, 0), eligible)}
+            for key, totals in found.items()
+        ],
+        "coverage": _coverage(shown[None], eligible),
+        "by_experiment": _experiments(conn, limits, window),
+        "series": [
+            {"start": _rfc3339(at), "variant": variant, "impressions": impressions,
+             "clicks": clicks}
+            for at, variant, impressions, clicks in variant_metrics.by_time(conn, *window)
+        ],
+        "served": [
+            {"variant": variant, "model_version": version or None} | told
+            for (variant, version), told in served_by_variant(conn, window).items()
+        ],
+        "fallback": {
+            "share": sum(fallback_shares(pages).values()) if pages else None,
+            "by_reason": dict(fallback_shares(pages)),
+        },
+        "note": None if found else "not enough data: nothing was shown in these days",
+    }  # fmt: skip
+
+
+def _experiments(
+    conn: psycopg.Connection, limits: Guardrails, window: tuple[datetime, datetime]
+) -> list[dict[str, Any]]:
+    """Those that ran in the window, each since it began: its differences hold at any look, but
+    only for all of its data."""
+    start, now = window
+    told = []
+    for row in sorted(experiments.listed(conn), key=lambda row: (row.started_at or now, row.id)):
+        if row.started_at is None or (row.ended_at is not None and row.ended_at <= start):
+            continue
+        found = variant_metrics.by_arm(
+            conn, row.id, row.started_at, now, conversion_hours=limits.conversion_hours
+        )
+        arms = [arm_of(stored) for stored in row.arms]
+        control = found.get(arms[0].name, NOTHING)
+        shown = experiments.shown(conn, row)
+        told.append(
+            {
+                "experiment": row.id,
+                "status": row.status,
+                "started_at": _rfc3339(row.started_at),
+                "ended_at": _rfc3339(row.ended_at) if row.ended_at else None,
+                "arms": [
+                    {"arm": arm.name, "control": place == 0, "ranked_by": arm.ranked_by}
+                    | _told(found.get(arm.name, NOTHING), limits)
+                    | {
+                        "differences": None
+                        if place == 0
+                        else _differences(found.get(arm.name, NOTHING), control, limits)
+                    }
+                    for place, arm in enumerate(arms)
+                ],
+                "sample_ratio": {
+                    "users": [shown[arm.name].users for arm in arms],
+                    "weights": [arm.weight for arm in arms],
+                    "p_value": sample_ratio_p(row, shown),
+                },
+            }
+        )
+    return told
+
+
+def _differences(arm: Totals, control: Totals, limits: Guardrails) -> dict[str, Any]:
+    """To the control, of the metrics that have enough data on both sides."""
+    return differences_of(
+        {
+            name: compare(arm.moments[name], control.moments[name], alpha=limits.alpha)
+            for name in METRICS
+            if not any(too_few(name, side.moments[name], limits) for side in (arm, control))
+        }
+    )
+
+
+def _told(totals: Totals, limits: Guardrails) -> dict[str, Any]:
+    counts = {one.name: getattr(totals, one.name) for one in fields(Totals)}
+    del counts["moments"]
+    return counts | {"metrics": rates_of(totals, limits)}
+
+
+def _coverage(shown: int, eligible: int) -> dict[str, Any]:
+    return {
+        "shown": shown,
+        "eligible": eligible,
+        "share": shown / eligible if eligible else None,
+        "note": None if eligible else "not enough data: no item may be shown",
+    }
+
+
+def _rfc3339(at: datetime) -> str:
+    return at.astimezone(UTC).isoformat().replace("+00:00", "Z")

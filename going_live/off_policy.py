@@ -1,0 +1,147 @@
+"""How a version would have done on the feeds that were shown, before any user gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+import psycopg
+from numpy.typing import NDArray
+
+from models.candidates import Indexes, SourceGuard
+from models.lists import patient
+from models.live_catalogue import LiveCatalogue
+from models.off_policy import OffPolicy, off_policy
+from models.profile import Profile
+from models.ranker import By, rank
+from models.shortlists import Shortlists
+from models.snapshot import Snapshot
+
+MOST_FEEDS = 2_000
+"""The newest feeds that are looked at; ranking for one user takes a millisecond or two."""
+
+# What stands below a gap is left out: nobody knows what was above it. A click counts with the
+# feed that it came from. Trackers are public: what is no chance is not believed.
+_SHOWN = """
+WITH impressions AS (
+    SELECT DISTINCT ON (feed, position) * FROM (
+        SELECT metadata->>'feed_id' AS feed, user_id, item_id, occurred_at,
+               CASE WHEN jsonb_typeof(metadata->'position') = 'number'
+                    THEN (metadata->>'position')::numeric END AS position,
+               CASE WHEN jsonb_typeof(metadata->'propensity') = 'number'
+                    THEN (metadata->>'propensity')::numeric END AS propensity
+        FROM feed.interactions
+        WHERE type = 'impression' AND occurred_at >= %(start)s AND occurred_at < %(end)s
+          AND user_id IS NOT NULL AND metadata->>'variant' = 'champion') AS i
+    WHERE feed IS NOT NULL AND propensity > 0 AND propensity <= 1
+    ORDER BY feed, position, occurred_at
+), whole AS (
+    SELECT *, row_number() OVER (PARTITION BY feed ORDER BY position) = position AS no_gap,
+           min(occurred_at) OVER (PARTITION BY feed) AS began
+    FROM impressions
+), ranked AS (
+    SELECT *, dense_rank() OVER (ORDER BY began DESC, feed) AS newest FROM whole WHERE no_gap
+)
+SELECT feed, user_id, item_id, propensity::float8, EXISTS (
+           SELECT FROM feed.interactions AS c
+           WHERE c.type = 'click' AND c.user_id = ranked.user_id AND c.item_id = ranked.item_id
+             AND c.occurred_at >= ranked.occurred_at AND c.occurred_at < %(end)s
+             AND c.metadata->>'feed_id' = feed)
+FROM ranked WHERE newest <= %(most)s ORDER BY newest, position
+"""
+SCHEMA = {
+    "feed": pl.String,
+    "user_id": pl.String,
+    "item_id": pl.String,
+    "propensity": pl.Float64,
+    "clicked": pl.Boolean,
+}
+
+
+def estimate(
+    conn: psycopg.Connection,
+    snapshot: Snapshot,
+    profile: Profile,
+    *,
+    start: datetime,
+    end: datetime,
+    most: int = MOST_FEEDS,
+) -> OffPolicy | None:
+    """The click rate of a version on feeds that the champion showed to named users.
+
+    It stands for what the version would have put at each position below what was above it, ranked
+    with what its snapshot knows of the user, without exploration.
+
+    Args:
+        snapshot: of the version to judge.
+        start: when it was trained, or later: it knows the clicks of before.
+
+    Returns:
+        None: nothing was shown to anybody whom the version knows.
+    """
+    rows = conn.execute(_SHOWN, {"start": start, "end": end, "most": most}).fetchall()
+    shown = pl.DataFrame(rows, schema=SCHEMA, orient="row")
+    known = snapshot.users.ids.indices(shown["user_id"]) >= 0
+    shown = shown.filter(pl.Series(known))
+    if shown.is_empty():
+        return None
+    orders = orders_of(snapshot, profile, shown["user_id"].unique().to_list(), end.timestamp())
+    items = snapshot.items.ids.indices(shown["item_id"])
+    first = np.flatnonzero(shown["feed"].rle_id().diff().fill_null(1).to_numpy())
+    users = shown["user_id"].gather(first).to_list()
+    target = np.concatenate(
+        [
+            choices(orders[user], feed)
+            for user, feed in zip(users, np.split(items, first[1:]), strict=True)
+        ]
+    )
+    return off_policy(
+        shown["clicked"].to_numpy().astype(np.float64),
+        shown["propensity"].to_numpy(),
+        target,
+        snapshot.users.ids.indices(shown["user_id"]),
+    )
+
+
+def choices(order: NDArray[np.integer], shown: NDArray[np.integer]) -> NDArray[np.float64]:
+    """At which positions of a feed the shown item is the one that another order puts there: its
+    first of those that do not stand above. O(n log n).
+
+    Args:
+        order: distinct items, best first, shape (n,).
+        shown: distinct items from the first position on, shape (m,), in the order or not.
+
+    Returns:
+        1 or 0, shape (m,).
+    """
+    if not len(order):
+        return np.zeros(len(shown))
+    sorter = np.argsort(order)
+    near = sorter[np.minimum(np.searchsorted(order, shown, sorter=sorter), len(order) - 1)]
+    place = np.where(order[near] == shown, near, -1)
+    # The first place that is free at a position: all before it were taken above.
+    taken_at = np.full(len(order) + 1, len(shown))
+    taken_at[place[place >= 0]] = np.flatnonzero(place >= 0)
+    free = np.searchsorted(np.maximum.accumulate(taken_at), np.arange(len(shown)))
+    return (place == free).astype(np.float64)
+
+
+def orders_of(
+    snapshot: Snapshot, profile: Profile, users: Sequence[str], now: float
+) -> dict[str, NDArray[np.int32]]:
+    """How the version ranks for each of these users."""
+    profile = patient(profile)
+    live = LiveCatalogue(snapshot)
+    shortlists = Shortlists.of(live, profile, now, np.random.default_rng(0))
+    indexes, guard = Indexes.of(live, profile, now=now), SourceGuard()
+    usual: By = "heuristic" if snapshot.manifest.recommender == "heuristic" else "model"
+    orders = {}
+    for user in users:
+        viewer = live.viewer(user)
+        by: By = usual if viewer.wishes.personalized else "heuristic"
+        viewer = viewer if viewer.wishes.personalized else viewer.impersonal()
+        found = rank(live, viewer, profile, shortlists, indexes, guard, now=now, by=by)
+        orders[user] = found.rows
+    return orders
