@@ -14,7 +14,7 @@ from scipy import sparse
 from models import scorers
 from models.ids import IdIndex
 from models.matrices import InteractionMatrix
-from models.profile import Profile
+from models.profile import INTERACTION_TYPES, Profile
 from models.ragged import Ragged
 from models.room import MOST_TAGS, TAG_SLOTS, extended
 from models.similarities import Neighbours
@@ -68,6 +68,8 @@ class ModelInfo:
     version: str
     recommender: str
     trained_at: datetime
+    features: str | None = None  # digest of what it was trained on
+    train_seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -224,6 +226,9 @@ def build_snapshot(
         categories=categories.to_list(),
         cities=cities.to_list(),
         catalogue_position=catalogue.position,
+        features=model.features if model else None,
+        train_seconds=model.train_seconds if model else None,
+        interaction_types=list(INTERACTION_TYPES),
     )
     return Snapshot(
         manifest,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.matrices import InteractionMatrix
-from models.recommenders.base import Dataset, Recommender
+from models.recommenders.base import Dataset, Scorer
 from models.top import top_places
 
 BLOCK_SCORES = 20_000_000
@@ -49,6 +49,7 @@ class TestSet:
     Attributes:
         users: int, shape (t,): rows of the judged users.
         relevant: CSR, shape (t, items): what each of them liked, and had not touched before.
+        seen: CSR, shape (t, items): what each of them touched before.
         segments: shape (t,): ``cold`` (no history), ``warm`` or ``heavy``.
     """
 
@@ -56,6 +57,7 @@ class TestSet:
 
     users: NDArray[np.int64]
     relevant: sparse.csr_array
+    seen: sparse.csr_array
     segments: NDArray[np.str_]
 
 
@@ -80,7 +82,9 @@ def test_set(
         users = np.sort(np.random.default_rng(seed).choice(users, max_users, replace=False))
     history = np.diff(train.values.indptr)[users]
     segments = np.select([history == 0, history < heavy_user], ["cold", "warm"], "heavy")
-    return TestSet(users, sparse.csr_array(relevant[users]), segments)
+    return TestSet(
+        users, sparse.csr_array(relevant[users]), sparse.csr_array(seen[users]), segments
+    )
 
 
 test_set.__test__ = False  # type: ignore[attr-defined]
@@ -101,7 +105,7 @@ class Evaluation:
     per_user: dict[str, NDArray[np.float64]]
 
 
-def evaluate(recommender: Recommender, dataset: Dataset, test: TestSet, *, k: int) -> Evaluation:
+def evaluate(recommender: Scorer, dataset: Dataset, test: TestSet, *, k: int) -> Evaluation:
     """Rank the whole catalogue for every judged user. O(users * items), in flat memory.
 
     Metrics, each the mean over users: nDCG (Järvelin and Kekäläinen 2002, binary gain),
@@ -110,7 +114,7 @@ def evaluate(recommender: Recommender, dataset: Dataset, test: TestSet, *, k: in
     more user who saw all; Vargas and Castells 2011) and popularity bias (mean popularity
     percentile, 0.5 = none).
     """
-    top = recommend(recommender, dataset.matrix, test.users, k)
+    top = recommend(recommender, test.users, test.seen, k)
     hits = _hits(top, test.relevant)
     relevant = np.diff(test.relevant.indptr)
     per_user = ranking_metrics(hits, relevant)
@@ -129,20 +133,24 @@ def evaluate(recommender: Recommender, dataset: Dataset, test: TestSet, *, k: in
 
 
 def recommend(
-    recommender: Recommender, matrix: InteractionMatrix, users: NDArray[np.integer], k: int
+    recommender: Scorer, users: NDArray[np.integer], seen: sparse.csr_array, k: int
 ) -> NDArray[np.int64]:
     """The k best new items of each user, shape (len(users), k), -1 where there are fewer.
 
     Ties go to the lower item index, so that a run can be repeated.
+
+    Args:
+        seen: shape (len(users), items): what is not new.
     """
-    k = min(k, len(matrix.items))
-    block = max(1, BLOCK_SCORES // max(len(matrix.items), 1))
+    n_items = seen.shape[1]
+    k = min(k, n_items)
+    block = max(1, BLOCK_SCORES // max(n_items, 1))
     parts = []
     for start in range(0, len(users), block):
         rows = users[start : start + block]
         scores = recommender.score(rows).astype(np.float32, copy=True)
-        seen = matrix.values[rows]
-        scores[np.repeat(np.arange(len(rows)), np.diff(seen.indptr)), seen.indices] = -np.inf
+        known = seen[start : start + block]
+        scores[np.repeat(np.arange(len(rows)), np.diff(known.indptr)), known.indices] = -np.inf
         best = np.array([top_places(of_user, k) for of_user in scores])
         best[np.take_along_axis(scores, best, axis=1) == -np.inf] = -1
         parts.append(best)
@@ -172,6 +180,25 @@ def ranking_metrics(
         "mrr": np.where(any_hit, 1 / (hits.argmax(axis=1) + 1), 0.0),
         "hit_rate": any_hit.astype(np.float64),
     }
+
+
+def ndcg_and_coverage(
+    recommender: Scorer, test: TestSet, *, k: int
+) -> tuple[NDArray[np.float64], float]:
+    """nDCG@k of each judged user, and the share of items in any list: as ``evaluate`` does."""
+    top = recommend(recommender, test.users, test.seen, k)
+    relevant = np.diff(test.relevant.indptr)
+    ndcg = ranking_metrics(_hits(top, test.relevant), relevant)["ndcg"]
+    return ndcg, len(np.unique(top[top >= 0])) / max(test.relevant.shape[1], 1)
+
+
+def random_ndcg(test: TestSet, *, k: int) -> NDArray[np.float64]:
+    """nDCG@k that a random order of the unseen items has on average, of each judged user."""
+    relevant = np.diff(test.relevant.indptr)
+    unseen = test.seen.shape[1] - np.diff(test.seen.indptr)
+    discounts = np.concatenate(([0], np.cumsum(1 / np.log2(np.arange(2, k + 2)))))
+    shown, ideal = np.minimum(unseen, k), np.minimum(relevant, k)
+    return relevant / np.maximum(unseen, 1) * discounts[shown] / discounts[ideal]
 
 
 def list_metrics(top: NDArray[np.integer], matrix: InteractionMatrix) -> dict[str, float]:

@@ -27,6 +27,12 @@ PATIENCE_MS = 10_000.0
 """Nobody waits for these lists: no source is left out for being slow."""
 
 
+def patient(profile: Profile) -> Profile:
+    """The profile for ranking where nobody waits."""
+    candidates = profile.candidates.model_copy(update={"time_budget_ms": PATIENCE_MS})
+    return profile.model_copy(update={"candidates": candidates})
+
+
 def recommendation_lists(
     snapshot: Snapshot, profile: Profile, users: NDArray[np.integer], *, now: float
 ) -> pl.DataFrame:
@@ -41,11 +47,7 @@ def recommendation_lists(
         A frame of ``SCHEMA``; ``reason`` is JSON with code, parameters and text.
     """
     limit = profile.recommendations.per_user
-    profile = profile.model_copy(
-        update={
-            "candidates": profile.candidates.model_copy(update={"time_budget_ms": PATIENCE_MS}),
-        }
-    )
+    profile = patient(profile)
     live = LiveCatalogue(snapshot)
     shortlists = Shortlists.of(live, profile, now, np.random.default_rng(0))
     indexes, guard = Indexes.of(live, profile, now=now), SourceGuard()

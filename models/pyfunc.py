@@ -21,12 +21,23 @@ COLUMNS = {"user_id": "str", "rank": "int64", "item_id": "str", "score": "float3
 
 
 class RecommenderModel(PythonModel):
-    """Loads vectors and ids; ranks the whole catalogue for each user."""
+    """Loads vectors and ids; ranks the whole catalogue for each user.
+
+    Vectors and names of features that do not belong together are refused.
+    """
 
     def load_context(self, context: Any) -> None:
+        from models.feature_set import described, digest_of
         from models.ids import IdIndex
 
         stored = np.load(context.artifacts["recommender"])
+        features = Path(context.artifacts["features"]).read_bytes()
+        expected = str(stored["features"])
+        if digest_of(features) != expected:
+            raise ValueError(
+                f"features do not match: the vectors were trained on {expected}, the model holds "
+                f"{digest_of(features)}: {described(features)}"
+            )
         self.users = IdIndex(stored["user_offsets"], stored["user_data"])
         self.items = IdIndex(stored["item_offsets"], stored["item_data"])
         self.vectors = {name: stored[name] for name in ("users", "items", "bias")}
@@ -57,14 +68,14 @@ class RecommenderModel(PythonModel):
         return pd.concat(answers[1:] or answers, ignore_index=True)
 
 
-def log_recommender(run_id: str, path: Path) -> ModelInfo:
-    """Log the vectors at ``path`` as a model of the run."""
+def log_recommender(run_id: str, path: Path, features: Path) -> ModelInfo:
+    """Log the vectors at ``path``, and the names of features, as a model of the run."""
     folder = Path(__file__).parent
     with mlflow.start_run(run_id=run_id, log_system_metrics=False):
         return mlflow.pyfunc.log_model(
             name="recommender",
             python_model=str(Path(__file__)),
-            artifacts={"recommender": str(path)},
+            artifacts={"recommender": str(path), "features": str(features)},
             code_paths=[str(folder)],
             pip_requirements=[
                 "mlflow",

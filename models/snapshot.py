@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -19,14 +20,17 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.feature_set import described, digest_of
 from models.ids import IdIndex
 from models.nearest import Nearest
+from models.profile import INTERACTION_TYPES
 from models.ragged import Ragged
 from models.texts import Texts
 
 FORMAT = 2
 MANIFEST = "manifest.json"
 NEAREST = "items.nearest"
+FEATURES = "features.json"
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
@@ -39,8 +43,13 @@ class SnapshotError(RuntimeError):
 class Manifest:
     """What the snapshot is. Times are RFC 3339 in UTC.
 
-    ``catalogue_position`` is where the change log of the catalogue stood when it was read;
-    None: unknown.
+    Attributes:
+        catalogue_position: where the change log of the catalogue stood when it was read;
+            None: unknown.
+        features: digest of the file ``features.json`` beside it, which names the features
+            that the model was trained on, in their order; None: a snapshot without them.
+        interaction_types: what ``users.recent_types`` counts; None: not written down.
+        train_seconds: what the model's training took.
     """
 
     model_version: str | None
@@ -52,6 +61,9 @@ class Manifest:
     categories: list[str]
     cities: list[str]
     catalogue_position: str | None = None
+    train_seconds: float | None = None
+    features: str | None = None
+    interaction_types: list[str] | None = None
     format: int = FORMAT
 
 
@@ -146,11 +158,22 @@ class Snapshot:
     def has_model(self) -> bool:
         return self.manifest.model_version is not None
 
-    def save(self, folder: Path, *, nearest: Nearest | None = None) -> Path:
+    def save(
+        self,
+        folder: Path,
+        *,
+        nearest: Nearest | None = None,
+        files: Mapping[str, bytes] | None = None,
+    ) -> Path:
         """Write to ``folder``, which appears whole or not at all. Returns the folder.
 
-        A folder that is there already is replaced. ``nearest`` is the index of its items,
-        for catalogues that are too large to be searched whole.
+        A folder that is there already is replaced.
+
+        Args:
+            nearest: the index of its items, for catalogues that are too large to be searched
+                whole.
+            files: what else is kept beside it, by name. ``FEATURES`` must be among them when
+                the manifest names features.
         """
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
@@ -163,6 +186,8 @@ class Snapshot:
             _save_column(draft, "owners.ids", self.owners)
             if nearest is not None:
                 nearest.save(draft / NEAREST)
+            for name, content in (files or {}).items():
+                (draft / name).write_bytes(content)
             (draft / MANIFEST).write_text(json.dumps(asdict(self.manifest)), encoding="utf-8")
             draft.chmod(0o755)
             shutil.rmtree(folder, ignore_errors=True)
@@ -177,7 +202,8 @@ class Snapshot:
 
         Raises:
             SnapshotError: a file is missing or damaged, columns do not agree in length,
-                a vector is not finite, or another format version wrote it.
+                a vector is not finite, another format version wrote it, or its features are
+                not those that its manifest or this release names.
         """
         try:
             content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -195,6 +221,7 @@ class Snapshot:
                 folder,
             )
             snapshot.check()
+            snapshot.check_features()
         except (OSError, ValueError, TypeError, AttributeError, SnapshotError) as error:
             raise SnapshotError(f"snapshot {folder.name} does not load: {error}") from error
         return snapshot
@@ -244,6 +271,32 @@ class Snapshot:
         ):
             if not np.isfinite(vectors).all():
                 raise SnapshotError(f"column {name}: a value is not finite")
+
+    def check_features(self, expected: str | None = None) -> None:
+        """Refuse a snapshot of other features than its version was trained on.
+
+        Args:
+            expected: digest that the registry has of the version; None: it has none.
+
+        Raises:
+            SnapshotError: names the features.
+        """
+        types = self.manifest.interaction_types
+        if types is not None and tuple(types) != INTERACTION_TYPES[: len(types)]:
+            raise SnapshotError(
+                f"features users.recent_types: written for the interaction types "
+                f"{', '.join(types)}, this release has {', '.join(INTERACTION_TYPES)}"
+            )
+        named = self.manifest.features
+        if named is None and expected is None:
+            return
+        content = (self.folder / FEATURES).read_bytes() if self.folder and named else b""
+        found = digest_of(content) if content else None
+        if found != named or expected not in (None, named):
+            raise SnapshotError(
+                f"features do not match: its version was trained on {expected or named}, the "
+                f"manifest names {named}, {FEATURES} is {found}: {described(content)}"
+            )
 
 
 def _save_column(folder: Path, name: str, value: Texts | Ragged | np.ndarray) -> None:

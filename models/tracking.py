@@ -16,10 +16,14 @@ from mlflow.entities import Dataset as LoggedDataset
 from mlflow.entities import DatasetInput, InputTag, Metric, Param
 
 from models.catalogue import Vectors
+from models.feature_set import FeatureSet
+from models.lineage import Lineage
+from models.recipe import Recipe
 from models.recommenders.base import Dataset
 from models.registry import Registry
+from models.snapshot import FEATURES
 from models.training import Comparison
-from models.versions import CHALLENGER, ModelVersion, metric_name
+from models.versions import FEATURES_TAG, ModelVersion, metric_name
 
 ROOT = Path(__file__).parent.parent
 
@@ -98,31 +102,38 @@ def register(
     dataset: Dataset,
     comparison: Comparison,
     trained_at: datetime,
+    lineage: Lineage | None = None,
 ) -> ModelVersion:
-    """Log the model, make it a version with the alias ``challenger``, and end the run.
+    """Log the model, make it a version, and end the run.
 
-    A run has one version: a second try goes on with the one that the first made.
+    The version has no alias: it has no snapshot yet, so nothing could serve it. A run has one
+    version: a second try goes on with the one that the first made.
     """
     from models.pyfunc import log_recommender
 
     same_run = f"name = '{registry.model_name}' and run_id = '{run_id}'"
     for known in registry.client.search_model_versions(same_run):
-        registry.client.set_registered_model_alias(registry.model_name, CHALLENGER, known.version)
         registry.client.set_terminated(run_id)
         return registry.get(str(known.version))
+    features = FeatureSet.of(dataset.user_features, dataset.item_features)
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "recommender.npz"
+        path, names = Path(folder) / "recommender.npz", Path(folder) / FEATURES
+        names.write_bytes(features.to_bytes())
+        registry.client.log_artifact(run_id, str(names))
         np.savez(
             path,
             users=vectors.users,
             items=vectors.items,
             bias=vectors.bias,
+            features=features.digest,
             user_offsets=dataset.users.offsets,
             user_data=dataset.users.data,
             item_offsets=dataset.items.offsets,
             item_data=dataset.items.data,
         )
-        logged = log_recommender(run_id, path)
+        logged = log_recommender(run_id, path, names)
+    if lineage is not None:
+        registry.client.log_dict(run_id, lineage.to_dict(), "lineage.json")
     made = registry.register(
         run_id,
         logged.model_uri,
@@ -131,7 +142,15 @@ def register(
             "trained_at": trained_at.isoformat(),
             "model_id": logged.model_id or "",
             "verdict": comparison.verdict,
+            "recipe": Recipe.of(comparison.winner, dataset.profile).to_json(),
+            FEATURES_TAG: features.digest,
+            **(lineage.tags() if lineage else {}),
         },
     )
     registry.client.set_terminated(run_id)
     return made
+
+
+def log_gate(registry: Registry, version: ModelVersion, report: Mapping[str, object]) -> None:
+    """Keep what the gate found: the artifact ``gate.json`` of the version's run."""
+    registry.client.log_dict(version.run_id, dict(report), "gate.json")

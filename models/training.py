@@ -74,6 +74,7 @@ class Comparison:
     Attributes:
         winner: name of the one that should be registered.
         verdict: why, in a sentence.
+        test: who was judged, and by what.
     """
 
     split_at: datetime
@@ -81,6 +82,7 @@ class Comparison:
     winner: str
     verdict: str
     k: int
+    test: evaluation.TestSet
 
     def of(self, name: str) -> evaluation.Evaluation:
         return next(one for one in self.evaluations if one.recommender == name)
@@ -139,7 +141,7 @@ def compare(
         for kind in RECOMMENDERS.values()
     ]
     winner, verdict = _choose(evaluations, rules.k)
-    return Comparison(dataset.as_of, evaluations, winner, verdict, rules.k)
+    return Comparison(dataset.as_of, evaluations, winner, verdict, rules.k, test)
 
 
 def _choose(evaluations: list[evaluation.Evaluation], k: int) -> tuple[str, str]:

@@ -4,18 +4,27 @@ from __future__ import annotations
 
 import dagster as dg
 
-from orchestration.assets import features, feed, model, sources
+from orchestration.alerts import ALERT_SENSORS
+from orchestration.assets import drift, features, feed, guardrails, model, sources
 from orchestration.jobs import JOBS
+from orchestration.release_sensors import RELEASE_SENSORS
 from orchestration.resources import Platform
 from orchestration.schedules import SCHEDULES
 from orchestration.sensors import SENSORS
 from storage.settings import get_settings
 
 defs = dg.Definitions(
-    assets=[*sources.ASSETS, *features.ASSETS, *model.ASSETS, *feed.ASSETS],
+    assets=[
+        *sources.ASSETS,
+        *features.ASSETS,
+        *model.ASSETS,
+        *feed.ASSETS,
+        *guardrails.ASSETS,
+        *drift.ASSETS,
+    ],
     jobs=JOBS,
     schedules=SCHEDULES,
-    sensors=SENSORS,
+    sensors=[*SENSORS, *RELEASE_SENSORS, *ALERT_SENSORS],
     resources={
         "platform": Platform(),
         "io_manager": dg.FilesystemIOManager(base_dir=str(get_settings().home / "pipeline")),

@@ -7,12 +7,12 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
 )
 
-from orchestration.assets import feed
-from orchestration.policies import TRANSIENT
+from orchestration.assets import drift, feed, guardrails
+from orchestration.experiments import experiments_job
 from orchestration.privacy import privacy_job
+from orchestration.release_jobs import RELEASE_JOBS
 from orchestration.resources import Platform
 from storage import refresh_queue
-from storage.telemetry import write_audit
 
 daily_job = dg.define_asset_job(
     "daily",
@@ -37,55 +37,26 @@ trending_job = dg.define_asset_job(
 
 guardrails_job = dg.define_asset_job(
     "guardrails",
-    selection=dg.AssetSelection.assets(feed.guardrail_metrics),
-    description="CTR and conversion of the live version against those of other versions.",
+    selection=dg.AssetSelection.assets(guardrails.variant_metrics, guardrails.guardrail_metrics),
+    description="What users do by variant and arm, with intervals: the live version against other "
+    "versions, arms against their control.",
     tags={"feedwright/kind": "guardrails"},
 )
 
-
-class RollbackConfig(dg.Config):
-    """Which version goes, and why.
-
-    Attributes:
-        version: the one that goes; if it is no longer live, nothing moves. None: the live one.
-    """
-
-    reason: str = "by hand"
-    version: str | None = None
-
-
-# Not retried: a second try would go back by one more version.
-@dg.op
-def roll_back(context: dg.OpExecutionContext, config: RollbackConfig, platform: Platform) -> str:
-    """Make the previous champion the champion again; workers follow within seconds."""
-    live = platform.registry.champion()
-    if live is not None and config.version not in (None, live.version):
-        context.log.warning("version %s is no longer live: nothing to do", config.version)
-        return live.version
-    with platform.connect() as conn:  # first: what cannot be noted does not happen
-        live = platform.registry.rollback()
-        detail = {"version": live.version, "reason": config.reason, "run": context.run_id}
-        write_audit(conn, "pipeline", "model.rolled_back", detail)
-    context.log.warning("rolled back to version %s: %s", live.version, config.reason)
-    return live.version
-
-
-@dg.op(retry_policy=TRANSIENT)
-def rescore(context: dg.OpExecutionContext, platform: Platform, version: str) -> None:
-    """Rank the ready lists anew with the version that is live now."""
-    lists, report = feed.refresh_recommendations(platform)
-    if not report.success:
-        raise dg.Failure(f"lists of version {version} were not published: {report.summary}")
-    context.log.info("%d recommendations by version %s", len(lists), version)
-
-
-@dg.job(
-    name="rollback",
-    description="Put the previous champion back and rank the ready lists with it. No training.",
-    tags={"feedwright/kind": "rollback"},
+off_policy_job = dg.define_asset_job(
+    "off_policy",
+    selection=dg.AssetSelection.assets(guardrails.off_policy_estimate),
+    description="How the challenger would have done on the feeds that were shown.",
+    tags={"feedwright/kind": "counting"},
 )
-def rollback_job() -> None:
-    rescore(roll_back())
+
+
+drift_job = dg.define_asset_job(
+    "drift",
+    selection=dg.AssetSelection.assets(drift.drift_report),
+    description="How far the data have moved from what the live version learnt.",
+    tags={"feedwright/kind": "counting"},
+)
 
 
 class RefreshConfig(dg.Config):
@@ -134,7 +105,10 @@ JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     engagement_job,
     trending_job,
     guardrails_job,
-    rollback_job,
+    drift_job,
+    off_policy_job,
+    *RELEASE_JOBS,
     refresh_job,
     privacy_job,
+    experiments_job,
 ]

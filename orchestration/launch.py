@@ -33,12 +33,18 @@ def main() -> int:
     # Only now: the days of the partitions begin where the lake does.
     from orchestration.definitions import defs
     from orchestration.jobs import daily_job
+    from orchestration.retraining import this_process, training_now
     from orchestration.schedules import training_request
 
     request = training_request(platform, datetime.now(UTC), "by hand")
     job = defs.resolve_job_def(daily_job.name)
     with dg.DagsterInstance.get() as instance:
-        result = job.execute_in_process(instance=instance, tags=request.tags, raise_on_error=False)
+        going = training_now(instance, platform.profile.retraining)
+        if going is not None:
+            print(f"A training is on its way already: run {going.run_id}.")
+            return 1
+        tags = dict(request.tags) | this_process()
+        result = job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
         if result.success:
             return 0
         print(f"Failed: {'; '.join(_reasons(result))}", flush=True)

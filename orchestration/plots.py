@@ -79,6 +79,21 @@ def bars(values: Mapping[str, Mapping[str, float]], title: str) -> Figure:
     return figure
 
 
+def intervals(values: Mapping[str, tuple[float, float | None, float | None]], title: str) -> Figure:
+    """A point with its interval each: name → value, low, high; no interval where it is None."""
+    figure, axes = _plot(title, "", "")
+    if not values:
+        axes.set_title(f"{title}: not enough data")
+        return figure
+    points = [value for value, _, _ in values.values()]
+    below = [value - (value if low is None else low) for value, low, _ in values.values()]
+    above = [(value if high is None else high) - value for value, _, high in values.values()]
+    axes.errorbar(list(values), points, yerr=(below, above), fmt="o", capsize=4, color=COLOURS[0])
+    axes.margins(x=0.2)
+    axes.set_ylim(bottom=0)
+    return figure
+
+
 def history(versions: Sequence[str], values: Sequence[float], metric: str) -> Figure:
     """A metric of each model version, oldest first."""
     figure, axes = _plot(f"{metric} by model version", "version", metric)

@@ -58,6 +58,15 @@ def delete_old(context: dg.OpExecutionContext, platform: Platform) -> None:
         retention.delete_clocks(conn, first_kept)
         rejected = retention.delete_rejected(conn, limits.rejected_days)
         audit = retention.delete_audit(conn, limits.audit_days)
+        alerts = retention.delete_alerts(conn, limits.audit_days)
+        minutes = retention.delete_served(conn)
+        reports = retention.delete_reports(conn, limits.audit_days)
+        hours = retention.delete_metrics(
+            conn,
+            retention.first_day_kept(
+                min(limits.metrics_days, limits.retention_days), datetime.now(UTC)
+            ),
+        )
         hashes = retention.delete_erasures(conn, limits.audit_days)
         changed = changes.prune(conn)
         refresh_queue.forget(conn)
@@ -80,6 +89,10 @@ def delete_old(context: dg.OpExecutionContext, platform: Platform) -> None:
             "lake_days_removed": len(lake_days),
             "rejected_deleted": rejected,
             "audit_lines_deleted": audit,
+            "alerts_deleted": alerts,
+            "served_minutes_deleted": minutes,
+            "guardrail_reports_deleted": reports,
+            "hours_of_users_deleted": hours,
             "erasure_hashes_deleted": hashes,
             "changes_pruned": changed,
             "snapshots_removed": dg.MetadataValue.json(snapshots),

@@ -1,14 +1,23 @@
 """When things run by the clock (UTC)."""
 
-from collections.abc import Iterator
 from datetime import date, datetime
 
 import dagster as dg
+from dagster._core.storage.tags import MAX_RETRIES_TAG
 
-from orchestration.jobs import daily_job, engagement_job, guardrails_job, trending_job
+from orchestration.experiments import ten_minutely_experiments
+from orchestration.jobs import (
+    daily_job,
+    drift_job,
+    engagement_job,
+    guardrails_job,
+    off_policy_job,
+    trending_job,
+)
 from orchestration.partitions import daily, range_tags
 from orchestration.privacy import privacy_job
 from orchestration.resources import Platform
+from orchestration.retraining import training_now
 from storage import queries
 
 RUNNING = dg.DefaultScheduleStatus.RUNNING
@@ -31,7 +40,8 @@ def days_to_read(platform: Platform, today: date) -> tuple[date, date]:
 def training_request(platform: Platform, now: datetime, why: str) -> dg.RunRequest:
     """A run of the daily job over the days that changed."""
     tags = range_tags(*days_to_read(platform, now.date()))
-    return dg.RunRequest(tags=tags | {"feedwright/trigger": why})
+    retries = str(platform.profile.retraining.max_retries)
+    return dg.RunRequest(tags=tags | {"feedwright/trigger": why, MAX_RETRIES_TAG: retries})
 
 
 @dg.schedule(
@@ -42,8 +52,11 @@ def training_request(platform: Platform, now: datetime, why: str) -> dg.RunReque
 )
 def daily_at_two(
     context: dg.ScheduleEvaluationContext, platform: Platform
-) -> Iterator[dg.RunRequest]:
-    yield training_request(platform, context.scheduled_execution_time, "schedule")
+) -> dg.RunRequest | dg.SkipReason:
+    going = training_now(context.instance, platform.profile.retraining)
+    if going is not None:
+        return dg.SkipReason(f"a training is on its way: run {going.run_id}")
+    return training_request(platform, context.scheduled_execution_time, "schedule")
 
 
 hourly_engagement = dg.ScheduleDefinition(
@@ -62,12 +75,28 @@ quarter_hourly_trending = dg.ScheduleDefinition(
     description="Every 15 minutes: what trends.",
 )
 
-hourly_guardrails = dg.ScheduleDefinition(
-    name="hourly_guardrails",
+ten_minutely_guardrails = dg.ScheduleDefinition(
+    name="ten_minutely_guardrails",
     job=guardrails_job,
-    cron_schedule="20 * * * *",
+    cron_schedule="*/10 * * * *",
     default_status=RUNNING,
-    description="Hourly: is the live version doing worse than what was live before?",
+    description="Every 10 minutes: do users do worse with the live version, or with an arm?",
+)
+
+hourly_off_policy = dg.ScheduleDefinition(
+    name="hourly_off_policy",
+    job=off_policy_job,
+    cron_schedule="40 * * * *",
+    default_status=RUNNING,
+    description="Hourly: how would the challenger have done on the feeds that were shown?",
+)
+
+hourly_drift = dg.ScheduleDefinition(
+    name="hourly_drift",
+    job=drift_job,
+    cron_schedule="50 * * * *",
+    default_status=RUNNING,
+    description="Hourly: have the data moved from what the live version learnt?",
 )
 
 daily_privacy = dg.ScheduleDefinition(
@@ -82,6 +111,9 @@ SCHEDULES = [
     daily_at_two,
     hourly_engagement,
     quarter_hourly_trending,
-    hourly_guardrails,
+    ten_minutely_guardrails,
+    hourly_off_policy,
+    hourly_drift,
     daily_privacy,
+    ten_minutely_experiments,
 ]

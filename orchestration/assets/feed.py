@@ -1,20 +1,18 @@
 """Group ``feed``: lists that are kept ready, and what is counted of the live feed."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 import numpy as np
 import polars as pl
-import psycopg
 from numpy.typing import NDArray
 
 from data_checks.report import CheckReport
-from models import guardrails
 from models.lists import recommendation_lists
 from models.live_catalogue import LiveCatalogue
-from models.profile import Guardrails, Profile
+from models.profile import Profile
 from models.rules import allowed
 from models.shortlists import ANYBODY
 from models.snapshot import Snapshot
@@ -23,6 +21,7 @@ from orchestration.assets.model import champion
 from orchestration.assets.sources import interactions
 from orchestration.policies import OWNERS, TRANSIENT
 from orchestration.resources import Platform
+from orchestration.snapshots import snapshot_of
 from storage import queries, telemetry
 from storage.bulk import replace_rows
 from storage.erasures import delete_orphans
@@ -43,12 +42,7 @@ def live_snapshot(platform: Platform) -> Snapshot:
     version = platform.registry.champion()
     if version is None:
         raise dg.Failure("no champion yet: materialise the asset `champion` first")
-    folder = platform.settings.snapshots / version.version
-    if not folder.is_dir():
-        fetched = platform.registry.fetch_snapshot(version, platform.settings.home / "downloads")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        fetched.rename(folder)
-    return Snapshot.load(folder)
+    return snapshot_of(platform, version)
 
 
 def refresh_recommendations(platform: Platform) -> tuple[pl.DataFrame, CheckReport]:
@@ -186,76 +180,4 @@ def trending_items(platform: Platform) -> dg.MaterializeResult:
     return dg.MaterializeResult(metadata={"dagster/row_count": rows})
 
 
-@dg.asset(
-    group_name=GROUP, kinds={"postgres"}, owners=OWNERS, deps=[champion], retry_policy=TRANSIENT
-)
-def guardrail_metrics(platform: Platform) -> dg.MaterializeResult:
-    """CTR and conversion of the live version, judged against the other versions' in the window.
-
-    A verdict of `breach` makes the sensor `guardrail_breach` roll back.
-    """
-    limits = platform.profile.guardrails
-    end = datetime.now(UTC)
-    start = end - timedelta(days=limits.window_days)
-    version = platform.registry.champion()
-    live = version.version if version else None
-    with platform.connect() as conn:
-        rates = telemetry.variant_rates(conn, start, end, limits.conversion_hours)
-        reports = _judge(conn, rates, live, start, end, limits)
-    return dg.MaterializeResult(
-        metadata={
-            "live_version": live or "none",
-            "reports": dg.MetadataValue.json(reports),
-            "not_enough_data": not any(one["status"] != "not_enough_data" for one in reports),
-        }
-    )
-
-
-def _judge(
-    conn: psycopg.Connection,
-    rates: list[telemetry.VariantRates],
-    live: str | None,
-    start: datetime,
-    end: datetime,
-    limits: Guardrails,
-) -> list[Mapping[str, object]]:
-    """One stored report a variant and version; only the live version can breach.
-
-    The baseline is what other versions showed. What no version showed is none: the heuristic
-    answers other people, and untracked clicks come without their impressions.
-    """
-    reports: list[Mapping[str, object]] = []
-    for one in rates:
-        others = [rate for rate in rates if rate.model_version not in (None, one.model_version)]
-        baseline = telemetry.VariantRates(
-            "baseline",
-            None,
-            sum(rate.impressions for rate in others),
-            sum(rate.clicks for rate in others),
-            sum(rate.applies for rate in others),
-            sum(rate.ripe_clicks for rate in others),
-        )
-        # A share of a few clicks is noise: it takes as many as a CTR takes impressions.
-        enough = min(one.ripe_clicks, baseline.ripe_clicks) >= limits.min_impressions
-        verdict = guardrails.judge(
-            impressions=one.impressions,
-            ctr=one.ctr,
-            conversion=one.conversion if enough else None,
-            baseline_impressions=baseline.impressions,
-            baseline_ctr=baseline.ctr,
-            baseline_conversion=baseline.conversion,
-            limits=limits,
-        )
-        is_live = one.model_version is not None and one.model_version == live
-        status = verdict.status if is_live or verdict.status != "breach" else "ok"
-        detail = {"reason": verdict.reason, "baseline_impressions": baseline.impressions}
-        telemetry.save_guardrail_report(conn, one, start, end, status, detail)
-        reports.append(
-            {"variant": one.variant, "model_version": one.model_version, "status": status}
-            | {"impressions": one.impressions, "ctr": one.ctr, "conversion": one.conversion}
-            | detail
-        )
-    return reports
-
-
-ASSETS = [recommendations, engagement_metrics, trending_items, guardrail_metrics]
+ASSETS = [recommendations, engagement_metrics, trending_items]

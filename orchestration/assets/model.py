@@ -8,37 +8,57 @@ from pathlib import Path
 
 import dagster as dg
 import numpy as np
+import polars as pl
 
-from models import evaluation
+from going_live.alerts import raise_alert
+from going_live.releases import ReleaseError, Releases
+from models import drift, evaluation, gate
 from models.candidates import index_of
 from models.catalogue import Catalogue, ModelInfo, Vectors, build_snapshot
+from models.feature_set import FeatureSet
 from models.features import Features
+from models.lineage import Lineage
 from models.matrices import InteractionMatrix, recent_items
+from models.profile import Profile
 from models.recommenders.base import Dataset, Progress
 from models.recommenders.lightfm_hybrid import LightFMHybrid
 from models.recommenders.popularity import PopularityRecommender
 from models.similarities import Neighbours
+from models.snapshot import FEATURES, Snapshot, SnapshotError
 from models.training import Comparison, build_dataset, compare, fingerprint
-from models.versions import ModelVersion, metric_name
+from models.versions import ModelVersion, RegistryError, metric_name
 from orchestration import plots
 from orchestration.assets.sources import Rows
+from orchestration.partitions import RANGE_END, RANGE_START
 from orchestration.policies import OWNERS, TRAINING_POOL, TRANSIENT, value_of
 from orchestration.resources import Platform
-from storage import queries
+from orchestration.snapshots import snapshot_of
+from storage import experiments, queries, releases
 from storage.changes import oldest
 from storage.telemetry import write_audit
 
 GROUP = "model"
+SHOWN_VERSIONS = 50
+"""In the plot of what versions came to."""
+ON_TRIAL: tuple[experiments.Status, ...] = ("running", "paused")
+"""Experiments whose challenger must stay."""
 
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained LightFM hybrid, the dataset that it learnt from, and its MLflow run."""
+    """A trained LightFM hybrid, the dataset that it learnt from, and its MLflow run.
+
+    Attributes:
+        began: when the pipeline's run began.
+    """
 
     run_id: str
     dataset: Dataset
     vectors: Vectors
     trained_at: datetime
+    began: datetime
+    lineage: Lineage
+    seconds: float | None = None
 
 
 def _progress(context: dg.AssetExecutionContext, what: str) -> Progress:
@@ -97,6 +117,7 @@ def lightfm_hybrid(
     model = LightFMHybrid().fit(dataset, progress=_progress(context, "all interactions"))
     seconds = time.monotonic() - started
     assert model.vectors is not None
+    lineage = _lineage(context, platform, dataset)
     run_id = tracking.start_run(
         registry,
         name=f"{profile.name} {now:%Y-%m-%d %H:%M}",
@@ -111,13 +132,13 @@ def lightfm_hybrid(
             "features.users": len(user_features.names),
             "features.items": len(item_features.names),
         },
-        fingerprint=fingerprint(dataset.matrix),
+        fingerprint=lineage.fingerprint,
         source=platform.lake.url,
     )
     registry.client.log_metric(run_id, "train_seconds", seconds)
     norms = np.linalg.norm(model.vectors.items, axis=1)
     return dg.MaterializeResult(
-        value=Trained(run_id, dataset, model.vectors, now),
+        value=Trained(run_id, dataset, model.vectors, now, _began(context), lineage, seconds),
         metadata={
             "mlflow_run_id": run_id,
             "train_seconds": seconds,
@@ -127,6 +148,46 @@ def lightfm_hybrid(
                 plots.distribution(norms, "Length of the items' vectors", "norm")
             ),
         },
+    )
+
+
+READ = ("interactions", "users", "items", "owners", "interaction_matrix")
+"""Assets that a training reads, of which the version says which run made them."""
+
+
+def _began(context: dg.AssetExecutionContext) -> datetime:
+    record = context.instance.get_run_record_by_id(context.run.run_id)
+    assert record is not None
+    return record.create_timestamp
+
+
+def _lineage(context: dg.AssetExecutionContext, platform: Platform, dataset: Dataset) -> Lineage:
+    extent, days = platform.lake.extent(), platform.lake.days()
+    occurred = pl.col("occurred_at")
+    rows, until = (
+        platform.lake.scan()
+        .filter(occurred < dataset.as_of)
+        .select(pl.len(), occurred.max().alias("until"))
+        .collect()
+        .row(0)
+    )
+    made = {}
+    for name in READ:
+        event = context.instance.get_latest_materialization_event(dg.AssetKey(name))
+        if event is not None:
+            at = datetime.fromtimestamp(event.timestamp, UTC).isoformat()
+            made[name] = {"run": event.run_id, "at": at}
+    named = (context.run.tags.get(tag) for tag in (RANGE_START, RANGE_END))
+    return Lineage(
+        fingerprint=fingerprint(dataset.matrix),
+        first_day=days[0] if days else None,
+        last_day=days[-1] if days else None,
+        rows=rows,
+        data_until=until,
+        received_until=extent.received_until if extent else None,
+        dagster_run_id=context.run.run_id,
+        partitions=tuple(day for day in named if day),
+        assets=made,
     )
 
 
@@ -175,18 +236,24 @@ def offline_evaluation(
 
 
 def _compare(context: dg.AssetExecutionContext, platform: Platform, whole: Dataset) -> Comparison:
-    profile, interactions = platform.profile, platform.lake.scan()
-    past = build_dataset(
-        interactions,
+    interactions = platform.lake.scan()
+    split = evaluation.split_moment(interactions, platform.profile.evaluation.test_share)
+    past = _past(platform, whole, platform.profile, split)
+    return compare(past, interactions, progress=_progress(context, "before the split"))
+
+
+def _past(platform: Platform, whole: Dataset, profile: Profile, as_of: datetime) -> Dataset:
+    """What was known then, of the users and items of now."""
+    return build_dataset(
+        platform.lake.scan(),
         whole.catalogue,
         whole.users,
         whole.items,
         whole.user_features,
         whole.item_features,
         profile,
-        as_of=evaluation.split_moment(interactions, profile.evaluation.test_share),
+        as_of=as_of,
     )
-    return compare(past, interactions, progress=_progress(context, "before the split"))
 
 
 @dg.asset(
@@ -199,7 +266,10 @@ def _compare(context: dg.AssetExecutionContext, platform: Platform, whole: Datas
 def registered_model(
     platform: Platform, lightfm_hybrid: Trained, offline_evaluation: Comparison
 ) -> dg.MaterializeResult:
-    """The best recommender of the evaluation as a new version in MLflow, alias `challenger`."""
+    """The best recommender of the evaluation as a new version in MLflow.
+
+    It has no alias: the gate says what it becomes, once there is a snapshot to serve from.
+    """
     from models import tracking  # brings MLflow, which takes seconds to import
 
     registry = platform.registry
@@ -211,9 +281,10 @@ def registered_model(
             dataset=lightfm_hybrid.dataset,
             comparison=offline_evaluation,
             trained_at=lightfm_hybrid.trained_at,
+            lineage=lightfm_hybrid.lineage,
         )
     metric = f"ndcg@{offline_evaluation.k}"
-    past = list(reversed(registry.versions()))
+    past = list(reversed(registry.versions(SHOWN_VERSIONS)))
     return dg.MaterializeResult(
         value=version,
         metadata={
@@ -256,9 +327,13 @@ def snapshot(
     user_similarities: Neighbours,
     item_similarities: Neighbours,
 ) -> dg.MaterializeResult:
-    """The bundle that the service memory-maps, kept with the version in MLflow."""
-    dataset = lightfm_hybrid.dataset
+    """The bundle that the service memory-maps, kept with the version in MLflow.
+
+    Beside it are the names of the features, and what later data are held against for drift.
+    """
+    dataset, profile = lightfm_hybrid.dataset, platform.profile
     winner = registered_model.tags["recommender"]
+    features = FeatureSet.of(dataset.user_features, dataset.item_features)
     built = build_snapshot(
         replace(
             dataset.catalogue,
@@ -266,22 +341,33 @@ def snapshot(
             preferences=queries.read_preferences(platform.url),
         ),
         dataset.matrix,
-        platform.profile,
+        profile,
         now=datetime.now(UTC),
         vectors=winning_vectors(lightfm_hybrid, winner),
-        model=ModelInfo(registered_model.version, winner, lightfm_hybrid.trained_at),
+        model=ModelInfo(
+            registered_model.version,
+            winner,
+            lightfm_hybrid.trained_at,
+            features.digest,
+            train_seconds=lightfm_hybrid.seconds,
+        ),
         user_neighbours=user_similarities,
         item_neighbours=item_similarities,
         recent=recent_items(
             platform.lake.scan(),
             dataset.matrix.users,
             dataset.matrix.items,
-            platform.profile.interaction_weights,
+            profile.interaction_weights,
         ),
     )
     built.check()
-    nearest = index_of(built, platform.profile, now=time.time())
-    folder = built.save(platform.settings.snapshots / registered_model.version, nearest=nearest)
+    nearest = index_of(built, profile, now=time.time())
+    known = _reference(platform, dataset, built)
+    folder = built.save(
+        platform.settings.snapshots / registered_model.version,
+        nearest=nearest,
+        files={FEATURES: features.to_bytes(), drift.DRIFT: known.to_bytes()},
+    )
     platform.registry.add_snapshot(registered_model, folder)
     size = sum(entry.stat().st_size for entry in os.scandir(folder))
     return dg.MaterializeResult(
@@ -297,6 +383,19 @@ def snapshot(
     )
 
 
+def _reference(platform: Platform, dataset: Dataset, built: Snapshot) -> drift.Reference:
+    """The last days before the training."""
+    occurred, profile = pl.col("occurred_at"), platform.profile
+    known = platform.lake.scan().filter(occurred < dataset.as_of)
+    until = known.select(occurred.max()).collect().item()
+    rows = known.filter(occurred > drift.window(until, profile.drift)).collect()
+    catalogue = dataset.catalogue
+    groups = drift.watched(
+        rows, catalogue.users, catalogue.items, built, profile.interaction_weights
+    )
+    return drift.reference(groups, until=until, rows=len(rows))
+
+
 @dg.asset(
     dagster_type=value_of(str),
     group_name=GROUP,
@@ -306,42 +405,110 @@ def snapshot(
     deps=[snapshot],
 )
 def champion(
-    context: dg.AssetExecutionContext, platform: Platform, registered_model: ModelVersion
+    context: dg.AssetExecutionContext,
+    platform: Platform,
+    lightfm_hybrid: Trained,
+    offline_evaluation: Comparison,
+    registered_model: ModelVersion,
 ) -> dg.MaterializeResult:
-    """The gate: the new version goes live unless it is clearly worse than the champion.
+    """The gate: the new version goes live unless it is worse than the champion beyond the noise.
 
-    Worse is an nDCG that falls by more than the profile's `gate.max_relative_drop` below what
-    the champion had in its own evaluation. A refused version stays `challenger`.
+    `models/gate.py` says how they are compared; its report is the artifact `gate.json`. What is
+    refused gets no alias, and the champion stays. What passes and may not go live by itself,
+    after a rollback or by the profile's `gate.promote`, becomes challenger.
     """
-    registry, limit = platform.registry, platform.profile.gate.max_relative_drop
-    metric = metric_name(f"ndcg@{platform.profile.evaluation.k}")
+    from models import tracking  # brings MLflow, which takes seconds to import
+
+    registry, version = platform.registry, registered_model.version
+    candidate = registry.get(version)
+    report = _judge(platform, lightfm_hybrid, offline_evaluation, candidate)
+    tracking.log_gate(registry, candidate, report.to_dict())
+    became = "refused" if report.refusal else _promote(platform, lightfm_hybrid, version)
+    for one in report.findings:
+        tell = context.log.warning if one.status == "refused" else context.log.info
+        tell("gate: %s %s: %s", one.check, one.status, one.text)
+    if report.refusal:
+        _refuse(platform, candidate, report.refusal, context.run.run_id)
+    context.log.info("version %s: %s", version, became)
     live = registry.champion()
-    new = registered_model.metrics.get(metric, 0.0)
-    refusal = None
-    if live is not None and metric in live.metrics:
-        floor = (1 - limit) * live.metrics[metric]
-        if new < floor:
-            refusal = f"{metric} {new:.4f} is below {floor:.4f}, the least that is accepted"
-    if refusal is None:
-        live = registry.activate(registered_model.version)
-        context.log.info("version %s is live", live.version)
-    else:
-        context.log.warning("version %s refused: %s", registered_model.version, refusal)
-        registry.refuse(registered_model, refusal)
-    assert live is not None
-    with platform.connect() as conn:
-        action = "model.refused" if refusal else "model.activated"
-        detail = {"version": registered_model.version, "run": context.run.run_id, "reason": refusal}
-        write_audit(conn, "pipeline", action, detail)
+    if live is None and report.refusal:
+        told = f"version {version} was refused, and no other is live: {report.refusal}"
+        raise dg.Failure(told, allow_retries=False)
+    metric = metric_name(f"ndcg@{offline_evaluation.k}")
     return dg.MaterializeResult(
-        value=live.version,
+        value=live.version if live else "",
         metadata={
-            "live_version": live.version,
-            "candidate": registered_model.version,
-            "refused": refusal or "no",
-            metric: new,
+            "live_version": live.version if live else "none",
+            "candidate": version,
+            "became": became,
+            "refused": report.refusal or "no",
+            "gate": plots.table(
+                [
+                    {"check": one.check, "status": one.status, "found": one.text}
+                    for one in report.findings
+                ]
+            ),
+            metric: registered_model.metrics.get(metric, 0.0),
         },
     )
+
+
+def _judge(
+    platform: Platform, trained: Trained, comparison: Comparison, candidate: ModelVersion
+) -> gate.Report:
+    whole, live = trained.dataset, platform.registry.champion()
+    against, why = None, ""
+    if live is not None:
+        try:
+            against = gate.Version.of(live, snapshot_of(platform, live))
+        except (RegistryError, SnapshotError) as error:
+            why = f"version {live.version} cannot be compared with: {error}"
+    report = gate.judge(
+        gate.Version.of(candidate, snapshot_of(platform, candidate)),
+        against,
+        comparison,
+        whole.users,
+        whole.items,
+        platform.profile,
+        lambda profile: _past(platform, whole, profile, comparison.split_at),
+    )
+    return gate.noted(report, "champion", "skipped", why) if why else report
+
+
+def _promote(platform: Platform, trained: Trained, version: str) -> str:
+    """Put a version live that passed, or on trial; returns what it became, and why."""
+    why = "gate.promote of the profile"
+    # With nobody to try it against, a trial would leave users without a model.
+    if platform.profile.gate.promote == "champion" or platform.registry.champion() is None:
+        try:
+            moved = Releases(platform.url, lambda: platform.registry).activate(
+                version, actor="pipeline", reason="passed the gate", trained_from=trained.began
+            )
+            return moved.note
+        except ReleaseError as error:
+            if error.kind != "refused":
+                raise
+            why = str(error)
+    with platform.connect() as conn:
+        withdrawn = version in releases.withdrawn(conn)
+        on_trial = {one.challenger_version for one in experiments.listed(conn, *ON_TRIAL)}
+    challenger = platform.registry.challenger()
+    if withdrawn:
+        return f"withdrawn: {why}"
+    if challenger is not None and challenger.version in on_trial - {version}:
+        return f"neither ({why}): version {challenger.version} is on trial in an experiment"
+    platform.registry.put_on_trial(version)
+    return f"challenger: {why}"
+
+
+def _refuse(platform: Platform, version: ModelVersion, reason: str, run_id: str) -> None:
+    """Say so in MLflow, in the audit log, and to whoever gets alerts."""
+    platform.registry.refuse(version, reason)
+    detail = {"version": version.version, "run": run_id, "reason": reason}
+    title = f"Version {version.version} was refused by the gate"
+    with platform.connect() as conn:
+        write_audit(conn, "pipeline", "model.refused", detail)
+        raise_alert(conn, "refused", "warning", title, detail)
 
 
 ASSETS = [lightfm_hybrid, offline_evaluation, registered_model, snapshot, champion]

@@ -16,6 +16,7 @@ from orchestration.privacy import erase_from_lake
 from orchestration.resources import Platform
 from storage import changes, erasures, quarantine, queries
 from storage.lake import Extent
+from storage.settled import settled_until
 
 GROUP = "sources"
 READ_DAYS = 31
@@ -52,7 +53,7 @@ def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
     lake, profile = platform.lake, platform.profile
     extent = lake.extent()
     with platform.connect() as conn:
-        settled = queries.settled_until(conn)
+        settled = settled_until(conn)
         since = extent.received_until if extent else None
         erasures.delete_late(conn, since and since - queries.OVERLAP)
         changed = queries.changed_days(conn, since)

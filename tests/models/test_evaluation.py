@@ -79,10 +79,15 @@ def matrix_of(values: list[list[float]]) -> InteractionMatrix:
 def test_recommend_leaves_out_what_was_seen_and_breaks_ties_by_index() -> None:
     seen = matrix_of([[0, -5, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]])
     users = np.arange(3)
-    top = evaluation.recommend(Fixed(np.ones((3, 4))), seen, users, 3)
+    top = evaluation.recommend(Fixed(np.ones((3, 4))), users, seen.values[users], 3)
     assert top.tolist() == [[0, 2, 3], [3, -1, -1], [-1, -1, -1]]
-    assert evaluation.recommend(Fixed(np.ones((3, 4))), seen, users, 99).shape == (3, 4)
-    assert evaluation.recommend(Fixed(np.ones((3, 4))), seen, users[:0], 3).shape == (0, 3)
+    assert evaluation.recommend(Fixed(np.ones((3, 4))), users, seen.values[users], 99).shape == (
+        3,
+        4,
+    )
+    assert evaluation.recommend(
+        Fixed(np.ones((3, 4))), users[:0], seen.values[users[:0]], 3
+    ).shape == (0, 3)
 
 
 def test_recommend_is_the_same_in_blocks(
@@ -90,9 +95,9 @@ def test_recommend_is_the_same_in_blocks(
 ) -> None:
     seen = matrix_of((rng.random((20, 30)) < 0.2).astype(float).tolist())
     model = Fixed(rng.integers(0, 5, (20, 30)))  # many ties
-    whole = evaluation.recommend(model, seen, np.arange(20), 7)
+    whole = evaluation.recommend(model, np.arange(20), seen.values, 7)
     monkeypatch.setattr(evaluation, "BLOCK_SCORES", 90)
-    assert (evaluation.recommend(model, seen, np.arange(20), 7) == whole).all()
+    assert (evaluation.recommend(model, np.arange(20), seen.values, 7) == whole).all()
 
 
 def test_only_new_items_of_users_with_something_to_find_are_judged() -> None:
@@ -182,7 +187,7 @@ def test_evaluate_judges_by_segment(dataset: Dataset) -> None:
     users, items = dataset.matrix.values.shape
     new = int(np.setdiff1d(np.arange(items), dataset.matrix.values[[0]].indices)[0])
     wanted = sparse.csr_array((np.ones(1, np.float32), ([0], [new])), shape=(1, items))
-    test = evaluation.TestSet(np.array([0]), wanted, np.array(["warm"]))
+    test = evaluation.TestSet(np.array([0]), wanted, dataset.matrix.values[[0]], np.array(["warm"]))
     scores = np.zeros((users, items))
     scores[:, new] = 1
     result = evaluation.evaluate(Fixed(scores), dataset, test, k=10)

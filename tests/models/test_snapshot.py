@@ -12,10 +12,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from models.feature_set import FeatureSet
 from models.ids import IdIndex
 from models.nearest import Nearest, build
+from models.profile import INTERACTION_TYPES
 from models.ragged import Ragged
-from models.snapshot import MANIFEST, NEAREST, Snapshot, SnapshotError
+from models.snapshot import FEATURES, MANIFEST, NEAREST, Snapshot, SnapshotError
 from models.texts import Texts
 from tests.models.worlds import catalogue_of, dataset_of, interactions_frame, snapshot_of
 
@@ -37,9 +39,19 @@ def assert_equal(one: object, other: object) -> None:
         np.testing.assert_array_equal(one, other)
 
 
+NAMES = FeatureSet(["city:Graz", "tag:Drama"], ["category:Film"])
+
+
 @pytest.fixture
 def folder(snapshot: Snapshot, tmp_path: Path) -> Path:
     return snapshot.save(tmp_path / "7")
+
+
+@pytest.fixture
+def featured(snapshot: Snapshot, tmp_path: Path) -> Path:
+    """One of a model that was trained on ``NAMES``."""
+    named = replace(snapshot, manifest=replace(snapshot.manifest, features=NAMES.digest))
+    return named.save(tmp_path / "7", files={FEATURES: NAMES.to_bytes()})
 
 
 def test_round_trip(snapshot: Snapshot, folder: Path) -> None:
@@ -208,6 +220,43 @@ def test_damage_is_named(folder: Path, damage: str) -> None:
     with pytest.raises(SnapshotError, match="snapshot 7 does not load: ") as caught:
         Snapshot.load(folder)
     assert named in str(caught.value)
+
+
+def test_features_are_those_of_the_version(featured: Path) -> None:
+    loaded = Snapshot.load(featured)
+    loaded.check_features(NAMES.digest)
+    other = replace(NAMES, users=NAMES.users[::-1])
+    assert other.digest != NAMES.digest  # the order counts
+    with pytest.raises(SnapshotError, match=rf"{other.digest}.*2 of users \(city:Graz, tag:Dr"):
+        loaded.check_features(other.digest)
+
+
+def test_a_snapshot_without_features_is_not_that_of_a_version_with_some(folder: Path) -> None:
+    loaded = Snapshot.load(folder)
+    loaded.check_features(None)
+    with pytest.raises(SnapshotError, match="features do not match"):
+        loaded.check_features(NAMES.digest)
+
+
+FEATURE_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "changed": (write(FEATURES, replace(NAMES, items=["tag:War"]).to_bytes()), "tag:War"),
+    "no list": (write(FEATURES, b"\xff"), "no list of features"),
+    "missing": (remove(FEATURES), FEATURES),
+    "other types": (manifest(interaction_types=["click", "view"]), "recent_types.*click, view"),
+}
+
+
+@pytest.mark.parametrize("damage", FEATURE_DAMAGES)
+def test_other_features_are_refused_by_name(featured: Path, damage: str) -> None:
+    do, named = FEATURE_DAMAGES[damage]
+    do(featured)
+    with pytest.raises(SnapshotError, match=named):
+        Snapshot.load(featured)
+
+
+def test_a_release_may_know_more_types(featured: Path) -> None:
+    manifest(interaction_types=list(INTERACTION_TYPES[:-1]))(featured)
+    Snapshot.load(featured)
 
 
 def test_no_folder(tmp_path: Path) -> None:

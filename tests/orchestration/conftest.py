@@ -11,10 +11,11 @@ import pytest
 
 from feedwright.dagster_home import write_dagster_home
 from feedwright.environment import dagster_variables, settings_variables
+from models.registry import Registry
 from storage.database import connect
 from storage.loading import load
 from storage.samples.marketplace import generate
-from storage.settings import Settings, get_settings
+from storage.settings import Settings, get_settings, mlflow_tracking_uri
 from tests.conftest import TEMPLATE, _fresh
 
 DAYS = 12
@@ -61,6 +62,34 @@ def conn(installation: Settings) -> Iterator[psycopg.Connection]:
 def instance(installation: Settings) -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.get() as found:
         yield found
+
+
+@pytest.fixture
+def platform(trained: Settings):
+    from orchestration.resources import Platform
+
+    return Platform()
+
+
+@pytest.fixture
+def registry(trained: Settings) -> Registry:
+    uri = mlflow_tracking_uri(trained, trained.database_url or "")
+    return Registry(uri, trained.model_name, trained.artifacts)
+
+
+@pytest.fixture
+def with_profile(platform, monkeypatch: pytest.MonkeyPatch):
+    """Give sections of the profile other values."""
+
+    def change(**sections) -> None:
+        profile = platform.profile.model_dump()
+        for section, values in sections.items():
+            profile[section] |= values
+        changed = type(platform.profile).model_validate(profile)
+        # Dagster copies a resource that it is given, so it is the class that must know.
+        monkeypatch.setattr(type(platform), "profile", changed)
+
+    return change
 
 
 def run_job(

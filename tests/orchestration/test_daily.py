@@ -61,7 +61,9 @@ def test_every_asset_is_made_and_every_check_passes(trained, instance) -> None:
         "recommendations",
         "engagement_metrics",
         "trending_items",
+        "variant_metrics",
         "guardrail_metrics",
+        "off_policy_estimate",
     }
     assert [one["key"] for one in status if one["last_materialized_at"] is None] == []
     assert [one["key"] for one in status if one["checks_passed"] is False] == []

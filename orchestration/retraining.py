@@ -1,0 +1,140 @@
+"""When training starts by itself, and when it must wait.
+
+Three things keep two trainings apart: nothing starts while one is on its way, one sensor asks
+for all reasons there are, and the pool `training` lets runs that were queued all the same go one
+after the other.
+"""
+
+from __future__ import annotations
+
+import socket
+from datetime import UTC, datetime, timedelta
+
+import dagster as dg
+import psutil
+
+from models.profile import Retraining
+from orchestration.assets.drift import last_drift
+from orchestration.jobs import daily_job
+from orchestration.resources import Platform
+from orchestration.runs import GOING
+from storage import queries, releases
+
+STALE_SHARE = 0.5
+"""Retrain when the newest version has used up this share of the age at which serving gives the
+champion up."""
+LONGEST_WAIT = timedelta(days=1)
+PROCESS_TAG = "feedwright/process"
+"""Tag of a run that lives in the process that started it, which Dagster does not watch."""
+
+OVER = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
+
+
+def this_process() -> dict[str, str]:
+    """Tags of a run inside this process."""
+    process = psutil.Process()
+    return {PROCESS_TAG: f"{socket.gethostname()} {process.pid} {process.create_time():.0f}"}
+
+
+def training_now(
+    instance: dg.DagsterInstance, rules: Retraining, *, now: datetime | None = None
+) -> dg.DagsterRun | None:
+    """The training that is waiting or running, whoever started it; None: there is none.
+
+    One whose process died is marked as failed. One that began too long ago counts no more.
+    """
+    oldest = (now or datetime.now(UTC)) - timedelta(hours=rules.max_run_hours)
+    asked = dg.RunsFilter(job_name=daily_job.name, statuses=GOING, created_after=oldest)
+    for run in instance.get_runs(asked):
+        if not _gone(run):
+            return run
+        instance.report_run_failed(run, "the process that ran it is gone")
+    return None
+
+
+def _gone(run: dg.DagsterRun) -> bool:
+    """Whether the run was in a process of this machine that is no more."""
+    parts = run.tags.get(PROCESS_TAG, "").split()
+    if len(parts) != 3 or parts[0] != socket.gethostname():
+        return False
+    try:
+        return abs(psutil.Process(int(parts[1])).create_time() - float(parts[2])) > 2
+    except psutil.NoSuchProcess:
+        return True
+
+
+def cool_down(
+    instance: dg.DagsterInstance,
+    rules: Retraining,
+    *,
+    now: datetime,
+    rolled_back_at: datetime | None,
+) -> str | None:
+    """Why the next training must wait, in a sentence; None: it need not.
+
+    After a success ``min_hours_between``. After a failure ``failure_hours``, doubled for each
+    failure in a row: bad data would fail again a minute later. After a rollback ``failure_hours``:
+    somebody should look first.
+    """
+    pause = timedelta(hours=rules.failure_hours)
+    waits = [(rolled_back_at, pause, "a rollback was")]
+    over = instance.get_run_records(dg.RunsFilter(job_name=daily_job.name, statuses=OVER), limit=10)
+    if over:
+        failed = [one.dagster_run.status != dg.DagsterRunStatus.SUCCESS for one in over]
+        in_a_row = failed.index(False) if False in failed else len(failed)
+        if in_a_row:
+            wait = min(pause * 2 ** (in_a_row - 1), max(LONGEST_WAIT, pause))
+            what = f"the last training failed, number {in_a_row} in a row,"
+        else:
+            wait, what = timedelta(hours=rules.min_hours_between), "the last training ended"
+        ended = over[0].end_time or over[0].create_timestamp.timestamp()
+        waits.append((datetime.fromtimestamp(ended, UTC), wait, what))
+    for at, wait, what in waits:
+        if at is not None and now < at + wait:
+            return f"{what} {_hours(now - at)} ago: the next one waits {_hours(wait)}"
+    return None
+
+
+def _hours(length: timedelta) -> str:
+    return f"{length.total_seconds() / 3600:.2g} h"
+
+
+def reason_to_train(
+    platform: Platform, instance: dg.DagsterInstance, *, now: datetime
+) -> tuple[str | None, str]:
+    """Why to train now, if there is a reason, and how things stand."""
+    live, newest = platform.registry.champion(), platform.registry.newest()
+    if newest is None:
+        return None, "no version yet: the first training is started by hand or by the schedule"
+    trained_at = datetime.fromisoformat(newest.trained_at or "1970-01-01T00:00:00+00:00")
+    age, limit = now - trained_at, platform.profile.serving.max_model_age_hours * STALE_SHARE
+    if live is None and age >= timedelta(hours=platform.profile.retraining.failure_hours):
+        return "there is no champion", ""
+    if age >= timedelta(hours=limit):
+        return f"the newest version is {_hours(age)} old", ""
+    with platform.connect() as conn:
+        count = queries.count_received_since(conn, trained_at)
+    least = platform.profile.retraining.min_new_interactions
+    if count >= least:
+        return f"{count} new interactions", ""
+    # A version that did not go live learnt from the moved data already.
+    if (
+        live
+        and live.version == newest.version
+        and last_drift(instance) == (newest.version, "drift")
+    ):
+        return "the data have drifted: see the asset `drift_report`", ""
+    return None, (
+        f"{count} new interactions of {least}, no drift, the newest version is {_hours(age)} old "
+        f"of {limit:g} h"
+    )
+
+
+def why_not_now(platform: Platform, instance: dg.DagsterInstance, *, now: datetime) -> str | None:
+    """What keeps a training from starting, in a sentence; None: nothing."""
+    rules = platform.profile.retraining
+    if (run := training_now(instance, rules, now=now)) is not None:
+        return f"a training is on its way: run {run.run_id}"
+    with platform.connect() as conn:
+        rolled_back_at = releases.last_rollback(conn)
+    return cool_down(instance, rules, now=now, rolled_back_at=rolled_back_at)

@@ -1,0 +1,175 @@
+"""The gate on a world whose good and bad models are known."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+import pytest
+
+from models import gate
+from models.catalogue import Catalogue, Vectors
+from models.evaluation import split_moment
+from models.gate import Paired, Report, Version
+from models.profile import Profile
+from models.recipe import Recipe
+from models.recommenders.base import Dataset
+from models.recommenders.popularity import PopularityRecommender
+from models.training import Comparison, compare
+from tests.models.worlds import PROFILE, dataset_of
+
+NAME = PopularityRecommender.name
+RECIPE = Recipe.of(NAME, PROFILE)
+
+
+@pytest.fixture(scope="module")
+def comparison(catalogue: Catalogue, interactions: pl.DataFrame) -> Comparison:
+    split = split_moment(interactions.lazy(), 0.2)
+    return compare(dataset_of(catalogue, interactions, as_of=split), interactions.lazy())
+
+
+@pytest.fixture(scope="module")
+def good(dataset: Dataset) -> Version:
+    """Popularity, trained on everything."""
+    vectors = PopularityRecommender().fit(dataset).vectors
+    assert vectors is not None
+    return Version("2", NAME, RECIPE, dataset.users, dataset.items, vectors)
+
+
+def biased(version: Version, bias: np.ndarray) -> Version:
+    return replace(version, vectors=version.vectors.__class__(*_parts(version, bias)))
+
+
+def _parts(version: Version, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return version.vectors.users, version.vectors.items, bias.astype(np.float32)
+
+
+@pytest.fixture
+def judge(comparison, dataset, catalogue, interactions):
+    def judge(
+        candidate: Version, champion: Version | None, profile: Profile = PROFILE
+    ) -> dict[str, gate.Finding]:
+        def past(changed: Profile) -> Dataset:
+            return dataset_of(catalogue, interactions, as_of=comparison.split_at, profile=changed)
+
+        report = gate.judge(
+            candidate, champion, comparison, dataset.users, dataset.items, profile, past
+        )
+        refused = {one.check for one in report.findings if one.status == "refused"}
+        assert (report.refusal is not None) == bool(refused)
+        return {one.check: one for one in report.findings}
+
+    return judge
+
+
+def statuses(findings: dict[str, gate.Finding]) -> dict[str, str]:
+    return {check: one.status for check, one in findings.items()}
+
+
+def test_the_first_version_is_only_asked_to_make_sense(judge, good) -> None:
+    assert statuses(judge(good, None)) == {
+        "finite": "passed",
+        "random": "passed",
+        "final": "passed",
+    }
+
+
+@pytest.mark.parametrize("kind", ["inverted", "shuffled", "not a number"])
+def test_a_collapse_is_refused(judge, good, rng, kind: str) -> None:
+    bias = good.vectors.bias
+    bad = {
+        "inverted": -bias,
+        "shuffled": rng.permutation(bias),
+        "not a number": np.where(np.arange(len(bias)) == 3, np.nan, bias),
+    }[kind]
+    found = statuses(judge(biased(good, bad), good))
+    if kind == "not a number":
+        assert found == {"finite": "refused"}
+    else:
+        assert found["final"] == found["artifacts"] == "refused"
+        assert found["split"] == "passed"  # the recipe is as good as ever
+    assert "refused" in statuses(judge(biased(good, bad), None)).values()
+
+
+def test_another_recipe_is_refitted_on_the_same_past(judge, good, comparison) -> None:
+    changed = PROFILE.model_copy(
+        update={"popularity": PROFILE.popularity.model_copy(update={"half_life_share": 1.0})}
+    )
+    other = replace(good, recipe=Recipe.of(NAME, changed))
+    found = judge(good, other)
+    assert "refitted on the same past" in found["split"].text
+    assert found["split"].paired is not None
+    assert found["split"].paired.candidate == pytest.approx(
+        comparison.of(NAME).per_user["ndcg"].mean()
+    )
+    assert found["split"].paired.difference != 0
+    assert found["artifacts"].status == "skipped"
+    of_the_others = replace(good, recipe=Recipe.of("heuristic", PROFILE), recommender="heuristic")
+    split = judge(good, of_the_others)["split"]
+    assert split.paired.champion == pytest.approx(  # fitted already for the comparison
+        comparison.of("heuristic").per_user["ndcg"].mean()
+    )
+    unknown = replace(good, recipe=Recipe("heuristic", {"no_such": {}}))
+    assert "cannot make" in judge(good, unknown)["split"].text
+    assert "not known" in judge(good, replace(good, recipe=None))["split"].text
+
+
+def test_fewer_items_in_the_lists(judge, good, comparison) -> None:
+    other = replace(good, recipe=Recipe.of("heuristic", PROFILE), recommender="heuristic")
+    strict = PROFILE.model_copy(
+        update={"gate": PROFILE.gate.model_copy(update={"max_coverage_drop": 0.0})}
+    )
+    wider = comparison.of("heuristic").metrics["coverage"] > comparison.of(NAME).metrics["coverage"]
+    assert wider
+    found = judge(good, other, strict)["split coverage"]
+    assert found.status == "refused"
+    assert "against" in found.text
+
+
+def test_few_users_say_little(judge, good) -> None:
+    strict = PROFILE.model_copy(
+        update={"gate": PROFILE.gate.model_copy(update={"min_users": 10_000})}
+    )
+    found = statuses(judge(biased(good, -good.vectors.bias), good, strict))
+    assert set(found.values()) == {"passed", "not_enough_data"}
+
+
+def test_what_a_side_does_not_know(judge, good, dataset) -> None:
+    """A champion of fewer items and users: compared by what both know."""
+    known = np.arange(0, len(dataset.items), 2)
+    vectors = Vectors(good.vectors.users[::2], good.vectors.items[known], good.vectors.bias[known])
+    smaller = replace(
+        good,
+        users=type(good.users).of(good.users.to_series()[::2]),
+        items=type(good.items).of(good.items.to_series().gather(known)),
+        vectors=vectors,
+    )
+    found = judge(good, smaller)
+    assert found["artifacts"].status == "passed"
+    assert found["artifacts"].paired.difference == 0
+    everything = gate.Frozen(smaller, good.users, good.items).score(np.array([0, 1]))
+    assert np.isneginf(everything[:, 1::2]).all()
+    assert (everything[:, known] == vectors.bias).all()
+
+
+@pytest.mark.parametrize(
+    ("difference", "spread", "worse"),
+    [(-0.1, 0.0, True), (0.0, 0.0, False), (-0.02, 0.3, False), (-0.1, 0.1, True)],
+)
+def test_paired(difference: float, spread: float, worse: bool, rng) -> None:
+    champion = np.full(100, 0.5)
+    noise = rng.normal(0, 1, 100)
+    noise = (noise - noise.mean()) / noise.std(ddof=1) * spread
+    found = Paired.of(champion + difference + noise, champion, confidence=0.95)
+    assert found.difference == pytest.approx(difference)
+    assert found.relative == pytest.approx(difference / 0.5)
+    assert (found.p_worse < 0.05) == worse
+    assert found.high - found.low == pytest.approx(2 * 1.9842 * spread / 10, abs=1e-4)
+
+
+def test_a_report_says_why() -> None:
+    report = Report("2", "1", ())
+    assert report.refusal is None
+    report = gate.noted(report, "split", "refused", "much worse")
+    assert report.refusal == report.to_dict()["refused"] == "split: much worse"

@@ -1,0 +1,254 @@
+"""Real runs of the training: what goes live, what is refused, and what a failure leaves."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pytest
+
+from models.catalogue import Vectors
+from models.drift import DRIFT, Reference
+from models.feature_set import digest_of
+from models.recipe import Recipe
+from models.recommenders.lightfm_hybrid import LightFMHybrid
+from models.snapshot import FEATURES, Snapshot
+from storage import releases
+from storage.lake import Lake
+from storage.releases import ROLLED_BACK
+from storage.telemetry import write_audit
+from tests.orchestration.conftest import run_job
+
+MODEL = ("lightfm_hybrid", "offline_evaluation", "registered_model", "snapshot", "champion")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def features(trained) -> None:
+    """Features of the users and items that are there now: other files erase and add some."""
+    today = datetime.now(UTC).date()
+    with dg.DagsterInstance.get() as instance:
+        assert run_job(instance, "daily", days=(today, today)).success
+
+
+def train(instance, *assets: str) -> dg.ExecuteInProcessResult:
+    """The assets of the group ``model``, on the features that are there."""
+    return run_job(
+        instance, "daily", asset_selection=[dg.AssetKey(name) for name in assets or MODEL]
+    )
+
+
+def shown(result: dg.ExecuteInProcessResult) -> dict:
+    (event,) = [
+        event
+        for event in result.get_asset_materialization_events()
+        if event.asset_key == dg.AssetKey("champion")
+    ]
+    return {name: one.value for name, one in event.materialization.metadata.items()}
+
+
+def gate_of(registry, version) -> dict:
+    return json.loads(
+        Path(registry.client.download_artifacts(version.run_id, "gate.json")).read_text()
+    )
+
+
+def test_the_first_version_carries_what_is_needed_to_judge_it(trained, registry, platform) -> None:
+    first = registry.get("1")
+    lake = Lake(trained.lake)
+    assert 8_000 < int(first.tags["rows"]) <= 9_000
+    assert first.tags["first_day"] == lake.days()[0].isoformat()
+    assert first.tags["last_day"] >= first.tags["first_day"]
+    assert len(first.tags["fingerprint"]) == 16
+    assert " to " in first.tags["partitions"]
+    assert Recipe.from_json(first.tags["recipe"]) == Recipe.of(
+        first.tags["recommender"], platform.profile
+    )
+    lineage = json.loads(
+        Path(registry.client.download_artifacts(first.run_id, "lineage.json")).read_text()
+    )
+    assert lineage["assets"]["interactions"]["run"] == first.tags["dagster_run_id"]
+    snapshot = Snapshot.load(trained.snapshots / "1")
+    names = (trained.snapshots / "1" / FEATURES).read_bytes()
+    assert first.tags["feature_digest"] == snapshot.manifest.features == digest_of(names)
+    assert any(name.startswith("tag:") for name in json.loads(names)["items"])
+    snapshot.check_features(first.tags["feature_digest"])
+    known = Reference.from_bytes((trained.snapshots / "1" / DRIFT).read_bytes())
+    assert known.until == first.tags["data_until"]
+    assert "scores" in known.groups
+    found = {one["check"]: one["status"] for one in gate_of(registry, first)["findings"]}
+    assert found == {"finite": "passed", "random": "passed", "final": "passed"}
+
+
+def test_the_same_recipe_goes_live(trained, instance, registry, conn) -> None:
+    result = train(instance)
+    assert result.success
+    live = registry.champion()
+    assert shown(result)["live_version"] == live.version == registry.newest().version
+    assert registry.challenger() is None
+    found = {one["check"]: one for one in gate_of(registry, live)["findings"]}
+    assert "the same: the difference is 0" in found["split"]["text"]
+    assert found["artifacts"]["paired"]["users"] >= 30
+    assert {one["status"] for one in found.values()} == {"passed"}
+    actor, detail = conn.execute(
+        "SELECT actor, detail FROM feed.audit_log WHERE action = 'model.activated'"
+        " ORDER BY id DESC LIMIT 1"
+    ).fetchone()
+    assert (actor, detail["version"]) == ("pipeline", live.version)
+
+
+def test_without_a_champion_there_is_no_trial(trained, instance, registry, with_profile) -> None:
+    live = registry.champion()
+    with_profile(gate={"promote": "challenger"})
+    registry.client.delete_registered_model_alias(registry.model_name, "champion")
+    assert train(instance, "champion").success
+    assert registry.champion() == live
+
+
+def test_a_training_that_went_wrong_is_refused(
+    trained, instance, registry, conn, monkeypatch
+) -> None:
+    from orchestration.assets import model
+
+    def inverted(trained, winner: str) -> Vectors:
+        right = winning(trained, winner)
+        return Vectors(right.users, -right.items, -right.bias)
+
+    live, winning = registry.champion(), model.winning_vectors
+    monkeypatch.setattr(model, "winning_vectors", inverted)
+    result = train(instance)
+    assert result.success
+    bad = registry.newest()
+    assert registry.champion() == live
+    assert bad.version != live.version
+    assert bad.aliases == ()
+    metadata = shown(result)
+    assert metadata["live_version"] == live.version
+    assert metadata["became"] == "refused"
+    assert metadata["refused"] == bad.tags["refused"] == gate_of(registry, bad)["refused"]
+    for check in ("random: does not beat chance", "final: the final", "artifacts: the vectors"):
+        assert check in metadata["refused"]
+    (detail,) = conn.execute(
+        "SELECT detail FROM feed.audit_log WHERE action = 'model.refused' ORDER BY id DESC LIMIT 1"
+    ).fetchone()
+    assert detail["reason"] == metadata["refused"]
+    assert detail["run"] == result.run_id
+
+
+def test_a_worse_recipe_is_refused_out_of_sample(
+    trained, instance, registry, with_profile, monkeypatch
+) -> None:
+    from models import training
+
+    live = registry.champion()
+    # Taste so strong that it drowns what is popular, and nothing else to win against it.
+    monkeypatch.setattr(training, "_choose", lambda evaluations, k: ("lightfm_hybrid", "forced"))
+    with_profile(lightfm={"strength": 50.0}, gate={"max_artifact_drop": 1.0})
+    result = train(instance)
+    assert result.success
+    refused = shown(result)["refused"]
+    assert f"split: the champion's recipe ({live.tags['recommender']}), refitted" in refused
+    assert registry.champion() == live
+
+
+def test_what_may_not_go_live_by_itself(trained, instance, registry, conn, monkeypatch) -> None:
+    from orchestration.assets import model
+
+    def judged(platform, *arguments):
+        write_audit(conn, "a test", ROLLED_BACK, {"version": "0"})
+        return judge(platform, *arguments)
+
+    live, judge = registry.champion(), model._judge
+    monkeypatch.setattr(model, "_judge", judged)
+    try:
+        result = train(instance)
+        assert result.success
+        new = registry.newest()
+        assert "challenger: there was a rollback" in shown(result)["became"]
+        assert registry.champion() == live
+        assert registry.challenger() == new
+
+        registry.put_on_trial("1")
+        conn.execute(
+            "INSERT INTO feed.experiments (id, status, variants, salt, challenger_version)"
+            " VALUES ('e', 'paused', '[]', 's', '1')"
+        )
+        result = train(instance, "champion")
+        assert shown(result)["became"].endswith("version 1 is on trial in an experiment")
+        assert registry.challenger().version == "1"
+
+        releases.withdraw(conn, new.version, "a test", "on purpose")
+        result = train(instance, "champion")
+        assert "withdrawn: version" in shown(result)["became"]
+        assert registry.champion() == live
+    finally:
+        conn.execute("DELETE FROM feed.experiments WHERE id = 'e'")
+        conn.execute("DELETE FROM feed.audit_log WHERE actor = 'a test'")
+        releases.restore(conn, new.version)
+        registry.client.delete_registered_model_alias(registry.model_name, "challenger")
+
+
+@pytest.mark.parametrize("broken", ["training", "not a number", "cancelled"])
+def test_a_training_that_breaks_off_leaves_nothing_that_could_serve(
+    trained, instance, registry, monkeypatch, broken: str
+) -> None:
+    from orchestration.assets import model
+
+    def breaks(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt if broken == "cancelled" else ValueError("on purpose")
+
+    def no_numbers(trained, winner: str) -> Vectors:
+        right = winning(trained, winner)
+        return Vectors(right.users, np.full_like(right.items, np.nan), right.bias * np.nan)
+
+    live, newest, winning = registry.champion(), registry.newest(), model.winning_vectors
+    monkeypatch.setattr(model.snapshot.op, "_retry_policy", None)
+    if broken == "training":
+        monkeypatch.setattr(LightFMHybrid, "fit", breaks)
+    elif broken == "cancelled":
+        monkeypatch.setattr(model, "build_snapshot", breaks)
+    else:
+        monkeypatch.setattr(model, "winning_vectors", no_numbers)
+    try:
+        assert not train(instance).success
+    except KeyboardInterrupt:
+        assert broken == "cancelled"
+    assert registry.champion() == live
+    assert registry.challenger() is None
+    left = registry.newest()
+    assert (left == newest) == (broken == "training")
+    if broken != "training":
+        assert not left.has_snapshot
+        assert left.aliases == ()
+        assert not (trained.snapshots / left.version).exists()
+
+
+def test_the_drift_report(trained, instance, conn, platform, with_profile, registry) -> None:
+    from orchestration.assets.drift import last_drift
+
+    with_profile(drift={"min_rows": 50, "min_users": 20})
+    assert run_job(instance, "drift").success
+    live = registry.champion().version
+    assert last_drift(instance) == (live, "not_enough_data")
+    conn.execute(
+        "INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at)"
+        " SELECT gen_random_uuid(), u.id, (SELECT min(id) FROM feed.items), 'save', %s"
+        " FROM feed.users AS u, generate_series(1, 3)",
+        (datetime.now(UTC),),
+    )
+    try:
+        assert run_job(instance, "drift").success
+        assert last_drift(instance) == (live, "drift")
+        alerts = conn.execute("SELECT detail FROM feed.alerts WHERE kind = 'drift'").fetchall()
+        assert [detail["version"] for (detail,) in alerts] == [live]
+        groups = {one["group"]: one["status"] for one in alerts[0][0]["shifts"]}
+        assert groups["interactions.type"] == groups["items.category"] == "drift"
+        assert groups["scores"] == "stable"  # the same users, the same model
+    finally:
+        conn.execute(
+            "DELETE FROM feed.interactions WHERE type = 'save' AND received_at > %s",
+            (datetime.now(UTC).replace(hour=0, minute=0),),
+        )
+        conn.execute("DELETE FROM feed.alerts WHERE kind = 'drift'")
