@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import logging
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
+from functools import partial
 from time import perf_counter
 
 import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match, Route
@@ -22,7 +25,7 @@ from starlette.types import Receive, Scope, Send
 from models.live_catalogue import LiveCatalogue
 from models.profile_file import ProfileFile
 from models.rules import allowed
-from serving import demo, docs, logs, openapi, tracker_files
+from serving import admin, demo, docs, logs, openapi, traces, tracker_files
 from serving.access import Access, user_tokens
 from serving.api import catalogue_routes
 from serving.attribution import attribute
@@ -33,8 +36,11 @@ from serving.feed_lists import FeedLists
 from serving.follower import Follower
 from serving.ingest import Ingest, admin_routes
 from serving.ingest import routes as ingest_routes
+from serving.ingest.spool import oldest_age
 from serving.live_model import LiveModel
-from serving.metrics import FEED_SECONDS, ModelCollector, exposition
+from serving.metrics import FEED_SECONDS, TALLY, LiveVersion, NowCollector, exposition
+from serving.observed import Observed
+from serving.plans import Plans
 from serving.problems import (
     InvalidParameters,
     on_exception,
@@ -44,14 +50,19 @@ from serving.problems import (
 )
 from serving.reads import read_routes
 from serving.request_ids import request_id_of
+from serving.served import Served
+from serving.standing import StandingWatch
 from serving.touched import Touched
+from serving.traffic import TrafficWatch
 from serving.translations import Translations
 from serving.user_states import UserStates
 from storage import refresh_queue
 from storage.events import Event
 from storage.settings import Settings
 
+log = logging.getLogger("feedwright.serving")
 CATCH_UP_SECONDS = 30.0
+AGAIN_SECONDS = 1.0
 PURGE_SECONDS = 60.0
 
 
@@ -69,29 +80,43 @@ class FeedApp:
         self.database = Database(lambda: database_address(settings))
         self.access = Access(settings, self.database)
         self.touched = Touched(settings.home / "serving")
+        self.traffic = TrafficWatch(
+            self.database, settings.environment, changed=lambda: self.live.publish()
+        )
         self.live = LiveModel(
             settings,
             self._profile,
             database_up=lambda: self.database.up,
             catch_up=self._catch_up,
+            withdrawn=lambda: self.traffic.now.withdrawn,
+            challenger_needed=lambda: any(
+                arm.ranked_by == "challenger"
+                for experiment in self.traffic.now.traffic.experiments
+                for arm in experiment.arms
+            ),
         )
         self.follower = Follower(
             lambda: database_address(settings),
-            self._live_catalogue,
+            lambda: [catalogue.live for catalogue in self.live.state.catalogues],
             lambda: self.live.state.profile,
             seconds=settings.catalogue_poll_seconds,
             touched=self.touched,
         )
+        spool = settings.home / "serving" / "spool"
         self.ingest = Ingest(
             lambda: database_address(settings),
-            settings.home / "serving" / "spool",
+            spool,
             retention=timedelta(days=self._profile.profile.privacy.retention_days),
             complete=self._attribute,
             committed=self.touched.mark,
             signalled=refresh_queue.request,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._model_metrics = ModelCollector(self._version_and_age)
+        self.served = Served(self.database)
+        self._standing = StandingWatch(self.database, settings.environment)
+        self._now = NowCollector(
+            self._versions, lambda: self._standing.now, lambda: oldest_age(spool, time.time())
+        )
         self._openapi = orjson.dumps(openapi.document())
         self.asgi = Starlette(
             routes=[
@@ -108,6 +133,7 @@ class FeedApp:
                 *ingest_routes(self.ingest),
                 *admin_routes(self.database, self.ingest),
                 *user_tokens.routes(self.access),
+                *admin.routes(settings, self.database, self.live, lambda: self.traffic.now),
                 *tracker_files.ROUTES,
                 *demo.ROUTES,
                 *docs.ROUTES,
@@ -118,7 +144,7 @@ class FeedApp:
                 HTTPException: on_http_exception,
                 Exception: on_exception,
             },
-            middleware=self.access.middleware(),
+            middleware=[Middleware(Observed), *self.access.middleware()],
             lifespan=self._lifespan,
         )
 
@@ -128,7 +154,9 @@ class FeedApp:
 
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: Starlette) -> AsyncIterator[None]:
-        logs.configure()
+        logs.configure(self._settings.log_level)
+        if self._settings.otlp_endpoint is not None:
+            traces.start(str(self._settings.otlp_endpoint))
         self._loop = asyncio.get_running_loop()
         # Opened here, not before: a fork must not take the file along.
         lists = FeedLists(
@@ -141,19 +169,30 @@ class FeedApp:
             lambda: self.database.up,
             lists,
             Translations(self._settings.snapshots, catalogues(self._settings)),
+            Plans(lambda: self.traffic.now),
+            ask_challenger=self.live.ask_challenger,
             users=UserStates(self.database, self.touched, lambda: self.live.state.profile),
+            served=self.served.count,
         )
         self._lists = lists
-        # Both before the first request is taken: a new worker serves the champion at once.
+        # Before the first request is taken: a new worker serves as the others do at once.
         await self.database.check()
+        await self.traffic.look()
         await self.access.open()
         await asyncio.to_thread(self.live.poll)
+        await asyncio.to_thread(self.live.poll_challenger)
         await self.ingest.start()
         tasks = [
-            asyncio.create_task(self.database.watch(self._settings.model_poll_seconds)),
-            asyncio.create_task(self.follower.run()),
-            asyncio.create_task(self.access.run()),
-            asyncio.create_task(_purge(lists)),
+            asyncio.create_task(_for_ever(run))
+            for run in (
+                partial(self.database.watch, self._settings.model_poll_seconds),
+                partial(self.traffic.run, self._settings.model_poll_seconds),
+                self.follower.run,
+                self.access.run,
+                self.served.run,
+                self._standing.run,
+                partial(_purge, lists),
+            )
         ]
         self.live.start()
         # What lives for ever need not be looked through by every collection: those pauses
@@ -168,17 +207,20 @@ class FeedApp:
                 task.cancel()
             await self.ingest.close()
             await self.access.close()
+            await self.served.flush()
+            TALLY.flush()
             await asyncio.to_thread(self.live.stop)
-            await self.follower.close()
+            self.follower.close()
             await self.database.close()
             self.engine.close()
+            await asyncio.to_thread(traces.stop)
 
     def _live_catalogue(self) -> LiveCatalogue | None:
         catalogue = self.live.state.catalogue
         return catalogue.live if catalogue else None
 
     def _attribute(self, events: list[Event]) -> None:
-        attribute(events, self._lists.get, self.live.state.catalogue)
+        attribute(events, self._lists.get, self.live.state.catalogues)
 
     def _may_show(self, user_id: str, item_ids: list[str]) -> list[bool]:
         live = self._live_catalogue()
@@ -233,6 +275,7 @@ class FeedApp:
             "variant": "heuristic" if fallback else "champion",
             "fallback_reason": fallback,
             "detail": state.detail,
+            "challenger_version": state.challenger and state.challenger.version,
             "catalogue": catalogue
             and {
                 "source": catalogue.source,
@@ -256,15 +299,39 @@ class FeedApp:
         return Response(self._openapi, media_type="application/json")
 
     async def _metrics(self, request: Request) -> Response:
+        TALLY.flush()
         # In a thread: it reads a file of every worker there ever was.
-        body = await asyncio.to_thread(exposition, self._model_metrics)
+        body = await asyncio.to_thread(exposition, self._now)
         return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
 
-    def _version_and_age(self) -> tuple[str, float] | None:
+    def _versions(self) -> list[LiveVersion]:
+        """The versions that this worker serves."""
         state = self.live.state
-        if state.model_version is None or state.trained_at is None:
-            return None
-        return state.model_version, time.time() - state.trained_at
+        found = []
+        if state.model_version is not None and state.catalogue is not None:
+            manifest = state.catalogue.snapshot.manifest
+            found.append(
+                LiveVersion(
+                    "champion", state.model_version, state.trained_at, manifest.train_seconds
+                )
+            )
+        if (other := state.challenger) is not None:
+            manifest = other.catalogue.snapshot.manifest
+            found.append(
+                LiveVersion("challenger", other.version, other.trained_at, manifest.train_seconds)
+            )
+        return found
+
+
+async def _for_ever(run: Callable[[], Awaitable[None]]) -> None:
+    """``run``, again if it breaks off: a worker that no longer looks would serve withdrawn
+    versions, and open to revoked keys, for as long as it lives."""
+    while True:
+        try:
+            await run()
+        except Exception:
+            log.exception("background task broke off and begins anew")
+        await asyncio.sleep(AGAIN_SECONDS)
 
 
 async def _purge(lists: FeedLists) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,14 @@ ATTRIBUTED = ("impression", "view", "click", "dwell", "save", "like", "share", "
 def attribute(
     events: list[Event],
     list_of: Callable[[str], FeedList | None],
-    catalogue: Catalogue | None,
+    catalogues: Sequence[Catalogue],
 ) -> None:
-    """Fill in variant, model_version, position and propensity of events whose metadata names a
-    ``feed_id`` that is still kept. What the client said stays."""
+    """Fill in variant, model_version, experiments, position and propensity of events whose
+    metadata names a ``feed_id`` that is still kept. What the client said stays.
+
+    Args:
+        catalogues: those in use.
+    """
     for event in events:
         metadata = event["metadata"]
         feed_id = metadata.get("feed_id") if metadata else None
@@ -32,8 +36,9 @@ def attribute(
         known: dict[str, Any] = {
             "variant": kept.meta["variant"],
             "model_version": kept.meta["model_version"],
+            "experiments": kept.meta.get("experiments") or None,
         }
-        place = _place(kept, event["item_id"], catalogue)
+        place = _place(kept, event["item_id"], catalogues)
         if place is not None:
             known["position"] = place + 1
             known["propensity"] = round(float(kept.propensities[place]), 4)
@@ -42,18 +47,17 @@ def attribute(
         )
 
 
-def _place(kept: FeedList, item_id: str | None, catalogue: Catalogue | None) -> int | None:
+def _place(kept: FeedList, item_id: str | None, catalogues: Sequence[Catalogue]) -> int | None:
     """Where the item is in the list; None: not there, or its rows are of another catalogue."""
-    if item_id is None or catalogue is None:
+    if item_id is None:
         return None
     if item_id in kept.extra_ids:
         row = -1 - kept.extra_ids.index(item_id)
-    elif kept.catalogue == catalogue.name:
-        found = catalogue.live.find_item(item_id)
+    else:
+        of = next((one for one in catalogues if one.name == kept.catalogue), None)
+        found = of.live.find_item(item_id) if of else None
         if found is None:
             return None
         row = found
-    else:
-        return None
     places = np.flatnonzero(kept.rows == row)
     return int(places[0]) if len(places) else None

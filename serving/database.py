@@ -92,6 +92,10 @@ class Database:
 
         try:
             return await _within(CALL_SECONDS, call())
+        except asyncio.CancelledError:  # nobody waits for it: it must not keep its place either
+            for connection in held:
+                connection.pgconn.finish()
+            raise
         except TimeoutError as error:
             for connection in held:
                 connection.pgconn.finish()
@@ -189,9 +193,12 @@ async def _within(seconds: float, work: Awaitable[T]) -> T:
     hangs never tells.
     """
     task = asyncio.ensure_future(work)
-    done, _ = await asyncio.wait({task}, timeout=seconds)
-    if not done:
-        task.cancel()
-        task.add_done_callback(lambda late: late.cancelled() or late.exception())
+    try:
+        await asyncio.wait({task}, timeout=seconds)
+    finally:  # in time, too late, or whoever waits was cancelled
+        if not task.done():
+            task.cancel()
+            task.add_done_callback(lambda late: late.cancelled() or late.exception())
+    if task.cancelled() or not task.done():
         raise TimeoutError
     return task.result()

@@ -7,10 +7,11 @@ every page: what may no longer be shown is left out of it, and the places of oth
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Callable
-from functools import cache
+from dataclasses import dataclass, replace
 from hashlib import blake2b
 from time import monotonic
 from typing import Any, Literal
@@ -22,31 +23,48 @@ import orjson
 from models.candidates import SourceGuard
 from models.laps import Laps
 from models.live_catalogue import LiveCatalogue
-from models.profile import SCORERS, Profile, load_profile
+from models.profile import Profile
 from models.ranker import By, Ranking, rank
 from models.rules import allowed
 from models.viewer import History, Indices, Viewer
+from serving import traces
 from serving.feed_lists import FeedList, FeedLists, new_feed_id
 from serving.live_state import Catalogue, LiveState
-from serving.metrics import DROPPED_SOURCES, feed_counter, stage_timer
+from serving.metrics import DROPPED_SOURCES, TALLY, feed_counter, stage_timer
 from serving.pages import RenderedPage, RenderedPages, render, valid_until
+from serving.plans import Plan, Plans
 from serving.shapes import FallbackReason, FeedRequest, Variant
 from serving.time_budget import BudgetSpent, TimeBudget
 from serving.translations import Translations
 from serving.user_states import UserStates
 
 log = logging.getLogger("feedwright.serving")
+ServedCounter = Callable[[str, str | None, str | None, float], None]
 LOG_EVERY_SECONDS = 10.0
+LAST_REQUESTS_SECONDS = 10.0
+"""By then requests that began before a swap are over."""
 ADDED_MARGIN_SECONDS = 2.0
 """Another worker may learn of a new item so much later."""
+MODELS: tuple[Variant, ...] = ("champion", "challenger")
+STAND_INS: tuple[FallbackReason | None, ...] = (None, "challenger_unavailable")
+"""With these a model ranks nonetheless."""
+
+
+@dataclass(frozen=True)
+class _Way:
+    """What of what is live a plan comes to."""
+
+    variant: Variant
+    catalogue: Catalogue
+    version: str | None
 
 
 class FeedEngine:
     """Answers feed requests from the live state.
 
-    The champion ranks for known users. Otherwise the heuristic does and ``fallback_reason``
-    says why; when that fails too, or the time budget is spent, what is popular, within the
-    rules; with no catalogue at all, an empty page.
+    The champion ranks for known users, or what the request's plan says. Otherwise the heuristic
+    does and ``fallback_reason`` says why; when that fails too, or the time budget is spent, what
+    is popular, within the rules; with no catalogue at all, an empty page.
     """
 
     def __init__(
@@ -55,27 +73,39 @@ class FeedEngine:
         database_up: Callable[[], bool],
         lists: FeedLists,
         translations: Translations,
+        plans: Plans,
         *,
+        ask_challenger: Callable[[], None] = lambda: None,
         users: UserStates | None = None,
         clock: Callable[[], float] = time.time,
+        served: ServedCounter = lambda *_: None,
     ) -> None:
         """
         Args:
+            ask_challenger: called when a request asks for it.
             users: what users did since the snapshot; None: feeds go by the snapshot alone.
+            served: told of every page, see ``serving.served.Served.count``.
         """
+        self._served = served
         self._users = users
         self._live = live
         self._database_up = database_up
         self._lists = lists
         self._translations = translations
+        self._plans = plans
+        self._ask_challenger = ask_challenger
         self._clock = clock
         seconds = live().profile.serving.time_budget_ms / 1000
-        # Apart, so that a slow model does not make the heuristic careful too.
-        self._model_budget, self._heuristic_budget = TimeBudget(seconds), TimeBudget(seconds)
-        self._guard = SourceGuard(lambda name, why: DROPPED_SOURCES.labels(name, why).inc())
+        # Apart, so that a slow or broken one does not make the others careful too.
+        self._budgets = {name: TimeBudget(seconds) for name in (*MODELS, "heuristic")}
+        self._guards = {
+            name: SourceGuard(lambda name, why: DROPPED_SOURCES.labels(name, why).inc())
+            for name in MODELS
+        }
         self._pages = RenderedPages()
         self._rng = np.random.default_rng()
-        self._seen: Catalogue | None = None
+        self._seen: LiveState | None = None
+        self._lives: set[LiveCatalogue] = set()
         self._last_logged = -LOG_EVERY_SECONDS
 
     async def feed(self, request: FeedRequest, request_id: str, *, keep: bool = True) -> bytes:
@@ -85,63 +115,136 @@ class FeedEngine:
         Args:
             keep: the list, for further pages; nobody scrolls a mail.
         """
+        start = time.perf_counter()
         now = self._clock()
         state = self._live()
-        catalogue = state.catalogue
-        if catalogue is None:
-            variant: Variant = "time" if request.sort == "time" else "heuristic"
-            feed_counter(variant, "no_catalogue").inc()
-            return _empty_page(variant, request_id)
-        if self._seen is None or catalogue.live is not self._seen.live:
-            self._model_budget.be_careful()
-            self._heuristic_budget.be_careful()
-            self._pages.clear()  # they would hold on to the catalogue that was
-        self._seen = catalogue
-        profile = _previewed(state.profile, request)
+        plan = self._plans.of(request, state.profile)
+        if state.catalogue is None:
+            variant: Variant = "time" if plan.ranked_by == "time" else "heuristic"
+            self._count(variant, None, "no_catalogue", start)
+            return _empty_page(variant, plan, request_id)
+        self._notice(state)
         key = list_key(request)
-        live = catalogue.live
-        history = await self._users.get(request.user_id, live) if self._users else None
-        viewer = live.viewer(request.user_id, lat=request.lat, lon=request.lon, history=history)
-        mark = history.mark if history else None
-        fallback = self._fallback(state, request, viewer, now)
+        way = self._way(state, state.catalogue, plan, now)
+        viewer, mark = await self._viewer(request, way.catalogue)
+        fallback = self._fallback(state, plan, way, viewer, now)
         checked = False
-        kept = await self._kept(state, catalogue, request, key, fallback, mark, now)
+        catalogue = way.catalogue
+        kept = await self._kept(state, plan, way, request, key, viewer, fallback, mark, now)
+        before = None
+        if kept is not None and kept.meta["model_version"] in self._plans.withdrawn:
+            before, kept = kept, None  # of what it ranked nothing more is shown
+            if before.catalogue != catalogue.name and not await self._translations.known(
+                before.catalogue, catalogue
+            ):
+                before = None
         if kept is None:
-            version = live.version
-            kept = await self._ranked(catalogue, profile, request, viewer, fallback, state, now)
+            version = catalogue.live.version
+            kept = await self._ranked(plan, way, request, viewer, fallback, now)
+            if before is not None:
+                kept = self._behind(before, request.offset, kept, catalogue)
             kept.meta["history"] = mark
             if keep:
                 self._lists.put(key, kept)
-            checked = live.version == version
-        feed_counter(kept.meta["variant"], kept.meta["fallback_reason"]).inc()
+            checked = catalogue.live.version == version
+        elif (other := _catalogue_of(kept, way, state)) is not catalogue:
+            catalogue = other  # it began in the arm where the user was
+            viewer, mark = await self._viewer(request, catalogue)
         page = self._page(
-            catalogue, profile, request, viewer, kept, key, mark, now, checked=checked
+            catalogue, plan.profile, request, viewer, kept, key, mark, now, checked=checked
         )
+        meta = kept.meta
+        self._count(meta["variant"], meta["model_version"], meta["fallback_reason"], start)
         return page.with_request_id(request_id)
 
     def history(self, user_id: str | None, live: LiveCatalogue) -> History | None:
         """What is at hand of what a user did since the snapshot."""
         return self._users.known(user_id, live) if self._users else None
 
+    def _count(
+        self,
+        variant: Variant,
+        version: str | None,
+        fallback: FallbackReason | None,
+        start: float,
+    ) -> None:
+        TALLY.count(feed_counter(variant, fallback))
+        self._served(variant, version, fallback, time.perf_counter() - start)
+
     def close(self) -> None:
-        self._model_budget.close()
-        self._heuristic_budget.close()
+        for budget in self._budgets.values():
+            budget.close()
         self._lists.close()
 
+    def _notice(self, state: LiveState) -> None:
+        """Be careful with catalogues that are new, and let go of those no longer in use."""
+        if state is self._seen:
+            return
+        self._seen = state
+        lives = {catalogue.live for catalogue in state.catalogues}
+        if lives == self._lives:
+            return
+        for variant, catalogue in zip(MODELS, state.catalogues, strict=False):
+            if catalogue.live not in self._lives:
+                self._budgets[variant].be_careful()
+                self._budgets["heuristic"].be_careful()
+        self._lives = lives
+        self._forget_others()
+        # Once more: requests that began before may bring an earlier catalogue back.
+        asyncio.get_running_loop().call_later(LAST_REQUESTS_SECONDS, self._forget_others)
+
+    def _forget_others(self) -> None:
+        """Let go of catalogues that are not in use."""
+        self._pages.keep(self._lives)
+        if self._users is not None:
+            self._users.keep(self._lives)
+
+    def _way(self, state: LiveState, catalogue: Catalogue, plan: Plan, now: float) -> _Way:
+        """What the plan comes to; the champion where the challenger is not there.
+
+        Args:
+            catalogue: the champion's.
+        """
+        if plan.ranked_by == "challenger":
+            if plan.asked:
+                self._ask_challenger()
+            one = state.challenger_at(now, plan.challenger)
+            if one is not None:
+                return _Way("challenger", one.catalogue, one.version)
+        elif plan.ranked_by != "champion":
+            return _Way(plan.ranked_by, catalogue, None)
+        return _Way("champion", catalogue, state.model_version)
+
+    async def _viewer(
+        self, request: FeedRequest, catalogue: Catalogue
+    ) -> tuple[Viewer, str | None]:
+        """Who asks, as the catalogue has them, and the mark of what they did by now."""
+        live = catalogue.live
+        history = await self._users.get(request.user_id, live) if self._users else None
+        viewer = live.viewer(request.user_id, lat=request.lat, lon=request.lon, history=history)
+        return viewer, history.mark if history else None
+
     def _fallback(
-        self, state: LiveState, request: FeedRequest, viewer: Viewer, now: float
+        self, state: LiveState, plan: Plan, way: _Way, viewer: Viewer, now: float
     ) -> FallbackReason | None:
-        """Why the champion does not rank this feed; None: it does, or another way was asked."""
-        if _asked_way(request) is not None:
-            return None
-        return state.fallback_for(viewer, now, self._database_up())
+        """Why not what would usually rank this feed; None: it does, or another way was asked."""
+        if way.variant not in MODELS:
+            return plan.reason
+        reason = state.fallback_for(
+            viewer, now, self._database_up(), challenger=way.variant == "challenger"
+        )
+        if reason is None and way.variant != plan.ranked_by:
+            return "challenger_unavailable"
+        return reason
 
     async def _kept(
         self,
         state: LiveState,
-        catalogue: Catalogue,
+        plan: Plan,
+        way: _Way,
         request: FeedRequest,
         key: bytes,
+        viewer: Viewer,
         fallback: FallbackReason | None,
         mark: str | None,
         now: float,
@@ -160,19 +263,22 @@ class FeedEngine:
             kept = self._lists.latest(key)
         if kept is None or now - kept.made_at > serving.list_minutes * 60:
             return None
-        if fallback == "personalization_off" and kept.meta["variant"] == "champion":
+        if not viewer.wishes.personalized and kept.meta["variant"] in MODELS:
             return None  # made before the user said so
         if request.feed_id is None and request.offset == 0:
-            live = catalogue.live
+            live = way.catalogue.live
             new_since = live.changed_at(request.user_id) + ADDED_MARGIN_SECONDS
             usable = (
                 now - kept.made_at < serving.reuse_seconds
-                and kept.catalogue == catalogue.name
+                and kept.catalogue == way.catalogue.name
                 and kept.meta["fallback_reason"] == fallback
+                and kept.meta.get("plan") == plan.mark
                 and kept.meta.get("history") == mark
                 and kept.made_at > max(new_since, state.profile_since)
             )
             return kept if usable else None
+        # Further pages stay as the feed began, whatever the user would get now.
+        catalogue = _catalogue_of(kept, way, state)
         if kept.catalogue == catalogue.name or await self._translations.known(
             kept.catalogue, catalogue
         ):
@@ -181,36 +287,36 @@ class FeedEngine:
 
     async def _ranked(
         self,
-        catalogue: Catalogue,
-        profile: Profile,
+        plan: Plan,
+        way: _Way,
         request: FeedRequest,
         viewer: Viewer,
         fallback: FallbackReason | None,
-        state: LiveState,
         now: float,
     ) -> FeedList:
-        """A new list: by the champion if nothing speaks against it, else by the heuristic, else
+        """A new list: by the model if nothing speaks against it, else by the heuristic, else
         what is popular."""
-        asked = _asked_way(request)
-        version = state.model_version
-        if asked is None and fallback is None:
+        catalogue = way.catalogue
+        if way.variant in MODELS and fallback in STAND_INS:
             # The gate may have found that no model beats the heuristic: then it is the champion.
             won = catalogue.snapshot.manifest.recommender == "heuristic"
             ranking = await self._attempt(
-                catalogue, profile, request, viewer, "heuristic" if won else "model", now
+                plan, way, request, viewer, "heuristic" if won else "model", now
             )
             if isinstance(ranking, Ranking):
-                return self._list(catalogue, request, ranking, "champion", None, version, now)
+                return self._list(plan, way, request, ranking, way.variant, fallback, now)
             fallback = ranking
         if fallback != "time_budget_exceeded":
-            by: Literal["time", "heuristic"] = "time" if asked == "time" else "heuristic"
-            who = viewer if viewer.wishes.personalized else viewer.impersonal()
-            ranking = await self._attempt(catalogue, profile, request, who, by, now)
+            by: Literal["time", "heuristic"] = "time" if way.variant == "time" else "heuristic"
+            known = viewer.wishes.personalized and not plan.impersonal
+            ranking = await self._attempt(
+                plan, way, request, viewer if known else viewer.impersonal(), by, now
+            )
             if isinstance(ranking, Ranking):
-                return self._list(catalogue, request, ranking, by, fallback, None, now)
+                return self._list(plan, way, request, ranking, by, fallback, now)
             fallback = fallback or ranking
-        rows = catalogue.shortlists.popular[: profile.serving.list_length]
-        rows = rows[self._may(catalogue, profile, request, viewer, rows, now)]
+        rows = catalogue.shortlists.popular[: plan.profile.serving.list_length]
+        rows = rows[self._may(catalogue, plan.profile, request, viewer, rows, now)]
         nothing = np.zeros(len(rows), np.float32)
         popular = Ranking(
             rows,
@@ -219,12 +325,36 @@ class FeedEngine:
             nothing + 1,
             nothing > 0,
         )
-        return self._list(catalogue, request, popular, "heuristic", fallback, None, now)
+        return self._list(plan, way, request, popular, "heuristic", fallback, now)
+
+    def _behind(
+        self, before: FeedList, shown: int, after: FeedList, catalogue: Catalogue
+    ) -> FeedList:
+        """``after``, behind what was shown of ``before``: nothing is repeated, and pages go on
+        where they were.
+
+        Args:
+            catalogue: of ``after``; rows of ``before`` are known in it.
+        """
+        rows = self._translations.read(catalogue, before, slice(shown))
+        ids = [catalogue.live.item_id(row) if row >= 0 else "" for row in rows.tolist()]
+        new = ~np.isin(self._translations.read(catalogue, after, slice(None)), rows[rows >= 0])
+        joined: dict[str, Any] = {
+            name: np.concatenate([getattr(before, name)[:shown], getattr(after, name)[new]])
+            for name in ("scores", "sources", "propensities", "explored")
+        }
+        places = -1 - len(after.extra_ids) - np.arange(len(ids), dtype=np.int32)
+        return replace(
+            after,
+            rows=np.concatenate([places, after.rows[new]]).astype(np.int32),
+            extra_ids=[*after.extra_ids, *ids],
+            **joined,
+        )
 
     async def _attempt(
         self,
-        catalogue: Catalogue,
-        profile: Profile,
+        plan: Plan,
+        way: _Way,
         request: FeedRequest,
         viewer: Viewer,
         by: By,
@@ -232,15 +362,19 @@ class FeedEngine:
     ) -> Ranking | FallbackReason:
         """The ranking, or why there is none."""
 
+        took: dict[str, float] = {}
+        catalogue = way.catalogue
+        model: Variant = "challenger" if way.variant == "challenger" else "champion"
+
         def work() -> Ranking:
             laps = Laps()
             ranking = rank(
                 catalogue.live,
                 viewer,
-                profile,
+                plan.profile,
                 catalogue.shortlists,
                 catalogue.indexes,
-                self._guard,
+                self._guards[model],
                 now=now,
                 by=by,
                 exclude_seen=request.exclude_seen,
@@ -250,11 +384,14 @@ class FeedEngine:
             )
             for stage, seconds in laps.seconds.items():
                 stage_timer(stage).observe(seconds)
+            took.update(laps.seconds)
             return ranking
 
-        budget = self._model_budget if by == "model" else self._heuristic_budget
+        budget = self._budgets[model if by == "model" else "heuristic"]
         try:
-            return await budget.run(work)
+            ranking = await budget.run(work)
+            traces.stages(took)
+            return ranking
         except BudgetSpent:
             return "time_budget_exceeded"
         except Exception as error:  # anything: the feed always answers
@@ -263,14 +400,19 @@ class FeedEngine:
 
     def _list(
         self,
-        catalogue: Catalogue,
+        plan: Plan,
+        way: _Way,
         request: FeedRequest,
         ranking: Ranking,
         variant: Variant,
         fallback: FallbackReason | None,
-        version: str | None,
         now: float,
     ) -> FeedList:
+        """
+        Args:
+            variant: what ranked in the end.
+        """
+        catalogue, by_model = way.catalogue, variant in MODELS
         rows, extra_ids = self._translations.written(catalogue, ranking.rows)
         return FeedList(
             feed_id=new_feed_id(now),
@@ -286,9 +428,11 @@ class FeedEngine:
                 "user_id": request.user_id,
                 "variant": variant,
                 "fallback_reason": fallback,
-                "model_version": version,
-                "by_model": variant == "champion"
-                and catalogue.snapshot.manifest.recommender != "heuristic",
+                "model_version": way.version if by_model else None,
+                "by_model": by_model and catalogue.snapshot.manifest.recommender != "heuristic",
+                "experiments": plan.experiments,
+                "plan": plan.mark,
+                "impersonal": plan.impersonal,
             },
         )
 
@@ -324,7 +468,7 @@ class FeedEngine:
         if not checked:
             places = places[self._may(catalogue, profile, request, viewer, rows[places], now)]
         rows = rows[places]
-        if not viewer.wishes.personalized:
+        if not viewer.wishes.personalized or kept.meta.get("impersonal"):
             viewer = viewer.impersonal()
         more = part.stop < len(kept.rows)
         body = {
@@ -348,11 +492,14 @@ class FeedEngine:
             "model_version": kept.meta["model_version"],
             "variant": kept.meta["variant"],
             "fallback_reason": kept.meta["fallback_reason"],
+            "experiments": kept.meta.get("experiments", {}),
         }
         until = valid_until(live, rows, now)
         page = RenderedPage(orjson.dumps(body), live, version, profile, until)
         self._pages.put(key, page)
-        stage_timer("page").observe(time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        stage_timer("page").observe(seconds)
+        traces.stages({"page": seconds})
         return page
 
     def _may(
@@ -381,8 +528,10 @@ class FeedEngine:
             log.error("ranking failed", exc_info=error, extra={"ranked_by": what})
 
 
-load_shipped = cache(load_profile)
-"""Profiles that ship do not change while the program runs."""
+def _catalogue_of(kept: FeedList, way: _Way, state: LiveState) -> Catalogue:
+    """The one that the list's rows are of, if it is in use; else the way's."""
+    in_use = (way.catalogue, *state.catalogues)
+    return next((one for one in in_use if one.name == kept.catalogue), way.catalogue)
 
 
 def list_key(request: FeedRequest) -> bytes:
@@ -395,28 +544,6 @@ def list_key(request: FeedRequest) -> bytes:
     }
     same = request.model_copy(update=here).model_dump_json(exclude={"limit", "offset", "feed_id"})
     return blake2b(same.encode(), digest_size=16).digest()
-
-
-def _asked_way(request: FeedRequest) -> Variant | None:
-    """How the request wants to be ranked, if it does not leave that to us."""
-    if request.sort == "time" or request.variant == "time":
-        return "time"
-    if request.weights is not None or request.profile is not None:
-        return "heuristic"
-    return request.variant if request.variant != "champion" else None
-
-
-def _previewed(profile: Profile, request: FeedRequest) -> Profile:
-    """The profile, with other scorers or weights where the request asks for them. Rules stay."""
-    changed: dict[str, Any] = {}
-    if request.profile is not None and request.profile != profile.name:
-        other = load_shipped(request.profile)
-        changed = {
-            name: getattr(other, name) for name in ("scorer_weights", "scorers", "diversity")
-        }
-    if request.weights is not None:
-        changed["scorer_weights"] = {name: request.weights.get(name, 0.0) for name in SCORERS}
-    return profile.model_copy(update=changed) if changed else profile
 
 
 def _next_page(request: FeedRequest, feed_id: str) -> str:
@@ -435,7 +562,7 @@ def _next_page(request: FeedRequest, feed_id: str) -> str:
     return f"/api/v1/feed?{urlencode(given)}"
 
 
-def _empty_page(variant: Variant, request_id: str) -> bytes:
+def _empty_page(variant: Variant, plan: Plan, request_id: str) -> bytes:
     return orjson.dumps(
         {
             "items": [],
@@ -446,6 +573,7 @@ def _empty_page(variant: Variant, request_id: str) -> bytes:
             "model_version": None,
             "variant": variant,
             "fallback_reason": "no_catalogue",
+            "experiments": plan.experiments,
             "request_id": request_id,
         }
     )

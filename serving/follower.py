@@ -1,11 +1,11 @@
-"""Keeps a worker's catalogue as it is in Postgres: what changed is in it a second later, and so
-is what users did."""
+"""Keeps a worker's catalogues as they are in Postgres: what changed is in them a second later, and
+so is what users did."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 import numpy as np
@@ -14,7 +14,7 @@ import psycopg
 from models.live_catalogue import LiveCatalogue
 from models.profile import Profile
 from models.viewer import Indices
-from serving.metrics import CHANGES
+from serving.metrics import APPLIED_SECONDS, CATALOGUE_READ, CHANGES
 from serving.touched import Touched
 from serving.user_states import made_from
 from storage.changes import PositionLost, read_changes, read_everything
@@ -32,17 +32,17 @@ BEGINNING = "3:3:"
 
 
 class Follower:
-    """Reads the change log and the interactions, and applies them to catalogues. Used from one
-    event loop.
+    """Reads the change log and the interactions, and applies them to every catalogue in use. Used
+    from one event loop.
 
-    Attributes:
-        lag: seconds since the log was last read to its end; None: never yet.
+    Each catalogue has a connection of its own: one that has much to catch up on does not make
+    another late.
     """
 
     def __init__(
         self,
         address: Callable[[], str],
-        current: Callable[[], LiveCatalogue | None],
+        current: Callable[[], Sequence[LiveCatalogue]],
         profile: Callable[[], Profile],
         *,
         seconds: float,
@@ -50,28 +50,38 @@ class Follower:
     ) -> None:
         """
         Args:
+            current: catalogues in use, the champion's first.
             touched: told who did something, through whichever machine it came in.
         """
         self._address = address
         self._current = current
         self._profile = profile
         self._seconds = seconds
-        self.touched = touched
+        self._touched = touched
         self._soon = asyncio.Event()
-        self._one_at_a_time = asyncio.Lock()
-        self._connection: psycopg.AsyncConnection | None = None
-        self._trending_at = -TRENDING_SECONDS
-        self._trending_of: LiveCatalogue | None = None
-        self.read_at: float | None = None
-        self._moved_at = 0.0
-        self._problem: str | None = None
+        self._followed: dict[LiveCatalogue, _Following] = {}
+        self._turns: set[asyncio.Task[bool]] = set()
+
+    @property
+    def read_at(self) -> float | None:
+        """When the log was last read to its end for the champion's catalogue, in the loop's time;
+        None: never yet."""
+        live = next(iter(self._current()), None)
+        following = None if live is None else self._followed.get(live)
+        return None if following is None else following.read_at
 
     async def run(self) -> None:
         """Follow, for ever."""
         while True:
-            live = self._current()
-            if live is not None:
-                await self.catch_up(live)
+            lives = set(self._current())
+            for live in lives:
+                if not self._following(live).busy:
+                    turn = asyncio.create_task(self.catch_up(live))
+                    self._turns.add(turn)
+                    turn.add_done_callback(self._turns.discard)
+            for live in [live for live in self._followed if live not in lives]:
+                if not self._followed[live].busy:  # else it is about to be used
+                    self._followed.pop(live).close()
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._soon.wait(), self._seconds)
             self._soon.clear()
@@ -82,8 +92,53 @@ class Follower:
 
     async def catch_up(self, live: LiveCatalogue) -> bool:
         """Apply all that is committed by now; False: Postgres does not answer, or failed."""
+        return await self._following(live).catch_up()
+
+    def close(self) -> None:
+        for turn in self._turns:
+            turn.cancel()
+        for following in self._followed.values():
+            following.close()
+
+    def _following(self, live: LiveCatalogue) -> _Following:
+        if live not in self._followed:
+            self._followed[live] = _Following(live, self._address, self._profile, self._touched)
+        return self._followed[live]
+
+
+class _Following:
+    """One catalogue.
+
+    Attributes:
+        read_at: see ``Follower``.
+    """
+
+    def __init__(
+        self,
+        live: LiveCatalogue,
+        address: Callable[[], str],
+        profile: Callable[[], Profile],
+        touched: Touched | None,
+    ) -> None:
+        self._live = live
+        self._address = address
+        self._profile = profile
+        self._touched = touched
+        self._one_at_a_time = asyncio.Lock()
+        self._connection: psycopg.AsyncConnection | None = None
+        self._trending_at = -TRENDING_SECONDS
+        self.read_at: float | None = None
+        self._moved_at = 0.0
+        self._problem: str | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self._one_at_a_time.locked()
+
+    async def catch_up(self) -> bool:
+        """See ``Follower.catch_up``."""
         async with self._one_at_a_time:
-            turn = asyncio.ensure_future(self._turn(live))
+            turn = asyncio.ensure_future(self._turn(self._live))
             self._moved()
             while not turn.done():
                 await asyncio.wait({turn}, timeout=STUCK_SECONDS)
@@ -91,21 +146,22 @@ class Follower:
                     # Not awaited: a query to a server that hangs cannot be cancelled either.
                     turn.cancel()
                     turn.add_done_callback(lambda late: late.cancelled() or late.exception())
-                    await self.close()
+                    self.close()
                     self._tell(f"Postgres gave no answer within {STUCK_SECONDS:g} s")
                     return False
             try:
                 turn.result()
             except (psycopg.Error, OSError, EmbeddedPostgresError) as error:
-                await self.close()
+                self.close()
                 self._tell(" ".join(str(error).split()))
                 return False
             except Exception:  # the next look may be better; none at all would be worse
                 log.exception("catalogue not followed")
-                await self.close()
+                self.close()
                 return False
             self._problem = None
             self.read_at = asyncio.get_running_loop().time()
+            CATALOGUE_READ.set_to_current_time()
             return True
 
     async def _turn(self, live: LiveCatalogue) -> None:
@@ -128,7 +184,7 @@ class Follower:
             self._problem = problem
             log.warning("catalogue not followed", extra={"detail": problem})
 
-    async def close(self) -> None:
+    def close(self) -> None:
         if self._connection is not None:
             self._connection.pgconn.finish()
             self._connection = None
@@ -199,19 +255,21 @@ class Follower:
             await asyncio.sleep(0)
         first = live.counted is None
         live.counted = new.position
-        if self.touched is not None and not first:  # nobody is at hand of a new catalogue
+        if self._touched is not None and not first:  # nobody is at hand of a new catalogue
             if new.more_users:
-                self.touched.mark_all()
+                self._touched.mark_all()
             else:
-                self.touched.mark(new.user_ids)
+                self._touched.mark(new.user_ids)
+        if new.oldest_seconds is not None and not first:
+            APPLIED_SECONDS.observe(new.oldest_seconds)
 
     async def _refresh_trending(
         self, connection: psycopg.AsyncConnection, live: LiveCatalogue
     ) -> None:
         now = asyncio.get_running_loop().time()
-        if live is self._trending_of and now - self._trending_at < TRENDING_SECONDS:
+        if now - self._trending_at < TRENDING_SECONDS:
             return
-        self._trending_of, self._trending_at = live, now
+        self._trending_at = now
         rows = await (
             await connection.execute(
                 "SELECT window_hours, item_id, score FROM feed.trending_items"

@@ -1,4 +1,4 @@
-"""Keeps a worker's live state: one thread that polls, and swaps one reference."""
+"""Keeps a worker's live state: threads that poll, and swap one reference."""
 
 from __future__ import annotations
 
@@ -7,16 +7,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from models.candidates import Indexes
-from models.live_catalogue import LiveCatalogue
-from models.nearest import NearestError
 from models.profile_file import ProfileFile
-from models.shortlists import Shortlists
 from models.snapshot import Snapshot
 from serving.background import Background
 from serving.catalogue import (
@@ -27,11 +22,12 @@ from serving.catalogue import (
     newest_folders,
     newest_loadable,
 )
-from serving.champion import ChampionSnapshot, Loaded
+from serving.champion import AliasSnapshot, Loaded
 from serving.launch import settings_environment
-from serving.live_state import Catalogue, LiveState, Source, name_of
+from serving.live_state import Catalogue, Challenger, LiveState, Source
+from serving.preparation import CatchUp, Preparation
 from serving.registry import (
-    Champion,
+    NamedVersion,
     Registry,
     RegistryUnavailable,
     read_pointer,
@@ -41,20 +37,67 @@ from storage.settings import Settings
 
 log = logging.getLogger("feedwright.serving")
 
+ASKED_SECONDS = 300.0
+"""For so long a challenger stays in memory that a request asked for."""
+NO_VERSIONS: frozenset[str] = frozenset()
 
-SHORTLIST_SECONDS = 60.0
-SHORTLIST_CHANGED_SECONDS = 5.0
-"""How soon shortlists are made anew: on their own, and after a change."""
 
-MANY_CHANGES = 5_000
-"""Changed items from which the index of places is built anew, not just added to."""
+class _Alias:
+    """An alias of the registry, and what is in memory of the version that it names.
 
-CatchUp = Callable[[LiveCatalogue], None]
-"""Brings a catalogue to what Postgres holds now, as far as it answers."""
+    Attributes:
+        snapshot: of that version.
+        standing: what is served of it, from which another alias may take it over.
+        registry_up: MLflow answered the last look.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        registry: Registry,
+        pointer_file: Path,
+        snapshot: AliasSnapshot,
+        preparation: Preparation,
+    ) -> None:
+        self.name = name
+        self.snapshot = snapshot
+        self.preparation = preparation
+        self.standing: tuple[Loaded, Catalogue] | None = None
+        self.registry_up = False
+        self._registry = registry
+        self._pointer_file = pointer_file
+        self._pointer = read_pointer(pointer_file)
+
+    def look(self, beside: Loaded | None) -> None:
+        """Ask MLflow once, and take the next step towards what it says."""
+        self.snapshot.follow(self._wanted(), beside)
+
+    def let_go(self) -> None:
+        self.snapshot.let_go()
+        self.standing = None
+
+    def _wanted(self) -> NamedVersion | None:
+        try:
+            version = self._registry.version(self.name)
+        except RegistryUnavailable:
+            self.registry_up = False
+            return self._pointer  # the last one that is known of
+        self.registry_up = True
+        if version != self._pointer:
+            self._pointer = version
+            try:
+                write_pointer(self._pointer_file, version)
+            except OSError as error:  # a full disk: only a start without MLflow misses the note
+                log.warning(f"{self.name} not noted", extra={"detail": str(error)})
+        return version
 
 
 class LiveModel:
-    """``state`` is what to serve from now; it may be read from any thread."""
+    """``state`` is what to serve from now; it may be read from any thread.
+
+    The challenger has a thread of its own: however long it takes to make ready, the champion is
+    followed without delay. It is in memory only while it is needed.
+    """
 
     def __init__(
         self,
@@ -63,120 +106,132 @@ class LiveModel:
         *,
         database_up: Callable[[], bool],
         catch_up: CatchUp = lambda _: None,
+        withdrawn: Callable[[], frozenset[str]] = lambda: NO_VERSIONS,
+        challenger_needed: Callable[[], bool] = lambda: False,
     ) -> None:
+        """
+        Args:
+            withdrawn: versions that are not served, whatever an alias says.
+            challenger_needed: whether an experiment has an arm that it ranks.
+        """
         self._settings = settings
         self._profile = profile
         self._database_up = database_up
-        self._catch_up = catch_up
+        self._withdrawn = withdrawn
+        self._challenger_needed = challenger_needed
+        self._asked_at = -ASKED_SECONDS
         self._registry = Registry(settings.mlflow_address, settings.model_name)
-        self._pointer_file = settings.home / "serving" / "champion.json"
-        self._pointer = read_pointer(self._pointer_file)
-        self._champion = ChampionSnapshot(settings.snapshots, self._fetch)
+        self._champion, self._challenger = (
+            _Alias(
+                name,
+                self._registry,
+                settings.home / "serving" / f"{name}.json",
+                AliasSnapshot(name, settings.snapshots, self._fetch),
+                Preparation(catch_up),
+            )
+            for name in ("champion", "challenger")
+        )
         self._spare: tuple[Path, Snapshot] | None = None
         self._refresh: Background | None = None
         self._refreshed_at = 0.0
-        self._rng = np.random.default_rng()
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="live-model", daemon=True)
-        self.state = LiveState(profile.profile)
+        self._threads = [
+            threading.Thread(target=self._run, args=(look,), name=look.__name__, daemon=True)
+            for look in (self.poll, self.poll_challenger)
+        ]
+        self._publishing = threading.Lock()
+        self._polled = self.state = LiveState(profile.profile)
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
         self._stopped.set()
-        if self._thread.is_alive():
-            self._thread.join()
-        self._champion.stop()
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join()
+        for alias in (self._champion, self._challenger):
+            alias.snapshot.stop()
         if self._refresh is not None:
             self._refresh.stop()
         self._registry.close()
 
-    def _run(self) -> None:
+    def publish(self, **changed: Any) -> None:
+        """Swap the state, without versions that are withdrawn by now. From any thread."""
+        with self._publishing:
+            before, self._polled = self.state, replace(self._polled, **changed)
+            self.state = self._polled.without(self._withdrawn())
+            _log_change(before, self.state)
+
+    def ask_challenger(self) -> None:
+        """A request would see the challenger: have it loaded for a while."""
+        self._asked_at = time.monotonic()
+
+    def _run(self, look: Callable[[], None]) -> None:
         while not self._stopped.is_set():
             try:
-                self.poll()
+                look()
             except Exception:  # a worker that no longer polls would serve an old model for ever
                 log.exception("poll failed")
             self._stopped.wait(self._settings.model_poll_seconds)
 
     def poll(self) -> None:
-        """Look once at MLflow, at the snapshot's folder, at the profile and at the catalogue."""
-        before = self.state
+        """Look once at the champion, at its snapshot's folder, at the profile and at the
+        catalogue."""
         problem = self._profile.problem
         if self._profile.refresh() not in (None, problem):
             log.warning("profile not used", extra={"detail": self._profile.problem})
-        wanted, registry_up = self._wanted()
-        self._champion.follow(wanted)
-        loaded = self._champion.loaded
-        self.state = LiveState(
-            profile=self._profile.profile,
-            catalogue=self._prepared(*self._catalogue(loaded), before),
-            model_version=loaded.version if loaded and not self._champion.problem else None,
+        profile = self._profile.profile
+        since = self._polled.profile_since if profile is self._polled.profile else time.time()
+        # Once: what stands there may be let go of meanwhile.
+        own, other = self._champion, self._challenger.standing
+        own.look(other[0] if other else None)
+        loaded, problem_now = own.snapshot.loaded, own.snapshot.problem
+        snapshot, source = self._catalogue(loaded)
+        catalogue = None
+        if snapshot is not None and source is not None:
+            known = [one for one in (self._polled.catalogue, other and other[1]) if one]
+            catalogue = own.preparation.prepared(snapshot, source, profile, known)
+            own.standing = (loaded, catalogue) if loaded else None
+        self.publish(
+            profile=profile,
+            catalogue=catalogue,
+            model_version=loaded.version if loaded and not problem_now else None,
             trained_at=loaded.trained_at if loaded else None,
-            problem=self._champion.problem,
-            detail=self._champion.detail,
-            registry_up=registry_up,
+            problem=problem_now,
+            detail=own.snapshot.detail,
+            registry_up=own.registry_up,
             polled_at=time.time(),
-            profile_since=before.profile_since
-            if self._profile.profile is before.profile
-            else time.time(),
+            profile_since=since,
         )
-        _log_change(before, self.state)
 
-    def _prepared(
-        self, snapshot: Snapshot | None, source: Source | None, before: LiveState
-    ) -> Catalogue | None:
-        """The catalogue with its shortlists and indexes, made anew where they are old."""
-        if snapshot is None or source is None:
-            return None
-        old, profile = before.catalogue, self._profile.profile
-        same = old is not None and old.snapshot is snapshot
-        now = time.time()
-        if old is not None and same:
-            live, indexes = old.live, old.indexes
-            age = now - old.shortlists.made_at
-            changed = live.version != old.made_of or profile is not before.profile
-            if age < (SHORTLIST_CHANGED_SECONDS if changed else SHORTLIST_SECONDS):
-                return old
-        else:
-            live = LiveCatalogue(snapshot)
-            self._catch_up(live)  # before anybody sees it: what was removed since stays removed
-            indexes = self._indexes(live, now)
-        version = live.version
-        if len(live.written) > MANY_CHANGES + indexes.built_after:
-            indexes = self._indexes(live, now)
-        else:
-            indexes = indexes.with_changes(live)
-        shortlists = Shortlists.of(live, profile, now, self._rng)
-        return Catalogue(name_of(snapshot), live, source, shortlists, indexes, version)
+    def poll_challenger(self) -> None:
+        """The same for the challenger, while it is needed."""
+        own, other = self._challenger, self._champion.standing
+        asked = time.monotonic() - self._asked_at < ASKED_SECONDS
+        if not asked and not self._challenger_needed():
+            if self._polled.challenger is not None:
+                self.publish(challenger=None)
+            own.let_go()
+            return
+        own.look(other[0] if other else None)
+        loaded, challenger = own.snapshot.loaded, None
+        if loaded is not None and own.snapshot.problem is None:
+            known = [one[1] for one in (own.standing, other) if one]
+            catalogue = own.preparation.prepared(
+                loaded.snapshot, "challenger", self._profile.profile, known
+            )
+            own.standing = loaded, catalogue
+            challenger = Challenger(loaded.version, loaded.trained_at, catalogue)
+        self.publish(challenger=challenger)
 
-    def _indexes(self, live: LiveCatalogue, now: float) -> Indexes:
-        try:
-            return Indexes.of(live, self._profile.profile, now=now)
-        except NearestError as error:
-            log.warning("index of items not used", extra={"detail": str(error)})
-            return Indexes.of(live, self._profile.profile, now=now, exact=True)
-
-    def _wanted(self) -> tuple[Champion | None, bool]:
-        try:
-            champion = self._registry.champion()
-        except RegistryUnavailable:
-            return self._pointer, False  # the last one that is known of
-        if champion != self._pointer:
-            self._pointer = champion
-            try:
-                write_pointer(self._pointer_file, champion)
-            except OSError as error:  # a full disk: only a start without MLflow misses the note
-                log.warning("champion not noted", extra={"detail": str(error)})
-        return champion, True
-
-    def _fetch(self, champion: Champion, folder: Path, replace: bool) -> Background:
+    def _fetch(self, version: NamedVersion, folder: Path, replace: bool) -> Background:
         return self._command(
             "serving.download",
             self._settings.mlflow_address,
-            str(champion.run_id),
-            str(champion.artifact),
+            str(version.run_id),
+            str(version.artifact),
             str(folder),
             *(["--replace"] if replace else []),
         )
@@ -220,12 +275,13 @@ def _log_change(before: LiveState, after: LiveState) -> None:
     def told(state: LiveState) -> dict[str, Any]:
         return {
             "model_version": state.model_version,
+            "challenger_version": state.challenger and state.challenger.version,
             "fallback_reason": state.problem,
             "catalogue": state.catalogue and state.catalogue.source,
             "registry_up": state.registry_up,
             "detail": state.detail,
         }
 
-    if told(before) != told(after) or before.polled_at is None:
+    if after.polled_at is not None and (told(before) != told(after) or before.polled_at is None):
         level = logging.WARNING if after.problem else logging.INFO
         log.log(level, "live state changed", extra=told(after))

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from models.candidates import Indexes
 from models.live_catalogue import LiveCatalogue
@@ -13,7 +13,7 @@ from models.snapshot import Snapshot
 from models.viewer import Viewer
 from serving.shapes import FallbackReason
 
-Source = Literal["champion", "database", "snapshot"]
+Source = Literal["champion", "challenger", "database", "snapshot"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +40,15 @@ class Catalogue:
 
 
 @dataclass(frozen=True)
+class Challenger:
+    """The version on trial, beside the champion. ``trained_at``: epoch seconds."""
+
+    version: str
+    trained_at: float | None
+    catalogue: Catalogue
+
+
+@dataclass(frozen=True)
 class LiveState:
     """
     Attributes:
@@ -51,6 +60,7 @@ class LiveState:
         registry_up: MLflow answered the last poll.
         polled_at: epoch seconds; None before the first poll.
         profile_since: epoch seconds from which this profile is in use.
+        challenger: the version on trial; None: it is not needed, or cannot answer.
     """
 
     profile: Profile
@@ -62,10 +72,47 @@ class LiveState:
     registry_up: bool = False
     polled_at: float | None = None
     profile_since: float = 0.0
+    challenger: Challenger | None = None
 
-    def fallback_for(self, viewer: Viewer, now: float, database_up: bool) -> FallbackReason | None:
-        """Why this viewer gets no personalised feed at ``now``; None: they do."""
-        reason = self.fallback(now, database_up)
+    @property
+    def catalogues(self) -> list[Catalogue]:
+        """Those in use, the champion's first."""
+        found = [] if self.catalogue is None else [self.catalogue]
+        return found if self.challenger is None else [*found, self.challenger.catalogue]
+
+    def without(self, withdrawn: frozenset[str]) -> LiveState:
+        """The same, where these versions are not served."""
+        changed: dict[str, Any] = {}
+        if self.model_version in withdrawn:
+            detail = f"version {self.model_version} was withdrawn"
+            changed = {"model_version": None, "problem": "model_withdrawn", "detail": detail}
+        if self.challenger is not None and self.challenger.version in withdrawn:
+            changed["challenger"] = None
+        return replace(self, **changed) if changed else self
+
+    def challenger_at(self, now: float, version: str | None = None) -> Challenger | None:
+        """What ranks for the challenger's arm at ``now``; None: the champion has to.
+
+        Args:
+            version: the one that is on trial; None: whichever the challenger is.
+        """
+        one = self.challenger
+        if one is None or self._is_stale(one.trained_at, now):
+            return None
+        return one if version is None or version == one.version else None
+
+    def fallback_for(
+        self, viewer: Viewer, now: float, database_up: bool, *, challenger: bool = False
+    ) -> FallbackReason | None:
+        """Why this viewer gets no personalised feed at ``now``; None: they do.
+
+        Args:
+            challenger: it would rank for them, not the champion, and it can.
+        """
+        if challenger:
+            reason: FallbackReason | None = None if database_up else "database_unavailable"
+        else:
+            reason = self.fallback(now, database_up)
         if reason is None and not viewer.wishes.personalized:
             return "personalization_off"
         if reason is None and viewer.vector is None:
@@ -78,10 +125,13 @@ class LiveState:
             return "no_catalogue"
         if self.problem is not None:
             return self.problem
-        oldest = now - self.profile.serving.max_model_age_hours * 3600
-        if self.trained_at is not None and self.trained_at < oldest:
+        if self._is_stale(self.trained_at, now):
             return "model_stale"
         return None if database_up else "database_unavailable"
+
+    def _is_stale(self, trained_at: float | None, now: float) -> bool:
+        oldest = now - self.profile.serving.max_model_age_hours * 3600
+        return trained_at is not None and trained_at < oldest
 
 
 def name_of(snapshot: Snapshot) -> str:

@@ -4,15 +4,24 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextvars import ContextVar
 from datetime import UTC, datetime
 
 import orjson
+from starlette.requests import Request
+from starlette.types import Scope
+
+from serving.request_ids import request_id_of
+
+request: ContextVar[Scope | None] = ContextVar("request", default=None)
+"""The request that is being answered: its id is on every line that is logged meanwhile."""
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
 
 class JsonLines(logging.Formatter):
-    """time, level, logger, message, what was given as ``extra``, and the traceback."""
+    """time, level, logger, message, what was given as ``extra``, the request's id if there is a
+    request, and the traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -23,16 +32,19 @@ class JsonLines(logging.Formatter):
             "message": record.getMessage(),
             **{key: value for key, value in vars(record).items() if key not in _STANDARD},
         }
+        scope = request.get()
+        if scope is not None:
+            line["request_id"] = request_id_of(Request(scope))
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return orjson.dumps(line, default=str).decode()
 
 
-def configure() -> None:
-    """Send what ``feedwright`` logs to standard output. Safe to call again."""
+def configure(level: str = "info") -> None:
+    """Send what ``feedwright`` logs to standard output, from ``level`` on. Safe to call again."""
     logger = logging.getLogger("feedwright")
     handler = logging.StreamHandler(sys.stdout)
     handler.setFormatter(JsonLines())
     logger.handlers = [handler]
-    logger.setLevel(logging.INFO)
+    logger.setLevel(level.upper())
     logger.propagate = False

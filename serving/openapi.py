@@ -8,13 +8,13 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from serving import api, ingest, reads
+from serving import admin, api, ingest, reads
 from serving.access import user_tokens
 from serving.api.describe import answer, operation, query, ref
 from serving.shapes import FeedPage, FeedRequest, Problem, Status
 
 _REF = "#/components/schemas/{model}"
-GROUPS = (*reads.GROUPS, *ingest.GROUPS, *api.GROUPS, user_tokens)
+GROUPS = (*reads.GROUPS, *ingest.GROUPS, *api.GROUPS, *admin.GROUPS, user_tokens)
 SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "A key: `fw_<scope>_…`."},
     "key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},
@@ -48,6 +48,7 @@ EXAMPLE_PAGE = {
     "model_version": "3",
     "variant": "champion",
     "fallback_reason": None,
+    "experiments": {"warmer-start": "challenger"},
     "request_id": "5f0c3f6b3c1f4f0e9a57d7a1a5b9a2a1",
 }
 

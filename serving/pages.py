@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -125,8 +125,10 @@ class RenderedPages:
         self._pages.move_to_end(key)
         return page
 
-    def clear(self) -> None:
-        self._pages.clear()
+    def keep(self, lives: Set[LiveCatalogue]) -> None:
+        """Let go of pages, and so of catalogues, that are of others than these."""
+        for key in [key for key, page in self._pages.items() if page.catalogue not in lives]:
+            del self._pages[key]
 
     def put(self, key: tuple[Any, ...], page: RenderedPage) -> None:
         self._pages[key] = page

@@ -12,7 +12,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.metrics import PROBLEMS
 from serving.request_ids import request_id_of
 from serving.shapes import FeedRequest
 
@@ -66,7 +65,6 @@ def problem(
     errors: list[dict[str, str]] | None = None,
     headers: dict[str, str] | None = None,
 ) -> Response:
-    PROBLEMS.labels(str(status)).inc()
     request_id = request_id_of(request)
     body = {
         "type": "about:blank",
@@ -95,5 +93,6 @@ def on_http_exception(request: Request, error: Exception) -> Response:
 
 
 def on_exception(request: Request, error: Exception) -> Response:
-    log.error("request failed", exc_info=error, extra={"path": request.url.path})
+    # Not the path: it may name a user. The line "request" has the route.
+    log.error("request failed", exc_info=error, extra={"request_id": request_id_of(request)})
     return problem(request, 500, "Something failed on our side; the log names the request_id.")

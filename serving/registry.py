@@ -1,4 +1,4 @@
-"""Which version is champion: asked of MLflow's REST API.
+"""Which version an alias names: asked of MLflow's REST API.
 
 Importing ``mlflow`` costs a worker 2.4 s and 139 MB, so it stays out.
 """
@@ -13,7 +13,8 @@ from pathlib import Path
 
 import httpx
 
-ALIAS = "champion"
+from models.versions import FEATURES_TAG
+
 SNAPSHOT_TAG = "snapshot_artifact"
 NO_SUCH = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 TIMEOUT_SECONDS = 1.0
@@ -24,23 +25,27 @@ class RegistryUnavailable(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Champion:
+class NamedVersion:
     """A model version, and the run's artifact folder that holds its snapshot."""
 
     version: str
     run_id: str | None
     artifact: str | None
+    features: str | None = None  # digest of what it was trained on
 
 
 class Registry:
-    """The registered model ``name`` of the MLflow server at ``address``."""
+    """The registered model ``name`` of the MLflow server at ``address``. Used from any thread."""
 
     def __init__(self, address: str, name: str) -> None:
         self._name = name
         self._client = httpx.Client(base_url=address, timeout=TIMEOUT_SECONDS)
 
-    def champion(self) -> Champion | None:
+    def version(self, alias: str) -> NamedVersion | None:
         """The version that the alias names now; None when there is no alias or no model.
+
+        An alias a question: the one that tells all aliases at once reads every version that there
+        ever was.
 
         Raises:
             RegistryUnavailable: no answer within ``TIMEOUT_SECONDS``, or not MLflow's.
@@ -48,11 +53,11 @@ class Registry:
         try:
             response = self._client.get(
                 "/api/2.0/mlflow/registered-models/alias",
-                params={"name": self._name, "alias": ALIAS},
+                params={"name": self._name, "alias": alias},
             )
             body = response.json()
             if response.is_success:
-                return _champion(body["model_version"])
+                return _named(body["model_version"])
             if body.get("error_code") in NO_SUCH:
                 return None
         except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
@@ -63,28 +68,30 @@ class Registry:
         self._client.close()
 
 
-def _champion(model_version: dict) -> Champion:
+def _named(model_version: dict) -> NamedVersion:
     version = str(model_version["version"])
     if not re.fullmatch(r"\w[\w.-]*", version):  # it names a folder
         raise ValueError(f"odd version {version!r}")
     tags = {tag["key"]: tag["value"] for tag in model_version.get("tags") or []}
-    return Champion(version, model_version.get("run_id") or None, tags.get(SNAPSHOT_TAG))
+    return NamedVersion(
+        version, model_version.get("run_id") or None, tags.get(SNAPSHOT_TAG), tags.get(FEATURES_TAG)
+    )
 
 
-def read_pointer(file: Path) -> Champion | None:
-    """The champion noted by ``write_pointer``; None when there is no whole note."""
+def read_pointer(file: Path) -> NamedVersion | None:
+    """The version noted by ``write_pointer``; None when there is no whole note."""
     try:
-        return Champion(**json.loads(file.read_text(encoding="utf-8")))
+        return NamedVersion(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
         return None
 
 
-def write_pointer(file: Path, champion: Champion | None) -> None:
-    """Note the champion for a start without MLflow; several workers may write at once."""
+def write_pointer(file: Path, version: NamedVersion | None) -> None:
+    """Note the version for a start without MLflow; several workers may write at once."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    if champion is None:
+    if version is None:
         file.unlink(missing_ok=True)
         return
     draft = file.with_suffix(f".{os.getpid()}")
-    draft.write_text(json.dumps(asdict(champion)), encoding="utf-8")
+    draft.write_text(json.dumps(asdict(version)), encoding="utf-8")
     draft.replace(file)

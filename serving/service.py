@@ -6,6 +6,7 @@ import os
 
 import bentoml
 
+from serving import traces
 from serving.app import FeedApp
 from storage.settings import get_settings
 
@@ -13,7 +14,9 @@ from storage.settings import get_settings
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
 
 _feed = FeedApp(get_settings())
-_tracing = bool(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
+_tracing = get_settings().otlp_endpoint is not None
+if _tracing:
+    traces.prepare()
 
 
 @bentoml.service(
@@ -26,7 +29,7 @@ _tracing = bool(os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT"))
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     # The middleware halves the throughput even with nothing to export to.
-    tracing={} if _tracing else {"excluded_urls": [".*"]},
+    tracing={"excluded_urls": traces.UNTRACED if _tracing else [".*"]},
     # More threads a worker only fight over the cores.
     envs=[
         {"name": "OPENBLAS_NUM_THREADS", "value": "1"},

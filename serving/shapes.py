@@ -9,13 +9,16 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from models.candidates import SourceName
 from models.profile import ScorerName
 
-Variant = Literal["champion", "heuristic", "time"]
+Variant = Literal["champion", "challenger", "heuristic", "time"]
 FallbackReason = Literal[
     "no_catalogue",
     "no_model",
     "snapshot_missing",
     "model_load_failed",
     "model_stale",
+    "model_withdrawn",
+    "challenger_unavailable",
+    "switched_off",
     "database_unavailable",
     "anonymous",
     "unknown_user",
@@ -68,7 +71,9 @@ class FeedRequest(BaseModel):
     )
     variant: Variant | None = Field(
         default=None,
-        description="Ask for one way to rank, to compare them. Left out: the best there is.",
+        description="Ask for one way to rank, to compare them; no flag and no experiment changes "
+        "it. A challenger that no experiment needs is loaded when it is asked for: until then the "
+        "champion answers, with `challenger_unavailable`. Left out: the best there is.",
     )
     profile: Literal["marketplace", "social", "events"] | None = Field(
         default=None,
@@ -160,12 +165,18 @@ class FeedPage(BaseModel):
         description="Names this feed; its pages fit together for the profile's `list_minutes`."
     )
     model_version: str | None = Field(
-        description="Version that ranked the page; null unless the variant is `champion`."
+        description="Version that ranked the page; null unless the variant is `champion` or "
+        "`challenger`."
     )
     variant: Variant = Field(description="What ranked the page.")
     fallback_reason: FallbackReason | None = Field(
-        description="Why the page is not personalised by the champion; null when it is, and "
-        "when `sort=time` was asked for."
+        description="Why something else ranked than would have; null when the champion did, what "
+        "an experiment gives this user, or what was asked for."
+    )
+    experiments: dict[str, str] = Field(
+        description="The user's arm by experiment; empty: none, anonymous, or the request asked "
+        "for a way to rank. The arm stays when a fallback answered.",
+        examples=[{"warmer-start": "challenger"}],
     )
     request_id: str
 
@@ -187,6 +198,9 @@ class Status(BaseModel):
         description="Why known users get no personalised feed at the moment; null: they do."
     )
     detail: str | None = Field(description="The last problem with the champion, in words.")
+    challenger_version: str | None = Field(
+        description="Version that is loaded beside the champion; null: no experiment needs it."
+    )
     catalogue: CatalogueStatus | None
     database_up: bool
     registry_up: bool

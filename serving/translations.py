@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import OrderedDict
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from serving.catalogue import newest_folders
 from serving.feed_lists import FeedList
 from serving.live_state import Catalogue, name_of
 
+log = logging.getLogger("feedwright.serving")
 REMEMBERED = 8
 """Earlier catalogues whose rows can be read at once."""
 
@@ -73,7 +75,12 @@ class Translations:
             for kept in (self._ids, self._maps):
                 if len(kept) > REMEMBERED:
                     kept.popitem(last=False)
-        return await asyncio.shield(self._maps[key]) is not None
+        try:
+            return await asyncio.shield(self._maps[key]) is not None
+        except Exception:  # anything: the feed is made anew, and not refused for ever
+            self._maps.pop(key, None)
+            log.exception("rows of an earlier catalogue not read")
+            return False
 
     def _translated(self, name: str, catalogue: Catalogue) -> Indices | None:
         ids = self._ids.get(name) or self._find(name)

@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -56,14 +56,14 @@ class Runs(Protocol):
 class _State:
     """``history`` is None when the user did nothing that the snapshot cannot know."""
 
-    live: LiveCatalogue
     profile: Profile
     touched: float
     history: History | None
 
 
 class UserStates:
-    """Used from one event loop. Of the users seen last, ``REMEMBERED`` are kept."""
+    """Used from one event loop. Of the users seen last, ``REMEMBERED`` are kept, each as one
+    catalogue has it."""
 
     def __init__(
         self,
@@ -79,9 +79,9 @@ class UserStates:
         self._profile = profile
         self._patience = patience
         self._clock = clock
-        self._states: OrderedDict[str, _State] = OrderedDict()
-        self._loading: dict[str, asyncio.Task[None]] = {}
-        self._fold_in: tuple[LiveCatalogue, FoldIn | None] | None = None
+        self._states: OrderedDict[tuple[str, LiveCatalogue], _State] = OrderedDict()
+        self._loading: dict[tuple[str, LiveCatalogue], asyncio.Task[None]] = {}
+        self._fold_ins: dict[LiveCatalogue, FoldIn | None] = {}
         self._rests_until = 0.0
 
     async def get(self, user_id: str | None, live: LiveCatalogue) -> History | None:
@@ -92,21 +92,27 @@ class UserStates:
         if user_id is None:
             return None
         if self._is_fresh(user_id, live):
-            self._states.move_to_end(user_id)
+            self._states.move_to_end((user_id, live))
         else:
             await self._refresh(user_id, live)
         return self.known(user_id, live)
 
     def known(self, user_id: str | None, live: LiveCatalogue) -> History | None:
         """What is at hand, without a look into Postgres."""
-        state = self._states.get(user_id) if user_id is not None else None
-        return state.history if state is not None and state.live is live else None
+        state = self._states.get((user_id, live)) if user_id is not None else None
+        return state.history if state is not None else None
+
+    def keep(self, lives: Set[LiveCatalogue]) -> None:
+        """Forget what is of other catalogues: they are no longer in use. O(``REMEMBERED``)."""
+        for key in [key for key in self._states if key[1] not in lives]:
+            del self._states[key]
+        for live in self._fold_ins.keys() - lives:
+            del self._fold_ins[live]
 
     def _is_fresh(self, user_id: str, live: LiveCatalogue) -> bool:
-        state = self._states.get(user_id)
+        state = self._states.get((user_id, live))
         return (
             state is not None
-            and state.live is live
             and state.profile is self._profile()
             and state.touched == self._touched.since(user_id)
         )
@@ -121,11 +127,11 @@ class UserStates:
         end = time.monotonic() + self._patience
         while not self._is_fresh(user_id, live):
             # One that began before the last touch does not know of it: then one more.
-            task = self._loading.get(user_id)
+            task = self._loading.get((user_id, live))
             if task is None:
                 task = asyncio.create_task(self._load(user_id, live))
-                self._loading[user_id] = task
-                task.add_done_callback(lambda _: self._loading.pop(user_id, None))
+                self._loading[user_id, live] = task
+                task.add_done_callback(lambda _: self._loading.pop((user_id, live), None))
             left = end - time.monotonic()
             done, _ = await asyncio.wait({task}, timeout=max(left, 0))
             if not done:
@@ -157,16 +163,16 @@ class UserStates:
             self._rests_until = time.monotonic() + REST_SECONDS
             log.exception("a user's events not taken in")
             return
-        self._states[user_id] = _State(live, profile, touched, history)
-        self._states.move_to_end(user_id)
+        self._states[user_id, live] = _State(profile, touched, history)
+        self._states.move_to_end((user_id, live))
         if len(self._states) > REMEMBERED:
             self._states.popitem(last=False)
         STATES.labels("loaded").inc()
 
     def _folding(self, live: LiveCatalogue) -> FoldIn | None:
-        if self._fold_in is None or self._fold_in[0] is not live:
-            self._fold_in = live, FoldIn.of(live)
-        return self._fold_in[1]
+        if live not in self._fold_ins:
+            self._fold_ins[live] = FoldIn.of(live)
+        return self._fold_ins[live]
 
 
 def made_from(manifest: Manifest) -> float:

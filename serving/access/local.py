@@ -7,6 +7,7 @@ and a proxy's calls all come from the proxy.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache, lru_cache
 from ipaddress import ip_address
 
@@ -22,6 +23,9 @@ _PROXIES = (
     b"true-client-ip",
     b"cf-connecting-ip",
 )
+_SENT_BY_BROWSERS = (b"host", b"origin", b"sec-fetch-site")
+_OWN_PAGES = (b"same-origin", b"none")
+"""Values of Sec-Fetch-Site; ``none``: somebody typed the address."""
 
 
 def is_local(scope: Scope) -> bool:
@@ -44,13 +48,29 @@ def is_local(scope: Scope) -> bool:
             origins += 1
             origin = value
         elif name == b"sec-fetch-site":
-            if value not in (b"same-origin", b"none"):
+            if value not in _OWN_PAGES:
                 return False
         elif name.startswith(_PROXIES):
             return False
     if hosts != 1 or not _is_loopback_host(host):
         return False
     return origins == 0 or origin == scope["scheme"].encode() + b"://" + host
+
+
+def is_from_another_page(scope: Scope, allowed: Sequence[str] = ()) -> bool:
+    """Whether a browser makes the request for a page of another origin that is not ``allowed``.
+
+    Programs say neither ``Sec-Fetch-Site`` nor ``Origin``; browsers say the first to TLS and
+    to loopback, and the second with whatever is no GET.
+    """
+    headers = {name: value for name, value in scope["headers"] if name in _SENT_BY_BROWSERS}
+    origin = headers.get(b"origin")
+    if origin is not None and origin.decode("latin-1") in allowed:
+        return False
+    site = headers.get(b"sec-fetch-site")
+    if site is not None:
+        return site not in _OWN_PAGES
+    return origin is not None and origin.partition(b"://")[2] != headers.get(b"host")
 
 
 @lru_cache(1_000)

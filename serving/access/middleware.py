@@ -21,7 +21,12 @@ from serving.access.caller import EVERYTHING, LOCAL, NOBODY, UNGUARDED, Caller, 
 from serving.access.cors import cors
 from serving.access.keys import KeyRing
 from serving.access.limits import Buckets, Limits
-from serving.access.local import is_local, is_loopback, listens_on_loopback_alone
+from serving.access.local import (
+    is_from_another_page,
+    is_local,
+    is_loopback,
+    listens_on_loopback_alone,
+)
 from serving.access.rules import Rule
 from serving.access.tokens import BadToken
 from serving.database import Database, DatabaseAway
@@ -93,7 +98,7 @@ class Access:
                 scope[callers.STATE] = caller
                 self._check(scope, rule, text, caller)
             except HTTPException as error:
-                if rule.audited:
+                if rule.guarded:
                     self._audit.count_refused(
                         caller.actor, scope["method"], rule, error.status_code
                     )
@@ -105,7 +110,8 @@ class Access:
                 )
                 await refused(scope, receive, send)
                 return
-        if rule.audited and caller.user_id is None:
+        # What users do with their own preferences is theirs.
+        if rule.audited and (rule.scope == "admin" or caller.user_id is None):
             await self._audited(app, scope, receive, send, rule, text, caller)
         else:
             await app(scope, receive, send)
@@ -152,6 +158,7 @@ class Access:
         """
         mode = self._settings.auth
         if mode == "off":
+            self._check_page(scope, rule)
             return UNGUARDED
         given = _credentials(scope, rule)
         if given.key is None and given.token is None:
@@ -183,6 +190,22 @@ class Access:
                 caller.scopes | claims.scopes, caller.actor, caller.key_id, claims.user_id
             )
         return caller
+
+    def _check_page(self, scope: Scope, rule: Rule) -> None:
+        """Where no key is asked for, a browser that may reach us would do what any page that it
+        shows wants: a form needs nobody's leave to be sent.
+
+        Raises:
+            HTTPException: 403, an admin call of a page of another origin.
+        """
+        if rule.scope != "admin" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
+            return
+        if is_from_another_page(scope, self._settings.allowed_origins):
+            raise HTTPException(
+                403,
+                "A page of another origin may not do this. Behind a proxy that changes Host, list "
+                "your own origin in FEEDWRIGHT_CORS_ORIGINS.",
+            )
 
     async def _by_key(self, key: str) -> Caller:
         found = await self.ring.find(key)

@@ -19,19 +19,32 @@ class Rule:
         scope: what the caller needs; ``metrics``: see the setting ``metrics_public``.
         path: as in the table.
         audited: whether it is noted who calls.
+        guarded: whether it is noted who was refused.
     """
 
     scope: Scope | Literal["metrics"]
     path: str
     user: Place = "nowhere"
     audited: bool = False
+    guarded: bool = False
 
+
+WATCHED: tuple[str, ...] = tuple(
+    f"/api/v1/admin/{call}"
+    for call in (
+        "status", "metrics", "models", "guardrails", "experiments", "flags", "alerts", "audit",
+    )
+)  # fmt: skip
+"""What the page of operators asks again and again, and says nothing about anybody: it is not noted
+who reads it, only who was refused."""
 
 # Methods, path, what is needed, where the user is named. A placeholder stands for any text,
 # slashes too, as {id:id} of the routes does; {user} is not written to the audit log.
 TABLE: tuple[tuple[tuple[str, ...], str, Scope | Literal["metrics"], Place], ...] = (
     (("GET",), "/", "public", "nowhere"),
     (("GET",), "/demo/{file}", "public", "nowhere"),
+    (("GET",), "/admin", "public", "nowhere"),
+    (("GET",), "/admin/{file}", "public", "nowhere"),
     (("GET",), "/docs", "public", "nowhere"),
     (("GET",), "/docs/{file}", "public", "nowhere"),
     (("GET",), "/tracker/{file}", "public", "nowhere"),
@@ -55,6 +68,7 @@ TABLE: tuple[tuple[tuple[str, ...], str, Scope | Literal["metrics"], Place], ...
     (("GET",), "/api/v1/profiles", "read", "nowhere"),
     (("GET",), "/api/v1/reasons", "read", "nowhere"),
     (("GET",), "/api/v1/status", "read", "nowhere"),
+    (("GET",), "/api/v1/experiments", "read", "query"),
     (("GET",), "/api/v1/items", "read", "nowhere"),
     (("GET",), "/api/v1/items/{id}", "read", "nowhere"),
     (("GET",), "/api/v1/owners/{id}", "read", "nowhere"),
@@ -67,6 +81,7 @@ TABLE: tuple[tuple[tuple[str, ...], str, Scope | Literal["metrics"], Place], ...
     (("POST",), "/api/v1/users:bulk", "admin", "nowhere"),
     (("GET",), "/api/v1/users/{user}/export", "admin", "path"),
     (("GET", "PUT", "PATCH", "DELETE"), "/api/v1/users/{user}", "admin", "path"),
+    *((("GET",), path, "admin", "nowhere") for path in WATCHED),
     (ANY, "/api/v1/admin/{call}", "admin", "nowhere"),
 )  # fmt: skip
 UNLISTED = Rule("admin", "", audited=False)
@@ -74,7 +89,9 @@ UNLISTED = Rule("admin", "", audited=False)
 _exact: dict[tuple[str, str], Rule] = {}
 _open: dict[str, list[tuple[str, str, Rule]]] = {method: [] for method in ANY}
 for _methods, _path, _scope, _user in TABLE:
-    _rule = Rule(_scope, _path, _user, audited=_scope in ("admin", "preferences"))
+    _guarded = _scope in ("admin", "preferences")
+    _audited = _guarded and _path not in WATCHED
+    _rule = Rule(_scope, _path, _user, audited=_audited, guarded=_guarded)
     for _method in _methods:
         _before, _brace, _after = _path.partition("{")
         if _brace:

@@ -12,6 +12,7 @@ PROBLEMS = {
     401: "No key, or one that is not known; see `SECURITY.md`.",
     403: "The key may not do this, or the user token is of somebody else.",
     404: "There is no such user, item or owner.",
+    409: "It cannot be done as things are; `detail` says why.",
     412: "What is there is not what `If-Match` or `If-None-Match` asks for.",
     413: "The body is larger than 8 MiB.",
     415: "The body is not said to be JSON.",

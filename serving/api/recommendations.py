@@ -74,7 +74,8 @@ PATHS: dict[str, Any] = {
             "recommendations",
             {200: describe.answer("The list", Recommendations, EXAMPLE)},
             description="Made by the pipeline for users who were active lately; empty for others. "
-            "What a rule excludes by now is left out.",
+            "What a rule excludes by now is left out. The champion's, whatever flags and "
+            "experiments give the user in `GET /feed`.",
             parameters=describe.query(AskedRecommendations),
             problems=(404, 422, 503),
         ),

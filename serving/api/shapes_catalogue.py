@@ -379,6 +379,9 @@ class UserExport(BaseModel):
     user_similarities: list[Row]
     experiment_assignments: list[Row]
     refresh_queue: list[Row]
+    variant_hours: list[Row] = Field(
+        description="What they did, counted by hour, variant and experiment."
+    )
     interactions: list[Row]
     rejected: list[Row]
     lake: str = Field(description="What the interaction lake holds beside these rows.")

@@ -206,6 +206,16 @@ class Spool:
         log.error("spool: damaged record skipped", extra={"detail": f"{segment.path}: {what}"})
 
 
+def oldest_age(folder: Path, now: float) -> float:
+    """Seconds since the oldest segment was begun, by anybody; 0.0 when there is none.
+
+    Args:
+        now: epoch seconds.
+    """
+    begun = [int(path.name.partition("-")[0]) for path in folder.glob(f"*{SUFFIX}")]
+    return max(now - min(begun) / 1e9, 0.0) if begun else 0.0
+
+
 def _lock(path: Path) -> _Segment | None:
     """The segment, if nobody holds it."""
     try:

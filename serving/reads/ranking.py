@@ -80,6 +80,7 @@ def routes(views: Views, engine: Callable[[], FeedEngine]) -> list[Route]:
         for user_id in asked.user_ids:
             feed = FeedRequest(
                 user_id=user_id,
+                variant="champion",  # flags and experiments are about what is scrolled
                 limit=asked.limit,
                 exclude_seen=asked.exclude_seen,
                 exclude_applied=asked.exclude_applied,
@@ -234,7 +235,8 @@ PATHS: dict[str, Any] = {
                 )
             },
             description="For a product's own lists and searches. Ranked by score alone: nothing "
-            "is explored, nothing moved for diversity. `sources` is empty.",
+            "is explored, nothing moved for diversity. `sources` is empty. The champion ranks: "
+            "flags and experiments are about `GET /feed`.",
             body=describe.json_body(
                 RankBody, {"user_id": "196", "item_ids": ["listing-7", "listing-9"]}
             ),
@@ -264,9 +266,10 @@ PATHS: dict[str, Any] = {
                     },
                 )
             },
-            description=f"For mails and messages. What takes longer than {RECOMMEND_SECONDS:g} s "
-            "is not waited for: the other users get popular items, and their `fallback_reason` "
-            "is `time_budget_exceeded`.",
+            description="For mails and messages. The champion ranks, whatever flags and "
+            "experiments give these users in `GET /feed`. What takes longer than "
+            f"{RECOMMEND_SECONDS:g} s is not waited for: the other users get popular items, and "
+            "their `fallback_reason` is `time_budget_exceeded`.",
             body=describe.json_body(RecommendBody, {"user_ids": ["196", "197"], "limit": 10}),
             problems=describe.BODY_PROBLEMS,
         )

@@ -12,7 +12,7 @@ from starlette.routing import Route
 from models.profile import SHIPPED, Profile
 from models.reasons import ENGLISH
 from serving.api import describe
-from serving.engine import load_shipped
+from serving.plans import load_shipped
 from serving.reads.answers import answer_versioned
 from serving.reads.shapes import Profiles, ReasonTexts, ShownProfile
 from serving.reads.view import Views

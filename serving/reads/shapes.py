@@ -80,8 +80,8 @@ class RankBody(_Body):
         default=None, description="Where the user is now, in degrees; only with `lon`."
     )
     lon: Longitude | None = Field(default=None, description="In degrees; only with `lat`.")
-    variant: Variant | None = Field(
-        default=None, description="Ask for one way to rank. Left out: the best there is."
+    variant: Literal["champion", "heuristic", "time"] | None = Field(
+        default=None, description="Ask for one way to rank. Left out: the champion, if it can."
     )
 
 

@@ -17,8 +17,16 @@ from prometheus_client.parser import text_string_to_metric_families
 from feedwright.dagster_home import configuration
 from feedwright.services import services
 from serving.launch import feed_command
-from serving.metrics import ModelCollector, exposition, feed_counter
+from serving.metrics import (
+    HTTP_REQUESTS,
+    LiveVersion,
+    NowCollector,
+    exposition,
+    feed_counter,
+    stage_timer,
+)
 from storage.settings import Settings, with_driver
+from storage.standing import Standing
 from tests.deploy.compose import (
     DEPLOY,
     DOCKERFILE,
@@ -202,9 +210,13 @@ def test_every_folder_that_a_volume_covers_belongs_to_the_image():
 
 def test_dashboard_and_alerts_use_metrics_that_the_feed_has():
     feed_counter("heuristic", "no_model").inc(0)
-    families = list(
-        text_string_to_metric_families(exposition(ModelCollector(lambda: ("1", 2.0))).decode())
+    stage_timer("order").observe(0)
+    HTTP_REQUESTS.labels("/api/v1/feed", "GET", "200").inc(0)
+    now = NowCollector(
+        lambda: [LiveVersion("champion", "1", 2.0, 3.0)],
+        lambda: Standing({"running": 1}, 0, 0, 0, 0.0, 0),
     )
+    families = list(text_string_to_metric_families(exposition(now).decode()))
     samples = {sample.name for family in families for sample in family.samples}
     samples |= {family.name + "_total" for family in families if family.type == "counter"}
     used = set(re.findall(r"\bfeedwright_\w+", " ".join(expressions())))
@@ -214,7 +226,9 @@ def test_dashboard_and_alerts_use_metrics_that_the_feed_has():
         "feedwright_feed_seconds_bucket",
         "feedwright_model_age_seconds",
         "feedwright_model_version_info",
-        "feedwright_problems_total",
+        "feedwright_http_requests_total",
+        "feedwright_event_applied_seconds_bucket",
+        "feedwright_rollbacks_pending",
     }
     labels = {name for family in families for sample in family.samples for name in sample.labels}
     asked = set(re.findall(r"(?:by|ignoring) \((\w+)\)", " ".join(expressions())))

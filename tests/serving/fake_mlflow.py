@@ -1,4 +1,4 @@
-"""A loopback server that answers for a champion alias as MLflow 3 does."""
+"""A loopback server that answers for aliases as MLflow 3 does."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import json
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 
 class FakeMlflow:
-    """Set ``version`` to move the alias; None: no alias. ``broken``: answers HTML, status 502."""
+    """Set ``version`` to move the alias champion, ``challenger`` to move that one; None: no alias.
+    ``broken``: answers HTML, status 502. ``asked``: aliases that were asked for, in order."""
 
     def __init__(self) -> None:
         self.version: str | None = None
+        self.challenger: str | None = None
+        self.asked: list[str] = []
         self.run_id: str | None = "run"
         self.tags: dict[str, str] = {"snapshot_artifact": "snapshot"}
         self.broken = False
@@ -22,7 +26,8 @@ class FakeMlflow:
             protocol_version = "HTTP/1.1"
 
             def do_GET(self) -> None:
-                status, body = fake.answer()
+                alias = parse_qs(urlsplit(self.path).query).get("alias", ["champion"])[0]
+                status, body = fake.answer(alias)
                 self.send_response(status)
                 self.send_header("Content-Length", str(len(body)))
                 self.end_headers()
@@ -37,15 +42,17 @@ class FakeMlflow:
             target=self._server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True
         ).start()
 
-    def answer(self) -> tuple[int, bytes]:
+    def answer(self, alias: str) -> tuple[int, bytes]:
+        self.asked.append(alias)
         if self.broken:
             return 502, b"<html>Bad Gateway</html>"
-        if self.version is None:
+        version = self.version if alias == "champion" else self.challenger
+        if version is None:
             error = {"error_code": "INVALID_PARAMETER_VALUE", "message": "alias not found"}
             return 400, json.dumps(error).encode()
         found = {
             "name": "feedwright",
-            "version": self.version,
+            "version": version,
             "run_id": self.run_id,
             "tags": [{"key": key, "value": value} for key, value in self.tags.items()],
         }

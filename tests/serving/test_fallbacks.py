@@ -40,6 +40,8 @@ class CopiedFrom:
             f"import shutil, time; time.sleep({self.delay}); "
             f"shutil.rmtree({str(folder)!r}, ignore_errors=True); "
             f"shutil.copytree({str(self.source)!r}, {str(folder)!r})"
+            if self.source
+            else "raise FileNotFoundError"
         )
         script = folder.parent / "copy_snapshot.py"
         script.write_text(code)
@@ -48,7 +50,7 @@ class CopiedFrom:
 
 def copies(worker: Worker, source: Path | None, delay: float = 0.0) -> CopiedFrom:
     fetch = CopiedFrom(source, delay)
-    worker.app.live._champion._fetch = fetch
+    worker.app.live._champion.snapshot._fetch = fetch
     return fetch
 
 
@@ -188,7 +190,7 @@ def test_a_damaged_snapshot_is_fetched_again(
     (folder / "manifest.json").write_text("{")
     app = FeedApp(worker_settings)
     fetch = CopiedFrom(good)
-    app.live._champion._fetch = fetch
+    app.live._champion.snapshot._fetch = fetch
     mlflow.version = "1"
     app.live.poll()
     assert app.live.state.problem == "model_load_failed"
@@ -291,7 +293,7 @@ def test_a_slow_model_is_cut_off_and_tried_again(
         time.sleep(0.4)
         return real(*args, **options)
 
-    worker.app.engine._model_budget.be_careful()
+    worker.app.engine._budgets["champion"].be_careful()
     monkeypatch.setattr(engine, "rank", slow)
     for _ in range(5):  # more than there are threads
         start = time.perf_counter()

@@ -32,7 +32,7 @@ def test_a_page_has_the_promised_shape(worker: Worker) -> None:
     page = FeedPage.model_validate_json(answer.content, strict=True)
     assert set(answer.json()) == {
         "items", "total", "has_more", "next", "feed_id", "model_version", "variant",
-        "fallback_reason", "request_id",
+        "fallback_reason", "experiments", "request_id",
     }  # fmt: skip
     assert (page.variant, page.model_version, page.fallback_reason) == ("champion", "1", None)
     assert [item.rank for item in page.items] == [1, 2, 3, 4, 5]
@@ -226,7 +226,7 @@ def test_metrics_count_the_feed(worker: Worker) -> None:
     anonymous = 'feedwright_feed_requests_total{fallback_reason="anonymous",variant="heuristic"}'
     assert champion in text
     assert anonymous in text
-    assert 'feedwright_model_version_info{version="1"} 1.0' in text
+    assert 'feedwright_model_version_info{alias="champion",version="1"} 1.0' in text
     assert "feedwright_feed_seconds_bucket" in text
     age = next(line for line in text.splitlines() if line.startswith("feedwright_model_age_sec"))
     assert 3600 <= float(age.split()[1]) < 3700

@@ -336,7 +336,7 @@ def test_without_a_catalogue_they_answer_too(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     nothing = type(worker.app.live.state)(worker.app.live.state.profile)
-    monkeypatch.setattr(type(worker.app.live), "poll", lambda _: None)
+    monkeypatch.setattr(type(worker.app.live), "publish", lambda _, **__: None)
     monkeypatch.setattr(worker.app.live, "state", nothing)
     assert get(worker, TrendingItems, "feed/trending").items == []
     assert post(worker, NearbyItems, "feed/nearby", {"lat": 1, "lon": 1}).items == []

@@ -1,0 +1,161 @@
+"""``/admin/flags``: switches for a share of the users."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import datetime
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from going_live.definitions import Environment, Name
+from going_live.flags import set_flag, unset_flag
+from serving.admin.parts import Asked, actor_of, asked, with_connection
+from serving.api import describe
+from serving.api.answers import Api, answer_json, not_found
+from serving.api.inputs import parse, parse_query
+from serving.request_ids import request_id_of
+from storage import experiments as stored
+from storage.experiments import EVERYWHERE
+from storage.settings import Settings
+
+PATH = "/api/v1/admin/flags"
+
+
+class FlagName(BaseModel):
+    """A name in a path."""
+
+    name: Name
+
+
+class FlagAsked(Asked):
+    """A flag, as it should be."""
+
+    enabled: Annotated[bool, Field(strict=True)]
+    share: Annotated[float, Field(ge=0, le=1, strict=True, allow_inf_nan=False)] = Field(
+        default=1.0, description="Of the users, for whom it is on if it is enabled."
+    )
+    environment: Environment = Field(
+        default=EVERYWHERE, description="Where; `default`: in each that has none of its own."
+    )
+
+
+class FlagPlace(BaseModel):
+    """Query of ``DELETE``."""
+
+    environment: Environment = Field(default=EVERYWHERE, description="Of which.")
+
+
+class FlagCalls:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    async def browse(self, request: Request) -> Response:
+        rows = await with_connection(self._settings, stored.flags)
+        return answer_json(
+            request,
+            {
+                "flags": [asdict(row) for row in rows],
+                "environment": self._settings.environment,
+            },
+        )
+
+    async def put(self, request: Request) -> Response:
+        name, body = _name(request), await asked(FlagAsked, request)
+        row = await with_connection(
+            self._settings,
+            lambda c: set_flag(
+                c,
+                name,
+                enabled=body.enabled,
+                share=body.share,
+                environment=body.environment,
+                actor=actor_of(request),
+            ),
+        )
+        return answer_json(request, asdict(row))
+
+    async def delete(self, request: Request) -> Response:
+        name, place = _name(request), parse_query(FlagPlace, request.query_params)
+        gone = await with_connection(
+            self._settings,
+            lambda c: unset_flag(c, name, environment=place.environment, actor=actor_of(request)),
+        )
+        if not gone:
+            raise not_found("flag", name)
+        return Response(status_code=204, headers={"X-Request-Id": request_id_of(request)})
+
+
+def _name(request: Request) -> str:
+    return parse(FlagName, {"name": request.path_params["name"]}).name
+
+
+def routes(api: Api, calls: FlagCalls) -> list[Route]:
+    return [
+        api.route(PATH, GET=calls.browse),
+        api.route(f"{PATH}/{{name:id}}", PUT=calls.put, DELETE=calls.delete),
+    ]
+
+
+class FlagTold(BaseModel):
+    """A flag, as it is now."""
+
+    name: str
+    environment: str
+    enabled: bool
+    share: float
+    updated_at: datetime
+
+
+class FlagAnswer(FlagTold):
+    request_id: str
+
+
+class FlagList(BaseModel):
+    """All flags. The three that are built in are on where they are not here."""
+
+    flags: list[FlagTold]
+    environment: str = Field(description="The one that this service is of.")
+    request_id: str
+
+
+_operation = partial(describe.operation, tag="admin")
+SHAPES = [
+    (FlagAsked, "validation"),
+    (FlagList, "serialization"),
+    (FlagAnswer, "serialization"),
+]
+PATHS: dict[str, Any] = {
+    PATH: {
+        "get": _operation(
+            "findFlags",
+            "Every flag, of every environment",
+            answers={200: describe.answer("The flags", FlagList)},
+            problems=(503,),
+        )
+    },
+    f"{PATH}/{{name}}": {
+        "parameters": [describe.path_id("name", "The flag's name.")],
+        "put": _operation(
+            "setFlag",
+            "Make or change a flag",
+            answers={200: describe.answer("The flag", FlagAnswer)},
+            description="Workers go by it within two seconds. Built in are `ml_recommendations` "
+            "(off: the heuristic ranks), `personalized_feed` (off: without what is known of the "
+            "user) and `engagement_ranking` (off: by time).",
+            body=describe.json_body(FlagAsked, {"enabled": True, "share": 0.1}),
+            problems=(*describe.BODY_PROBLEMS, 503),
+        ),
+        "delete": _operation(
+            "unsetFlag",
+            "Remove a flag",
+            answers={204: describe.answer("It is gone")},
+            parameters=describe.query(FlagPlace),
+            problems=(404, 422, 503),
+        ),
+    },
+}

@@ -1,0 +1,275 @@
+"""``/admin/models``: every version, and which one is live.
+
+Moves are made by ``going_live.releases`` in a process of its own: it imports MLflow, which is
+too large for a worker.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import subprocess
+import sys
+from functools import partial
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from going_live.releases import STATUS
+from models.versions import CHAMPION
+from serving.admin.parts import Asked, Unfinished, actor_of, asked, in_time
+from serving.admin.registry import MOST, Listing, RegistryAway, Version, VersionList
+from serving.api import describe
+from serving.api.answers import Api, answer_json, not_found
+from serving.database import Database
+from serving.launch import ROOT, settings_environment
+from serving.problems import problem
+from storage import records
+from storage.settings import Settings
+
+MOVE_SECONDS = 120.0
+GOES_ON = "It takes longer than usual and goes on: look at the status in a few seconds."
+
+
+class Activate(Asked):
+    """Make a version the champion."""
+
+    force: bool = Field(default=False, description="Even if it was withdrawn, or refused.")
+
+
+class Rollback(Asked):
+    """Put the previous champion back."""
+
+    expected: Annotated[str, Field(min_length=1, max_length=100, pattern=r"^[^\x00]*$")] | None = (
+        Field(
+            default=None,
+            description="The version that should go; if it is not live, nothing moves.",
+        )
+    )
+
+
+class ModelCalls:
+    def __init__(self, settings: Settings, database: Database, versions: VersionList) -> None:
+        self._settings = settings
+        self._database = database
+        self._versions = versions
+        self._moving = asyncio.Lock()
+        self._running: set[asyncio.Future[Any]] = set()
+
+    async def browse(self, request: Request) -> Response:
+        try:
+            listing = await self._versions.read()
+        except RegistryAway as error:
+            return problem(request, 503, f"{error}. Try again.", headers={"Retry-After": "5"})
+        rows = await self._database.run(records.withdrawn)
+        withdrawn = {row["version"]: row["reason"] for row in rows}
+        previous = listing.previous(set(withdrawn))
+        return answer_json(
+            request,
+            {
+                "versions": [told(one, withdrawn) for one in listing.versions],
+                "champion": listing.champion and listing.champion.version,
+                "challenger": listing.challenger and listing.challenger.version,
+                "previous": previous and previous.version,
+            },
+        )
+
+    async def activate(self, request: Request) -> Response:
+        version = request.path_params["version"]
+        body = await asked(Activate, request)
+        known = await self._known()
+        # Of many versions, and while MLflow is away, the command says it.
+        missing = (
+            known is not None
+            and len(known.versions) < MOST
+            and all(one.version != version for one in known.versions)
+        )
+        if missing or not version.isdecimal():  # it becomes an argument of the command
+            raise not_found("version", version)
+        if not body.force:
+            rows = await self._database.run(records.withdrawn)
+            for row in rows:
+                if row["version"] == version:
+                    raise HTTPException(
+                        409,
+                        f"Version {version} was withdrawn by {row['actor']} ({row['reason']}). "
+                        "With `force` it goes live all the same.",
+                    )
+        force = ["--force"] if body.force else []
+        return await self._move(request, "activate", version, *_why(request, body), *force)
+
+    async def rollback(self, request: Request) -> Response:
+        body = await asked(Rollback, request)
+        if self._moving.locked() and body.expected is None:  # it would go back by two
+            raise HTTPException(
+                409, "A version is being moved right now: look again, or say which is `expected`."
+            )
+        known = await self._known()
+        if known is not None and body.expected is not None:
+            live = (known.aliases or {}).get(CHAMPION)
+            if live != body.expected:
+                is_live = f"version {live} is" if live else "none is"
+                raise HTTPException(409, f"Version {body.expected} is not live, {is_live}.")
+        expected = [f"--expected={body.expected}"] if body.expected else []
+        return await self._move(request, "rollback", *_why(request, body), *expected)
+
+    async def _known(self) -> Listing | None:
+        """What is refused anyhow is refused at once: the command takes seconds to say it."""
+        try:
+            return await self._versions.read()
+        except RegistryAway:
+            return None
+
+    async def _move(self, request: Request, *arguments: str) -> Response:
+        moved = await in_time(self._moved(arguments), self._running)
+        if isinstance(moved, Unfinished):
+            return answer_json(request, {"done": False, "note": GOES_ON}, 202)
+        return answer_json(request, moved, 200 if moved["done"] else 202)
+
+    async def _moved(self, arguments: tuple[str, ...]) -> dict[str, Any]:
+        """What the command says; one after the other.
+
+        Raises:
+            HTTPException: nothing moved, and why.
+        """
+        async with self._moving:
+            done = await asyncio.to_thread(self._run, arguments)
+        try:
+            answer = json.loads(done.stdout.strip().splitlines()[-1])
+        except (ValueError, IndexError):
+            lines = done.stderr.strip().splitlines()
+            raise RuntimeError(
+                f"going_live.releases {arguments[0]} ended with {done.returncode}: "
+                f"{lines[-1] if lines else 'no message'}"
+            ) from None
+        if "error" in answer:
+            raise HTTPException(STATUS[answer["error"]], answer["message"])
+        return answer
+
+    def _run(self, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "going_live.releases", *arguments],
+            cwd=ROOT,
+            env=settings_environment(self._settings),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=MOVE_SECONDS,
+            check=False,
+        )
+
+
+def told(version: Version, withdrawn: dict[str, str]) -> dict[str, Any]:
+    """A version as the calls tell it."""
+    tags = version.tags
+    return {
+        "version": version.version,
+        "recommender": tags.get("recommender"),
+        "trained_at": tags.get("trained_at"),
+        "aliases": list(version.aliases),
+        "metrics": dict(version.metrics),
+        "tags": dict(tags),
+        "run_id": version.run_id,
+        "has_snapshot": "snapshot_artifact" in tags,
+        "refused": tags.get("refused"),
+        "withdrawn": withdrawn.get(version.version),
+    }
+
+
+def _why(request: Request, body: Asked) -> list[str]:
+    # With = : a name may begin with a dash.
+    return [f"--actor={actor_of(request)}", f"--reason={body.reason}"]
+
+
+def routes(api: Api, calls: ModelCalls) -> list[Route]:
+    return [
+        api.route("/api/v1/admin/models", compressed=True, GET=calls.browse),
+        api.route("/api/v1/admin/models/rollback", POST=calls.rollback),
+        api.route("/api/v1/admin/models/{version}/activate", POST=calls.activate),
+    ]
+
+
+class Moved(BaseModel):
+    """What became of the move."""
+
+    version: str | None = Field(default=None, description="Live now; null: the heuristic answers.")
+    previous: str | None = Field(default=None, description="Live before.")
+    done: bool = Field(description="False: it is noted, and done once MLflow answers.")
+    note: str
+    request_id: str
+
+
+class ModelVersionTold(BaseModel):
+    """A registered version."""
+
+    version: str
+    recommender: str | None
+    trained_at: str | None
+    aliases: list[str]
+    metrics: dict[str, float] = Field(description="Of its training run, on the past.")
+    tags: dict[str, str]
+    run_id: str
+    has_snapshot: bool = Field(description="False: nothing could serve it.")
+    refused: str | None = Field(description="Why the gate did not let it go live.")
+    withdrawn: str | None = Field(description="Why it was rolled back; it needs `force` now.")
+
+
+class ModelList(BaseModel):
+    """Versions, the newest first."""
+
+    versions: list[ModelVersionTold]
+    champion: str | None
+    challenger: str | None
+    previous: str | None = Field(description="What a rollback would put back.")
+    request_id: str
+
+
+_operation = partial(describe.operation, tag="admin")
+SHAPES = [
+    (ModelList, "serialization"),
+    (Moved, "serialization"),
+    (Activate, "validation"),
+    (Rollback, "validation"),
+]
+_MOVED = {
+    200: describe.answer("It is live", Moved),
+    202: describe.answer("It is noted, and will be done", Moved),
+}
+PATHS: dict[str, Any] = {
+    "/api/v1/admin/models": {
+        "get": _operation(
+            "findModels",
+            "Every version of the model",
+            answers={200: describe.answer("The versions", ModelList)},
+            problems=(503,),
+        )
+    },
+    "/api/v1/admin/models/{version}/activate": {
+        "parameters": [describe.path_id("version", "The version's number.")],
+        "post": _operation(
+            "activateModel",
+            "Make a version the champion",
+            answers={status: dict(answer) for status, answer in _MOVED.items()},
+            description="Every worker serves it within seconds, and no request fails.",
+            body=describe.json_body(Activate, {"reason": "better for new users"})
+            | {"required": False},
+            problems=(404, 409, *describe.BODY_PROBLEMS, 503),
+        ),
+    },
+    "/api/v1/admin/models/rollback": {
+        "post": _operation(
+            "rollBackModel",
+            "Put the previous champion back, and withdraw the live version",
+            answers={status: dict(answer) for status, answer in _MOVED.items()},
+            description="Nothing promotes the withdrawn version again. While MLflow is away it is "
+            "noted, workers stop serving that version, and the move is made up for later.",
+            body=describe.json_body(Rollback, {"reason": "complaints", "expected": "12"})
+            | {"required": False},
+            problems=(409, *describe.BODY_PROBLEMS, 503),
+        )
+    },
+}

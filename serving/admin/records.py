@@ -1,0 +1,181 @@
+"""``/admin/audit``, ``/admin/alerts``, ``/admin/guardrails``: what happened, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict
+from datetime import UTC, datetime
+from functools import partial
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from going_live.guardrails import evaluate
+from serving.admin.parts import with_connection
+from serving.api import describe
+from serving.api.answers import Api, Handler, answer_json
+from serving.api.inputs import parse_query
+from serving.database import Database
+from serving.live_state import LiveState
+from storage import records
+from storage.records import Page
+from storage.settings import Settings
+
+
+class PageAsked(BaseModel):
+    """Which rows."""
+
+    limit: Annotated[int, Field(ge=1, le=200)] = Field(default=50, description="Rows at most.")
+    before: Annotated[int | None, Field(ge=1, lt=2**63)] = Field(
+        default=None, description="Only rows before this id: `next_before` of the last page."
+    )
+
+
+Read = Callable[[Any, int, int | None], Awaitable[Page]]
+
+
+class RecordCalls:
+    def __init__(
+        self, settings: Settings, database: Database, state: Callable[[], LiveState]
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._state = state
+
+    def page(self, name: str, read: Read) -> Handler:
+        async def browse(request: Request) -> Response:
+            asked = parse_query(PageAsked, request.query_params)
+            page = await self._database.run(lambda c: read(c, asked.limit, asked.before))
+            return answer_json(request, {name: page.rows, "next_before": page.before})
+
+        return browse
+
+    async def evaluate(self, request: Request) -> Response:
+        """Look at the guardrails now; what comes of a breach is the pipeline's task."""
+        state, now = self._state(), datetime.now(UTC)
+        work = partial(evaluate, profile=state.profile, live=state.model_version, now=now)
+        reports = await with_connection(self._settings, work)
+        return answer_json(request, {"reports": [asdict(report) for report in reports]})
+
+
+def routes(api: Api, calls: RecordCalls) -> list[Route]:
+    pages = {
+        "audit": calls.page("lines", records.audit_lines),
+        "alerts": calls.page("alerts", records.alerts),
+        "guardrails": calls.page("reports", records.guardrail_reports),
+    }
+    return [
+        *(
+            api.route(f"/api/v1/admin/{name}", compressed=True, GET=handler)
+            for name, handler in pages.items()
+        ),
+        api.route("/api/v1/admin/guardrails/evaluate", compressed=True, POST=calls.evaluate),
+    ]
+
+
+class AuditLine(BaseModel):
+    id: int
+    occurred_at: datetime
+    actor: str
+    action: str
+    detail: dict[str, Any]
+
+
+class Alert(BaseModel):
+    id: int
+    raised_at: datetime
+    kind: str
+    severity: Literal["info", "warning", "critical"]
+    title: str
+    detail: dict[str, Any]
+    attempts: int
+    delivered_at: datetime | None
+    given_up_at: datetime | None
+    last_error: str | None
+
+
+class GuardrailReport(BaseModel):
+    id: int
+    computed_at: datetime
+    window_start: datetime
+    window_end: datetime
+    variant: str
+    model_version: str | None
+    experiment: str | None
+    arm: str | None
+    impressions: int
+    clicks: int
+    applies: int
+    ctr: float | None
+    conversion: float | None
+    status: Literal["ok", "breach", "not_enough_data"]
+    detail: dict[str, Any]
+
+
+_BEFORE: Any = Field(description="`before` of the next page; null on the last one.")
+
+
+class AuditPage(BaseModel):
+    """Lines of the audit log, the newest first."""
+
+    lines: list[AuditLine]
+    next_before: int | None = _BEFORE
+    request_id: str
+
+
+class AlertPage(BaseModel):
+    """Alerts, the newest first."""
+
+    alerts: list[Alert]
+    next_before: int | None = _BEFORE
+    request_id: str
+
+
+class GuardrailPage(BaseModel):
+    """Verdicts, the newest first."""
+
+    reports: list[GuardrailReport]
+    next_before: int | None = _BEFORE
+    request_id: str
+
+
+class Evaluated(BaseModel):
+    """Verdicts of now, which are kept too."""
+
+    reports: list[dict[str, Any]]
+    request_id: str
+
+
+_operation = partial(describe.operation, tag="admin")
+SHAPES = [(shape, "serialization") for shape in (AuditPage, AlertPage, GuardrailPage, Evaluated)]
+
+
+def _page(name: str, summary: str, shape: type[BaseModel]) -> dict[str, Any]:
+    return {
+        "get": _operation(
+            name,
+            summary,
+            answers={200: describe.answer("The newest first", shape)},
+            parameters=describe.query(PageAsked),
+            problems=(422, 503),
+        )
+    }
+
+
+PATHS: dict[str, Any] = {
+    "/api/v1/admin/audit": _page("findAudit", "Who did what", AuditPage),
+    "/api/v1/admin/alerts": _page("findAlerts", "What people were told of", AlertPage),
+    "/api/v1/admin/guardrails": _page("findGuardrails", "Verdicts of guardrails", GuardrailPage),
+    "/api/v1/admin/guardrails/evaluate": {
+        "post": _operation(
+            "evaluateGuardrails",
+            "Look at the guardrails now",
+            answers={200: describe.answer("The verdicts", Evaluated)},
+            description="What follows from a breach is done by the pipeline, within a minute.",
+            problems=(503,),
+        )
+    },
+}

@@ -1,0 +1,184 @@
+"""Every version that MLflow holds, by its REST API; see ``serving/registry.py``."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import httpx
+
+from models.versions import CHALLENGER, CHAMPION, HISTORY_TAG
+
+LOOK_SECONDS = 1.5
+MOST = 100
+LOOK_BACK = 5
+"""Earlier champions that are told of, however long ago they were registered."""
+METRICS_KEPT_SECONDS = 60.0
+METRICS_SECONDS = 0.7
+"""What runs measured is waited for so long: each is a question of its own."""
+AT_ONCE = 8
+NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
+
+
+class RegistryAway(RuntimeError):
+    """MLflow does not answer, or not as MLflow does."""
+
+
+@dataclass(frozen=True)
+class Version:
+    """One registered version; ``metrics`` are those of its training run."""
+
+    version: str
+    run_id: str
+    aliases: tuple[str, ...]
+    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """
+    Attributes:
+        versions: the newest first: the last ``MOST``, those that an alias names, and the last
+            champions.
+        aliases: alias -> version.
+        history: versions that were champion, oldest first.
+    """
+
+    versions: tuple[Version, ...] = ()
+    aliases: Mapping[str, str] | None = None
+    history: tuple[str, ...] = ()
+
+    def named(self, alias: str) -> Version | None:
+        number = (self.aliases or {}).get(alias)
+        return next((one for one in self.versions if one.version == number), None)
+
+    @property
+    def champion(self) -> Version | None:
+        return self.named(CHAMPION)
+
+    @property
+    def challenger(self) -> Version | None:
+        return self.named(CHALLENGER)
+
+    def previous(self, withdrawn: set[str]) -> Version | None:
+        """The version that a rollback would put back, as far as one can tell beforehand."""
+        live = self.champion
+        there = {one.version: one for one in self.versions}
+        history = list(self.history)
+        if live is not None and live.version in history:
+            last = len(history) - history[::-1].index(live.version)
+            history = history[:last]
+        for number in reversed(history):
+            if number in there and number not in withdrawn and there[number] != live:
+                return there[number]
+        return None
+
+
+class VersionList:
+    """The registered model ``name`` of the MLflow server at ``address``."""
+
+    def __init__(self, address: str, name: str) -> None:
+        self._name = name
+        self._client = httpx.AsyncClient(
+            base_url=f"{address}/api/2.0/mlflow/", timeout=LOOK_SECONDS
+        )
+        self._metrics: dict[str, tuple[float, dict[str, float]]] = {}
+        self._asking: dict[str, asyncio.Task[None]] = {}
+        self._turns = asyncio.Semaphore(AT_ONCE)
+
+    async def read(self) -> Listing:
+        """All of it, now.
+
+        Raises:
+            RegistryAway: no answer within ``LOOK_SECONDS``.
+        """
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                return await self._read()
+        except TimeoutError as error:
+            raise RegistryAway(f"MLflow: no answer within {LOOK_SECONDS:g} s") from error
+        except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise RegistryAway(f"MLflow: {error or type(error).__name__}") from error
+
+    async def _read(self) -> Listing:
+        model = await self._get("registered-models/get", name=self._name)
+        if model is None:
+            return Listing()
+        found = await self._get(
+            "model-versions/search",
+            filter=f"name='{self._name}'",
+            order_by="version_number DESC",
+            max_results=MOST,
+        )
+        rows = (found or {}).get("model_versions") or []
+        registered = model["registered_model"]
+        aliases = {a["alias"]: str(a["version"]) for a in registered.get("aliases") or []}
+        history = json.loads(_pairs(registered.get("tags")).get(HISTORY_TAG, "[]"))
+        older = {*aliases.values(), *history[-LOOK_BACK:]} - {str(row["version"]) for row in rows}
+        named = await asyncio.gather(
+            *(self._get("model-versions/get", name=self._name, version=one) for one in older)
+        )
+        rows = rows + [one["model_version"] for one in named if one is not None]
+        metrics = await self._metrics_of([row.get("run_id", "") for row in rows])
+        versions = (
+            Version(
+                version=str(row["version"]),
+                run_id=row.get("run_id", ""),
+                aliases=tuple(sorted(a for a, v in aliases.items() if v == str(row["version"]))),
+                tags=_pairs(row.get("tags")),
+                metrics=numbers,
+            )
+            for row, numbers in zip(rows, metrics, strict=True)
+        )
+        newest_first = sorted(versions, key=lambda one: int(one.version), reverse=True)
+        return Listing(tuple(newest_first), aliases, tuple(history))
+
+    async def _metrics_of(self, run_ids: list[str]) -> list[Mapping[str, float]]:
+        """Of runs that are over, so they hardly change. What is not there in time is left out,
+        and there at the next look."""
+        now = time.monotonic()
+        for run_id in {*run_ids} - {""} - self._asking.keys():
+            kept = self._metrics.get(run_id)
+            if kept is None or now - kept[0] > METRICS_KEPT_SECONDS:
+                task = asyncio.create_task(self._ask_metrics(run_id))
+                self._asking[run_id] = task
+                task.add_done_callback(partial(self._asked, run_id))
+        waiting = [self._asking[run_id] for run_id in run_ids if run_id in self._asking]
+        if waiting:
+            await asyncio.wait(waiting, timeout=METRICS_SECONDS)
+        return [self._metrics[id][1] if id in self._metrics else {} for id in run_ids]
+
+    def _asked(self, run_id: str, _: asyncio.Task[None]) -> None:
+        del self._asking[run_id]
+
+    async def _ask_metrics(self, run_id: str) -> None:
+        try:
+            async with self._turns:
+                run = await self._get("runs/get", run_id=run_id)
+            rows = run["run"]["data"].get("metrics") or [] if run else []
+            numbers = {row["key"]: float(row["value"]) for row in rows}
+        except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
+            return  # a version is told of without them
+        if len(self._metrics) > 3 * MOST:
+            self._metrics.clear()
+        self._metrics[run_id] = time.monotonic(), numbers
+
+    async def _get(self, path: str, **parameters: Any) -> dict[str, Any] | None:
+        """The answer; None: there is no such thing."""
+        response = await self._client.get(path, params=parameters)
+        body = response.json()
+        if response.is_success:
+            return body
+        if body.get("error_code") == NOT_THERE:
+            return None
+        raise ValueError(f"it answers {response.status_code}: {body}")
+
+
+def _pairs(tags: list[dict[str, str]] | None) -> dict[str, str]:
+    return {tag["key"]: tag["value"] for tag in tags or []}

@@ -1,0 +1,102 @@
+"""What the admin calls ask of Dagster, asked of a real one."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from serving.admin.dagster import TRIGGER_TAG, Dagster, DagsterAway, Seen, TrainingRuns
+from tests.feedwright.fakes import free_port
+
+DEFINITIONS = """
+import time
+import dagster as dg
+
+@dg.asset(group_name="model", partitions_def=dg.DailyPartitionsDefinition("2026-01-01"),
+          backfill_policy=dg.BackfillPolicy.single_run())
+def trained(context):
+    context.log.info(str(context.partition_key_range))
+    time.sleep(60)
+
+@dg.asset(group_name="feed")
+def lists(): ...
+
+daily = dg.define_asset_job("daily", selection=[trained])
+
+@dg.schedule(job=daily, cron_schedule="0 2 * * *")
+def daily_at_two():
+    return dg.RunRequest(tags={
+        "dagster/asset_partition_range_start": "2026-01-02",
+        "dagster/asset_partition_range_end": "2026-01-04",
+        "feedwright/trigger": "schedule",
+    })
+
+defs = dg.Definitions([trained, lists], jobs=[daily], schedules=[daily_at_two],
+                      executor=dg.in_process_executor)
+"""
+
+
+def test_a_training_starts_over_the_days_of_its_schedule(tmp_path: Path) -> None:
+    (tmp_path / "pipeline.py").write_text(DEFINITIONS)
+    # Without the daemon nothing takes runs from a queue.
+    (tmp_path / "dagster.yaml").write_text(
+        "telemetry: {enabled: false}\n"
+        "run_coordinator: {module: dagster._core.run_coordinator, class: DefaultRunCoordinator}\n"
+    )
+    port = free_port()
+    process = subprocess.Popen(
+        [
+            sys.executable, "-m", "dagster_webserver", "-f", str(tmp_path / "pipeline.py"),
+            "-h", "127.0.0.1", "-p", str(port),
+        ],
+        env={**os.environ, "DAGSTER_HOME": str(tmp_path)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    try:
+        asyncio.run(_train(Dagster(f"http://127.0.0.1:{port}")))
+    finally:
+        os.killpg(process.pid, 15)
+        process.wait(20)
+
+
+async def _train(dagster: Dagster) -> None:
+    seen = await _seen(dagster)
+    assert [(one.asset, one.materialized_at) for one in seen.freshness] == [
+        ("lists", None),
+        ("trained", None),
+    ]
+    assert seen.going is None
+    run_id = await dagster.train("ann: because")
+    with pytest.raises(TrainingRuns, match=run_id):
+        await dagster.train("again")
+    seen = await dagster.look()
+    assert seen.going is not None
+    assert seen.going.run_id == run_id
+    query = "query Run($id: ID!) { runOrError(runId: $id) { ... on Run { tags { key value } } } }"
+    found = await dagster._ask(query, {"id": run_id}, 10)
+    tags = {tag["key"]: tag["value"] for tag in found["runOrError"]["tags"]}
+    assert tags["dagster/asset_partition_range_start"] == "2026-01-02"
+    assert tags["dagster/asset_partition_range_end"] == "2026-01-04"
+    assert tags[TRIGGER_TAG] == "ann: because"
+
+
+async def _seen(dagster: Dagster) -> Seen:
+    """What is there once the webserver is up."""
+    deadline = time.monotonic() + 90
+    while True:
+        try:
+            seen = await dagster.look()
+            if seen.freshness:
+                return seen
+        except DagsterAway:
+            pass
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.3)
