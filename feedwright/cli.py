@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from feedwright import commands_data, commands_keys, commands_models, commands_privacy
+from feedwright import (
+    commands_data,
+    commands_experiments,
+    commands_keys,
+    commands_models,
+    commands_privacy,
+)
 from feedwright.shell import (
     application,
     choose_profile,
@@ -25,6 +31,8 @@ app = application(
 app.add_typer(commands_models.models, name="models")
 app.add_typer(commands_models.profile, name="profile")
 app.add_typer(commands_keys.keys, name="keys")
+app.add_typer(commands_experiments.experiments, name="experiments")
+app.add_typer(commands_experiments.flags, name="flags")
 commands_data.register(app)
 commands_privacy.register(app)
 

@@ -11,53 +11,68 @@ import typer
 from feedwright.shell import application, choose_profile, console, examples, settings
 
 if TYPE_CHECKING:
-    from models.registry import Registry
-    from models.versions import ModelVersion
+    from going_live.releases import Moved, Releases
 
 models = application("List model versions, and choose the one that serves the feed.")
 profile = application("Look at the profile, which fits the feed to a domain.")
 
+ACTOR = "command line"
 HEADLINE = ("ndcg@10", "ndcg_at_10", "recall@10", "recall_at_10", "coverage")
 
 
 @contextmanager
-def _registry() -> Iterator[Registry]:
+def _database() -> Iterator[str]:
     from feedwright.database import running_database
-    from models.registry import Registry
-    from storage.settings import mlflow_tracking_uri
 
-    current = settings()
-    if current.mlflow_url is not None:
-        yield Registry(current.mlflow_address, current.model_name)
-        return
-    with running_database(current) as url:
-        uri = mlflow_tracking_uri(current, url)
-        yield Registry(uri, current.model_name, current.artifacts)
+    with running_database(settings()) as url:
+        yield url
+
+
+@contextmanager
+def _releases() -> Iterator[Releases]:
+    from going_live.releases import Releases
+
+    with _database() as url:
+        yield Releases.of(settings(), url)
 
 
 @models.command("list", epilog=examples("feedwright models list", "feedwright models list --json"))
 def list_models(
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document.")] = False,
 ) -> None:
-    """All versions, newest first."""
+    """All versions, newest first, and which were withdrawn and why."""
+    from rich.markup import escape
     from rich.table import Table
 
-    with _registry() as registry:
-        versions = registry.versions()
+    from going_live.releases import open_registry
+    from storage.database import connect
+    from storage.releases import withdrawn
+
+    with _database() as url:
+        versions = open_registry(settings(), url).versions()
+        with connect(url) as connection:
+            gone = withdrawn(connection)
     if as_json:
         import json
         from dataclasses import asdict
 
-        typer.echo(json.dumps([asdict(version) for version in versions], indent=2))
+        rows = [
+            asdict(one) | {"withdrawn": gone[one.version].reason if one.version in gone else None}
+            for one in versions
+        ]
+        typer.echo(json.dumps(rows, indent=2))
         return
     if not versions:
         console.print("No model yet: [bold]feedwright train[/] makes the first.")
         return
     names = [name for name in HEADLINE if any(name in version.metrics for version in versions)]
-    table = Table("version", "trained at", "aliases", *names)
+    columns = ["version", "trained at", "aliases", *names, *(["withdrawn"] if gone else [])]
+    table = Table(*columns)
     for version in versions:
         cells = (f"{version.metrics[n]:.4f}" if n in version.metrics else "" for n in names)
-        table.add_row(version.version, version.trained_at or "", ", ".join(version.aliases), *cells)
+        why = [escape(gone[version.version].reason)] if version.version in gone else []
+        aliases = ", ".join(version.aliases)
+        table.add_row(version.version, version.trained_at or "", aliases, *cells, *why)
     console.print(table)
 
 
@@ -66,8 +81,10 @@ def show(version: Annotated[str, typer.Argument(help="Number of the version.")])
     """Everything about one version: metrics, tags, aliases."""
     from rich.table import Table
 
-    with _registry() as registry:
-        found = registry.get(version)
+    from going_live.releases import open_registry
+
+    with _database() as url:
+        found = open_registry(settings(), url).get(version)
     table = Table(show_header=False, box=None)
     table.add_row("version", found.version)
     table.add_row("trained at", found.trained_at or "")
@@ -80,22 +97,46 @@ def show(version: Annotated[str, typer.Argument(help="Number of the version.")])
     console.print(table)
 
 
-@models.command(epilog=examples("feedwright models activate 3"))
-def activate(version: Annotated[str, typer.Argument(help="Number of the version.")]) -> None:
+Reason = Annotated[str, typer.Option(help="Why; for the audit log and the alert.")]
+
+
+@models.command(
+    epilog=examples(
+        "feedwright models activate 3",
+        'feedwright models activate 3 --force --reason "the report was wrong"',
+    )
+)
+def activate(
+    version: Annotated[str, typer.Argument(help="Number of the version.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Even if it was withdrawn: that is taken back.")
+    ] = False,
+    reason: Reason = "by hand",
+) -> None:
     """Make a version the champion; the feed serves it within seconds."""
-    with _registry() as registry:
-        _say_live(registry.activate(version))
+    with _releases() as releases:
+        _say(releases.activate(version, actor=ACTOR, reason=reason, force=force))
 
 
-@models.command(epilog=examples("feedwright models rollback"))
-def rollback() -> None:
-    """Make the champion before this one the champion again."""
-    with _registry() as registry:
-        _say_live(registry.rollback())
+@models.command(
+    epilog=examples(
+        'feedwright models rollback --reason "fewer applies"',
+        "feedwright models rollback --expected 7",
+    )
+)
+def rollback(
+    reason: Reason = "by hand",
+    expected: Annotated[
+        str, typer.Option(help="Only if this version is live; needed while MLflow is away.")
+    ] = "",
+) -> None:
+    """Make the champion before this one the champion again; this one never comes back by itself."""
+    with _releases() as releases:
+        _say(releases.rollback(actor=ACTOR, reason=reason, expected=expected or None))
 
 
-def _say_live(live: ModelVersion) -> None:
-    console.print(f"Champion is version [bold]{live.version}[/], trained at {live.trained_at}.")
+def _say(moved: Moved) -> None:
+    console.print(f"{moved.note[:1].upper()}{moved.note[1:]}.", highlight=False, soft_wrap=True)
 
 
 @profile.command(

@@ -12,6 +12,10 @@ from storage.settings import Settings
 # How long what ticks leave behind is kept, in days; -1 keeps it.
 TICKS = {"skipped": 7, "failure": 30, "success": 90}
 
+LONGEST_RUN = 24 * 3600  # seconds
+
+LOGGERS = ("feedwright", "going_live", "models", "orchestration", "storage")
+
 
 def configuration(settings: Settings) -> dict[str, object]:
     """The content of dagster.yaml. The database's address comes by the environment, so
@@ -44,7 +48,11 @@ def configuration(settings: Settings) -> dict[str, object]:
             "enabled": True,
             "start_timeout_seconds": 300,
             "poll_interval_seconds": 30,
+            # A run whose machine went down is running for ever, for all that Dagster hears.
+            "max_runtime_seconds": LONGEST_RUN,
         },
+        # What our own modules log in a run is kept with it, and printed with its id.
+        "python_logs": {"managed_python_loggers": list(LOGGERS), "python_log_level": "INFO"},
         "run_retries": {"enabled": True, "max_retries": 2, "retry_on_asset_or_op_failure": False},
         "retention": {
             "schedule": {"purge_after_days": dict(TICKS)},

@@ -5,8 +5,8 @@ from __future__ import annotations
 import errno
 from dataclasses import dataclass
 
-OUR_PACKAGES = ("benchmarks", "data_checks", "feedwright", "feedwright_client", "models",
-                "orchestration", "serving", "storage")  # fmt: skip
+OUR_PACKAGES = ("benchmarks", "data_checks", "feedwright", "feedwright_client",
+                "going_live", "models", "orchestration", "serving", "storage")  # fmt: skip
 
 
 class FeedwrightError(RuntimeError):

@@ -257,6 +257,7 @@ def test_dagster_and_mlflow_show_the_run(installation) -> None:
     ).json()["data"]
     assert {node["groupName"] for node in dagster["assetNodes"]} == {
         "sources",
+        "guardrails",
         "features",
         "model",
         "feed",
