@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help env dev sample-data up down status test lint format typecheck layers lock bench clean
+.PHONY: help env dev sample-data up down status test lint format typecheck layers lock bench bench-quality clean
 
 VENV := .venv
 RUN := $(VENV)/bin
@@ -54,6 +54,9 @@ layers: dev ## Check that no layer imports one above it
 
 lock: env ## Resolve pyproject.toml anew into requirements*.lock
 	tools/lock.sh
+
+bench-quality: env ## Train and judge every recommender on MovieLens 100K (ARGS="--only ease als")
+	@$(RUN)/python -m benchmarks.quality $(ARGS)
 
 bench: env ## Run benchmarks, each prints JSON (BENCHMARKS="clone_to_feed feed train …")
 	@set -e; for name in $(BENCHMARKS); do $(RUN)/python -m benchmarks.$$name $(ARGS); done

@@ -3,6 +3,10 @@
     python -m benchmarks.feed          latency and throughput of the feed over HTTP
     python -m benchmarks.candidates    nearest items by the index, beside exact search
     python -m benchmarks.train         time and memory of every stage of training
+    python -m benchmarks.zoo           recommenders: training time and memory beside the bare call
+    python -m benchmarks.quality       every recommender on published protocols
+    python -m benchmarks.going_live    a good challenger wins, a bad version goes, by themselves
+    python -m benchmarks.guardrails    false alarms and time to catch a drop, simulated
     python -m benchmarks.clone_to_feed time from ``git clone`` to a first personalised feed
 
 All take ``--users --items --interactions --seconds`` (what a benchmark has no use for is
@@ -37,6 +41,24 @@ train
     memory as the parent sees it. Quality rows are nDCG@10 after a split by time, with popularity
     as the baseline; similarities have scikit-learn's brute force as theirs.
     ``--pipeline`` adds the real daily Dagster job on a database of its own.
+
+guardrails
+    Worlds of users who differ and come back, ``--worlds`` of each kind, looked at every hour for a
+    week: the share of them in which each rule ever sees a breach, and after how many hours and
+    impressions of the arm half and nine tenths of the worlds have. No server, no database: the
+    rules of models/guardrails.py on simulated counts, the same in every run.
+
+going_live
+    Everything that ``up`` starts, and users who click by known preferences over HTTP: a challenger
+    that is better is tried, wins and goes live; a version with inverted scores is forced live and
+    goes. Rows are seconds and impressions until then, and what users saw meanwhile.
+
+quality
+    Each row trained, scored and judged in the same run: docs/quality.md.
+
+zoo
+    Each recommender in a process of its own, beside the bare call of its library on the same
+    matrix.
 
 clone_to_feed
     Clones the last commit, makes the environment, starts everything, and waits for a personalised

@@ -11,7 +11,7 @@ from time import perf_counter
 
 import numpy as np
 import orjson
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_limits
 
 from benchmarks.report import Row
 from models.candidates import Indexes, SourceGuard

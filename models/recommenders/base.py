@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol, Self
+from pathlib import Path
+from typing import Annotated, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+from scipy import sparse
 
-from models.catalogue import Catalogue
+from models.catalogue import Catalogue, Vectors
 from models.features import Features
 from models.ids import IdIndex
 from models.matrices import InteractionMatrix
@@ -18,7 +21,32 @@ from models.popularity import Popularity
 from models.profile import Profile
 
 Progress = Callable[[int, int], None]
-"""Told (steps done, steps in all) while a recommender trains."""
+"""Told (steps done, steps in all) while a recommender trains; what it raises ends the training."""
+
+Count = Annotated[int, Field(ge=1)]
+Above = Annotated[float, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+TIE = 1e-6
+"""What popularity adds to a score at most: it decides between items that are level otherwise."""
+
+
+class Settings(BaseModel):
+    """Parameters of a recommender."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+@dataclass(frozen=True)
+class Validation:
+    """The training data in two parts, for recommenders that must see when to stop.
+
+    Attributes:
+        earlier, later: float32 CSR, shape (users, items), as ``InteractionMatrix.liked``.
+    """
+
+    earlier: sparse.csr_array
+    later: sparse.csr_array
 
 
 @dataclass(frozen=True)
@@ -27,6 +55,7 @@ class Dataset:
 
     Attributes:
         as_of: nothing that happened after this moment is in it.
+        validation: the same interactions, split in time; None: it was not split.
     """
 
     matrix: InteractionMatrix
@@ -36,6 +65,7 @@ class Dataset:
     catalogue: Catalogue
     profile: Profile
     as_of: datetime
+    validation: Validation | None = None
 
     @property
     def users(self) -> IdIndex:
@@ -46,13 +76,65 @@ class Dataset:
         return self.matrix.items
 
 
-class Recommender(Protocol):
-    """A model that scores (user, item). Scores of one user are comparable, no more."""
+class Scorer(Protocol):
+    """What can be judged: scores of one user are comparable, no more."""
 
     name: str
-
-    def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Self: ...
 
     def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
         """Scores of all items for the given user rows, shape (len(users), items)."""
         ...
+
+
+class Recommender(Scorer, Protocol):
+    """A model that learns to score (user, item), made without arguments by its defaults."""
+
+    @property
+    def vectors(self) -> Vectors | None:
+        """Vectors whose product ranks new items as ``score`` does, exactly or, where the
+        class says so, nearly. None: it has none."""
+        ...
+
+    def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Self: ...
+
+    def fold_in(self, liked: sparse.csr_array) -> NDArray[np.float32]:
+        """Scores for users that training has not seen, shape (n, items).
+
+        Args:
+            liked: what each of them likes, shape (n, items), in units of
+                ``InteractionMatrix.liked``. An empty row gets what is popular.
+        """
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write all that ``load`` needs into ``folder``, as arrays and JSON."""
+        ...
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """What ``save`` wrote: it scores the same.
+
+        Raises:
+            RecommenderFileError: the folder does not hold a whole recommender of this kind.
+        """
+        ...
+
+
+def signal(liked: sparse.csr_array, *, weighted: bool) -> sparse.csr_array:
+    """How much each pair was liked; not ``weighted``: 1 for each that was. float32 CSR."""
+    if weighted:
+        return liked
+    ones = np.ones(liked.nnz, np.float32)
+    return sparse.csr_array((ones, liked.indices, liked.indptr), shape=liked.shape)
+
+
+def tie_break(dataset: Dataset) -> NDArray[np.float32]:
+    """``TIE`` times each item's rank in popularity, in [0, 1), shape (items,).
+
+    Added to scores, it orders the items of which a model knows nothing for a user, and so
+    makes the whole list of a user without history.
+    """
+    settings = dataset.profile.popularity
+    prior = dataset.popularity.prior(settings.overall_share, settings.floor)
+    below = np.searchsorted(np.sort(prior), prior)
+    return (below * (TIE / max(len(prior), 1))).astype(np.float32)

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+from scipy import sparse
 
 from models import scorers
 from models.catalogue import build_snapshot
 from models.live_catalogue import LiveCatalogue
 from models.profile import Profile
+from models.ragged import Ragged
 from models.ranker import score_components
+from models.recommenders import files
 from models.recommenders.base import Dataset, Progress
 from models.similarities import top_neighbours
+from models.snapshot import Snapshot, SnapshotError
+from models.viewer import Viewer
 
 
 class Heuristic:
     """The weighted scorers of the profile, at the dataset's moment."""
 
     name = "heuristic"
+    vectors = None
 
     def __init__(self) -> None:
         self._live: LiveCatalogue | None = None
@@ -50,13 +59,47 @@ class Heuristic:
         return self
 
     def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
-        live, profile = self._live, self._profile
-        assert live is not None, "fit comes first"
+        live = self._known
+        return self._scored(live.viewer(live.users.ids[int(user)]) for user in users)
+
+    def fold_in(self, liked: sparse.csr_array) -> NDArray[np.float32]:
+        """Of the user only the items are known: no place, no chosen tags, nobody alike."""
+        rows = Ragged.of(liked)
+        return self._scored(
+            Viewer(seen=rows.row(user), liked=rows.row(user), liked_weights=rows.row_values(user))
+            for user in range(rows.rows)
+        )
+
+    def save(self, folder: Path) -> None:
+        self._known.snapshot.save(folder)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        try:
+            snapshot = Snapshot.load(folder)
+        except SnapshotError as error:
+            raise files.RecommenderFileError(str(error)) from error
+        made = cls()
+        made._live = LiveCatalogue(snapshot)
+        made._profile = Profile(**snapshot.manifest.profile)
+        made._now = datetime.fromisoformat(snapshot.manifest.built_at).timestamp()
+        return made
+
+    @property
+    def _known(self) -> LiveCatalogue:
+        assert self._live is not None, "fit comes first"
+        return self._live
+
+    def _scored(self, viewers: Iterable[Viewer]) -> NDArray[np.float32]:
+        live, profile = self._known, self._profile
         assert profile is not None
         rows = np.arange(live.size, dtype=np.int32)
-        scores = np.empty((len(users), len(rows)), np.float32)
-        for place, user in enumerate(users):
-            viewer = live.viewer(live.users.ids[int(user)])
-            components = score_components(live, viewer, profile, rows, now=self._now)
-            scores[place] = scorers.hybrid(components, profile.scorer_weights, len(rows))
-        return scores
+        scores = [
+            scorers.hybrid(
+                score_components(live, viewer, profile, rows, now=self._now),
+                profile.scorer_weights,
+                len(rows),
+            )
+            for viewer in viewers
+        ]
+        return np.array(scores, np.float32).reshape(len(scores), len(rows))

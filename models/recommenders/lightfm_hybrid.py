@@ -14,6 +14,7 @@ prior knows the popularity of now. A user of whom nothing is known gets just the
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Self
 
 import numpy as np
@@ -23,7 +24,9 @@ from scipy import sparse
 
 from models.catalogue import Vectors
 from models.features import Features
+from models.recommenders import files
 from models.recommenders.base import Dataset, Progress
+from models.recommenders.factorised import ridge_step
 
 Flags = NDArray[np.bool_]
 
@@ -62,7 +65,24 @@ class LightFMHybrid:
 
     def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
         assert self.vectors is not None, "fit comes first"
-        return self.vectors.users[users] @ self.vectors.items.T + self.vectors.bias
+        scores = self.vectors.users[users] @ self.vectors.items.T
+        scores += self.vectors.bias
+        return scores
+
+    def fold_in(self, liked: sparse.csr_array) -> NDArray[np.float32]:
+        """The popularity prior, and the step to what is liked."""
+        assert self.vectors is not None, "fit comes first"
+        return ridge_step(liked, self.vectors) @ self.vectors.items.T + self.vectors.bias
+
+    def save(self, folder: Path) -> None:
+        assert self.vectors is not None, "fit comes first"
+        files.write(folder, self.name, {}, vars(self.vectors))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        made = cls()
+        made.vectors = Vectors(**files.read(folder, cls.name)[1])
+        return made
 
 
 def _taste(dataset: Dataset, progress: Progress | None) -> tuple[np.ndarray, np.ndarray]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from models.catalogue import Vectors
+from models.recommenders import files
 from models.recommenders.base import Dataset, Progress
 
 
@@ -32,3 +35,16 @@ class PopularityRecommender:
     def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
         assert self.vectors is not None, "fit comes first"
         return np.tile(self.vectors.bias, (len(users), 1))
+
+    def fold_in(self, liked: sparse.csr_array) -> NDArray[np.float32]:
+        return self.score(np.zeros(liked.shape[0], np.int64))
+
+    def save(self, folder: Path) -> None:
+        assert self.vectors is not None, "fit comes first"
+        files.write(folder, self.name, {}, vars(self.vectors))
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        made = cls()
+        made.vectors = Vectors(**files.read(folder, cls.name)[1])
+        return made

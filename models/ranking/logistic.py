@@ -1,0 +1,375 @@
+"""The ranker of the ``events`` profile: logistic regression over eight features.
+
+What users did becomes weighted examples. A pair counts once, by the strongest thing done (apply 1,
+attended 0.5 more, save 1.2, share 0.6, click 0.4, view 0.25, a dwell 0.35 rising to 0.8). A last
+``unapply`` takes that away and makes the pair a negative of weight 2. Items that a search or filter
+led to are weak positives, 0.15, at most 3 a user. Each positive gets 3 negatives: first what the
+user was shown and did not click, weighted by its position, as what stands high was seen; then
+anything that the user had not touched.
+
+Features are of the moment of the example: what a user did later, and the seats that were taken
+later, are not in them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+
+from models.ranking.features import Table, check_names, digest
+
+FEATURES = (
+    "bias",
+    "overlap_interest_ratio",
+    "overlap_history_ratio",
+    "same_city",
+    "category_match",
+    "organizer_match",
+    "popularity",
+    "days_until",
+)
+POSITIVES: Mapping[str, float] = {
+    "apply": 1.0,
+    "save": 1.2,
+    "click": 0.4,
+    "view": 0.25,
+    "share": 0.6,
+}
+ATTENDED = 0.5
+"""What an apply of somebody who then came counts more."""
+DWELL = (0.35, 0.8)
+DWELL_SECONDS = (10.0, 120.0)
+"""A dwell counts from the first, and most from the second on; between, it rises evenly."""
+UNAPPLY = 2.0
+WEAK = 0.15
+WEAK_PER_USER = 3
+WEAK_TYPES = ("search", "filter")
+NEGATIVES = 3
+POSITION_WEIGHTS = ((2, 0.25), (5, 0.15), (10, 0.10))
+"""Weight of an impression that was not clicked, by the last position that it holds for."""
+DEEP = 0.05
+"""Below those, and of a negative that was never shown."""
+HORIZON_DAYS = 180.0
+DAY = 86_400.0
+
+# user_id, item_id, label (1 or 0), weight, occurred_at: the moment whose features count
+EXAMPLES: dict[str, Any] = {
+    "user_id": pl.String,
+    "item_id": pl.String,
+    "label": pl.Int8,
+    "weight": pl.Float64,
+    "occurred_at": pl.Datetime("us", "UTC"),
+}
+
+
+def examples(interactions: pl.DataFrame, items: pl.DataFrame, *, seed: int = 0) -> pl.DataFrame:
+    """Weighted examples, columns of ``EXAMPLES``, in an order that ``seed`` repeats.
+
+    Args:
+        interactions: user_id, item_id, type, occurred_at; where there are: ``seconds`` (of a
+            dwell), ``attended`` (of an apply), ``position`` (of an impression, from 1).
+        items: id: what negatives are drawn from.
+    """
+    rows = _with_facts(interactions).filter(
+        pl.col("user_id").is_not_null() & pl.col("item_id").is_not_null()
+    )
+    withdrawn = _withdrawn(rows)
+    positives = _positives(rows).join(withdrawn, on=["user_id", "item_id"], how="anti")
+    weak = _weak(rows).join(
+        pl.concat([positives, withdrawn], how="diagonal_relaxed"),
+        on=["user_id", "item_id"],
+        how="anti",
+    )
+    wanted = pl.concat([positives, weak])
+    touched = rows.filter(pl.col("type") != "impression").select("user_id", "item_id").unique()
+    negatives = _negatives(wanted, rows, touched, items["id"], seed)
+    parts = [
+        wanted.with_columns(label=pl.lit(1)),
+        withdrawn.with_columns(label=pl.lit(0), weight=pl.lit(UNAPPLY)),
+        negatives.with_columns(label=pl.lit(0)),
+    ]
+    return pl.concat(
+        [part.select(pl.col(name).cast(kind) for name, kind in EXAMPLES.items()) for part in parts]
+    ).sort("user_id", "occurred_at", "item_id", "label")
+
+
+def features(
+    pairs: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame, interactions: pl.DataFrame
+) -> Table:
+    """The eight features of each pair at its moment, in the order of ``pairs``.
+
+    - overlap_interest_ratio, overlap_history_ratio: share of the item's tags that the user chose;
+      that items have which the user did something positive with before.
+    - category_match, organizer_match: whether the user did so with one of that category, owner.
+    - popularity: ``min(log1p(seats taken) / 5, 1)``.
+    - days_until: days to the item's start / 180, in [0, 1]; 1 where no start is known.
+
+    Args:
+        pairs: user_id, item_id, occurred_at.
+        users: id, city, tags. items: id, city, tags, category, owner_id, starts_at.
+        interactions: user_id, item_id, type, occurred_at.
+    """
+    keyed = pairs.select("user_id", "item_id", "occurred_at").with_row_index("row")
+    of_users = users.select(user_id="id", user_city="city", interests="tags")
+    of_items = items.select("city", "category", "owner_id", "starts_at", "tags", item_id="id")
+    known = keyed.join(of_users, on="user_id", how="left").join(of_items, on="item_id", how="left")
+    past = (
+        interactions.filter(pl.col("type").is_in([*POSITIVES, "dwell", "like"]))
+        .select("user_id", "item_id", "occurred_at")
+        .join(of_items, on="item_id")
+    )
+    tags = pl.col("tags").list.unique()
+    return Table(
+        FEATURES,
+        np.column_stack(
+            [
+                np.ones(len(keyed)),
+                _float(
+                    known,
+                    tags.list.set_intersection(pl.col("interests")).list.len() / tags.list.len(),
+                ),
+                _tags_before(known, past),
+                _float(known, pl.col("city") == pl.col("user_city")),
+                _met_before(known, past, "category"),
+                _met_before(known, past, "owner_id"),
+                np.minimum(np.log1p(_seats_taken(keyed, interactions)) / 5, 1),
+                _float(
+                    known,
+                    (
+                        (pl.col("starts_at") - pl.col("occurred_at")).dt.total_seconds()
+                        / (DAY * HORIZON_DAYS)
+                    ).clip(0, 1),
+                    missing=1.0,
+                ),
+            ]
+        ).astype(np.float32),
+    )
+
+
+@dataclass(frozen=True)
+class LogisticRanker:
+    """
+    Attributes:
+        names: of the features, in their order.
+        weights: float64, shape (len(names),), that of ``bias`` too.
+    """
+
+    names: tuple[str, ...]
+    weights: NDArray[np.float64]
+
+    @classmethod
+    def fit(
+        cls,
+        table: Table,
+        labels: NDArray[np.number],
+        weights: NDArray[np.floating],
+        *,
+        strength: float = 1.0,
+    ) -> Self:
+        """Minimise the weighted log loss with a ridge of ``1 / strength`` on all weights.
+
+        Raises:
+            ValueError: not both labels are there.
+        """
+        if len(np.unique(labels)) < 2:
+            raise ValueError("a ranker needs both positives and negatives")
+        model = LogisticRegression(C=strength, fit_intercept=False, max_iter=1_000)
+        model.fit(table.values, labels, sample_weight=weights)
+        return cls(table.names, model.coef_[0].astype(np.float64))
+
+    def decide(self, table: Table) -> NDArray[np.float64]:
+        """Log-odds of each row: what to rank by. Not what is shown, see ``Calibration``.
+
+        Raises:
+            FeatureMismatch: the table has other features than it was trained on.
+        """
+        check_names(self.names, table.names)
+        return table.values @ self.weights
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "names": list(self.names),
+            "digest": digest(self.names),
+            "weights": self.weights.tolist(),
+        }
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """
+        Raises:
+            FeatureMismatch: it was trained on other features than this release makes.
+        """
+        check_names(content["names"], FEATURES)
+        return cls(tuple(content["names"]), np.asarray(content["weights"], np.float64))
+
+
+def _with_facts(interactions: pl.DataFrame) -> pl.DataFrame:
+    """With seconds, attended and position, null where nothing was told."""
+    facts = {"seconds": pl.Float64, "attended": pl.Boolean, "position": pl.Int64}
+    return interactions.with_columns(
+        pl.lit(None, kind).alias(name)
+        for name, kind in facts.items()
+        if name not in interactions.columns
+    )
+
+
+def _positives(rows: pl.DataFrame) -> pl.DataFrame:
+    """Each pair's strongest positive, at the moment of its first."""
+    kind = pl.col("type")
+    least, most = DWELL_SECONDS
+    rising = (pl.col("seconds").fill_null(least) - least) / (most - least)
+    weight = pl.when(kind == "dwell").then(
+        DWELL[0] + (DWELL[1] - DWELL[0]) * rising.clip(0, 1)
+    ).otherwise(kind.replace_strict(POSITIVES, default=None, return_dtype=pl.Float64)) + pl.when(
+        (kind == "apply") & pl.col("attended").fill_null(False)
+    ).then(ATTENDED).otherwise(0.0)
+    short = (kind == "dwell") & (pl.col("seconds") < least)
+    return (
+        rows.filter(kind.is_in([*POSITIVES, "dwell"]) & ~short.fill_null(False))
+        .with_columns(weight=weight)
+        .group_by("user_id", "item_id")
+        .agg(pl.col("weight").max(), pl.col("occurred_at").min())
+        .sort("user_id", "item_id")
+    )
+
+
+def _withdrawn(rows: pl.DataFrame) -> pl.DataFrame:
+    """Pairs whose last word was ``unapply``, at its moment; at one moment, unapply was last."""
+
+    def last(type: str) -> pl.Expr:
+        return pl.col("occurred_at").filter(pl.col("type") == type).max()
+
+    return (
+        rows.filter(pl.col("type").is_in(["apply", "unapply"]))
+        .group_by("user_id", "item_id")
+        .agg(applied=last("apply"), occurred_at=last("unapply"))
+        .filter(
+            pl.col("occurred_at").is_not_null()
+            & (pl.col("applied").is_null() | (pl.col("occurred_at") >= pl.col("applied")))
+        )
+        .select("user_id", "item_id", "occurred_at")
+        .sort("user_id", "item_id")
+    )
+
+
+def _weak(rows: pl.DataFrame) -> pl.DataFrame:
+    """The newest items, at most 3 a user, that a search or filter of the user led to."""
+    return (
+        rows.filter(pl.col("type").is_in(WEAK_TYPES))
+        .group_by("user_id", "item_id")
+        .agg(pl.col("occurred_at").max())
+        .sort("occurred_at", "item_id", descending=[True, False])
+        .group_by("user_id", maintain_order=True)
+        .head(WEAK_PER_USER)
+        .select("user_id", "item_id", pl.lit(WEAK).alias("weight"), "occurred_at")
+    )
+
+
+def _negatives(
+    wanted: pl.DataFrame,
+    rows: pl.DataFrame,
+    touched: pl.DataFrame,
+    items: pl.Series,
+    seed: int,
+) -> pl.DataFrame:
+    """3 for each positive of a user, each item once a user, at the moments of the positives."""
+    rng = np.random.default_rng(seed)
+    places = wanted.sort("user_id", "occurred_at", "item_id").select(
+        "user_id", "occurred_at", place=pl.int_range(pl.len()).over("user_id") * NEGATIVES
+    )
+    slots = pl.concat([places.with_columns(pl.col("place") + step) for step in range(NEGATIVES)])
+    shown = (
+        rows.filter(pl.col("type") == "impression")
+        .group_by("user_id", "item_id")
+        .agg(position=pl.col("position").min())
+        .join(touched, on=["user_id", "item_id"], how="anti")
+        .sort("user_id", "item_id")
+        .with_columns(weight=_position_weight(), order=pl.lit(0.0))
+    )
+    # As many of the catalogue as could be needed, less those touched or shown already.
+    need = slots.group_by("user_id").agg(need=pl.len()).sort("user_id")
+    users = need["user_id"].gather(np.repeat(np.arange(len(need)), need["need"].to_numpy()))
+    drawn = (
+        pl.DataFrame(
+            {"user_id": users, "item_id": items.gather(rng.integers(0, len(items), len(users)))}
+        )
+        .unique(maintain_order=True)
+        .join(touched, on=["user_id", "item_id"], how="anti")
+        .join(shown, on=["user_id", "item_id"], how="anti")
+        .with_columns(weight=pl.lit(DEEP), order=pl.lit(1.0))
+    )
+    pool = pl.concat([shown.select(drawn.columns), drawn])
+    pool = pool.with_columns(
+        order=pl.col("order") + pl.Series(rng.random(len(pool)), dtype=pl.Float64)
+    )
+    pool = pool.sort("user_id", "order").with_columns(place=pl.int_range(pl.len()).over("user_id"))
+    return slots.join(pool, on=["user_id", "place"]).select(
+        "user_id", "item_id", "weight", "occurred_at"
+    )
+
+
+def _position_weight() -> pl.Expr:
+    weight = pl.lit(DEEP)
+    for last, value in reversed(POSITION_WEIGHTS):
+        weight = pl.when(pl.col("position") <= last).then(value).otherwise(weight)
+    return weight
+
+
+def _tags_before(known: pl.DataFrame, past: pl.DataFrame) -> NDArray[np.float64]:
+    """Share of the item's tags that the user met before the moment."""
+    met = _first_met(past.explode("tags"), "tags")
+    each = known.select("row", "user_id", "occurred_at", tags=pl.col("tags").list.unique()).explode(
+        "tags"
+    )
+    share = (
+        each.drop_nulls("tags")
+        .join(met, on=["user_id", "tags"], how="left")
+        .group_by("row")
+        .agg(value=(pl.col("first") < pl.col("occurred_at")).fill_null(False).mean())
+    )
+    return _float(known.select("row").join(share, on="row", how="left"), pl.col("value"))
+
+
+def _met_before(known: pl.DataFrame, past: pl.DataFrame, column: str) -> NDArray[np.float64]:
+    met = _first_met(past, column)
+    joined = known.select("row", "user_id", "occurred_at", column).join(
+        met, on=["user_id", column], how="left", maintain_order="left"
+    )
+    return _float(joined, pl.col("first") < pl.col("occurred_at"))
+
+
+def _first_met(past: pl.DataFrame, column: str) -> pl.DataFrame:
+    return (
+        past.drop_nulls(column).group_by("user_id", column).agg(first=pl.col("occurred_at").min())
+    )
+
+
+def _seats_taken(keyed: pl.DataFrame, interactions: pl.DataFrame) -> NDArray[np.float64]:
+    """Applies less unapplies of each item before the moment, shape (rows,)."""
+    change = pl.when(pl.col("type") == "apply").then(1).otherwise(-1)
+    seats = (
+        interactions.filter(pl.col("type").is_in(["apply", "unapply"]))
+        .sort("occurred_at")
+        .select("item_id", "occurred_at", taken=change.cum_sum().over("item_id"))
+    )
+    found = keyed.sort("occurred_at").join_asof(
+        seats,
+        on="occurred_at",
+        by="item_id",
+        strategy="backward",
+        allow_exact_matches=False,
+        check_sortedness=False,
+    )
+    return np.maximum(_float(found.sort("row"), pl.col("taken")), 0)
+
+
+def _float(frame: pl.DataFrame, value: pl.Expr, *, missing: float = 0.0) -> NDArray[np.float64]:
+    """The expression as float64, ``missing`` for what is null or no number."""
+    column = frame.select(value.cast(pl.Float64).fill_nan(None).fill_null(missing)).to_series()
+    return column.to_numpy()

@@ -1,0 +1,70 @@
+"""A window of the training data that tells a recommender when to stop."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+from scipy import sparse
+
+from models.evaluation import TestSet, ndcg_and_coverage, split_moment
+from models.matrices import interaction_matrix
+from models.recommenders.base import Dataset, Recommender, Validation
+
+K = 10
+USERS = 1_000
+"""At most so many users are judged after an epoch."""
+
+
+def with_validation(dataset: Dataset, interactions: pl.LazyFrame, share: float = 0.1) -> Dataset:
+    """The dataset with the newest ``share`` of its interactions told apart. O(interactions).
+
+    Args:
+        interactions: columns user_id, item_id, type, occurred_at; what came at
+            ``dataset.as_of`` or later is left out.
+
+    Raises:
+        ValueError: there are no interactions.
+    """
+    known = interactions.filter(pl.col("occurred_at") < dataset.as_of)
+    moment, profile = split_moment(known, share), dataset.profile
+    earlier, later = (
+        interaction_matrix(
+            known.filter(part),
+            dataset.users,
+            dataset.items,
+            profile.interaction_weights,
+            half_life_days=profile.matrix.half_life_days,
+            now=dataset.as_of,
+        ).liked
+        for part in (pl.col("occurred_at") < moment, pl.col("occurred_at") >= moment)
+    )
+    return replace(dataset, validation=Validation(earlier, later))
+
+
+def at_random(liked: sparse.csr_array, share: float, seed: int) -> Validation:
+    """Each pair is later with probability ``share``: where times are not known."""
+    later = np.random.default_rng(seed).random(liked.nnz) < share
+    row, column = liked.tocoo().coords
+
+    def part(kept: np.ndarray) -> sparse.csr_array:
+        return sparse.csr_array((liked.data[kept], (row[kept], column[kept])), shape=liked.shape)
+
+    return Validation(part(~later), part(later))
+
+
+def judged(validation: Validation, seed: int) -> TestSet:
+    """Users who liked something new later, at most ``USERS``, as ``models.evaluation`` judges."""
+    earlier, later = validation.earlier, validation.later
+    relevant = sparse.csr_array(later - later.multiply(earlier > 0))
+    relevant.eliminate_zeros()
+    users = np.flatnonzero((np.diff(relevant.indptr) > 0) & (np.diff(earlier.indptr) > 0))
+    if len(users) > USERS:
+        users = np.sort(np.random.default_rng(seed).choice(users, USERS, replace=False))
+    return TestSet(users, relevant[users], earlier[users], np.full(len(users), "warm"))
+
+
+def ndcg(recommender: Recommender, test: TestSet) -> float:
+    """Mean nDCG@10; 0 where nobody can be judged."""
+    return float(ndcg_and_coverage(recommender, test, k=K)[0].mean()) if len(test.users) else 0.0
