@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from models.snapshot import Snapshot
+from models.drift import DRIFT
+from models.snapshot import FEATURES, Snapshot
 from storage.settings import get_settings
 
 
@@ -27,8 +28,10 @@ def register(version: str) -> str:
     run = registry.client.create_run(registry.experiment_id(), run_name=f"{version}, inverted")
     bad = registry.register(run.info.run_id, source, good.tags)
     with tempfile.TemporaryDirectory() as folder:
-        copy = inverted(Snapshot.load(settings.snapshots / version), bad.version)
-        registry.add_snapshot(bad, copy.save(Path(folder) / bad.version))
+        original = settings.snapshots / version
+        copy = inverted(Snapshot.load(original), bad.version)
+        beside = {name: (original / name).read_bytes() for name in (FEATURES, DRIFT)}
+        registry.add_snapshot(bad, copy.save(Path(folder) / bad.version, files=beside))
     registry.client.set_terminated(run.info.run_id)
     return bad.version
 
