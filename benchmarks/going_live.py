@@ -41,7 +41,7 @@ LOVED = 2  # tags that a user likes
 CLICKS_LOVED, CLICKS_OTHER = 0.45, 0.04  # chance that an item is clicked once it is looked at
 PAGE = 10
 SESSIONS_AT_ONCE = 3
-STARTED_EVERY = 10.0  # seconds between two looks of the guardrails and the experiments
+STARTED_EVERY = 30.0  # seconds between two looks of the guardrails and the experiments
 UP_SECONDS = 600.0
 WAIT_SECONDS = 600.0
 LAUNCH = """mutation Launch($params: ExecutionParams!) {
@@ -290,6 +290,12 @@ class Installation:
         if started["__typename"] != "LaunchRunSuccess":
             raise BenchmarkError(f"job {job}: {started}")
 
+    def _tell(self) -> None:
+        """Log what the newest look at the guardrails found."""
+        for one in self.call("GET", "guardrails?limit=3")["reports"]:
+            found = one["variant"], one["model_version"], one["status"], one["detail"]["reason"]
+            log.info("%s %s: %s, %s", *found)
+
     def until_live(self, version: str, crowd: Crowd, *jobs: str) -> float:
         """Start the jobs from time to time until the version is live. Returns seconds.
 
@@ -303,6 +309,7 @@ class Installation:
             if time.monotonic() > next_look:
                 for job in jobs:
                     self.start_job(job)
+                self._tell()
                 next_look = time.monotonic() + STARTED_EVERY
             time.sleep(0.5)
         return time.monotonic() - start

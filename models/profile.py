@@ -267,6 +267,10 @@ class Checks(_Section):
     """Thresholds of the blocking data checks."""
 
     max_rejected_share: Share = 0.05
+    min_rejected: Annotated[int, Field(ge=1)] = Field(
+        default=10,
+        description="Fewer rejected rows block nothing: just after midnight a day is a few rows.",
+    )
     max_orphan_share: Share = Field(
         default=0.01, description="Interactions whose user or item is unknown."
     )

@@ -15,6 +15,7 @@ from data_checks.docs import build_docs, suite_page
 from data_checks.report import CheckReport
 from models.features import Features
 from models.ids import IdIndex
+from models.profile import Checks
 from orchestration.resources import Platform
 from storage.quarantine import Catalogue
 
@@ -46,15 +47,15 @@ def source_specs(asset: str, what: str) -> list[dg.AssetCheckSpec]:
 
 
 def rejected_result(
-    asset: str, rejected: Mapping[str, int], rows: int, limit: float
+    asset: str, rejected: Mapping[str, int], rows: int, limits: Checks
 ) -> dg.AssetCheckResult:
-    """Whether the bad rows (by reason) are at most ``limit`` of all, ``rows`` being the good."""
-    bad = sum(rejected.values())
+    """Whether the bad rows (by reason) are few, or few of all, ``rows`` being the good."""
+    bad, limit = sum(rejected.values()), limits.max_rejected_share
     share = bad / max(bad + rows, 1)
     return dg.AssetCheckResult(
         asset_key=asset,
         check_name=REJECTED,
-        passed=share <= limit,
+        passed=share <= limit or bad < limits.min_rejected,
         description=f"{bad:,} of {bad + rows:,} rows rejected ({share:.2%}), limit {limit:.2%}",
         metadata={"rejected": bad, "share": share, "by_reason": dict(rejected)},
     )

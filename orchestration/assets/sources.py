@@ -84,9 +84,7 @@ def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
             "profile": profile.name,
         },
         check_results=[
-            checks.rejected_result(
-                "interactions", rejected, written, profile.checks.max_rejected_share
-            ),
+            checks.rejected_result("interactions", rejected, written, profile.checks),
             report,
         ],
     )
@@ -184,7 +182,7 @@ def _good_rows(
             "rejected": dg.MetadataValue.json(bad),
         },
         check_results=[
-            checks.rejected_result(entity, bad, len(frame), limits.max_rejected_share),
+            checks.rejected_result(entity, bad, len(frame), limits),
             checks.catalogue(platform, entity, good),
         ],
     )
