@@ -418,7 +418,8 @@ def test_a_key_is_asked_for_where_one_is_needed(desk: Visit, address: str, admin
     page.get_by_role("button", name="Use it").click()
     expect(page.locator("#cards h3").first).to_be_visible()
     desk.complaints.clear()  # the browser's own, of status 401
-    page.get_by_label("Act as this user").check()
+    with page.expect_response("**/user-tokens"):
+        page.get_by_label("Act as this user").check()
     page.wait_for_timeout(1_500)
     page.get_by_role("button", name="Save").first.click()
     wait_for(lambda: "save" in {type for type, _ in told(address, "u0011")})

@@ -223,6 +223,7 @@ def test_a_rollback_reaches_every_worker_though_mlflow_is_away(server: Server) -
         finally:
             connection.execute("DELETE FROM feed.withdrawn_versions")
             server.mlflow.version, server.mlflow.broken = "2", False
+        settled(answers, ("champion", "2"))  # for the tests that follow
     assert_nobody_noticed(answers, "model_withdrawn")
 
 
