@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from benchmarks.report import BenchmarkError
+from benchmarks.report import BenchmarkError, log
 from benchmarks.servers import stop_tree
 from serving.launch import ROOT
 
@@ -79,6 +79,7 @@ def watch(module: str, arguments: Sequence[str]) -> Run:
             elif "end" in told:
                 done.seconds[told["end"]] = told["seconds"]
                 done.cpu[told["end"]] = told["cpu"]
+                log.info("%s: %.2f s", told["end"], told["seconds"])
             else:
                 done.facts[told["fact"]] = told["value"]
         if child.wait() != 0:

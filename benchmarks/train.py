@@ -2,40 +2,23 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 import sys
-import threading
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-
-import psutil
 
 from benchmarks import report, worlds
 from benchmarks.pipeline import daily_job
-from benchmarks.report import BenchmarkError, Row, log
-from benchmarks.servers import stop_tree
-from benchmarks.worlds import Size, World
-from serving.launch import ROOT
+from benchmarks.report import Row
+from benchmarks.stages import Run, watch
+from benchmarks.worlds import Size
 
-LOOK_SECONDS = 0.01  # less than it takes to touch 100 MB of new memory
 WHOLE = "all stages"
 BRUTE = "brute force"
 
 
-@dataclass
-class Run:
-    """What the child told, and what was seen of it. Memory is resident, in bytes."""
-
-    seconds: dict[str, float] = field(default_factory=dict)
-    cpu: dict[str, float] = field(default_factory=dict)
-    peaks: dict[str, int] = field(default_factory=dict)
-    facts: dict[str, float] = field(default_factory=dict)
-
-
 def measure(size: Size, list_users: int, judged_users: int) -> list[Row]:
     """Time and memory of each stage, quality, and similarities beside brute force."""
-    done = _watch(worlds.world(size), list_users, judged_users)
+    folder = str(worlds.world(size).folder)
+    done = watch("benchmarks.train_stages", [folder, str(list_users), str(judged_users)])
     own = {name: seconds for name, seconds in done.seconds.items() if name != BRUTE}
     total, facts = sum(own.values()), done.facts
     rows = [
@@ -78,46 +61,6 @@ def _before(done: Run, name: str) -> float:
     names = list(done.peaks)
     place = names.index(name)
     return done.peaks[names[place - 1]] if place else 0.0
-
-
-def _watch(world: World, list_users: int, judged_users: int) -> Run:
-    """Run the stages in a child and look at its memory all the while."""
-    done, stage = Run(), ["start"]
-    command = [sys.executable, "-m", "benchmarks.train_stages", str(world.folder)]
-    command += [str(list_users), str(judged_users)]
-    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    seen = psutil.Process(child.pid)
-    over = threading.Event()
-
-    def look() -> None:
-        while not over.wait(LOOK_SECONDS):
-            try:
-                memory = seen.memory_info().rss
-            except psutil.NoSuchProcess:
-                return
-            done.peaks[stage[0]] = max(done.peaks.get(stage[0], 0), memory)
-
-    watcher = threading.Thread(target=look, daemon=True)
-    watcher.start()
-    try:
-        assert child.stdout is not None
-        for line in child.stdout:
-            told = json.loads(line)
-            if "begin" in told:
-                stage[0] = told["begin"]
-            elif "end" in told:
-                done.seconds[told["end"]] = told["seconds"]
-                done.cpu[told["end"]] = told["cpu"]
-                log.info("%s: %.2f s", told["end"], told["seconds"])
-            else:
-                done.facts[told["fact"]] = told["value"]
-        if child.wait() != 0:
-            raise BenchmarkError(f"{stage[0]} failed with exit status {child.returncode}")
-    finally:
-        over.set()
-        watcher.join()
-        stop_tree(child)
-    return done
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
