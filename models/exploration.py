@@ -14,6 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 
+def logged(propensity: float) -> float:
+    """As answers and events carry it: to four significant digits, so never 0 and the weight
+    1 / propensity is right however small it is."""
+    return float(f"{propensity:.4g}")
+
+
 class Exploration(NamedTuple):
     """A list in which some positions explore.
 

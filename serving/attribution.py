@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from models.exploration import logged
 from serving.feed_lists import FeedList
 from serving.live_state import Catalogue
 from storage.events import Event
@@ -41,7 +42,7 @@ def attribute(
         place = _place(kept, event["item_id"], catalogues)
         if place is not None:
             known["position"] = place + 1
-            known["propensity"] = round(float(kept.propensities[place]), 4)
+            known["propensity"] = logged(float(kept.propensities[place]))
         event["metadata"] = {name: value for name, value in known.items() if value is not None} | (
             metadata or {}
         )

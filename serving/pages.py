@@ -13,6 +13,7 @@ import orjson
 from numpy.typing import NDArray
 
 from models.candidates import names_of
+from models.exploration import logged
 from models.live_catalogue import LiveCatalogue
 from models.profile import Profile
 from models.ranker import By, explained
@@ -59,7 +60,7 @@ def render(
     # One rounding of the whole table: a call of numpy costs more than twenty numbers.
     # NaN (missing) becomes null in JSON.
     chance = np.ones(len(rows)) if propensities is None else propensities
-    table = np.stack([scores, chance, *components.values()]).astype(np.float64)
+    table = np.stack([scores, *components.values()]).astype(np.float64)
     names = list(components)
     return [
         {
@@ -69,15 +70,16 @@ def render(
             "reason": reason.text,
             "reason_code": reason.code,
             "reason_parameters": reason.parameters,
-            "components": dict(zip(names, numbers[2:], strict=True)),
+            "components": dict(zip(names, numbers[1:], strict=True)),
             "sources": names_of(bits),
             "explored": new,
-            "propensity": numbers[1],
+            "propensity": logged(propensity),
         }
-        for row, place, numbers, reason, bits, new in zip(
+        for row, place, numbers, propensity, reason, bits, new in zip(
             rows.tolist(),
             places.tolist(),
             table.round(4).T.tolist(),
+            chance.tolist(),
             why,
             [0] * len(rows) if sources is None else sources.tolist(),
             [False] * len(rows) if explored is None else explored.tolist(),

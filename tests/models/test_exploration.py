@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from models.exploration import Exploration, explore, selection_probabilities, to_explore
+from models.exploration import Exploration, explore, logged, selection_probabilities, to_explore
 
 ORDER = np.array([10, 11, 12, 13, 14])
 ITEMS = np.array([12, 30, 11])  # two that the list has anyway, and one that it has not
@@ -169,3 +169,8 @@ def test_to_explore_is_young_and_little_shown() -> None:
         np.array([50, 51, 0, 0]), created, now=10 * 86_400, max_impressions=50, max_age_days=7
     )
     assert chosen.tolist() == [True, False, True, False]
+
+
+@given(st.floats(1e-12, 1, exclude_min=True))
+def test_what_is_logged_keeps_the_weight_right(propensity: float) -> None:
+    assert 1 / logged(propensity) == pytest.approx(1 / propensity, rel=1e-3)

@@ -386,6 +386,14 @@ def told(address: str, user: str) -> list[tuple[str, str]]:
     return [(row["type"], row["item_id"]) for row in rows]
 
 
+def expect_told(page: Page, address: str, user: str, type: str) -> None:
+    """Wait in the page, whose routes are not answered while Python sleeps."""
+    deadline = time.monotonic() + 20
+    while type not in {kind for kind, _ in told(address, user)}:
+        assert time.monotonic() < deadline, type
+        page.wait_for_timeout(100)
+
+
 def test_acting_as_a_user_is_recorded_and_changes_the_feed(desk: Visit, address: str) -> None:
     page = desk.page
     first = open_feed(page, "/?user=u0009")
@@ -420,6 +428,6 @@ def test_a_key_is_asked_for_where_one_is_needed(desk: Visit, address: str, admin
     desk.complaints.clear()  # the browser's own, of status 401
     with page.expect_response("**/user-tokens"):
         page.get_by_label("Act as this user").check()
-    page.wait_for_timeout(1_500)
+    expect_told(page, address, "u0011", "impression")  # from here on it listens
     page.get_by_role("button", name="Save").first.click()
-    wait_for(lambda: "save" in {type for type, _ in told(address, "u0011")})
+    expect_told(page, address, "u0011", "save")

@@ -18,7 +18,9 @@ export function start(onChoose) {
   input.addEventListener("focus", open);
   input.addEventListener("click", open);
   input.addEventListener("input", narrow);
-  input.addEventListener("input", debounce(() => find(input.value.trim()), 150));
+  input.addEventListener("input", debounce(() => {
+    if (!list.hidden) find(input.value.trim()); // hidden: somebody was chosen meanwhile
+  }, 150));
   input.addEventListener("keydown", onKey);
   input.addEventListener("blur", close);
   // Not "click": the input would lose the focus first, and close the list.
