@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit  # scipy.stats takes a second to import
 
 Floats = NDArray[np.float64]
 SPREAD = 0.3
@@ -70,7 +70,7 @@ class Moments:
         """
         if self.n < 2:
             return None
-        t = float(stats.t.ppf((1 + confidence) / 2, self.n - 1))
+        t = float(stdtrit(self.n - 1, (1 + confidence) / 2))
         rate, variance = self.x / self.y, float(ratio_variance(self.sums))
         half = t**2 / 2 * (variance / rate if rate else 1 / self.y)
         reach = math.sqrt(half**2 + 2 * rate * half)
