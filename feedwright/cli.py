@@ -13,6 +13,7 @@ from feedwright import (
     commands_keys,
     commands_models,
     commands_privacy,
+    commands_search,
 )
 from feedwright.shell import (
     application,
@@ -35,6 +36,7 @@ app.add_typer(commands_experiments.experiments, name="experiments")
 app.add_typer(commands_experiments.flags, name="flags")
 commands_data.register(app)
 commands_privacy.register(app)
+commands_search.register(app)
 
 
 @app.callback()

@@ -8,38 +8,30 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
+from typing import Self
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
+from models import exposure
+from models.exposure import Exposure, ItemFacts
+from models.list_quality import intra_list_diversity, popular_lists, serendipity
 from models.matrices import InteractionMatrix
 from models.recommenders.base import Dataset, Scorer
+from models.splits import split_moment as split_moment
 from models.top import top_places
+from models.user_groups import user_groups
 
 BLOCK_SCORES = 20_000_000
 """Scores held at once (80 MB): memory stays flat whatever the catalogue's size."""
 
 PER_USER = ("ndcg", "recall", "map", "mrr", "hit_rate")
 SEGMENTS = ("cold", "warm", "heavy")
-
-
-def split_moment(interactions: pl.LazyFrame, test_share: float) -> datetime:
-    """The moment after which the newest ``test_share`` of the interactions lies.
-
-    Raises:
-        ValueError: there are no interactions.
-    """
-    moment = (
-        interactions.select(pl.col("occurred_at").quantile(1 - test_share, "nearest"))
-        .collect()
-        .item()
-    )
-    if moment is None:
-        raise ValueError("no interactions: nothing to split")
-    return moment
+COLD_ITEM = 5
+"""An item that fewer users touched before the split is cold."""
+COLD_ITEMS = "cold items"
 
 
 @dataclass(frozen=True)
@@ -91,6 +83,37 @@ test_set.__test__ = False  # type: ignore[attr-defined]
 
 
 @dataclass(frozen=True)
+class Background:
+    """What the lists of all recommenders are held against: made once for a test.
+
+    Attributes:
+        items: what was known of them.
+        groups: name → bool, shape (t,): users who are judged apart.
+        popular: what is popular and new to each, shape (t, k).
+        consumed, catalogue: exposure as users chose after the split, and if all had the same.
+    """
+
+    items: ItemFacts
+    groups: dict[str, NDArray[np.bool_]]
+    popular: NDArray[np.int64]
+    consumed: Exposure
+    catalogue: Exposure
+
+    @classmethod
+    def of(cls, dataset: Dataset, test: TestSet, *, k: int) -> Self:
+        facts, settings = ItemFacts.of(dataset), dataset.profile.popularity
+        # As PopularityRecommender ranks, whose lists then surprise nobody.
+        prior = dataset.popularity.prior(settings.overall_share, settings.floor)
+        return cls(
+            facts,
+            user_groups(dataset, test.users, test.segments),
+            popular_lists(prior.astype(np.float32), test.seen, min(k, test.seen.shape[1])),
+            exposure.of_consumption(test.relevant, facts),
+            exposure.of_catalogue(facts),
+        )
+
+
+@dataclass(frozen=True)
 class Evaluation:
     """How one recommender did.
 
@@ -98,26 +121,42 @@ class Evaluation:
         recommender: its name.
         metrics: name → value; names are ``ndcg@10``, ``coverage``, ``ndcg@10.cold``, …
         per_user: name → float64, shape (t,), for paired tests.
+        groups: name of a group → nDCG of its users, shape (users of it,). In ``COLD_ITEMS`` are
+            those who liked a cold item, and nothing but cold items counts.
+        exposure: of what the lists show.
+        background: what this is held against.
     """
 
     recommender: str
     metrics: dict[str, float]
     per_user: dict[str, NDArray[np.float64]]
+    groups: dict[str, NDArray[np.float64]]
+    exposure: Exposure
+    background: Background
 
 
-def evaluate(recommender: Scorer, dataset: Dataset, test: TestSet, *, k: int) -> Evaluation:
+def evaluate(
+    recommender: Scorer,
+    dataset: Dataset,
+    test: TestSet,
+    *,
+    k: int,
+    background: Background | None = None,
+) -> Evaluation:
     """Rank the whole catalogue for every judged user. O(users * items), in flat memory.
 
-    Metrics, each the mean over users: nDCG (Järvelin and Kekäläinen 2002, binary gain),
-    recall (of ``min(k, relevant)``), MAP, MRR, hit rate. Of the lists together: coverage
-    (share of items in any list), novelty (mean ``-log2`` of an item's share of users, with one
-    more user who saw all; Vargas and Castells 2011) and popularity bias (mean popularity
-    percentile, 0.5 = none).
+    ``docs/evaluation.md`` has the formula and source of each metric. Means over users: nDCG,
+    recall (of ``min(k, relevant)``), MAP, MRR, hit rate, each also by segment and for cold items
+    alone; diversity and serendipity. Of the lists together: coverage, novelty, popularity bias
+    and exposure.
+
+    Args:
+        background: ``Background.of`` the same arguments, where it is made already.
     """
+    background = background or Background.of(dataset, test, k=k)
     top = recommend(recommender, test.users, test.seen, k)
     hits = _hits(top, test.relevant)
-    relevant = np.diff(test.relevant.indptr)
-    per_user = ranking_metrics(hits, relevant)
+    per_user = ranking_metrics(hits, np.diff(test.relevant.indptr))
     metrics = {f"{name}@{k}": float(values.mean()) for name, values in per_user.items()}
     for segment in SEGMENTS:
         inside = test.segments == segment
@@ -127,9 +166,21 @@ def evaluate(recommender: Scorer, dataset: Dataset, test: TestSet, *, k: int) ->
                 f"{name}@{k}.{segment}": float(values[inside].mean())
                 for name, values in per_user.items()
             }
-    metrics |= list_metrics(top, dataset.matrix)
+    groups = {name: per_user["ndcg"][inside] for name, inside in background.groups.items()}
+    of_cold_items = _of_some_items(top, hits, test.relevant, background.items.users < COLD_ITEM)
+    metrics["users.cold_items"] = float(len(of_cold_items["ndcg"]))
+    if metrics["users.cold_items"]:
+        groups[COLD_ITEMS] = of_cold_items["ndcg"]
+        metrics |= {
+            f"{name}@{k}.cold_items": float(values.mean()) for name, values in of_cold_items.items()
+        }
+    per_user["diversity"] = intra_list_diversity(top, dataset.item_features.values)
+    per_user["serendipity"] = serendipity(top, hits, background.popular)
+    metrics |= {name: float(per_user[name].mean()) for name in ("diversity", "serendipity")}
+    shown = exposure.of_lists(top, background.items)
+    metrics |= list_metrics(top, dataset.matrix) | shown.metrics()
     metrics["users"] = float(len(test.users))
-    return Evaluation(recommender.name, metrics, per_user)
+    return Evaluation(recommender.name, metrics, per_user, groups, shown, background)
 
 
 def recommend(
@@ -160,7 +211,8 @@ def recommend(
 def ranking_metrics(
     hits: NDArray[np.bool_], relevant: NDArray[np.integer]
 ) -> dict[str, NDArray[np.float64]]:
-    """Metrics of each user.
+    """nDCG (Järvelin and Kekäläinen 2002, binary gain), recall, MAP, MRR and hit rate of each
+    user.
 
     Args:
         hits: shape (users, k): whether the item at each rank is relevant.
@@ -202,17 +254,16 @@ def random_ndcg(test: TestSet, *, k: int) -> NDArray[np.float64]:
 
 
 def list_metrics(top: NDArray[np.integer], matrix: InteractionMatrix) -> dict[str, float]:
-    """Coverage, novelty and popularity bias of lists of items (-1: nothing)."""
+    """Of lists of items (-1: nothing): coverage (share of items in any list), novelty (mean
+    ``-log2`` of an item's share of users, with one more user who saw all; Vargas and Castells
+    2011) and popularity bias (mean popularity percentile, 0.5 = none)."""
     shown = top[top >= 0]
     n_users, n_items = matrix.values.shape
     if not len(shown):
         return {"coverage": 0.0, "novelty": 0.0, "popularity_bias": 0.0}
     counts = np.bincount(matrix.values.indices, minlength=n_items)
     share = (counts + 1) / (n_users + 1)
-    ordered = np.sort(counts)
-    # The middle of its ties, so that a catalogue without favourites has no bias.
-    below, up_to = (np.searchsorted(ordered, counts, side=side) for side in ("left", "right"))
-    percentile = (below + up_to) / 2 / n_items
+    percentile = exposure.popularity_percentile(counts)
     return {
         "coverage": len(np.unique(shown)) / n_items,
         "novelty": float(-np.log2(share[shown]).mean()),
@@ -227,6 +278,23 @@ def _hits(top: NDArray[np.integer], relevant: sparse.csr_array) -> NDArray[np.bo
     wanted = rows * n_items + relevant.indices
     given = np.arange(len(top))[:, None] * n_items + top
     return np.isin(given, wanted) & (top >= 0)
+
+
+def _of_some_items(
+    top: NDArray[np.integer],
+    hits: NDArray[np.bool_],
+    relevant: sparse.csr_array,
+    some: NDArray[np.bool_],
+) -> dict[str, NDArray[np.float64]]:
+    """Metrics as if nothing else were relevant, of the users to whom any of ``some`` is.
+
+    Args:
+        some: shape (items,).
+    """
+    row = np.repeat(np.arange(relevant.shape[0]), np.diff(relevant.indptr))
+    wanted = np.bincount(row, some[relevant.indices], minlength=relevant.shape[0])
+    judged = wanted > 0
+    return ranking_metrics((hits & some[top])[judged], wanted[judged].astype(np.int64))
 
 
 def not_worse(

@@ -22,23 +22,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from typing import Any, Literal, Self
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
-from pydantic import ValidationError
 from scipy import sparse, stats
 
 from models.catalogue import Vectors
 from models.evaluation import TestSet, ndcg_and_coverage, random_ndcg
 from models.ids import IdIndex
 from models.profile import Gate, Profile
+from models.ranking.second_stage import lesson_moment, reranked
+from models.ranking.settings import parts_of
 from models.recipe import Recipe
+from models.recommenders import zoo
 from models.recommenders.base import Dataset
 from models.recommenders.heuristic import Heuristic
 from models.recommenders.popularity import PopularityRecommender
+from models.recommenders.served import ByVectors, as_served
 from models.snapshot import Snapshot
-from models.training import RECOMMENDERS, Comparison
+from models.training import Comparison
 from models.versions import ModelVersion
 
 ARTIFACT_USERS = 500
@@ -46,6 +51,7 @@ ARTIFACT_USERS = 500
 
 Status = Literal["passed", "refused", "not_enough_data", "skipped"]
 Floats = NDArray[np.floating]
+Past = Callable[[Profile, datetime], Dataset]
 
 
 @dataclass(frozen=True)
@@ -191,14 +197,15 @@ def judge(
     users: IdIndex,
     items: IdIndex,
     profile: Profile,
-    past: Callable[[Profile], Dataset],
+    past: Past,
+    interactions: pl.LazyFrame,
 ) -> Report:
     """Compare a candidate with a random order, with its own past, and with the champion.
 
     Args:
         comparison: of the candidate's training, whose rows are ``users`` and ``items``.
-        past: the dataset of before the split, by a profile. Asked only when a recipe must be
-            refitted.
+        past: what was known at a moment, by a profile. Asked only when a recipe must be refitted.
+        interactions: from which rankers learn: user_id, item_id, type, occurred_at, metadata.
     """
     rules = profile.gate
     number = champion.number if champion else None
@@ -207,7 +214,7 @@ def judge(
         return Report(candidate.number, number, tuple(findings))
     findings += _final(candidate, comparison, users, items, rules)
     if champion is not None:
-        findings += _on_split(candidate, champion, comparison, profile, past)
+        findings += _on_split(candidate, champion, comparison, profile, past, interactions)
         findings.append(
             _artifacts(candidate, champion, comparison.test, users, items, rules, comparison.k)
         )
@@ -236,7 +243,7 @@ def _final(
     sample = TestSet(test.users[rows], test.relevant[rows], test.seen[rows], test.segments[rows])
     ours = ndcg_and_coverage(Frozen(candidate, users, items), sample, k=k)[0]
     # The heuristic has no vectors: popularity's stand in for them.
-    name = candidate.recommender
+    name, _ = parts_of(candidate.recommender)
     past = comparison.of(PopularityRecommender.name if name == Heuristic.name else name)
     said = "the final vectors against the same recipe before the split: "
     return [
@@ -299,7 +306,8 @@ def _on_split(
     champion: Version,
     comparison: Comparison,
     profile: Profile,
-    past: Callable[[Profile], Dataset],
+    past: Past,
+    interactions: pl.LazyFrame,
 ) -> list[Finding]:
     """The recipes, out of sample."""
     rules = profile.gate
@@ -311,21 +319,40 @@ def _on_split(
     if champion.recipe == candidate.recipe:
         text = "the champion's recipe is the same: the difference is 0 by construction"
         return [Finding("split", "passed", text)]
-    known = {Recipe.of(name, profile).to_json(): name for name in RECOMMENDERS}
-    if name := known.get(champion.recipe.to_json()):
-        there = comparison.of(name)
-        theirs = there.per_user["ndcg"], there.metrics["coverage"]
+    compared = {one.recommender: one for one in comparison.evaluations}
+    there = compared.get(champion.recipe.recommender)
+    if there is not None and champion.recipe == Recipe.of(there.recommender, profile):
+        theirs: tuple[Floats, float] = there.per_user["ndcg"], there.metrics["coverage"]
     else:
         try:
-            changed = champion.recipe.profile(profile)
-            kind = RECOMMENDERS[champion.recipe.recommender]
-        except (ValidationError, KeyError) as error:
+            theirs = _refitted(champion.recipe, comparison, profile, past, interactions)
+        except ValueError as error:
             text = f"this release cannot make the champion's recipe: {error}"
             return [Finding("split", "skipped", text)]
-        refitted = kind().fit(past(changed))
-        theirs = ndcg_and_coverage(refitted, comparison.test, k=comparison.k)
     said = f"the champion's recipe ({champion.recipe.recommender}), refitted on the same past: "
     return _by_split(ours, theirs, rules, said)
+
+
+def _refitted(
+    recipe: Recipe,
+    comparison: Comparison,
+    profile: Profile,
+    past: Past,
+    interactions: pl.LazyFrame,
+) -> tuple[Floats, float]:
+    """What a recipe makes of the past, as it would be served: nDCG by user, and coverage.
+
+    Raises:
+        ValueError: this release does not know the recommender or a setting, or it does not train.
+    """
+    changed, split = recipe.profile(profile), comparison.split_at
+    name, kind = parts_of(recipe.recommender)
+    known = past(changed, split)
+    made = as_served(zoo.make(name, changed).fit(known))
+    if kind and isinstance(made, ByVectors):
+        began = lesson_moment(interactions, split, changed.evaluation.test_share)
+        made = reranked(made, kind, known, past(changed, began), interactions)
+    return ndcg_and_coverage(made, comparison.test, k=comparison.k)
 
 
 def _by_split(

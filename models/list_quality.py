@@ -11,6 +11,8 @@ from scipy import sparse, stats
 
 Floats = NDArray[np.float64]
 RESAMPLES = 2_000
+BLOCK_DRAWS = 1_000_000
+"""Draws held at once (8 MB)."""
 
 
 def intra_list_diversity(top: NDArray[np.integer], features: sparse.csr_array) -> Floats:
@@ -21,20 +23,20 @@ def intra_list_diversity(top: NDArray[np.integer], features: sparse.csr_array) -
         top: shape (users, k), -1 for none.
         features: of items, shape (items, features); an item without any is like no other.
     """
-    squares = np.asarray(features.multiply(features).sum(axis=1)).ravel()
-    length = np.sqrt(squares)
-    unit = sparse.csr_array(
-        sparse.diags_array(np.divide(1, length, out=np.zeros(len(length)), where=length > 0))
-        @ features
-    )
     there = top >= 0
-    rows = np.repeat(np.arange(len(top)), there.sum(axis=1))
-    chosen = sparse.csr_array(
-        (np.ones(len(rows)), (rows, top[there])), shape=(len(top), features.shape[0])
-    )
+    shown, column = np.unique(top[there], return_inverse=True)
+    of_shown = sparse.csr_array(features[shown])
+    size = np.diff(of_shown.indptr)
+    of_entry = np.repeat(np.arange(len(shown)), size)
+    length = np.sqrt(np.bincount(of_entry, of_shown.data.astype(np.float64) ** 2, len(shown)))
+    scaled = of_shown.data / np.repeat(np.where(length > 0, length, 1), size)
+    unit = sparse.csr_array((scaled, of_shown.indices, of_shown.indptr), shape=of_shown.shape)
+    ends = np.concatenate(([0], np.cumsum(there.sum(axis=1))))
+    chosen = sparse.csr_array((np.ones(len(column)), column, ends), shape=(len(top), len(shown)))
     total = chosen @ unit
     # |Σ f|² is the sum over all pairs, of which those of an item with itself are taken off.
-    pairs = np.asarray(total.multiply(total).sum(axis=1)).ravel() - chosen @ (length > 0)
+    row = np.repeat(np.arange(len(top)), np.diff(total.indptr))
+    pairs = np.bincount(row, total.data**2, len(top)) - chosen @ (length > 0)
     count = there.sum(axis=1)
     possible = count * (count - 1)
     alike = np.divide(pairs, possible, out=np.ones(len(top)), where=possible > 0)
@@ -53,6 +55,29 @@ def serendipity(
     """
     expected = (top[:, :, None] == popular[:, None, :]).any(axis=2)
     return np.asarray((hits & ~expected).mean(axis=1), np.float64)
+
+
+def popular_lists(prior: NDArray[np.floating], seen: sparse.csr_array, k: int) -> NDArray[np.int64]:
+    """The k most popular items that each user has not seen, shape (users, k), -1 for none: what
+    ``evaluation.recommend`` makes of these scores. O(seen log seen + users * k).
+
+    Args:
+        prior: shape (items,), the highest is the most popular; ties go to the lower index.
+        seen: shape (users, items).
+    """
+    n_users, n_items = seen.shape
+    order = np.argsort(-prior, kind="stable")
+    place = np.empty(n_items, np.int64)
+    place[order] = np.arange(n_items)
+    row = np.repeat(np.arange(n_users), np.diff(seen.indptr))
+    passed = np.sort(row * n_items + place[seen.indices]) - row * n_items
+    # The item at place p has p minus its seen predecessors unseen ones before it, so the j-th
+    # seen moves all places from its own, less j, on by one.
+    first = passed - (np.arange(len(passed)) - seen.indptr[row])
+    early = first < k
+    moved = np.bincount(row[early] * k + first[early], minlength=n_users * k)
+    places = np.arange(k) + np.cumsum(moved.reshape(n_users, k), axis=1)
+    return np.where(places < n_items, order[np.minimum(places, n_items - 1)], -1)
 
 
 def item_recall(
@@ -80,12 +105,29 @@ class Interval:
 def bootstrap(
     values: NDArray[np.floating], *, seed: int = 0, resamples: int = RESAMPLES
 ) -> Interval:
-    """Percentile bootstrap over users (Efron and Tibshirani 1993). O(users * resamples)."""
+    """Percentile bootstrap over users (Efron and Tibshirani 1993), ``values`` of shape (users,)."""
+    return intervals(np.asarray(values)[None], seed=seed, resamples=resamples)[0]
+
+
+def intervals(
+    values: NDArray[np.floating], *, seed: int = 0, resamples: int = RESAMPLES
+) -> list[Interval]:
+    """As ``bootstrap`` of each row, all over the same resamples. O(rows * users * resamples).
+
+    Args:
+        values: shape (rows, users).
+    """
     rng = np.random.default_rng(seed)
-    count = len(values)
-    means = np.array([values[rng.integers(0, count, count)].mean() for _ in range(resamples)])
-    low, high = np.quantile(means, (0.025, 0.975))
-    return Interval(float(np.mean(values)), float(low), float(high))
+    count = values.shape[1]
+    block = max(1, BLOCK_DRAWS // count)
+    means = []
+    for start in range(0, resamples, block):
+        size = min(block, resamples - start)
+        drawn = rng.integers(0, count, (size, count)) + np.arange(size)[:, None] * count
+        times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
+        means.append(times.astype(np.float64) @ values.T / count)
+    low, high = np.quantile(np.concatenate(means), (0.025, 0.975), axis=0)
+    return [Interval(*map(float, one)) for one in zip(values.mean(axis=1), low, high, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -113,3 +155,12 @@ def paired(one: NDArray[np.floating], other: NDArray[np.floating], *, seed: int 
         float(stats.ttest_rel(one, other).pvalue),
         float(stats.wilcoxon(difference).pvalue),
     )
+
+
+def holm(p_values: NDArray[np.floating]) -> Floats:
+    """p-values that hold for all tests of a table together (Holm 1979), shape (tests,)."""
+    order = np.argsort(p_values, kind="stable")
+    adjusted = np.empty(len(p_values))
+    factors = np.arange(len(p_values), 0, -1)
+    adjusted[order] = np.minimum(np.maximum.accumulate(p_values[order] * factors), 1)
+    return adjusted

@@ -133,14 +133,16 @@ class LiveCatalogue:
         lon: float | None = None,
         tags: Sequence[str] | None = None,
         history: History | None = None,
+        now: float | None = None,
     ) -> Viewer:
         """Look the user up; what is given goes before what the catalogue knows.
 
         Args:
             history: what the user did, with what came after the snapshot; None: only what
                 the snapshot knows.
+            now: epoch seconds, up to which interests have faded; None: the present.
         """
-        row, changed = None, None
+        row, changed, city = None, None, -1
         if user_id is not None:
             row = None if user_id in self._erased else self.users.ids.find(user_id)
             changed = self._changed_users.get(user_id)
@@ -148,6 +150,7 @@ class LiveCatalogue:
             here = changed.lat, changed.lon
             chosen = self.tags.indices([*changed.tags, *changed.preferred_tags])
             wishes = self._wishes_of(changed)
+            city = self.cities.find(changed.city)
         elif row is not None:
             users = self.users
             here = float(users.lat[row]), float(users.lon[row])
@@ -162,6 +165,7 @@ class LiveCatalogue:
                 users.blocked_owners.row(row),
                 bool(users.personalized[row]),
             )
+            city = int(users.city[row])
         else:
             here, chosen, wishes = (math.nan, math.nan), NOTHING, NO_WISHES
         if lat is not None and lon is not None:
@@ -192,11 +196,14 @@ class LiveCatalogue:
                 history.recent,
                 history.recent_types,
                 history.dismissed,
-                history.interests.at_time(time.time()).without_tags(wishes.blocked_tags),
+                history.interests.at_time(time.time() if now is None else now).without_tags(
+                    wishes.blocked_tags
+                ),
                 history.vector,
+                city,
             )
         if row is None:
-            return Viewer(user_id, None, known, lat_, lon_, chosen, own, wishes)
+            return Viewer(user_id, None, known, lat_, lon_, chosen, own, wishes, city=city)
         users = self.users
         recent = users.recent[row]
         seen = users.seen.row(row)
@@ -217,6 +224,7 @@ class LiveCatalogue:
             users.recent_types[row][recent >= 0],
             seen[users.seen.row_values(row) < 0],
             vector=users.vectors[row],
+            city=city,
         )
 
     def changed_at(self, user_id: str | None) -> float:

@@ -14,6 +14,9 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from models.ranking.settings import Ranker
+from models.recommenders.settings import DEFAULT, SETTINGS, Chosen
+
 SHIPPED = Path(__file__).parent / "profiles"
 
 InteractionType = Literal[
@@ -504,6 +507,12 @@ class Profile(_Section):
     popularity: Popularity = Popularity()
     similarity: Similarity = Similarity()
     lightfm: LightFMSettings = LightFMSettings()
+    recommenders: Chosen = Field(
+        default={name: SETTINGS[name]() for name in DEFAULT},
+        description="Those that compete in every training, by name, with their settings (see "
+        "`models/recommenders/settings.py`). The first that none beats beyond the noise wins.",
+    )
+    ranker: Ranker = Ranker()
     evaluation: Evaluation = Evaluation()
     gate: Gate = Gate()
     checks: Checks = Checks()

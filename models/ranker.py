@@ -15,20 +15,23 @@ from scipy.special import expit
 
 from models import scorers
 from models.candidates import BITS, Bits, Indexes, SourceGuard, candidates
+from models.context import Context
 from models.diversity import diversified, limit_runs, mmr
 from models.exploration import explore
 from models.interests import NO_INTERESTS
 from models.laps import Laps
 from models.live_catalogue import LiveCatalogue, alike
-from models.profile import Profile
+from models.profile import Profile, ScorerName
 from models.rules import allowed
 from models.shortlists import Shortlists, time_key
 from models.top import top_places
 from models.viewer import Indices, Viewer
 
 By = Literal["model", "heuristic", "time"]
-MODEL = "model"
-"""Name of the component that holds the recommender's own score."""
+MODEL, RANKER = "model", "ranker"
+"""Names of the components that hold the recommender's own score, and the ranker's probability."""
+RANKED = 1 << 15
+"""In ``Ranking.sources``, beside where an item came from: the ranker gave it its score."""
 TWINS_FOR, TWINS_AMONG = 10, 40
 """The first places are kept free of items that the model cannot tell apart, among so many."""
 FEW = 200
@@ -45,7 +48,8 @@ class Ranking:
         rows: int32, shape (n,), best first.
         scores: float32 in [0, 1], shape (n,): each item's own. They fall, but where diversity
             or exploration moved an item.
-        sources: uint16, shape (n,): where each came from (``models.candidates.BITS``).
+        sources: uint16, shape (n,): where each came from (``models.candidates.BITS``), and
+            ``RANKED``.
         propensities: float32 in (0, 1], shape (n,): how likely this item was at this place,
             given those before it.
         explored: shape (n,): put there by exploration.
@@ -70,14 +74,17 @@ def rank(
     by: By,
     exclude_seen: bool = False,
     exclude_applied: bool = False,
+    context: Context | None = None,
     rng: np.random.Generator | None = None,
     laps: Laps | None = None,
 ) -> Ranking:
     """The viewer's whole feed, at most the profile's ``serving.list_length`` items.
 
     Args:
-        by: ``model`` ranks by the recommender's vectors (the viewer must have one),
-            ``heuristic`` by the hybrid of the scorers, ``time`` by time alone.
+        by: ``model`` ranks by the recommender's vectors (the viewer must have one), the first
+            of them by the snapshot's ranker where it has one; ``heuristic`` by the hybrid of the
+            scorers, ``time`` by time alone.
+        context: None: that of ``now``, on an unknown device.
         rng: for exploration; None: nothing is explored.
         laps: told when candidates, rules, scores and order are done.
 
@@ -130,9 +137,17 @@ def rank(
         return Ranking(pool, time_scores(scores, profile, now), sources, whole, whole < 0)
     if by == "model":
         scores = unit_scores(scores, *usual_scores(live, viewer))
-    scores = scores.astype(np.float32, copy=False)
+    scores = shown = scores.astype(np.float32, copy=False)
+    if by == "model":
+        pool, sources, shown = reranked(
+            live, viewer, profile, pool, sources, scores, now=now, context=context
+        )
+        if live.snapshot.ranker is not None:
+            laps.lap("ranker")
+    # Diversity weighs the recommender's scores, whatever put the items in order: its penalties
+    # are in their units. The ranker's probabilities lie as close together as users like little.
     order = _diversified(live, profile, pool, scores)
-    pool, sources, scores = pool[order], sources[order], np.clip(scores[order], 0, 1)
+    pool, sources, scores = pool[order], sources[order], np.clip(shown[order], 0, 1)
     ranking = Ranking(
         pool, scores, sources, np.ones(len(pool), np.float32), np.zeros(len(pool), bool)
     )
@@ -141,6 +156,51 @@ def rank(
     ranking = _without_long_runs(live, profile, ranking)
     laps.lap("order")
     return ranking
+
+
+def reranked(
+    live: LiveCatalogue,
+    viewer: Viewer,
+    profile: Profile,
+    rows: Indices,
+    sources: Bits,
+    scores: scorers.Scores,
+    *,
+    now: float,
+    context: Context | None = None,
+) -> tuple[Indices, Bits, scorers.Scores]:
+    """The list with its first ``profile.ranker.rerank`` items in the ranker's order; as it is
+    where the snapshot has no ranker, or the profile names none.
+
+    Their scores are the ranker's probabilities; those of the others are the recommender's,
+    scaled to lie below. ``RANKED`` tells them apart.
+
+    Args:
+        rows, sources, scores: best first by the recommender; scores in [0, 1].
+        context: None: that of ``now``, on an unknown device.
+
+    Raises:
+        FloatingPointError: the ranker's scores are not finite.
+    """
+    ranker = live.snapshot.ranker
+    if ranker is None or not profile.ranker.kinds or not len(rows):
+        return rows, sources, scores
+    context = context or Context.at(now)
+    first = slice(profile.ranker.rerank)
+    found = ranker.scores(
+        live, viewer, profile, rows[first], sources[first], now=now, context=context
+    )
+    if not np.isfinite(found).all():
+        raise FloatingPointError("the ranker's scores are not finite")
+    order = np.argsort(-found, kind="stable")
+    chances = ranker.probabilities(found[order])
+    rows, sources, shown = rows.copy(), sources.copy(), scores.copy()
+    rows[first], sources[first] = rows[first][order], sources[first][order] | RANKED
+    shown[first] = chances
+    rest = shown[first.stop :]
+    if len(rest):
+        shown[first.stop :] = rest * (chances[-1] / max(float(rest[0]), 1e-9))
+    return rows, sources, shown
 
 
 def _by_time(live: LiveCatalogue, shortlists: Shortlists) -> tuple[Indices, Bits]:
@@ -264,10 +324,23 @@ def score_components(
     now: float,
 ) -> dict[str, scorers.Scores]:
     """Every scorer of the profile for each item; NaN where a component is missing."""
+    components = all_components(live, viewer, profile, rows, now=now)
+    return {name: components[name] for name in profile.scorer_weights}
+
+
+def all_components(
+    live: LiveCatalogue,
+    viewer: Viewer,
+    profile: Profile,
+    rows: Indices,
+    *,
+    now: float,
+) -> dict[ScorerName, scorers.Scores]:
+    """The same of every scorer there is."""
     items, limits = live.items, profile.scorers
     missing = np.full(len(rows), np.nan, np.float32)
     tags, wanted = items.tags[rows], viewer.wanted_tags
-    components = {
+    components: dict[ScorerName, scorers.Scores] = {
         "location": scorers.location(
             viewer.lat, viewer.lon, items.lat[rows], items.lon[rows], limits.max_distance_km
         )
@@ -293,7 +366,7 @@ def score_components(
         )  # fmt: skip
     if viewer.row is not None:
         components["collaborative"] = scorers.collaborative(*alike(live, viewer), rows)
-    return {name: components[name] for name in profile.scorer_weights}
+    return components
 
 
 def explained(

@@ -7,20 +7,19 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from models.profile import Profile
-from models.recommenders.heuristic import Heuristic
-from models.recommenders.lightfm_hybrid import LightFMHybrid
-from models.recommenders.popularity import PopularityRecommender
+from models.ranking.settings import parts_of
+from models.recommenders.settings import SETTINGS
 
-INGREDIENTS: dict[str, dict[str, Any]] = {
-    LightFMHybrid.name: {
+_BY_SECTION: dict[str, dict[str, Any]] = {
+    "lightfm_hybrid": {
         "interaction_weights": True,
         "matrix": {"half_life_days"},
         "popularity": True,
         "lightfm": True,
         "evaluation": {"heavy_user"},
     },
-    PopularityRecommender.name: {"interaction_weights": True, "popularity": True},
-    Heuristic.name: {
+    "popularity": {"interaction_weights": True, "popularity": True},
+    "heuristic": {
         "interaction_weights": True,
         "engagement_weights": True,
         "scorer_weights": True,
@@ -29,13 +28,23 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
         "similarity": True,
     },
 }
+_LEARNT: dict[str, Any] = {
+    "interaction_weights": True,
+    "matrix": {"half_life_days"},
+    "popularity": True,
+}
+INGREDIENTS: dict[str, dict[str, Any]] = {
+    name: _BY_SECTION.get(name) or _LEARNT | {"recommenders": {name}} for name in SETTINGS
+}
 """The parts of the profile that decide what each recommender learns from the same rows."""
+_WITH_RANKER: dict[str, Any] = {"scorer_weights": True, "scorers": True, "candidates": True}
+_OF_RANKER = ("rerank", "max_users", "min_users", "held_out", "unshown_weight")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """A recommender and its parameters. Equal recipes on equal data make equal models, by the
-    code of one release.
+    """A recommender, with a ranker or without, and its parameters. Equal recipes on equal data
+    make equal models, by the code of one release.
 
     Attributes:
         settings: parts of a profile, by section.
@@ -46,7 +55,10 @@ class Recipe:
 
     @classmethod
     def of(cls, recommender: str, profile: Profile) -> Self:
-        included = INGREDIENTS[recommender]
+        base, kind = parts_of(recommender)
+        included = INGREDIENTS[base]
+        if kind:
+            included = included | _WITH_RANKER | {"ranker": {*_OF_RANKER, kind}}
         return cls(recommender, profile.model_dump(mode="json", include=included))
 
     def to_json(self) -> str:
@@ -65,5 +77,5 @@ class Recipe:
         merged = current.model_dump()
         for name, section in self.settings.items():
             weights = name.endswith("_weights")  # a weight that is not named is none
-            merged[name] = section if weights else merged[name] | section
+            merged[name] = section if weights else merged.get(name, {}) | section
         return Profile.model_validate(merged)

@@ -62,13 +62,15 @@ class Registry:
         mlflow.set_registry_uri(tracking_uri)
         self.client = MlflowClient(tracking_uri, registry_uri=tracking_uri)
 
-    def experiment_id(self) -> str:
-        """The experiment that training runs go to, made if it is missing."""
-        experiment = self.client.get_experiment_by_name(self.model_name)
+    def experiment_id(self, suffix: str = "") -> str:
+        """The experiment that training runs go to, made if it is missing; with a suffix, another
+        one beside it."""
+        name = self.model_name + suffix
+        experiment = self.client.get_experiment_by_name(name)
         if experiment is not None:
             return experiment.experiment_id
-        location = f"{self._artifacts}/{self.model_name}" if self._artifacts else None
-        return self.client.create_experiment(self.model_name, artifact_location=location)
+        location = f"{self._artifacts}/{name}" if self._artifacts else None
+        return self.client.create_experiment(name, artifact_location=location)
 
     def register(self, run_id: str, source: str, tags: Mapping[str, str]) -> ModelVersion:
         """Make a new version from a run's model. It has no alias: nothing can serve it yet."""

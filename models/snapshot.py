@@ -13,9 +13,9 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,14 @@ from models.profile import INTERACTION_TYPES
 from models.ragged import Ragged
 from models.texts import Texts
 
+if TYPE_CHECKING:  # the ranker reads snapshots
+    from models.ranking.learned import LearnedRanker
+
 FORMAT = 2
 MANIFEST = "manifest.json"
 NEAREST = "items.nearest"
 FEATURES = "features.json"
+RANKER = "ranker.json"
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
 
@@ -50,6 +54,8 @@ class Manifest:
             that the model was trained on, in their order; None: a snapshot without them.
         interaction_types: what ``users.recent_types`` counts; None: not written down.
         train_seconds: what the model's training took.
+        ranker: digest of the file ``ranker.json`` beside it; None: the recommender's own order
+            is the feed's.
     """
 
     model_version: str | None
@@ -64,6 +70,7 @@ class Manifest:
     train_seconds: float | None = None
     features: str | None = None
     interaction_types: list[str] | None = None
+    ranker: str | None = None
     format: int = FORMAT
 
 
@@ -143,6 +150,7 @@ class Snapshot:
         popular: int32, rows of items, the most popular first.
         tag_items: the most popular items of each tag, best first.
         folder: where it was loaded from.
+        ranker: what puts the recommender's first items in order.
     """
 
     manifest: Manifest
@@ -153,6 +161,7 @@ class Snapshot:
     popular: Ints
     tag_items: Ragged
     folder: Path | None = None
+    ranker: LearnedRanker | None = None
 
     @property
     def has_model(self) -> bool:
@@ -173,8 +182,14 @@ class Snapshot:
             nearest: the index of its items, for catalogues that are too large to be searched
                 whole.
             files: what else is kept beside it, by name. ``FEATURES`` must be among them when
-                the manifest names features.
+                the manifest names features. ``RANKER`` is named by the manifest that is
+                written; without it, the snapshot's own is kept.
         """
+        files = dict(files or {})
+        if self.ranker is not None:
+            files.setdefault(RANKER, self.ranker.to_bytes())
+        ranker = digest_of(files[RANKER]) if RANKER in files else None
+        manifest = replace(self.manifest, ranker=ranker)
         folder.parent.mkdir(parents=True, exist_ok=True)
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
@@ -186,9 +201,9 @@ class Snapshot:
             _save_column(draft, "owners.ids", self.owners)
             if nearest is not None:
                 nearest.save(draft / NEAREST)
-            for name, content in (files or {}).items():
+            for name, content in files.items():
                 (draft / name).write_bytes(content)
-            (draft / MANIFEST).write_text(json.dumps(asdict(self.manifest)), encoding="utf-8")
+            (draft / MANIFEST).write_text(json.dumps(asdict(manifest)), encoding="utf-8")
             draft.chmod(0o755)
             shutil.rmtree(folder, ignore_errors=True)
             draft.rename(folder)
@@ -202,8 +217,8 @@ class Snapshot:
 
         Raises:
             SnapshotError: a file is missing or damaged, columns do not agree in length,
-                a vector is not finite, another format version wrote it, or its features are
-                not those that its manifest or this release names.
+                a vector is not finite, another format version wrote it, or its features or
+                its ranker's are not those that its manifest or this release names.
         """
         try:
             content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -219,6 +234,7 @@ class Snapshot:
                 _load_column(folder, "popular", "Ints"),
                 _load_column(folder, "tag_items", "Ragged"),
                 folder,
+                _load_ranker(folder, content.get("ranker")),
             )
             snapshot.check()
             snapshot.check_features()
@@ -297,6 +313,18 @@ class Snapshot:
                 f"features do not match: its version was trained on {expected or named}, the "
                 f"manifest names {named}, {FEATURES} is {found}: {described(content)}"
             )
+
+
+def _load_ranker(folder: Path, named: str | None) -> LearnedRanker | None:
+    if named is None:
+        return None
+    # Not above: it makes its features from snapshots, and its trees bring a library.
+    from models.ranking.learned import LearnedRanker
+
+    content = (folder / RANKER).read_bytes()
+    if digest_of(content) != named:
+        raise SnapshotError(f"{RANKER} is {digest_of(content)}, the manifest names {named}")
+    return LearnedRanker.from_bytes(content)
 
 
 def _save_column(folder: Path, name: str, value: Texts | Ragged | np.ndarray) -> None:

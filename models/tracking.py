@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -26,6 +26,9 @@ from models.training import Comparison
 from models.versions import FEATURES_TAG, ModelVersion, metric_name
 
 ROOT = Path(__file__).parent.parent
+DAGSTER_RUN = "dagster_run_id"
+"""Tag of a run in MLflow: the run of the pipeline that it belongs to."""
+LONGEST_TAG = 5_000
 
 
 def code_version() -> str:
@@ -71,12 +74,29 @@ def start_run(
 
 @contextmanager
 def failing(registry: Registry, run_id: str) -> Iterator[None]:
-    """Mark the run as failed when the block raises or is interrupted; it would stay running."""
+    """Mark the run as failed when the block raises, as killed when it is interrupted; it would
+    stay running."""
     try:
         yield
-    except BaseException:
-        registry.client.set_terminated(run_id, "FAILED")
+    except BaseException as error:
+        failed = isinstance(error, Exception)
+        registry.client.set_terminated(run_id, "FAILED" if failed else "KILLED")
         raise
+
+
+def end_abandoned(registry: Registry, over: Callable[[str], bool]) -> None:
+    """Mark runs as killed whose process died before it could.
+
+    Args:
+        over: whether the pipeline's run of that id has ended.
+    """
+    running = registry.client.search_runs(
+        [registry.experiment_id()], "attributes.status = 'RUNNING'"
+    )
+    for run in running:
+        pipeline = run.data.tags.get(DAGSTER_RUN)
+        if pipeline is not None and over(pipeline):
+            registry.client.set_terminated(run.info.run_id, "KILLED")
 
 
 def log_comparison(registry: Registry, run_id: str, comparison: Comparison) -> None:
@@ -91,6 +111,8 @@ def log_comparison(registry: Registry, run_id: str, comparison: Comparison) -> N
     registry.client.log_batch(run_id, metrics=metrics)
     registry.client.set_tag(run_id, "winner", comparison.winner)
     registry.client.set_tag(run_id, "verdict", comparison.verdict)
+    for name, why in comparison.failed.items():
+        registry.client.set_tag(run_id, f"left_out.{name}", why[:LONGEST_TAG])
     registry.client.log_dict(run_id, {"rows": comparison.table().to_dicts()}, "evaluation.json")
 
 

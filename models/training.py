@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 
 import numpy as np
 import polars as pl
@@ -17,14 +20,15 @@ from models.ids import IdIndex
 from models.matrices import InteractionMatrix, interaction_matrix
 from models.popularity import popularity
 from models.profile import Profile
-from models.recommenders.base import Dataset, Progress, Recommender
-from models.recommenders.heuristic import Heuristic
-from models.recommenders.lightfm_hybrid import LightFMHybrid
-from models.recommenders.popularity import PopularityRecommender
+from models.ranking.second_stage import reranked
+from models.ranking.settings import with_ranker
+from models.recommenders import zoo
+from models.recommenders.base import Dataset, Progress, Scorer
+from models.recommenders.served import ByVectors, as_served
+from models.recommenders.validation import with_validation
 
-RECOMMENDERS: dict[str, type[Recommender]] = {
-    kind.name: kind for kind in (LightFMHybrid, PopularityRecommender, Heuristic)
-}
+ProgressOf = Callable[[str], Progress]
+"""What is to be told of the progress of something, by its name."""
 
 
 def build_dataset(
@@ -54,7 +58,7 @@ def build_dataset(
             half_life_days=profile.matrix.half_life_days,
             now=as_of,
         )
-    return Dataset(
+    dataset = Dataset(
         matrix=matrix,
         popularity=popularity(
             known, items, profile.interaction_weights, profile.popularity.half_life_share
@@ -65,16 +69,20 @@ def build_dataset(
         profile=profile,
         as_of=as_of,
     )
+    shares = [one.validation_share for one in profile.recommenders.values()]
+    share = max((one for one in shares if one is not None), default=None)
+    return dataset if share is None else with_validation(dataset, known, share)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """All recommenders on one split by time.
+    """All recommenders on one split by time, and the best of them with rankers behind it.
 
     Attributes:
         winner: name of the one that should be registered.
         verdict: why, in a sentence.
         test: who was judged, and by what.
+        failed: why others could not be trained, by name.
     """
 
     split_at: datetime
@@ -83,6 +91,7 @@ class Comparison:
     verdict: str
     k: int
     test: evaluation.TestSet
+    failed: dict[str, str] = field(default_factory=dict)
 
     def of(self, name: str) -> evaluation.Evaluation:
         return next(one for one in self.evaluations if one.recommender == name)
@@ -106,15 +115,25 @@ class Comparison:
 
 
 def compare(
-    dataset: Dataset, interactions: pl.LazyFrame, *, progress: Progress | None = None
+    dataset: Dataset,
+    interactions: pl.LazyFrame,
+    *,
+    earlier: Dataset | None = None,
+    progress: ProgressOf | None = None,
 ) -> Comparison:
-    """Train every recommender on ``dataset`` and judge it by what came after ``dataset.as_of``.
+    """Train the profile's recommenders on ``dataset``, each judged by what came after
+    ``dataset.as_of``, as it would be served.
 
-    The first one that no other beats beyond the noise (paired, by nDCG) wins; the order
-    of ``RECOMMENDERS`` breaks ties, so the one that learns is preferred.
+    The first one that no other beats beyond the noise (paired, by nDCG) wins, in the order of
+    the profile. Then rankers are trained behind it: one wins if it beats the recommender alone
+    beyond the noise. What cannot be trained is left out. What ``progress`` raises is no such
+    failure if it is no ``Exception``, and ends it all.
+
+    Args:
+        earlier: what was known when the rankers' lesson begins; None: no rankers.
 
     Raises:
-        ValueError: no user has anything to find after the split.
+        ValueError: no user has anything to find after the split, or none could be trained.
     """
     profile, rules = dataset.profile, dataset.profile.evaluation
     future = interaction_matrix(
@@ -131,17 +150,46 @@ def compare(
             f"nobody liked anything new after {dataset.as_of:%Y-%m-%d %H:%M}: "
             "more interactions are needed before a model can be judged"
         )
-    evaluations = [
-        evaluation.evaluate(
-            kind().fit(dataset, progress=progress if kind is LightFMHybrid else None),
-            dataset,
-            test,
-            k=rules.k,
-        )
-        for kind in RECOMMENDERS.values()
-    ]
+    background = evaluation.Background.of(dataset, test, k=rules.k)
+    served: dict[str, Scorer] = {}
+    evaluations: list[evaluation.Evaluation] = []
+    failed: dict[str, str] = {}
+
+    def judge(name: str, make: Callable[..., Scorer]) -> None:
+        try:
+            started = time.perf_counter()
+            served[name] = make(progress=progress and progress(name))
+            trained = time.perf_counter()
+            judged = evaluation.evaluate(
+                served[name], dataset, test, k=rules.k, background=background
+            )
+        except Exception as error:
+            failed[name] = f"{type(error).__name__}: {error}"
+        else:
+            seconds = {
+                "seconds_to_train": trained - started,
+                "seconds_to_score": time.perf_counter() - trained,
+            }
+            evaluations.append(replace(judged, metrics=judged.metrics | seconds))
+
+    for name in profile.recommenders:
+        judge(name, partial(_fitted, name, dataset))
+    if not evaluations:
+        raise ValueError(f"recommenders: none could be trained: {failed}")
     winner, verdict = _choose(evaluations, rules.k)
-    return Comparison(dataset.as_of, evaluations, winner, verdict, rules.k, test)
+    base, alone = served[winner], len(evaluations)
+    if earlier is not None and isinstance(base, ByVectors):
+        for kind in profile.ranker.kinds:
+            judge(
+                with_ranker(winner, kind),
+                partial(reranked, base, kind, dataset, earlier, interactions),
+            )
+        winner, verdict = _with_best_ranker(winner, verdict, evaluations, alone, rules.k)
+    return Comparison(dataset.as_of, evaluations, winner, verdict, rules.k, test, failed)
+
+
+def _fitted(name: str, dataset: Dataset, *, progress: Progress | None = None) -> Scorer:
+    return as_served(zoo.make(name, dataset.profile).fit(dataset, progress=progress))
 
 
 def _choose(evaluations: list[evaluation.Evaluation], k: int) -> tuple[str, str]:
@@ -156,6 +204,23 @@ def _choose(evaluations: list[evaluation.Evaluation], k: int) -> tuple[str, str]
                 f"{difference:+.4f} ± {half:.4f}"
             )
     raise AssertionError("one of them is the best")
+
+
+def _with_best_ranker(
+    winner: str, verdict: str, evaluations: list[evaluation.Evaluation], alone: int, k: int
+) -> tuple[str, str]:
+    """The recommender and the best of the rankers behind it, from the place ``alone`` on, if that
+    is better than the recommender beyond the noise."""
+    rankers = evaluations[alone:]
+    if not rankers:
+        return winner, verdict
+    best = max(rankers, key=lambda one: one.per_user["ndcg"].mean())
+    base = next(one for one in evaluations if one.recommender == winner)
+    stands, difference, half = evaluation.not_worse(base.per_user["ndcg"], best.per_user["ndcg"])
+    found = f"{best.recommender} differs from it by {-difference:+.4f} ± {half:.4f}"
+    if stands:
+        return winner, f"{verdict}; {found}, so there is no ranker"
+    return best.recommender, f"{verdict}; {found}"
 
 
 def fingerprint(matrix: InteractionMatrix) -> str:

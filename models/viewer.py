@@ -83,6 +83,7 @@ class Viewer:
         dismissed: rows of items, ascending.
         interests: learned from what the user did, as of now; hidden tags are not in it.
         vector: the model's, shape (dims,); None: the model knows nothing of this user.
+        city: index of the city they live in, -1: not known.
         worked_out: what a request works out once and needs again.
     """
 
@@ -103,6 +104,7 @@ class Viewer:
     dismissed: Indices = field(default_factory=lambda: NOTHING)
     interests: Interests = NO_INTERESTS
     vector: NDArray[np.float32] | None = None
+    city: int = -1
     worked_out: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
 
     def impersonal(self) -> Viewer:
@@ -117,6 +119,7 @@ class Viewer:
             seen=self.seen,
             applied=self.applied,
             dismissed=self.dismissed,
+            city=self.city,
         )
 
     @property

@@ -5,7 +5,17 @@ from __future__ import annotations
 import dagster as dg
 
 from orchestration.alerts import ALERT_SENSORS
-from orchestration.assets import drift, features, feed, guardrails, model, sources
+from orchestration.assets import (
+    drift,
+    features,
+    feed,
+    gate,
+    guardrails,
+    registry,
+    search,
+    sources,
+    training,
+)
 from orchestration.jobs import JOBS
 from orchestration.release_sensors import RELEASE_SENSORS
 from orchestration.resources import Platform
@@ -17,7 +27,10 @@ defs = dg.Definitions(
     assets=[
         *sources.ASSETS,
         *features.ASSETS,
-        *model.ASSETS,
+        *training.ASSETS,
+        *registry.ASSETS,
+        *gate.ASSETS,
+        *search.ASSETS,
         *feed.ASSETS,
         *guardrails.ASSETS,
         *drift.ASSETS,

@@ -7,7 +7,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import (
     UnresolvedAssetJobDefinition,
 )
 
-from orchestration.assets import drift, feed, guardrails
+from orchestration.assets import drift, feed, guardrails, search
 from orchestration.experiments import experiments_job
 from orchestration.privacy import privacy_job
 from orchestration.release_jobs import RELEASE_JOBS
@@ -16,9 +16,17 @@ from storage import refresh_queue
 
 daily_job = dg.define_asset_job(
     "daily",
-    selection=dg.AssetSelection.all(),
+    selection=dg.AssetSelection.all() - dg.AssetSelection.assets(search.hyperparameter_search),
     description="Everything once: sources, features, training, evaluation, gate, snapshot, lists.",
     tags={"feedwright/kind": "training"},
+)
+
+search_job = dg.define_asset_job(
+    "search",
+    selection=dg.AssetSelection.assets(search.hyperparameter_search),
+    description="Better settings of the recommenders, on the data of the last training. It takes "
+    "as long as its configuration says, goes on where it was, and changes nothing.",
+    tags={"feedwright/kind": "search"},
 )
 
 engagement_job = dg.define_asset_job(
@@ -102,6 +110,7 @@ def refresh_job() -> None:
 
 JOBS: list[dg.JobDefinition | UnresolvedAssetJobDefinition] = [
     daily_job,
+    search_job,
     engagement_job,
     trending_job,
     guardrails_job,

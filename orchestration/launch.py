@@ -32,8 +32,9 @@ def main() -> int:
 
     # Only now: the days of the partitions begin where the lake does.
     from orchestration.definitions import defs
-    from orchestration.jobs import daily_job
+    from orchestration.jobs import daily_job, search_job
     from orchestration.retraining import this_process, training_now
+    from orchestration.runs import going as runs_of
     from orchestration.schedules import training_request
 
     request = training_request(platform, datetime.now(UTC), "by hand")
@@ -42,6 +43,10 @@ def main() -> int:
         going = training_now(instance, platform.profile.retraining)
         if going is not None:
             print(f"A training is on its way already: run {going.run_id}.")
+            return 1
+        # Others wait for it in the pool, which a run in this process does not ask.
+        if runs_of(instance, search_job.name):
+            print("A search is on its way: wait for it, or end it in Dagster; it can go on later.")
             return 1
         tags = dict(request.tags) | this_process()
         result = job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -13,10 +14,29 @@ import polars as pl
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:  # matplotlib takes a second to import, and only a run needs it
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLOURS = ("#3b6fb6", "#e0803d", "#4a9d6f", "#b6485a", "#7a5ea8", "#8c7355", "#5b9bb0", "#999999")
+# Of Okabe and Ito (2008): told apart by the colour-blind too.
+COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c7355", "#999999")
+QUIET = "#8a94a0"
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One part of ``panels``.
+
+    Attributes:
+        rows: name of a row → value, and the low and high end of its interval where it has one.
+        lines: name → value: dashed, across all rows.
+        marks: name of a mark → name of a row → value: what the rows' values are held against.
+    """
+
+    title: str
+    rows: Mapping[str, tuple[float, float | None, float | None]]
+    lines: Mapping[str, float] = field(default_factory=dict)
+    marks: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
 def _plot(title: str, x: str, y: str) -> tuple[Figure, Axes]:
@@ -29,13 +49,19 @@ def _plot(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def as_metadata(figure: Figure) -> dg.MetadataValue:
-    """The figure inside Markdown, which is how the Dagster UI shows a picture."""
+def png(figure: Figure) -> bytes:
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=80)
-    return dg.MetadataValue.md(
-        f"![plot](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
-    )
+    return buffer.getvalue()
+
+
+def picture(image: bytes) -> dg.MetadataValue:
+    """A PNG inside Markdown, which is how the Dagster UI shows a picture."""
+    return dg.MetadataValue.md(f"![plot](data:image/png;base64,{base64.b64encode(image).decode()})")
+
+
+def as_metadata(figure: Figure) -> dg.MetadataValue:
+    return picture(png(figure))
 
 
 def interactions_by_day(counts: pl.DataFrame) -> Figure:
@@ -73,7 +99,7 @@ def bars(values: Mapping[str, Mapping[str, float]], title: str) -> Figure:
     places = np.arange(len(values))
     for number, name in enumerate(series):
         heights = [of_metric.get(name, 0.0) for of_metric in values.values()]
-        axes.bar(places + number * width, heights, width, label=name, color=COLOURS[number])
+        axes.bar(places + number * width, heights, width, label=name, color=COLOURS[number % 8])
     axes.set_xticks(places + 0.4 - width / 2, list(values))
     axes.legend(frameon=False, fontsize=8)
     return figure
@@ -94,6 +120,101 @@ def intervals(values: Mapping[str, tuple[float, float | None, float | None]], ti
     return figure
 
 
+def panels(
+    shown: Sequence[Panel], title: str, *, highlight: str | None = None, same_scale: bool = False
+) -> Figure:
+    """Dots with their intervals, a row a name and a panel a measure, from 0; the rows are those
+    of the first panel, from the top."""
+    from matplotlib.figure import Figure
+
+    names = list(shown[0].rows)
+    places = {name: len(names) - number for number, name in enumerate(names)}
+    figure = Figure(figsize=(1.6 + 2.4 * len(shown), 1.5 + 0.27 * len(names)), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    parts = np.atleast_1d(figure.subplots(1, len(shown), sharex=same_scale))
+    legend: dict[str, Artist] = {}
+    for axes, panel in zip(parts, shown, strict=True):
+        first = panel is shown[0]
+        for number, (name, value) in enumerate(panel.lines.items()):
+            axes.axvline(
+                value, color=COLOURS[3 - number], linestyle="--", linewidth=1.2, label=name
+            )
+        for name, (value, low, high) in panel.rows.items():
+            colour = COLOURS[0] if name == highlight else QUIET
+            if low is not None and high is not None:
+                axes.plot((low, high), (places[name],) * 2, color=colour, linewidth=2)
+            axes.plot(value, places[name], "o", color=colour, markersize=6)
+        for (mark, of_rows), sign in zip(panel.marks.items(), "D^sv", strict=False):
+            at = [places[name] for name in of_rows]
+            axes.plot(list(of_rows.values()), at, sign, label=mark, mfc="none", color=COLOURS[3])
+        axes.set_title(panel.title, fontsize=9)
+        axes.set_ylim(0.4, len(names) + 0.6)
+        axes.set_yticks(list(places.values()), names if first else [], fontsize=9)
+        axes.tick_params(axis="x", labelsize=8)
+        axes.locator_params(axis="x", nbins=5)
+        axes.grid(axis="x", color="#e4e7ea", linewidth=0.8)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right", "left"]].set_visible(False)
+        axes.tick_params(axis="y", length=0)
+        handles, labels = axes.get_legend_handles_labels()
+        legend |= dict(zip(labels, handles, strict=True))
+    for axes in parts[:1] if same_scale else parts:
+        low, high = axes.get_xlim()
+        low = min(0.0, low)
+        axes.set_xlim(low, high + 0.04 * (high - low))
+    if legend:
+        _legend_below(figure, legend)
+    return figure
+
+
+def _legend_below(figure: Figure, legend: Mapping[str, Artist]) -> None:
+    figure.legend(
+        *(list(legend.values()), list(legend)),
+        loc="outside lower center",
+        ncols=len(legend),
+        frameon=False,
+        fontsize=8,
+    )
+
+
+def shares(rows: Mapping[str, Sequence[float]], parts: Sequence[str], title: str) -> Figure:
+    """A bar a row, from the top, cut into its parts: row → share of each of ``parts``."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(7.5, 1.4 + 0.3 * len(rows)), layout="constrained")
+    axes = figure.add_subplot()
+    places = np.arange(len(rows), 0, -1)
+    values = np.array(list(rows.values()))
+    left = np.zeros(len(rows))
+    for part, of_rows, tone in zip(
+        parts, values.T, np.linspace(0.15, 0.95, len(parts)), strict=True
+    ):
+        colour = colormaps["cividis"](tone)
+        axes.barh(places, of_rows, 0.7, left=left, label=part, color=colour)
+        for place, start, share in zip(places, left, of_rows, strict=True):
+            if share >= 0.06:
+                axes.text(
+                    float(start + share / 2),
+                    float(place),
+                    f"{share:.0%}",
+                    ha="center",
+                    va="center",
+                    fontsize=8,
+                    color="white" if tone < 0.6 else "black",
+                )
+        left += of_rows
+    axes.set_title(title, fontsize=11)
+    axes.set_yticks(places, list(rows), fontsize=9)
+    axes.set_xlim(0, 1)
+    axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    axes.tick_params(axis="y", length=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    handles, labels = axes.get_legend_handles_labels()
+    _legend_below(figure, dict(zip(labels, handles, strict=True)))
+    return figure
+
+
 def history(versions: Sequence[str], values: Sequence[float], metric: str) -> Figure:
     """A metric of each model version, oldest first."""
     figure, axes = _plot(f"{metric} by model version", "version", metric)
@@ -102,13 +223,34 @@ def history(versions: Sequence[str], values: Sequence[float], metric: str) -> Fi
     return figure
 
 
-def table(rows: list[dict[str, object]]) -> dg.MetadataValue:
-    """A table of rows that share their keys, as Markdown."""
+def markdown(rows: Sequence[Mapping[str, object]]) -> str:
+    """A table of rows that share their keys; a number that is not known is empty."""
     if not rows:
-        return dg.MetadataValue.md("nothing")
+        return "nothing"
     lines = [" | ".join(rows[0]), " | ".join("---" for _ in rows[0])]
-    lines += [
-        " | ".join(f"{v:.4f}" if isinstance(v, float) else str(v) for v in row.values())
-        for row in rows
-    ]
-    return dg.MetadataValue.md("\n".join(f"| {line} |" for line in lines))
+    lines += [" | ".join(_cell(value) for value in row.values()) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, float):
+        if value != value:
+            return ""
+        return f"{value:.0e}" if 1e-12 < abs(value) < 1e-4 else f"{value:.4f}"
+    return str(value)
+
+
+def search_history(reached: Mapping[str, Sequence[float]]) -> Figure:
+    """Each trial of a search, and the best so far as a line: recommender → values in order."""
+    figure, axes = _plot("Trials of the search", "trial", "mean nDCG of the windows")
+    for place, (name, values) in enumerate(reached.items()):
+        colour = COLOURS[place % len(COLOURS)]
+        axes.plot(values, ".", color=colour, alpha=0.5)
+        best = np.maximum.accumulate(np.array(values, np.float64))
+        axes.step(range(len(values)), best, where="post", color=colour, label=name)
+    axes.legend(frameon=False, fontsize=8, ncols=2)
+    return figure
+
+
+def table(rows: Sequence[Mapping[str, object]]) -> dg.MetadataValue:
+    return dg.MetadataValue.md(markdown(rows))

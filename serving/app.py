@@ -22,6 +22,7 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
+from models.context import device_of
 from models.live_catalogue import LiveCatalogue
 from models.profile_file import ProfileFile
 from models.rules import allowed
@@ -255,7 +256,10 @@ class FeedApp:
     async def _feed(self, request: Request) -> Response:
         start = perf_counter()
         request_id = request_id_of(request)
-        body = await self.engine.feed(parse_feed_request(request.query_params), request_id)
+        asked = parse_feed_request(request.query_params)
+        if asked.device is None and (device := device_of(request.headers.get("user-agent"))):
+            asked = asked.model_copy(update={"device": device})
+        body = await self.engine.feed(asked, request_id)
         FEED_SECONDS.observe(perf_counter() - start)
         return Response(
             body,

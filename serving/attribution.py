@@ -20,7 +20,7 @@ def attribute(
     list_of: Callable[[str], FeedList | None],
     catalogues: Sequence[Catalogue],
 ) -> None:
-    """Fill in variant, model_version, experiments, position and propensity of events whose
+    """Fill in variant, model_version, experiments, device, position and propensity of events whose
     metadata names a ``feed_id`` that is still kept. What the client said stays.
 
     Args:
@@ -38,6 +38,7 @@ def attribute(
             "variant": kept.meta["variant"],
             "model_version": kept.meta["model_version"],
             "experiments": kept.meta.get("experiments") or None,
+            "device": kept.meta.get("device"),
         }
         place = _place(kept, event["item_id"], catalogues)
         if place is not None:

@@ -21,6 +21,7 @@ import numpy as np
 import orjson
 
 from models.candidates import SourceGuard
+from models.context import Context
 from models.laps import Laps
 from models.live_catalogue import LiveCatalogue
 from models.profile import Profile
@@ -379,6 +380,7 @@ class FeedEngine:
                 by=by,
                 exclude_seen=request.exclude_seen,
                 exclude_applied=request.exclude_applied,
+                context=Context.at(now, request.device),
                 rng=self._rng,
                 laps=laps,
             )
@@ -433,6 +435,7 @@ class FeedEngine:
                 "experiments": plan.experiments,
                 "plan": plan.mark,
                 "impersonal": plan.impersonal,
+                "device": request.device,
             },
         )
 

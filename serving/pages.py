@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import OrderedDict
-from collections.abc import Mapping, Set
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from models.candidates import names_of
 from models.exploration import logged
 from models.live_catalogue import LiveCatalogue
 from models.profile import Profile
-from models.ranker import By, explained
+from models.ranker import RANKED, RANKER, By, explained
 from models.reasons import FOR_YOU, Reason, reasons
 from models.scorers import Scores
 from models.viewer import Indices, Viewer
@@ -48,12 +48,14 @@ def render(
     """
     if len(rows) == 0:
         return []
-    components: Mapping[str, Scores]
+    components: dict[str, Scores]
     why: list[Reason]
     try:
         by: By = "model" if by_model else "heuristic"
         components = explained(live, viewer, profile, rows, now=now, by=by)
         why = reasons(live, viewer, profile, rows, components, explored)
+        if sources is not None and (by_ranker := (sources & RANKED) > 0).any():
+            components[RANKER] = np.where(by_ranker, scores, np.nan)
     except Exception:  # an item without its reasons is better than none
         log.exception("items not explained")
         components, why = {}, [FOR_YOU] * len(rows)

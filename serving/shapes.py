@@ -7,6 +7,7 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from models.candidates import SourceName
+from models.context import Device
 from models.profile import ScorerName
 
 Variant = Literal["champion", "challenger", "heuristic", "time"]
@@ -63,6 +64,11 @@ class FeedRequest(BaseModel):
     )
     lon: Annotated[float | None, Field(ge=-180, le=180, allow_inf_nan=False)] = Field(
         default=None, description="In degrees. Only with `lat`.", examples=[-93.26]
+    )
+    device: Device | None = Field(
+        default=None,
+        description="What the feed is looked at on: the ranker may have learnt that it matters. "
+        "Left out: what a browser's `User-Agent` tells; give it where your server asks.",
     )
     feed_id: Annotated[str | None, Field(pattern=r"^[0-9A-Za-z_-]{16,64}$")] = Field(
         default=None,
@@ -133,13 +139,19 @@ class FeedRequest(BaseModel):
 class FeedItem(BaseModel):
     item_id: str
     rank: int = Field(ge=1, description="Place in the whole feed, from 1.")
-    recommendation_score: float = Field(ge=0, le=1)
+    recommendation_score: float = Field(
+        ge=0,
+        le=1,
+        description="Higher is better. Where the ranker put the item in its place, the chance "
+        "that the user likes it when it is shown; `components.ranker` has it too.",
+    )
     reason: str = Field(description="Why it is there, in English.")
     reason_code: str = Field(description="Id of the reason's text, for translation.")
     reason_parameters: dict[str, str] = Field(description="What the text is filled with.")
     components: dict[str, float | None] = Field(
         description="What each scorer gave; null where it knows nothing. A fresh item's "
-        "`recency` may be above 1."
+        "`recency` may be above 1. `model` is the recommender's own score, `ranker` the "
+        "probability of the ranker behind it, null for items below those that it looks at."
     )
     sources: list[SourceName] = Field(description="Where the candidate came from.")
     explored: bool = Field(description="A new item that exploration put there.")

@@ -101,13 +101,12 @@ class Boosted:
             FeatureMismatch: the table has other columns than it was trained on.
         """
         check_names(self.names, table.names)
-        starts = np.concatenate(([0], np.cumsum(groups)[:-1])).astype(np.int64)
         total = np.zeros(len(table.values))
         for trees in self._trees:
             raw = np.asarray(
                 trees.predict(table.values, raw_score=True, num_threads=self.settings.threads)
             )
-            total += _standardised(raw, starts, groups)
+            total += standardised_in_groups(raw, groups)
         return (total / len(self._trees)).astype(np.float32)
 
     def importance(self) -> dict[str, float]:
@@ -159,11 +158,12 @@ def _direction(name: str) -> int:
     return {"score": 1, "rank": -1}.get(name.rpartition(".")[2], 0)
 
 
-def _standardised(
-    raw: NDArray[np.float64], starts: NDArray[np.int64], groups: NDArray[np.integer]
+def standardised_in_groups(
+    raw: NDArray[np.floating], groups: NDArray[np.integer]
 ) -> NDArray[np.float64]:
-    """Mean 0 and standard deviation 1 within each group."""
-    groups = np.asarray(groups)
+    """Mean 0 and standard deviation 1 within each group of neighbouring rows."""
+    raw, groups = np.asarray(raw, np.float64), np.asarray(groups)
+    starts = np.concatenate(([0], np.cumsum(groups)[:-1])).astype(np.int64)
     mean = np.repeat(np.add.reduceat(raw, starts) / groups, groups)
     spread = np.sqrt(np.add.reduceat((raw - mean) ** 2, starts) / groups)
     return (raw - mean) / np.repeat(np.where(spread > 0, spread, 1), groups)

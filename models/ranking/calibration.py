@@ -18,8 +18,6 @@ from typing import Any, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
 
 Floats = NDArray[np.float64]
 ENOUGH = 1_000
@@ -60,12 +58,17 @@ class Calibration:
             raise ValueError("calibration needs both outcomes")
         if method is None:
             method = "isotonic" if len(scores) >= ENOUGH else "platt"
+        # Imported here: who only shows probabilities needs no scikit-learn.
         if method == "platt":
+            from sklearn.linear_model import LogisticRegression
+
             model = LogisticRegression(C=1e6).fit(
                 np.asarray(scores)[:, None], outcomes, sample_weight=weights
             )
             found = np.array([model.coef_[0, 0], model.intercept_[0]], np.float64)
             return cls(method, found, np.zeros(0))
+        from sklearn.isotonic import IsotonicRegression
+
         curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(
             scores, outcomes, sample_weight=weights
         )

@@ -20,8 +20,8 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
 
+from models.profile import Weights
 from models.ranking.features import Table, check_names, digest
 
 FEATURES = (
@@ -100,30 +100,34 @@ def examples(interactions: pl.DataFrame, items: pl.DataFrame, *, seed: int = 0) 
 
 
 def features(
-    pairs: pl.DataFrame, users: pl.DataFrame, items: pl.DataFrame, interactions: pl.DataFrame
+    pairs: pl.DataFrame,
+    users: pl.DataFrame,
+    items: pl.DataFrame,
+    interactions: pl.DataFrame,
+    weights: Weights,
 ) -> Table:
     """The eight features of each pair at its moment, in the order of ``pairs``.
 
+    An item is liked while the weights of what the user did with it sum up to more than 0: as the
+    catalogue that is served has it, from which ``live_features.events_features`` makes the same.
+
     - overlap_interest_ratio, overlap_history_ratio: share of the item's tags that the user chose;
-      that items have which the user did something positive with before.
-    - category_match, organizer_match: whether the user did so with one of that category, owner.
-    - popularity: ``min(log1p(seats taken) / 5, 1)``.
+      that items have which the user liked before.
+    - category_match, organizer_match: whether the user liked one of that category, owner.
+    - popularity: ``min(log1p(seats taken) / 5, 1)``; a user takes one seat at most.
     - days_until: days to the item's start / 180, in [0, 1]; 1 where no start is known.
 
     Args:
         pairs: user_id, item_id, occurred_at.
         users: id, city, tags. items: id, city, tags, category, owner_id, starts_at.
         interactions: user_id, item_id, type, occurred_at.
+        weights: of each type; the profile's ``interaction_weights``.
     """
     keyed = pairs.select("user_id", "item_id", "occurred_at").with_row_index("row")
     of_users = users.select(user_id="id", user_city="city", interests="tags")
     of_items = items.select("city", "category", "owner_id", "starts_at", "tags", item_id="id")
     known = keyed.join(of_users, on="user_id", how="left").join(of_items, on="item_id", how="left")
-    past = (
-        interactions.filter(pl.col("type").is_in([*POSITIVES, "dwell", "like"]))
-        .select("user_id", "item_id", "occurred_at")
-        .join(of_items, on="item_id")
-    )
+    past = _turns_of_liking(interactions, weights).join(of_items, on="item_id")
     tags = pl.col("tags").list.unique()
     return Table(
         FEATURES,
@@ -142,8 +146,8 @@ def features(
                 _float(
                     known,
                     (
-                        (pl.col("starts_at") - pl.col("occurred_at")).dt.total_seconds()
-                        / (DAY * HORIZON_DAYS)
+                        (pl.col("starts_at") - pl.col("occurred_at")).dt.total_microseconds()
+                        / (1e6 * DAY * HORIZON_DAYS)
                     ).clip(0, 1),
                     missing=1.0,
                 ),
@@ -179,6 +183,8 @@ class LogisticRanker:
         """
         if len(np.unique(labels)) < 2:
             raise ValueError("a ranker needs both positives and negatives")
+        from sklearn.linear_model import LogisticRegression  # who only ranks does without
+
         model = LogisticRegression(C=strength, fit_intercept=False, max_iter=1_000)
         model.fit(table.values, labels, sample_weight=weights)
         return cls(table.names, model.coef_[0].astype(np.float64))
@@ -321,52 +327,82 @@ def _position_weight() -> pl.Expr:
     return weight
 
 
-def _tags_before(known: pl.DataFrame, past: pl.DataFrame) -> NDArray[np.float64]:
-    """Share of the item's tags that the user met before the moment."""
-    met = _first_met(past.explode("tags"), "tags")
-    each = known.select("row", "user_id", "occurred_at", tags=pl.col("tags").list.unique()).explode(
-        "tags"
+def _turns_of_liking(interactions: pl.DataFrame, weights: Weights) -> pl.DataFrame:
+    """When a user began (``turn`` 1) or ceased (-1) to like an item: user_id, item_id,
+    occurred_at, turn."""
+    weight = pl.col("type").replace_strict(dict(weights), default=None, return_dtype=pl.Float64)
+    pair = ["user_id", "item_id"]
+    return (
+        interactions.with_columns(weight=weight)
+        .filter(pl.col("weight").is_not_null())
+        .drop_nulls(pair)
+        .group_by(*pair, "occurred_at")
+        .agg(pl.col("weight").sum())
+        .sort("occurred_at")
+        .with_columns(liked=(pl.col("weight").cum_sum().over(pair) > 0).cast(pl.Int32))
+        .with_columns(turn=pl.col("liked").diff().over(pair).fill_null(pl.col("liked")))
+        .filter(pl.col("turn") != 0)
+        .select(*pair, "occurred_at", "turn")
     )
+
+
+def _tags_before(known: pl.DataFrame, past: pl.DataFrame) -> NDArray[np.float64]:
+    """Share of the item's tags that an item had which the user liked before the moment."""
+    each = (
+        known.select("row", "user_id", "occurred_at", tags=pl.col("tags").list.unique())
+        .explode("tags")
+        .drop_nulls("tags")
+    )
+    turns = past.with_columns(pl.col("tags").list.unique()).explode("tags")
     share = (
-        each.drop_nulls("tags")
-        .join(met, on=["user_id", "tags"], how="left")
+        each.with_columns(value=_count_before(each, turns, ["user_id", "tags"]) > 0)
         .group_by("row")
-        .agg(value=(pl.col("first") < pl.col("occurred_at")).fill_null(False).mean())
+        .agg(pl.col("value").mean())
     )
     return _float(known.select("row").join(share, on="row", how="left"), pl.col("value"))
 
 
 def _met_before(known: pl.DataFrame, past: pl.DataFrame, column: str) -> NDArray[np.float64]:
-    met = _first_met(past, column)
-    joined = known.select("row", "user_id", "occurred_at", column).join(
-        met, on=["user_id", column], how="left", maintain_order="left"
-    )
-    return _float(joined, pl.col("first") < pl.col("occurred_at"))
-
-
-def _first_met(past: pl.DataFrame, column: str) -> pl.DataFrame:
-    return (
-        past.drop_nulls(column).group_by("user_id", column).agg(first=pl.col("occurred_at").min())
-    )
+    return (_count_before(known, past, ["user_id", column]) > 0).astype(np.float64)
 
 
 def _seats_taken(keyed: pl.DataFrame, interactions: pl.DataFrame) -> NDArray[np.float64]:
-    """Applies less unapplies of each item before the moment, shape (rows,)."""
-    change = pl.when(pl.col("type") == "apply").then(1).otherwise(-1)
-    seats = (
+    """Users whose last word to each item before the moment was ``apply``, shape (rows,); at one
+    moment, unapply was last."""
+    pair = ["user_id", "item_id"]
+    turns = (
         interactions.filter(pl.col("type").is_in(["apply", "unapply"]))
+        .drop_nulls(pair)
+        .group_by(*pair, "occurred_at")
+        .agg(seat=(pl.col("type") == "apply").all().cast(pl.Int32))
         .sort("occurred_at")
-        .select("item_id", "occurred_at", taken=change.cum_sum().over("item_id"))
+        .with_columns(turn=pl.col("seat").diff().over(pair).fill_null(pl.col("seat")))
     )
-    found = keyed.sort("occurred_at").join_asof(
-        seats,
-        on="occurred_at",
-        by="item_id",
-        strategy="backward",
-        allow_exact_matches=False,
-        check_sortedness=False,
+    return _count_before(keyed, turns, ["item_id"])
+
+
+def _count_before(rows: pl.DataFrame, turns: pl.DataFrame, by: list[str]) -> NDArray[np.float64]:
+    """The sum of the turns (``occurred_at``, ``turn``) of the same ``by`` before each row's
+    moment, 0 where there are none or ``by`` is null; in the order of ``rows``."""
+    counts = (
+        turns.drop_nulls(by)
+        .sort("occurred_at")
+        .select(*by, "occurred_at", count=pl.col("turn").cum_sum().over(by))
     )
-    return np.maximum(_float(found.sort("row"), pl.col("taken")), 0)
+    found = (
+        rows.select(*by, "occurred_at")
+        .with_row_index("place")
+        .sort("occurred_at")
+        .join_asof(
+            counts,
+            on="occurred_at",
+            by=by,
+            strategy="backward",
+            allow_exact_matches=False,
+            check_sortedness=False,
+        )
+    )
+    return _float(found.sort("place"), pl.col("count"))
 
 
 def _float(frame: pl.DataFrame, value: pl.Expr, *, missing: float = 0.0) -> NDArray[np.float64]:

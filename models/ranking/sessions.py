@@ -9,6 +9,8 @@ items share, which counting them in the same basket does not.
   history instead: ``sqrt(N[i, j] N[i, j'])`` of each two that follow each other.
 - ``SessionEase`` is EASE (Steck 2019, "Embarrassingly shallow autoencoders for sparse data") with K
   in place of the counts of co-occurrence.
+- ``SessionUsers`` asks of each interaction of the others how much of what was around it the user
+  has too: neighbours (Herlocker et al. 1999) by a stretch of a history, not only by the whole.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from scipy import sparse
 from models.recommenders.base import Dataset, Progress
 
 SMOOTHING = 2.0
+BLOCK = 256  # users that are scored at once
 
 
 @dataclass(frozen=True)
@@ -124,6 +127,75 @@ class SessionNeighbours:
             shape=(len(users), len(follows)),
         )
         return (gather @ sparse.csr_array(both)).toarray().astype(np.float32)
+
+
+class SessionUsers:
+    """User-based neighbours by nearness in time.
+
+    Item i gets, from each user v that has it, ``cosine(u, v)² * share``: the share that u has of
+    the items near i in the history of v, those near most and what is rare more.
+    O(interactions * (reach * users + users)) to score all.
+    """
+
+    name = "session_users"
+
+    def __init__(self, times: sparse.csr_array, kernel: Nearness) -> None:
+        """``times`` as of ``SessionNeighbours``."""
+        self._times, self._kernel = times, kernel
+
+    def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Self:
+        known = dataset.matrix.values
+        self._histories = Histories.of(known, self._times)
+        counts = np.bincount(known.indices, minlength=known.shape[1])
+        rare = np.log((known.shape[0] + 1) / (counts + 1)) + 0.3
+        self._around = sparse.csr_array(
+            _around(self._histories, self._kernel, known.shape[1])
+            @ sparse.diags_array(rare.astype(np.float32))
+        )
+        self._pattern = sparse.csr_array(
+            (np.ones(known.nnz, np.float32), known.indices, known.indptr), shape=known.shape
+        )
+        weighted = self._pattern @ sparse.diags_array(np.sqrt(rare).astype(np.float32))
+        length = np.sqrt(np.asarray((weighted**2).sum(axis=1)).ravel())
+        scale = np.divide(1, length, out=np.zeros_like(length), where=length > 0)
+        self._unit = sparse.csr_array(sparse.diags_array(scale) @ weighted)
+        self._discount = ((counts + SMOOTHING) ** -0.3).astype(np.float32)
+        return self
+
+    def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
+        owners, items = self._histories.users, self._histories.items
+        total = np.asarray(self._around.sum(axis=1)).ravel() + 1
+        gather = sparse.csr_array(
+            (1 / total, (items, np.arange(len(items)))),
+            shape=(self._pattern.shape[1], len(items)),
+        )
+        scores = np.empty((len(users), self._pattern.shape[1]), np.float32)
+        for start in range(0, len(users), BLOCK):
+            block = users[start : start + BLOCK]
+            share = self._around @ self._pattern[block].toarray().T
+            alike = (self._unit @ self._unit[block].T).toarray() ** 2
+            alike[block, np.arange(len(block))] = 0  # nobody is a neighbour of oneself
+            scores[start : start + BLOCK] = (gather @ (share * alike[owners])).T
+        scores *= self._discount
+        return scores
+
+
+def _around(histories: Histories, kernel: Nearness, n_items: int) -> sparse.csr_array:
+    """What is near each interaction, itself left out: float32, shape (n, items)."""
+    distance = histories.steps if kernel.unit == "steps" else histories.seconds
+    none = np.zeros(0, np.int64)
+    rows, columns, values = [none], [none], [np.zeros(0)]
+    for lag in range(1, min(kernel.reach, len(distance) - 1) + 1):
+        same = histories.users[lag:] == histories.users[:-lag]
+        first = np.flatnonzero(same)
+        near = np.exp(-(distance[first + lag] - distance[first]) / kernel.scale)
+        rows += [first, first + lag]
+        columns += [histories.items[first + lag], histories.items[first]]
+        values += [near, near]
+    pairs = (np.concatenate(rows), np.concatenate(columns))
+    return sparse.csr_array(
+        (np.concatenate(values).astype(np.float32), pairs), shape=(len(distance), n_items)
+    )
 
 
 class SessionEase:

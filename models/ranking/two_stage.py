@@ -3,7 +3,8 @@ whom to trust, and when.
 
     lessons: for each, train the first stage on what was known, draw candidates, make features,
              and label those that the user took to besides
-    rankers: trees over all lessons' rows, a ranker for each part of the users, of the others' rows
+    rankers: trees and a line over all lessons' rows, one ranker for each part of the users, of
+             the others' rows
     lists:   the first stage trained on everything, its candidates scored by the ranker
 
 The lists are made when it is trained, so a score costs a look-up. What is not a user's candidate
@@ -24,10 +25,10 @@ from pydantic import Field
 from scipy import sparse
 
 from models.catalogue import Vectors
-from models.ranking.boosted import Boosted, BoostedSettings
+from models.ranking.blend import Blend, BlendSettings
 from models.ranking.features import FeatureMaker, Table
 from models.ranking.first_stage import FirstStage, Lesson, Makers, candidates, out_of_fold, ranks
-from models.ranking.sessions import Nearness, SessionEase, SessionNeighbours
+from models.ranking.sessions import Nearness, SessionEase, SessionNeighbours, SessionUsers
 from models.recommenders import files
 from models.recommenders.als import ALS, ALSSettings
 from models.recommenders.base import Count, Dataset, Progress, Settings
@@ -49,14 +50,14 @@ class TwoStageSettings(Settings):
     """
     Attributes:
         candidates: how many items of a user the ranker sees.
-        parts: of the users; each is ranked by trees that the others' rows made. A user's own rows
-            would teach them that what the user takes to next is not wanted: it is a candidate in
+        parts: of the users; each is ranked by what the others' rows taught. A user's own rows
+            would teach that what the user takes to next is not wanted: it is a candidate in
             every lesson, and wanted in none.
     """
 
     candidates: Count = 120
     parts: Annotated[int, Field(ge=2, le=10)] = 2
-    boosted: BoostedSettings = BoostedSettings()
+    ranker: BlendSettings = BlendSettings()
 
 
 def usual_first_stage(times: sparse.csr_array | None = None) -> dict[str, Callable]:
@@ -92,6 +93,7 @@ def usual_first_stage(times: sparse.csr_array | None = None) -> dict[str, Callab
             "session_ease": lambda: SessionEase(times, steps),
             "minutes_ease": lambda: SessionEase(times, minutes),
             "session": lambda: SessionNeighbours(times, Nearness("steps", 3.0, reach=15)),
+            "session_users": lambda: SessionUsers(times, Nearness("steps", 2.0, reach=15)),
             "minute": lambda: SessionNeighbours(times, Nearness("seconds", 60.0)),
             "between": lambda: SessionNeighbours(times, steps, between=True),
             "between_minutes": lambda: SessionNeighbours(times, minutes, between=True),
@@ -147,7 +149,7 @@ class TwoStage:
             **(usual_first_stage(times) if others is None else others),
         }
         self._lessons, self._times = lessons, times
-        self.rankers: list[Boosted] = []
+        self.rankers: list[Blend] = []
         self._items = np.zeros((0, 0), np.int32)
         self._scores = np.zeros((0, 0), np.float32)
 
@@ -206,19 +208,19 @@ class TwoStage:
     def load(cls, folder: Path) -> Self:
         manifest, arrays = files.read(folder, cls.name)
         made = cls(TwoStageSettings(**manifest["settings"]))
-        made.rankers = [Boosted.from_json(content) for content in manifest["rankers"]]
+        made.rankers = [Blend.from_json(content) for content in manifest["rankers"]]
         made._items, made._scores = arrays["items"], arrays["scores"]
         made._base = EASE.load(folder / BASE)
         return made
 
-    def _ranker(self, rows: list[Rows]) -> Boosted:
+    def _ranker(self, rows: list[Rows]) -> Blend:
         groups = np.concatenate([some.groups for some in rows] or [np.zeros(0, np.int64)])
         if not len(groups):
             raise ValueError("too few candidates were ever wanted: too little data for a ranker")
         values = np.concatenate([some.table.values for some in rows])
         labels = np.concatenate([some.labels for some in rows])
         table = Table(rows[0].table.names, values)
-        return Boosted(self.settings.boosted).fit(table, labels, groups)
+        return Blend(self.settings.ranker).fit(table, labels, groups)
 
     def _rows(self, lesson: Lesson) -> Iterator[Rows]:
         """Of users with a candidate that they wanted."""

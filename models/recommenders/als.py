@@ -10,33 +10,9 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from models.catalogue import Vectors
-from models.recommenders.base import (
-    Above,
-    Count,
-    Dataset,
-    Progress,
-    Seed,
-    Settings,
-    signal,
-    tie_break,
-)
+from models.recommenders.base import Dataset, Progress, signal, tie_break
 from models.recommenders.factorised import Factorised
-
-
-class ALSSettings(Settings):
-    """
-    Attributes:
-        confidence: how much a liked pair counts of one that is not (``alpha``).
-        weighted: times how much it was liked.
-    """
-
-    dims: Count = 16
-    ridge: Above = 0.1
-    confidence: Above = 1.0
-    weighted: bool = False
-    iterations: Count = 15
-    threads: Count = 1
-    seed: Seed = 42
+from models.recommenders.settings import ALSSettings as ALSSettings
 
 
 class ALS(Factorised):

@@ -6,11 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Protocol, Self
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
 from scipy import sparse
 
 from models.catalogue import Catalogue, Vectors
@@ -19,22 +18,16 @@ from models.ids import IdIndex
 from models.matrices import InteractionMatrix
 from models.popularity import Popularity
 from models.profile import Profile
+from models.recommenders.settings import Above as Above
+from models.recommenders.settings import Count as Count
+from models.recommenders.settings import Seed as Seed
+from models.recommenders.settings import Settings as Settings
 
 Progress = Callable[[int, int], None]
 """Told (steps done, steps in all) while a recommender trains; what it raises ends the training."""
 
-Count = Annotated[int, Field(ge=1)]
-Above = Annotated[float, Field(gt=0)]
-Seed = Annotated[int, Field(ge=0, lt=2**32)]
-
 TIE = 1e-6
 """What popularity adds to a score at most: it decides between items that are level otherwise."""
-
-
-class Settings(BaseModel):
-    """Parameters of a recommender."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 @dataclass(frozen=True)

@@ -6,24 +6,13 @@ from __future__ import annotations
 import numpy as np
 from implicit.cpu.bpr import BayesianPersonalizedRanking
 from numpy.typing import NDArray
-from pydantic import Field
 from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from models.catalogue import Vectors
-from models.recommenders.base import Above, Count, Dataset, Progress, Seed, Settings, signal
+from models.recommenders.base import Dataset, Progress, signal
 from models.recommenders.factorised import Factorised, ridge_step
-
-
-class BPRSettings(Settings):
-    dims: Count = 64
-    learning_rate: Above = 0.01
-    ridge: float = Field(default=0.01, ge=0)
-    iterations: Count = 50
-    threads: Count = Field(
-        default=1, description="More than one is faster, and no longer deterministic."
-    )
-    seed: Seed = 42
+from models.recommenders.settings import BPRSettings as BPRSettings
 
 
 class BPR(Factorised):

@@ -22,28 +22,15 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 from scipy import linalg, sparse
-from sklearn.utils.extmath import randomized_svd
+from scipy.sparse.linalg import aslinearoperator
 
-from models.recommenders.base import Above, Count, Progress, Seed
-from models.recommenders.item_to_item import Factors, ItemToItem, ItemToItemSettings, Weights
+from models.recommenders import low_rank
+from models.recommenders.base import Progress
+from models.recommenders.item_to_item import Factors, ItemToItem, Weights
+from models.recommenders.settings import EASESettings as EASESettings
 
-BLOCK = 2_000  # columns of the Gram matrix that are made at once
-
-
-class EASESettings(ItemToItemSettings):
-    ridge: Above = Field(default=500.0, description="λ.")
-    dense_items: Count = Field(
-        default=10_000,
-        description="A catalogue of at most so many items is solved whole, in "
-        "4 * items² bytes (0.4 GB at 10,000); a larger one by low rank.",
-    )
-    large_rank: Count = Field(
-        default=256,
-        description="Rank for larger catalogues; about 16 * (users + items) * rank bytes.",
-    )
-    seed: Seed = 42
+BLOCK, BLOCKS = 2_000, 4  # columns of the Gram matrix that are made at once; blocks at least
 
 
 class EASE(ItemToItem):
@@ -54,17 +41,13 @@ class EASE(ItemToItem):
     settings_class = EASESettings
 
     def _weights(self, rows: sparse.csr_array, progress: Progress) -> Weights:
-        if rows.shape[1] <= self.settings.dense_items:
-            weights: Weights = _whole(rows, self.settings.ridge)
-        else:
-            weights = _truncated(
-                rows, self.settings.ridge, self.settings.large_rank, self.settings.seed
-            )
-        progress(1, 1)
-        return weights
+        settings = self.settings
+        if rows.shape[1] <= settings.dense_items:
+            return _whole(rows, settings.ridge, progress)
+        return _truncated(rows, settings.ridge, settings.large_rank, settings.seed, progress)
 
 
-def _whole(rows: sparse.csr_array, ridge: float) -> NDArray[np.float32]:
+def _whole(rows: sparse.csr_array, ridge: float, progress: Progress) -> NDArray[np.float32]:
     """B, float32, shape (items, items). O(items³) time, in the memory of B and a few blocks.
 
     Raises:
@@ -73,9 +56,11 @@ def _whole(rows: sparse.csr_array, ridge: float) -> NDArray[np.float32]:
     items = rows.shape[1]
     gram = np.empty((items, items), np.float32)
     columns, transposed = rows.tocsc(), rows.T.tocsr()
-    for start in range(0, items, BLOCK):
-        block = slice(start, start + BLOCK)
+    starts = range(0, items, min(BLOCK, -(-items // BLOCKS)))
+    for done, start in enumerate(starts, 1):
+        block = slice(start, start + starts.step)
         gram[:, block] = (transposed @ columns[:, block]).toarray()
+        progress(done, len(starts) + 1)
     gram[np.diag_indices(items)] += ridge
     try:
         weights = linalg.inv(gram, overwrite_a=True, check_finite=False, assume_a="pos")
@@ -83,15 +68,16 @@ def _whole(rows: sparse.csr_array, ridge: float) -> NDArray[np.float32]:
         raise ValueError(f"ridge: {ridge:g} is too small for this data; raise it") from error
     weights /= -np.diag(weights)
     np.fill_diagonal(weights, 0)
+    progress(len(starts) + 1, len(starts) + 1)
     return weights
 
 
-def _truncated(rows: sparse.csr_array, ridge: float, rank: int, seed: int) -> Factors:
+def _truncated(
+    rows: sparse.csr_array, ridge: float, rank: int, seed: int, progress: Progress
+) -> Factors:
     """B as factors. O(rank * interactions + (users + items) * rank²) time."""
-    rank = min(rank, *rows.shape)
-    _, singular, axes = randomized_svd(rows, rank, n_iter=4, random_state=seed)
+    axes, singular = low_rank.axes(aslinearoperator(rows), rank, seed=seed, progress=progress)
     shrunk = singular**2 / (singular**2 + ridge)
-    axes = axes.T.astype(np.float32)
     leverage = (axes**2) @ shrunk
     return Factors(
         np.ascontiguousarray(axes * shrunk, np.float32),

@@ -14,7 +14,8 @@ from scipy.sparse.linalg import aslinearoperator
 
 from models.catalogue import Vectors
 from models.recommenders import files, low_rank
-from models.recommenders.base import Count, Dataset, Progress, Settings, signal, tie_break
+from models.recommenders.base import Dataset, Progress, signal, tie_break
+from models.recommenders.settings import ItemToItemSettings as ItemToItemSettings
 
 
 class Factors(NamedTuple):
@@ -31,17 +32,6 @@ class Factors(NamedTuple):
 
 
 Weights = NDArray[np.float32] | sparse.csr_array | Factors
-
-
-class ItemToItemSettings(Settings):
-    """
-    Attributes:
-        weighted: learn from how much an item was liked; False: only from whether it was.
-        rank: dimensions of the vectors that stand for the weights.
-    """
-
-    weighted: bool = False
-    rank: Count = 128
 
 
 class ItemToItem(ABC):

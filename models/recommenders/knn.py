@@ -13,11 +13,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 from scipy import sparse
 from scipy.sparse.linalg import aslinearoperator
 from sklearn.preprocessing import normalize
@@ -25,24 +24,13 @@ from sparse_dot_topn import sp_matmul_topn
 
 from models.catalogue import Vectors
 from models.recommenders import files, low_rank
-from models.recommenders.base import Count, Dataset, Progress, signal, tie_break
-from models.recommenders.item_to_item import ItemToItem, ItemToItemSettings, Weights
+from models.recommenders.base import Dataset, Progress, signal, tie_break
+from models.recommenders.item_to_item import ItemToItem, Weights
+from models.recommenders.settings import ItemKNNSettings, Weighting
+from models.recommenders.settings import KNNSettings as KNNSettings
 
-Weighting = Literal["cosine", "tfidf", "bm25"]
 K1, B = 1.2, 0.75  # of BM25, as published
-
-
-class KNNSettings(ItemToItemSettings):
-    neighbours: Count = 100
-    weighting: Weighting = "tfidf"
-    common_share: float = Field(
-        default=1.0,
-        gt=0,
-        le=1,
-        description="What more than this share touched says nothing and is left out: with less "
-        "than 1 large logs are much quicker.",
-    )
-    threads: Count = 1
+PARTS = 20  # of the rows, between which progress is told
 
 
 @dataclass(frozen=True)
@@ -93,13 +81,12 @@ class ItemKNN(ItemToItem):
 
     name = "item_knn"
     settings: KNNSettings
-    settings_class = KNNSettings
+    settings_class = ItemKNNSettings
 
     def _weights(self, rows: sparse.csr_array, progress: Progress) -> Weights:
         items = rows.T.tocsr()
-        similar = _similar(Terms.of(items, self.settings).weighted(items), self.settings)
-        progress(1, 1)
-        return similar.T.tocsr()
+        weighted = Terms.of(items, self.settings).weighted(items)
+        return _similar(weighted, self.settings, progress).T.tocsr()
 
 
 class UserKNN:
@@ -120,9 +107,8 @@ class UserKNN:
             self.__dict__.pop(made, None)
         self._rows = signal(dataset.matrix.liked, weighted=settings.weighted)
         self._bias = tie_break(dataset)
-        self._similar = _similar(self._terms.weighted(self._rows), settings)
-        if progress is not None:
-            progress(1, 1)
+        weighted = self._terms.weighted(self._rows)
+        self._similar = _similar(weighted, settings, progress or (lambda done, total: None))
         return self
 
     def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -173,14 +159,22 @@ class UserKNN:
         return scores
 
 
-def _similar(weighted: sparse.csr_array, settings: KNNSettings) -> sparse.csr_array:
+def _similar(
+    weighted: sparse.csr_array, settings: KNNSettings, progress: Progress
+) -> sparse.csr_array:
     """The similarities of each row to its nearest, float32 CSR, shape (rows, rows)."""
     rows, k = weighted.shape[0], settings.neighbours
     if not weighted.nnz:
         nothing = np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros(rows + 1, np.int32)
         return sparse.csr_array(nothing, shape=(rows, rows))
     unit = sparse.csr_matrix(normalize(weighted))
-    top = sp_matmul_topn(unit, sparse.csr_matrix(unit.T), top_n=k + 1, n_threads=settings.threads)
+    transposed, parts = sparse.csr_matrix(unit.T), []
+    starts = range(0, rows, -(-rows // PARTS))
+    for start in starts:
+        part = unit[start : start + starts.step]
+        parts.append(sp_matmul_topn(part, transposed, top_n=k + 1, n_threads=settings.threads))
+        progress(len(parts), len(starts))
+    top = sparse.vstack(parts, format="csr")
     row = np.repeat(np.arange(rows, dtype=np.int32), np.diff(top.indptr))
     kept = top.indices != row
     # A row that is not among its own nearest has more than k twins: any of them may go.

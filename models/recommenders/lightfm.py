@@ -6,43 +6,17 @@ training data.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Literal
 
 import numpy as np
 from lightfm import LightFM as Library
 from numpy.typing import NDArray
-from pydantic import Field
 from scipy import sparse
 
 from models.catalogue import Vectors
 from models.recommenders import validation
-from models.recommenders.base import Above, Count, Dataset, Progress, Seed, Settings
+from models.recommenders.base import Dataset, Progress
 from models.recommenders.factorised import Factorised, ridge_step
-
-
-class LightFMAloneSettings(Settings):
-    loss: Literal["warp", "bpr"] = "warp"
-    dims: Count = 64
-    epochs: Count = Field(default=50, description="At most, where stopping early is on.")
-    patience: Count | None = Field(
-        default=5,
-        description="Epochs without a better nDCG on the window after which training stops, and "
-        "is done again on all data for the best number of epochs; null: all epochs.",
-    )
-    window: float = Field(
-        default=0.1,
-        gt=0,
-        lt=1,
-        description="Share of the pairs in the window, drawn at random where the dataset has "
-        "not told its newest part apart.",
-    )
-    learning_rate: Above = 0.03
-    ridge: float = Field(default=0.0, ge=0)
-    max_sampled: Count = 10
-    threads: Count = Field(
-        default=1, description="More than one is faster, and no longer deterministic."
-    )
-    seed: Seed = 42
+from models.recommenders.settings import LightFMAloneSettings as LightFMAloneSettings
 
 
 class LightFM(Factorised):

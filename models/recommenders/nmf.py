@@ -3,33 +3,19 @@ the parts of objects by non-negative matrix factorization"), by scikit-learn."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 from scipy import sparse
 from sklearn.decomposition import non_negative_factorization
 
 from models.catalogue import Vectors
-from models.recommenders.base import Count, Dataset, Progress, Seed, Settings, signal, tie_break
+from models.recommenders.base import Dataset, Progress, signal, tie_break
 from models.recommenders.factorised import Factorised
+from models.recommenders.settings import NMFSettings as NMFSettings
 
 STEPS = 5  # iterations between two reports of progress
-
-
-class NMFSettings(Settings):
-    """
-    Attributes:
-        ridge: weight of ``|users|² + |parts|²`` beside the squared error.
-        weighted: learn from how much an item was liked; False: only from whether it was.
-    """
-
-    dims: Annotated[int, Field(ge=1, le=50)] = 20
-    ridge: Annotated[float, Field(ge=0)] = 4.0
-    weighted: bool = False
-    iterations: Count = 60
-    seed: Seed = 42
 
 
 class NMF(Factorised):

@@ -1,7 +1,11 @@
-"""Every recommender by name. A new one is a small file beside this, and a line here."""
+"""Every recommender by name. A new one is a small file beside this, its settings in
+``settings.py``, and a line in both."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from models.profile import Profile
 from models.recommenders.als import ALS
 from models.recommenders.base import Recommender
 from models.recommenders.bpr import BPR
@@ -12,6 +16,7 @@ from models.recommenders.lightfm import LightFM
 from models.recommenders.lightfm_hybrid import LightFMHybrid
 from models.recommenders.nmf import NMF
 from models.recommenders.popularity import PopularityRecommender
+from models.recommenders.settings import BySection
 
 _KINDS: tuple[type[Recommender], ...] = (
     LightFMHybrid,
@@ -26,3 +31,16 @@ _KINDS: tuple[type[Recommender], ...] = (
     Heuristic,
 )
 ZOO: dict[str, type[Recommender]] = {kind.name: kind for kind in _KINDS}
+
+
+def make(name: str, profile: Profile) -> Recommender:
+    """A recommender, untrained, with its settings in the profile, or else its defaults.
+
+    Raises:
+        ValueError: there is no such recommender.
+    """
+    if name not in ZOO:
+        raise ValueError(f"no recommender {name!r}; there are {', '.join(ZOO)}")
+    kind: Callable[..., Recommender] = ZOO[name]
+    settings = profile.recommenders.get(name)
+    return kind() if settings is None or isinstance(settings, BySection) else kind(settings)

@@ -9,7 +9,7 @@ from models import drift
 from models.drift import DRIFT, Reference, Shift, Status
 from models.versions import ModelVersion
 from orchestration import plots
-from orchestration.assets.model import champion
+from orchestration.assets.gate import champion
 from orchestration.policies import OWNERS, TRANSIENT
 from orchestration.resources import Platform
 from orchestration.snapshots import snapshot_of

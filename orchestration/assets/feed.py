@@ -17,7 +17,7 @@ from models.rules import allowed
 from models.shortlists import ANYBODY
 from models.snapshot import Snapshot
 from orchestration import checks, plots
-from orchestration.assets.model import champion
+from orchestration.assets.gate import champion
 from orchestration.assets.sources import interactions
 from orchestration.policies import OWNERS, TRANSIENT
 from orchestration.resources import Platform

@@ -16,7 +16,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from models import scorers
-from models.ranker import By, model_scores, score_components, time_scores, unit_scores, usual_scores
+from models.candidates import BITS, Bits
+from models.ranker import (
+    RANKED,
+    By,
+    model_scores,
+    reranked,
+    score_components,
+    time_scores,
+    unit_scores,
+    usual_scores,
+)
 from models.scorers import Scores
 from models.shortlists import time_key
 from models.viewer import Indices
@@ -55,8 +65,9 @@ def routes(views: Views, engine: Callable[[], FeedEngine]) -> list[Route]:
             part = slice(start, start + RENDERED_AT_ONCE)
             places = np.arange(len(rows))[part] + 1
             items += _rendered(
-                view, ranked.rows[part], ranked.scores[part], places, by_model=ranked.by_model
-            )
+                view, ranked.rows[part], ranked.scores[part], places,
+                sources=ranked.sources[part], by_model=ranked.by_model,
+            )  # fmt: skip
             await asyncio.sleep(0)
         champion = ranked.variant == "champion"
         return answer_json(
@@ -104,10 +115,11 @@ def routes(views: Views, engine: Callable[[], FeedEngine]) -> list[Route]:
 
 
 class _Ranked(NamedTuple):
-    """Items in order, and what ordered them."""
+    """Items in order, and what ordered them; ``sources`` says only which the ranker did."""
 
     rows: Indices
     scores: Scores
+    sources: Bits
     variant: Variant
     fallback: FallbackReason | None
     by_model: bool = False
@@ -146,8 +158,8 @@ def _ranked(view: View, asked: Variant | None, rows: Indices) -> _Ranked:
     return _Ranked(*_ordered(view, "heuristic", rows), "heuristic", fallback)
 
 
-def _ordered(view: View, by: By, rows: Indices) -> tuple[Indices, Scores]:
-    """Rows, best first, and their scores in [0, 1]."""
+def _ordered(view: View, by: By, rows: Indices) -> tuple[Indices, Scores, Bits]:
+    """Rows, best first, their scores in [0, 1], and ``RANKED`` where the ranker gave them."""
     live, profile, viewer, now = view.live, view.profile, view.taste, view.now
     key: NDArray[np.floating]
     if by == "model":
@@ -160,7 +172,12 @@ def _ordered(view: View, by: By, rows: Indices) -> tuple[Indices, Scores]:
         key = time_key(live, profile, rows)
         scores = time_scores(key, profile, now)
     order = np.argsort(-key, kind="stable")
-    return rows[order], np.clip(scores[order], 0, 1)
+    rows, scores = rows[order], np.clip(scores[order], 0, 1)
+    # As if the model had named them: what it ranks first in a feed, it has.
+    sources = np.full(len(rows), BITS["model"], np.uint16)
+    if by == "model":
+        rows, sources, scores = reranked(live, viewer, profile, rows, sources, scores, now=now)
+    return rows, scores, (sources & RANKED).astype(np.uint16)
 
 
 def _rendered(
@@ -169,11 +186,13 @@ def _rendered(
     scores: Scores,
     places: NDArray[np.integer],
     *,
+    sources: Bits | None = None,
     by_model: bool = False,
 ) -> list[Body]:
     return render(
-        view.live, view.taste, view.profile, rows, scores, places, now=view.now, by_model=by_model
-    )
+        view.live, view.taste, view.profile, rows, scores, places,
+        now=view.now, sources=sources, by_model=by_model,
+    )  # fmt: skip
 
 
 def _popular(view: View, feed: FeedRequest) -> Body:

@@ -10,15 +10,17 @@ import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from implicit.evaluation import ranking_metrics_at_k
 from scipy import sparse
 from sklearn.metrics import ndcg_score
 
-from models import evaluation
+from models import evaluation, list_quality
 from models.catalogue import Catalogue
 from models.ids import IdIndex
 from models.matrices import InteractionMatrix
 from models.recommenders.base import Dataset
-from models.training import RECOMMENDERS
+from models.recommenders.popularity import PopularityRecommender
+from models.recommenders.zoo import ZOO
 from tests.models.worlds import NOW, dataset_of, interactions_frame
 
 K = 5
@@ -53,6 +55,35 @@ def test_metrics_are_those_of_the_textbook(users: list[tuple[list[int], set[int]
         expected = ndcg_score([relevant[user].astype(float)], [scores], k=K, ignore_ties=True)
         assert metrics["ndcg"][user] == pytest.approx(expected)
         assert all(0 <= metrics[name][user] <= 1 for name in evaluation.PER_USER)
+
+
+@given(st.lists(LISTS, min_size=1, max_size=5))
+def test_metrics_are_those_of_implicit(users: list[tuple[list[int], set[int]]]) -> None:
+    """Against a library that has its own code for them, given the same lists."""
+    top = np.array([items for items, _ in users])
+    for _, wanted in users:
+        wanted.discard(11 if len(wanted) == 12 else -1)  # it divides by what is not wanted
+    relevant = np.array([[item in wanted for item in range(12)] for _, wanted in users])
+    counts = relevant.sum(axis=1)
+    ours = evaluation.ranking_metrics(np.take_along_axis(relevant, top, axis=1), counts)
+
+    class Lists:
+        def recommend(self, rows: np.ndarray, known: object, N: int) -> tuple:
+            return top[rows].astype(np.int32), np.ones((len(rows), N), np.float32)
+
+    theirs = ranking_metrics_at_k(
+        Lists(),
+        sparse.csr_matrix(relevant.shape),
+        sparse.csr_matrix(relevant.astype(float)),
+        K=K,
+        show_progress=False,
+        num_threads=1,
+    )
+    assert ours["ndcg"].mean() == pytest.approx(theirs["ndcg"])
+    assert ours["map"].mean() == pytest.approx(theirs["map"])
+    # Theirs is over all places at once: each user weighs as much as can be reached.
+    reachable = np.minimum(counts, K)
+    assert np.average(ours["recall"], weights=reachable) == pytest.approx(theirs["precision"])
 
 
 class Fixed:
@@ -154,7 +185,7 @@ def test_the_split_is_by_time(interactions: pl.DataFrame) -> None:
         evaluation.split_moment(interactions_frame([]).lazy(), 0.2)
 
 
-@pytest.mark.parametrize("name", RECOMMENDERS)
+@pytest.mark.parametrize("name", ZOO)
 def test_nothing_of_the_future_leaks(
     name: str, catalogue: Catalogue, interactions: pl.DataFrame
 ) -> None:
@@ -178,8 +209,8 @@ def test_nothing_of_the_future_leaks(
         catalogue.owners,
     )
     users = np.arange(50)
-    before = RECOMMENDERS[name]().fit(dataset_of(catalogue, interactions, as_of=split))
-    after = RECOMMENDERS[name]().fit(dataset_of(made_later, altered, as_of=split))
+    before = ZOO[name]().fit(dataset_of(catalogue, interactions, as_of=split))
+    after = ZOO[name]().fit(dataset_of(made_later, altered, as_of=split))
     assert (before.score(users) == after.score(users)).all()
 
 
@@ -194,6 +225,86 @@ def test_evaluate_judges_by_segment(dataset: Dataset) -> None:
     assert result.metrics["ndcg@10"] == result.metrics["ndcg@10.warm"] == 1
     assert "ndcg@10.cold" not in result.metrics
     assert result.metrics["users"] == result.metrics["users.warm"] == 1
+    assert result.metrics["users.cold_items"] == len(result.groups.get("cold items", []))
     shown = evaluation.table([result], 10)
     assert shown["recommender"].to_list() == ["fixed"]
     assert not [name for name in shown.columns if "." in name]
+
+
+def test_of_cold_items_nothing_else_counts(dataset: Dataset) -> None:
+    """Three users: one finds the cold item behind another, one misses it, one wants none."""
+    counts = np.bincount(dataset.matrix.values.indices, minlength=len(dataset.items))
+    order = np.argsort(counts, kind="stable")
+    cold, warm = int(order[0]), order[-3:]
+    assert counts[cold] < evaluation.COLD_ITEM <= counts[warm[0]]
+    wanted = np.zeros((3, len(dataset.items)))
+    wanted[[0, 0, 1, 2], [cold, warm[0], cold, warm[0]]] = 1
+    scores = np.zeros((3, len(dataset.items)))
+    scores[:, warm] = (3, 2, 1)
+    scores[0, cold] = 2.5
+    nothing = sparse.csr_array(wanted.shape)
+    test = evaluation.TestSet(
+        np.arange(3), sparse.csr_array(wanted), nothing, np.array(["warm"] * 3)
+    )
+    judged = evaluation.evaluate(Fixed(scores), dataset, test, k=3)
+    second = 1 / np.log2(3)
+    assert judged.groups["cold items"] == pytest.approx([second, 0])
+    assert judged.metrics["ndcg@3.cold_items"] == pytest.approx(second / 2)
+    assert judged.metrics["hit_rate@3.cold_items"] == 0.5
+    assert judged.metrics["users.cold_items"] == 2
+    assert judged.metrics["ndcg@3"] > second / 2
+
+
+def test_popularity_surprises_nobody(dataset: Dataset, rng: np.random.Generator) -> None:
+    users = np.arange(60)
+    seen = dataset.matrix.values[users]
+    wanted = sparse.csr_array((rng.random(seen.shape) < 0.1).astype(np.float32))
+    test = evaluation.TestSet(users, wanted, seen, np.array(["warm"] * 60))
+    background = evaluation.Background.of(dataset, test, k=10)
+    popular = PopularityRecommender().fit(dataset)
+    assert (evaluation.recommend(popular, users, seen, 10) == background.popular).all()
+    judged = evaluation.evaluate(popular, dataset, test, k=10, background=background)
+    assert judged.metrics["serendipity"] == 0
+    assert judged.metrics["exposure.top_10_percent"] > background.consumed.heads[1]
+    other = Fixed(rng.random((len(dataset.users), len(dataset.items))))
+    judged = evaluation.evaluate(other, dataset, test, k=10, background=background)
+    assert judged.metrics["serendipity"] > 0
+    assert judged.metrics["exposure.gini_items"] < background.consumed.gini_items + 0.5
+    assert np.isfinite(list(judged.metrics.values())).all()
+
+
+@given(st.integers(1, 12), st.integers(1, 6), st.data())
+def test_popular_lists_are_those_of_recommend(n_items: int, k: int, data: st.DataObject) -> None:
+    prior = np.array(data.draw(st.lists(st.integers(0, 3), min_size=n_items, max_size=n_items)))
+    seen = np.array(
+        data.draw(
+            st.lists(
+                st.lists(st.booleans(), min_size=n_items, max_size=n_items), min_size=1, max_size=4
+            )
+        )
+    )
+    k = min(k, n_items)
+    known = sparse.csr_array(seen.astype(float))
+    model = Fixed(np.tile(prior, (len(seen), 1)))
+    expected = evaluation.recommend(model, np.arange(len(seen)), known, k)
+    assert (list_quality.popular_lists(prior, known, k) == expected).all()
+
+
+def test_intervals_share_their_resamples_and_do_not_depend_on_blocks(
+    monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator
+) -> None:
+    values = rng.random((3, 40))
+    whole = list_quality.intervals(values, resamples=500)
+    alone = list_quality.bootstrap(values[1], resamples=500)
+    monkeypatch.setattr(list_quality, "BLOCK_DRAWS", 100)
+    in_blocks = list_quality.intervals(values, resamples=500)[1]
+    for other in (alone, in_blocks):
+        assert (other.low, other.high) == pytest.approx((whole[1].low, whole[1].high))
+    normal = 1.96 * values[0].std() / 40**0.5
+    assert whole[0].high - whole[0].mean == pytest.approx(normal, rel=0.25)
+
+
+def test_holm_is_stricter_than_each_test_alone() -> None:
+    adjusted = list_quality.holm(np.array([0.01, 0.04, 0.03, 0.5]))
+    assert adjusted == pytest.approx([0.04, 0.09, 0.09, 0.5])
+    assert list_quality.holm(np.zeros(0)).tolist() == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import datetime
 
 import numpy as np
 import polars as pl
@@ -16,6 +17,8 @@ from models.profile import Profile
 from models.recipe import Recipe
 from models.recommenders.base import Dataset
 from models.recommenders.popularity import PopularityRecommender
+from models.recommenders.served import vectors_of
+from models.recommenders.zoo import make
 from models.training import Comparison, compare
 from tests.models.worlds import PROFILE, dataset_of
 
@@ -50,11 +53,18 @@ def judge(comparison, dataset, catalogue, interactions):
     def judge(
         candidate: Version, champion: Version | None, profile: Profile = PROFILE
     ) -> dict[str, gate.Finding]:
-        def past(changed: Profile) -> Dataset:
-            return dataset_of(catalogue, interactions, as_of=comparison.split_at, profile=changed)
+        def past(changed: Profile, as_of: datetime) -> Dataset:
+            return dataset_of(catalogue, interactions, as_of=as_of, profile=changed)
 
         report = gate.judge(
-            candidate, champion, comparison, dataset.users, dataset.items, profile, past
+            candidate,
+            champion,
+            comparison,
+            dataset.users,
+            dataset.items,
+            profile,
+            past,
+            interactions.lazy(),
         )
         refused = {one.check for one in report.findings if one.status == "refused"}
         assert (report.refusal is not None) == bool(refused)
@@ -115,6 +125,59 @@ def test_another_recipe_is_refitted_on_the_same_past(judge, good, comparison) ->
     assert "not known" in judge(good, replace(good, recipe=None))["split"].text
 
 
+def by_vectors(name: str, dataset: Dataset, number: str = "3") -> Version:
+    """A recommender trained on everything, as it is served."""
+    vectors = vectors_of(make(name, PROFILE).fit(dataset), dataset)
+    recipe = Recipe.of(name, PROFILE)
+    return Version(number, name, recipe, dataset.users, dataset.items, vectors)
+
+
+@pytest.mark.parametrize("name", ["ease", "als", "user_knn"])
+def test_any_recommender_by_the_vectors_that_serve(judge, dataset, comparison, name: str) -> None:
+    version = by_vectors(name, dataset)
+    found = judge(version, version)
+    assert set(statuses(found).values()) == {"passed"}
+    assert found["final"].paired.champion == pytest.approx(
+        comparison.of(name).per_user["ndcg"].mean(), abs=0.05
+    )
+    right = version.vectors
+    broken = replace(version, vectors=Vectors(-right.users, right.items, -right.bias))
+    assert "refused" in statuses(judge(broken, version)).values()
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [("ease", {"ridge": 5.0}), ("nmf", {"dims": 4}), ("lightfm", {"epochs": 2})],
+)
+def test_a_recipe_of_any_recommender_is_refitted(judge, good, name: str, settings: dict) -> None:
+    """With its own settings, and whether or not the profile still names it."""
+    changed = Profile.model_validate(
+        PROFILE.model_dump() | {"recommenders": {name: settings, "popularity": {}}}
+    )
+    recipe = Recipe.from_json(Recipe.of(name, changed).to_json())
+    assert recipe.settings["recommenders"][name].items() >= settings.items()
+    split = judge(good, replace(good, recipe=recipe, recommender=name))["split"]
+    assert f"({name}), refitted on the same past" in split.text
+    assert split.paired.champion > 0
+
+
+def test_recipes_of_earlier_releases(judge, good, comparison) -> None:
+    """Their shape is that of today, so that nothing is refitted for an upgrade."""
+    sections = PROFILE.model_dump(mode="json")
+    old = Recipe(
+        "lightfm_hybrid",
+        {name: sections[name] for name in ("interaction_weights", "popularity", "lightfm")}
+        | {"matrix": {"half_life_days": None}, "evaluation": {"heavy_user": 50}},
+    )
+    assert old == Recipe.of("lightfm_hybrid", PROFILE)
+    split = judge(good, replace(good, recipe=old, recommender="lightfm_hybrid"))["split"]
+    assert split.paired.champion == pytest.approx(
+        comparison.of("lightfm_hybrid").per_user["ndcg"].mean()
+    )
+    for unknown in (Recipe("svd", {}), Recipe("ease", {"recommenders": {"ease": {"depth": 3}}})):
+        assert "cannot make" in judge(good, replace(good, recipe=unknown))["split"].text
+
+
 def test_fewer_items_in_the_lists(judge, good, comparison) -> None:
     other = replace(good, recipe=Recipe.of("heuristic", PROFILE), recommender="heuristic")
     strict = PROFILE.model_copy(
@@ -173,3 +236,13 @@ def test_a_report_says_why() -> None:
     assert report.refusal is None
     report = gate.noted(report, "split", "refused", "much worse")
     assert report.refusal == report.to_dict()["refused"] == "split: much worse"
+
+
+def test_a_recipe_with_a_ranker_is_refitted(judge, good, comparison) -> None:
+    """The ranker too, and the version is judged with its own."""
+    few = PROFILE.model_dump() | {"ranker": {"min_users": 2}}
+    recipe = Recipe.of(f"{NAME}-boosted", Profile.model_validate(few))
+    assert "boosted" in recipe.settings["ranker"]
+    split = judge(good, replace(good, recipe=Recipe.from_json(recipe.to_json())))["split"]
+    assert f"({NAME}-boosted), refitted" in split.text
+    assert split.paired.champion != comparison.of(NAME).per_user["ndcg"].mean()

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 import yaml
 
-from models.profile import SHIPPED, ProfileError, load_profile
+from models.profile import SHIPPED, Profile, ProfileError, load_profile
 
 GOOD = yaml.safe_load((SHIPPED / "marketplace.yaml").read_text(encoding="utf-8"))
 
@@ -65,6 +67,16 @@ def test_each_domain_has_its_own_rules() -> None:
         ({"exploration": {"first_position": 0}}, "exploration.first_position"),
         ({"exploration": {"share": 2}}, "exploration.share"),
         ({"exploration": {"prior_clicks": 30}}, "exploration: Value error, prior_clicks"),
+        ({"recommenders": {"als": {"dimz": 3}}}, "recommenders.als.dimz: no such field"),
+        ({"recommenders": {"als": {"dims": "many"}}}, "recommenders.als.dims: Input should"),
+        ({"recommenders": {"als": 3}}, "recommenders.als: Input should"),
+        ({"recommenders": {"als": 0}}, "recommenders.als: Input should"),
+        ({"recommenders": {"popularity": {"dims": 3}}}, "recommenders.popularity.dims: no such"),
+        ({"recommenders": {"svd": {}}}, "recommenders: Value error, no recommender 'svd'; there"),
+        ({"recommenders": {"svd": {}}}, "lightfm_hybrid, lightfm, als, bpr, nmf, ease, item_knn"),
+        ({"recommenders": {}}, "recommenders: Value error, name at least one of"),
+        ({"recommenders": ["als"]}, "recommenders: Input should be a valid dictionary"),
+        ({"recommenders": {"heuristic": {}}}, "recommenders: Value error, heuristic has no vec"),
         ({"serving": {"list_length": 0}}, "serving.list_length"),
         ({"serving": {"reuse_seconds": -1}}, "serving.reuse_seconds"),
     ],
@@ -91,3 +103,33 @@ def test_a_missing_file_names_what_ships(tmp_path: Path) -> None:
     for name in (str(tmp_path / "none.yaml"), str(tmp_path), "marketplaze"):
         with pytest.raises(ProfileError, match="events, marketplace, social"):
             load_profile(name)
+
+
+def test_recommenders_in_order_with_their_settings(tmp_path: Path) -> None:
+    social = load_profile("social").recommenders
+    assert list(social)[1:3] == ["nmf", "user_knn"]
+    file = tmp_path / "mine.yaml"
+    chosen = {"user_knn": {"neighbours": 7}, "als": None, "popularity": {}}
+    file.write_text(yaml.safe_dump(GOOD | {"recommenders": chosen}, sort_keys=False))
+    profile = load_profile(str(file))
+    assert list(profile.recommenders) == ["user_knn", "als", "popularity"]
+    dumped = profile.model_dump(mode="json")
+    assert dumped["recommenders"]["user_knn"]["neighbours"] == 7
+    again = Profile.model_validate(dumped)
+    assert again == profile
+    assert list(again.recommenders) == list(profile.recommenders)
+    del dumped["recommenders"]  # as a snapshot of an earlier release has it
+    assert "ease" in Profile.model_validate(dumped).recommenders
+
+
+def test_reading_a_profile_brings_nothing_that_trains() -> None:
+    """It would cost each process of the service seconds at its start."""
+    code = "import sys; from models.profile import load_profile; load_profile('social')"
+    heavy = "{'implicit', 'lightfm', 'lightgbm', 'sklearn', 'scipy', 'numpy', 'polars'}"
+    found = subprocess.run(
+        [sys.executable, "-c", f"{code}; print({heavy} & set(sys.modules))"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert found.stdout.strip() == "set()"

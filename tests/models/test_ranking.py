@@ -3,6 +3,8 @@ that beat their parts."""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Self
@@ -18,19 +20,32 @@ from models import list_quality
 from models.evaluation import ndcg_and_coverage
 from models.evaluation import test_set as judged_users
 from models.matrices import InteractionMatrix
+from models.profile import load_profile
 from models.ranking import logistic
+from models.ranking.blend import BlendSettings
 from models.ranking.boosted import Boosted, BoostedSettings
 from models.ranking.calibration import Calibration, click_weights, examination
 from models.ranking.features import FeatureMismatch, Table, check_names, digest
 from models.ranking.first_stage import candidates, out_of_fold, out_of_time, ranks
-from models.ranking.sessions import Histories, Nearness, SessionNeighbours, nearness
+from models.ranking.listwise import Listwise, ListwiseSettings
+from models.ranking.sessions import (
+    Histories,
+    Nearness,
+    SessionNeighbours,
+    SessionUsers,
+    nearness,
+)
 from models.ranking.two_stage import TwoStage, TwoStageSettings
 from models.recommenders.base import Dataset
 from tests.models.worlds import ITEMS, NOW, USERS, ago, catalogue_of, dataset_of, interactions_frame
 
 N_USERS, N_ITEMS = 120, 40
 SMALL = TwoStageSettings(
-    candidates=20, boosted=BoostedSettings(rounds=30, min_leaf=20, leaves=7, column_share=0.8)
+    candidates=20,
+    ranker=BlendSettings(
+        boosted=BoostedSettings(rounds=30, min_leaf=20, leaves=7, column_share=0.8),
+        listwise=ListwiseSettings(ridge=30.0),
+    ),
 )
 
 
@@ -157,7 +172,7 @@ def test_other_features_are_refused() -> None:
     values = rng.random((200, 2)).astype(np.float32)
     labels = (values[:, 0] > 0.5).astype(float)
     groups = np.full(20, 10)
-    ranker = Boosted(SMALL.boosted).fit(Table(("a", "b"), values), labels, groups)
+    ranker = Boosted(SMALL.ranker.boosted).fit(Table(("a", "b"), values), labels, groups)
     again = Boosted.from_json(ranker.to_json())
     same = again.predict(Table(("a", "b"), values), groups)
     assert (same == ranker.predict(Table(("a", "b"), values), groups)).all()
@@ -168,6 +183,40 @@ def test_other_features_are_refused() -> None:
     assert digest(("a", "b")) != digest(("b", "a"))
     with pytest.raises(ValueError, match="both"):
         Boosted().fit(Table(("a", "b"), values), np.zeros(200), groups)
+
+
+def test_a_line_weighs_a_column_by_how_active_the_user_is() -> None:
+    rng = np.random.default_rng(0)
+    groups = np.full(200, 10)
+    values = rng.normal(size=(2_000, 3)).astype(np.float32)
+    values[:, 2] = np.repeat(np.arange(200) % 2, 10)
+    helpful = np.where(values[:, 2] > 0, values[:, 0], values[:, 1])
+    labels = (helpful.reshape(200, 10).argmax(axis=1)[:, None] == np.arange(10)).reshape(-1)
+
+    def first_is_wanted(names: tuple[str, ...]) -> float:
+        table = Table(names, values)
+        fitted = Listwise(ListwiseSettings(ridge=1.0)).fit(table, labels, groups)
+        again = Listwise.from_json(json.loads(json.dumps(fitted.to_json())))
+        assert (again.predict(table) == fitted.predict(table)).all()
+        best = again.predict(table).reshape(200, 10).argmax(axis=1)
+        return float(labels.reshape(200, 10)[np.arange(200), best].mean())
+
+    assert first_is_wanted(("a", "b", "user.active")) > 0.9
+    assert first_is_wanted(("a", "b", "c")) < 0.7
+
+
+def test_a_stretch_of_a_history_finds_neighbours() -> None:
+    """v has b next to a, w has c far from a: who has a alone gets b before c."""
+    known = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 1]], np.float32)
+    times = np.array([[9, 0, 0, 0], [5, 6, 0, 0], [5, 0, 90, 0], [0, 0, 0, 7]], np.float64)
+    dataset, _ = made_up()
+    matrix = replace(dataset.matrix, values=sparse.csr_array(known))
+    fitted = SessionUsers(sparse.csr_array(times), Nearness("seconds", 10.0)).fit(
+        replace(dataset, matrix=matrix)
+    )
+    (scores,) = fitted.score(np.array([0]))
+    assert scores[1] > 2 * scores[2] > 0
+    assert scores[3] == 0
 
 
 def test_sessions_know_what_follows_what() -> None:
@@ -300,7 +349,7 @@ def test_features_are_of_the_moment() -> None:
         {"user_id": ["v", "v"], "item_id": ["e2", "e2"], "occurred_at": [ago(days=3), ago(days=1)]},
         schema_overrides={"occurred_at": pl.Datetime("us", "UTC")},
     )
-    table = logistic.features(pairs, users, items, past)
+    table = logistic.features(pairs, users, items, past, load_profile("events").interaction_weights)
     assert table.names == logistic.FEATURES
     before, after = (dict(zip(table.names, row, strict=True)) for row in table.values.tolist())
     assert before == pytest.approx(

@@ -7,14 +7,18 @@ import polars as pl
 import pytest
 
 from models.catalogue import Catalogue
-from models.evaluation import split_moment
+from models.evaluation import evaluate, split_moment
 from models.popularity import Popularity
 from models.profile import Profile
+from models.recommenders.als import ALS
 from models.recommenders.base import Dataset
+from models.recommenders.ease import EASE
 from models.recommenders.heuristic import Heuristic
 from models.recommenders.lightfm_hybrid import LightFMHybrid
 from models.recommenders.popularity import PopularityRecommender
-from models.training import RECOMMENDERS, Comparison, compare, fingerprint
+from models.recommenders.served import as_served, vectors_of
+from models.recommenders.zoo import ZOO, make
+from models.training import Comparison, compare, fingerprint
 from tests.models.worlds import (
     PROFILE,
     Interaction,
@@ -61,11 +65,12 @@ def comparison() -> Comparison:
 
 def test_lightfm_finds_the_clusters(comparison: Comparison) -> None:
     ndcg = {one.recommender: one.metrics["ndcg@10"] for one in comparison.evaluations}
-    assert set(ndcg) == set(RECOMMENDERS)
+    assert set(ndcg) == set(PROFILE.recommenders)
     chance = 0.25 * 18 / 30  # an item of the own taste, and among those that are liked
     assert ndcg["lightfm_hybrid"] > 2 * ndcg["popularity"]
     assert ndcg["lightfm_hybrid"] > chance
-    assert comparison.winner in ("lightfm_hybrid", "heuristic")
+    assert min(ndcg[name] for name in ("ease", "als", "user_knn")) > chance
+    assert comparison.winner not in ("popularity", "heuristic")
     assert comparison.verdict
 
 
@@ -74,19 +79,85 @@ def test_the_comparison_shows_all(comparison: Comparison) -> None:
     assert table["ndcg@10"].is_sorted(descending=True)
     for name in ("recall@10", "map@10", "mrr@10", "hit_rate@10", "coverage", "novelty"):
         assert table[name].is_not_null().all()
-    assert [row["recommender"] for row in comparison.by_segment()] == list(RECOMMENDERS)
+    assert [row["recommender"] for row in comparison.by_segment()] == list(PROFILE.recommenders)
     assert comparison.of("popularity").metrics["users"] > 100
+    assert comparison.of("ease").metrics["seconds_to_train"] > 0
+    assert comparison.failed == {}
 
 
-@pytest.mark.parametrize("name", RECOMMENDERS)
+def past_and_rows(**recommenders: dict) -> tuple[Dataset, pl.LazyFrame]:
+    """The clusters before the split, for a profile of these recommenders."""
+    catalogue, rows = clustered()
+    profile = Profile.model_validate(PROFILE.model_dump() | {"recommenders": recommenders})
+    as_of = split_moment(rows.lazy(), 0.2)
+    return dataset_of(catalogue, rows, as_of=as_of, profile=profile), rows.lazy()
+
+
+def test_the_profile_says_who_competes_and_how() -> None:
+    past, rows = past_and_rows(popularity={}, als={"iterations": 3}, lightfm={"epochs": 2})
+    told: list[tuple[str, int, int]] = []
+    found = compare(
+        past, rows, progress=lambda name: lambda done, total: told.append((name, done, total))
+    )
+    assert [one.recommender for one in found.evaluations] == ["popularity", "als", "lightfm"]
+    assert [step for step in told if step[0] == "als"] == [("als", n, 3) for n in (1, 2, 3)]
+    window = past.validation  # the newest tenth, by which LightFM sees when to stop
+    assert window is not None
+    share = window.later.nnz / past.matrix.liked.nnz
+    assert share == pytest.approx(0.1, abs=0.01)
+
+
+def test_one_that_does_not_train_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def breaks(self: ALS, dataset: Dataset, **_: object) -> ALS:
+        raise ArithmeticError("on purpose")
+
+    monkeypatch.setattr(ALS, "fit", breaks)
+    past, rows = past_and_rows(als={}, popularity={})
+    found = compare(past, rows)
+    assert [one.recommender for one in found.evaluations] == [found.winner] == ["popularity"]
+    assert found.failed == {"als": "ArithmeticError: on purpose"}
+    past, rows = past_and_rows(als={})
+    with pytest.raises(ValueError, match=r"none could be trained.*als.*on purpose"):
+        compare(past, rows)
+
+
+def test_an_interrupt_ends_the_comparison() -> None:
+    def interrupted(done: int, total: int) -> None:
+        raise KeyboardInterrupt
+
+    past, rows = past_and_rows(als={}, popularity={})
+    with pytest.raises(KeyboardInterrupt):
+        compare(past, rows, progress=lambda name: interrupted)
+
+
+def test_what_is_judged_is_what_would_be_served() -> None:
+    """Of rank 1 the vectors are far from the scores, and it is the vectors that users get."""
+    past, rows = past_and_rows(ease={"rank": 1}, heuristic={}, popularity={})
+    users = np.arange(40)
+    ease = make("ease", past.profile).fit(past)
+    assert isinstance(ease, EASE)
+    served = as_served(ease).score(users)
+    vectors = vectors_of(ease, past)
+    assert served == pytest.approx(vectors.users[users] @ vectors.items.T + vectors.bias)
+    assert served != pytest.approx(ease.score(users), abs=0.01)
+    judged = evaluate(as_served(ease), past, compare(past, rows).test, k=10)
+    assert compare(past, rows).of("ease").per_user["ndcg"] == pytest.approx(judged.per_user["ndcg"])
+    heuristic = make("heuristic", past.profile).fit(past)
+    assert as_served(heuristic) is heuristic
+    popular = PopularityRecommender().fit(past).vectors
+    assert popular is not None
+    assert (vectors_of(heuristic, past).bias == popular.bias).all()
+
+
+@pytest.mark.parametrize("name", PROFILE.recommenders)
 def test_two_fits_are_equal(name: str, dataset: Dataset) -> None:
     users = np.arange(20)
-    one, other = (RECOMMENDERS[name]().fit(dataset).score(users) for _ in range(2))
+    one, other = (ZOO[name]().fit(dataset).score(users) for _ in range(2))
     assert (one == other).all()
     assert one.shape == (20, len(dataset.items))
     assert one.dtype == np.float32
     assert np.isfinite(one).all()
-    assert RECOMMENDERS[name]().fit(dataset).score(users[:0]).shape == (0, len(dataset.items))
+    assert ZOO[name]().fit(dataset).score(users[:0]).shape == (0, len(dataset.items))
 
 
 def test_the_seed_and_the_loss_count(dataset: Dataset) -> None:

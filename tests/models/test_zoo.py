@@ -18,6 +18,7 @@ from models.features import Features
 from models.ids import IdIndex
 from models.matrices import InteractionMatrix
 from models.popularity import Popularity
+from models.profile import Profile
 from models.recommenders.als import ALS
 from models.recommenders.base import Dataset, Recommender, Validation
 from models.recommenders.bpr import BPR, BPRSettings
@@ -28,8 +29,9 @@ from models.recommenders.item_to_item import Factors, ItemToItem
 from models.recommenders.knn import ItemKNN, KNNSettings, Terms, UserKNN
 from models.recommenders.lightfm import LightFM, LightFMAloneSettings
 from models.recommenders.nmf import NMF
+from models.recommenders.settings import SETTINGS, BySection
 from models.recommenders.validation import with_validation
-from models.recommenders.zoo import ZOO
+from models.recommenders.zoo import ZOO, make
 from tests.models.worlds import NOW, PROFILE, ago, catalogue_of, dataset_of, interactions_frame
 
 ALL = list(ZOO)
@@ -218,6 +220,7 @@ def test_progress_and_cancelling(data: Dataset, name: str) -> None:
     told: list[tuple[int, int]] = []
     ZOO[name]().fit(data, progress=lambda done, total: told.append((done, total)))
     shares = [done / total for done, total in told]
+    assert len(shares) >= 4
     assert shares == sorted(shares)
     assert shares[-1] == 1
 
@@ -401,6 +404,22 @@ def test_the_window_is_the_newest_part() -> None:
     assert window.earlier.indices.tolist() == [0, 1, 2, 3, 4, 5]
     assert window.later.indices.tolist() == [6, 7, 8]
     assert (window.earlier + window.later - data.matrix.liked).nnz == 0
+
+
+def test_the_profile_makes_them() -> None:
+    assert list(SETTINGS) == list(ZOO)
+    chosen: dict[str, dict] = {name: {} for name in ZOO}
+    chosen |= {"als": {"dims": 3}, "item_knn": {"neighbours": 7}}
+    profile = Profile.model_validate(PROFILE.model_dump() | {"recommenders": chosen})
+    for name, kind in ZOO.items():
+        made = make(name, profile)
+        assert type(made) is kind
+        of = getattr(made, "settings", None)
+        assert (of is None) == (SETTINGS[name] is BySection)
+        assert of is None or of == profile.recommenders[name]
+    assert make("bpr", PROFILE).settings == BPRSettings()  # type: ignore[attr-defined]
+    with pytest.raises(ValueError, match="no recommender 'svd'; there are lightfm_hybrid, "):
+        make("svd", PROFILE)
 
 
 def test_settings_name_what_is_wrong() -> None:

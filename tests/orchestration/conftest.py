@@ -19,6 +19,17 @@ from storage.settings import Settings, get_settings, mlflow_tracking_uri
 from tests.conftest import TEMPLATE, _fresh
 
 DAYS = 12
+MODEL = (
+    "training_run",
+    "lightfm_hybrid",
+    "offline_evaluation",
+    "recommender",
+    "ranker",
+    "registered_model",
+    "snapshot",
+    "champion",
+)
+"""The assets of the group ``model``."""
 
 
 @pytest.fixture(scope="session")

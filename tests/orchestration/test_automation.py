@@ -51,6 +51,9 @@ def test_a_run_that_breaks_off_is_marked_in_mlflow(trained, registry) -> None:
     run_id = registry.client.create_run(registry.experiment_id()).info.run_id
     with pytest.raises(KeyboardInterrupt), tracking.failing(registry, run_id):
         raise KeyboardInterrupt
+    assert registry.client.get_run(run_id).info.status == "KILLED"
+    with pytest.raises(ValueError, match="on purpose"), tracking.failing(registry, run_id):
+        raise ValueError("on purpose")
     assert registry.client.get_run(run_id).info.status == "FAILED"
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
 
 import dagster as dg
+import numpy as np
 import psycopg
 import pytest
 
+from models.ranking.settings import parts_of
+from models.recipe import Recipe
 from models.registry import Registry
 from models.snapshot import Snapshot
 from storage.lake import Lake
 from storage.settings import Settings, mlflow_tracking_uri
-from tests.orchestration.conftest import run_job
+from tests.orchestration.conftest import MODEL, run_job
 
 
 @pytest.fixture
@@ -53,8 +57,10 @@ def test_every_asset_is_made_and_every_check_passes(trained, instance) -> None:
         "item_similarities",
         "user_features",
         "item_features",
+        "training_run",
         "lightfm_hybrid",
         "offline_evaluation",
+        "recommender",
         "registered_model",
         "snapshot",
         "champion",
@@ -65,7 +71,8 @@ def test_every_asset_is_made_and_every_check_passes(trained, instance) -> None:
         "guardrail_metrics",
         "off_policy_estimate",
     }
-    assert [one["key"] for one in status if one["last_materialized_at"] is None] == []
+    missing = {one["key"] for one in status if one["last_materialized_at"] is None}
+    assert missing <= {"hyperparameter_search"}  # it has a job of its own
     assert [one["key"] for one in status if one["checks_passed"] is False] == []
 
 
@@ -75,6 +82,7 @@ def test_every_asset_is_made_and_every_check_passes(trained, instance) -> None:
         ("interaction_matrix", "interactions_by_day_and_type"),
         ("interaction_matrix", "long_tail"),
         ("offline_evaluation", "plot"),
+        ("offline_evaluation", "plot_exposure"),
         ("registered_model", "metric_history"),
         ("recommendations", "scores"),
     ],
@@ -97,10 +105,60 @@ def test_a_version_is_live_with_what_is_needed_to_judge_it(trained, registry) ->
         "popularity"
     )
     run = registry.client.get_run(champion.run_id)
-    assert run.data.params["lightfm.loss"] == "bpr"
+    assert run.data.params["lightfm.loss"] == "warp"
+    assert run.data.params["recommenders.ease.ridge"] == "500.0"
+    assert run.data.metrics["train_seconds"] > 0
     assert run.data.tags["dagster_run_id"]
     assert run.data.tags["code_version"]
     assert len(run.inputs.dataset_inputs[0].dataset.digest) == 16
+    metrics = champion.metrics
+    assert metrics["ndcg_at_10.low"] < metrics["ndcg_at_10"] < metrics["ndcg_at_10.high"]
+    assert {"diversity", "serendipity", "exposure.gini_owners"} <= set(metrics)
+    kept = {one.path for one in registry.client.list_artifacts(run.info.run_id, "evaluation")}
+    assert {"evaluation/table.md", "evaluation/plot_exposure.png"} <= kept
+
+
+def test_all_recommenders_of_the_profile_compete(trained, registry, platform) -> None:
+    champion = registry.champion()
+    path = registry.client.download_artifacts(champion.run_id, "evaluation.json")
+    rows = json.loads(Path(path).read_text(encoding="utf-8"))["rows"]
+    assert {row["recommender"] for row in rows} == set(platform.profile.recommenders)
+    assert champion.tags["recommender"] in platform.profile.recommenders
+    others = set(platform.profile.recommenders) - {champion.tags["recommender"]}
+    assert {f"{name}.ndcg_at_10" for name in others} <= set(champion.metrics)
+
+
+@pytest.mark.parametrize("name", ["user_knn-boosted", "heuristic"])
+def test_whatever_wins_is_served(
+    trained, instance, registry, with_profile, monkeypatch, name: str
+) -> None:
+    """Whoever would win: this one is told to."""
+    from models import training
+
+    before, (base, kind) = registry.champion(), parts_of(name)
+    with_profile(
+        recommenders={base: {}},
+        gate={"promote": "challenger"},
+        ranker={"min_users": 2, "kinds": ["boosted"] if kind else []},
+    )
+    monkeypatch.setattr(training, "_choose", lambda evaluations, k: (base, "forced"))
+    monkeypatch.setattr(training, "_with_best_ranker", lambda *_: (name, "forced"))
+    assert run_job(
+        instance, "daily", asset_selection=[dg.AssetKey(asset) for asset in MODEL[:-1]]
+    ).success
+    version = registry.newest()
+    assert version.tags["recommender"] == name
+    assert registry.champion() == before
+    recipe = Recipe.from_json(version.tags["recipe"])
+    assert recipe.recommender == name
+    snapshot = Snapshot.load(trained.snapshots / version.version)
+    assert snapshot.manifest.recommender == name
+    assert snapshot.users.vectors.any() == (name != "heuristic")
+    assert (snapshot.ranker.kind if snapshot.ranker else None) == kind
+    assert f"{name}.ndcg_at_10" not in version.metrics  # as the winner, under its own name
+    assert ("ranker.log_loss" in version.metrics) == (kind is not None)
+    with_bias = snapshot.items.bias[: len(snapshot.items.ids)]
+    assert len(np.unique(with_bias)) > 50
 
 
 def test_the_snapshot_serves_the_champion(trained, registry) -> None:

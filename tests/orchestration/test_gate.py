@@ -15,14 +15,13 @@ from models.drift import DRIFT, Reference
 from models.feature_set import digest_of
 from models.recipe import Recipe
 from models.recommenders.lightfm_hybrid import LightFMHybrid
+from models.recommenders.served import vectors_of
 from models.snapshot import FEATURES, Snapshot
 from storage import releases
 from storage.lake import Lake
 from storage.releases import ROLLED_BACK
 from storage.telemetry import write_audit
-from tests.orchestration.conftest import run_job
-
-MODEL = ("lightfm_hybrid", "offline_evaluation", "registered_model", "snapshot", "champion")
+from tests.orchestration.conftest import MODEL, run_job
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -110,14 +109,14 @@ def test_without_a_champion_there_is_no_trial(trained, instance, registry, with_
 def test_a_training_that_went_wrong_is_refused(
     trained, instance, registry, conn, monkeypatch
 ) -> None:
-    from orchestration.assets import model
+    from orchestration.assets import training
 
-    def inverted(trained, winner: str) -> Vectors:
-        right = winning(trained, winner)
+    def inverted(*arguments) -> Vectors:
+        right = vectors_of(*arguments)
         return Vectors(right.users, -right.items, -right.bias)
 
-    live, winning = registry.champion(), model.winning_vectors
-    monkeypatch.setattr(model, "winning_vectors", inverted)
+    live = registry.champion()
+    monkeypatch.setattr(training, "vectors_of", inverted)
     result = train(instance)
     assert result.success
     bad = registry.newest()
@@ -143,25 +142,28 @@ def test_a_worse_recipe_is_refused_out_of_sample(
     from models import training
 
     live = registry.champion()
-    # Taste so strong that it drowns what is popular, and nothing else to win against it.
-    monkeypatch.setattr(training, "_choose", lambda evaluations, k: ("lightfm_hybrid", "forced"))
-    with_profile(lightfm={"strength": 50.0}, gate={"max_artifact_drop": 1.0})
+    # It has hardly begun to learn, and the evaluation is told that it won all the same.
+    monkeypatch.setattr(training, "_choose", lambda evaluations, k: ("bpr", "forced"))
+    with_profile(recommenders={"bpr": {"iterations": 1}}, gate={"max_artifact_drop": 1.0})
     result = train(instance)
     assert result.success
-    refused = shown(result)["refused"]
-    assert f"split: the champion's recipe ({live.tags['recommender']}), refitted" in refused
+    assert "split coverage: " in shown(result)["refused"]  # the same few items for everybody
+    (split,) = [
+        one for one in gate_of(registry, registry.newest())["findings"] if one["check"] == "split"
+    ]
+    assert f"the champion's recipe ({live.tags['recommender']}), refitted" in split["text"]
     assert registry.champion() == live
 
 
 def test_what_may_not_go_live_by_itself(trained, instance, registry, conn, monkeypatch) -> None:
-    from orchestration.assets import model
+    from orchestration.assets import gate
 
     def judged(platform, *arguments):
         write_audit(conn, "a test", ROLLED_BACK, {"version": "0"})
         return judge(platform, *arguments)
 
-    live, judge = registry.champion(), model._judge
-    monkeypatch.setattr(model, "_judge", judged)
+    live, judge = registry.champion(), gate._judge
+    monkeypatch.setattr(gate, "_judge", judged)
     try:
         result = train(instance)
         assert result.success
@@ -194,23 +196,24 @@ def test_what_may_not_go_live_by_itself(trained, instance, registry, conn, monke
 def test_a_training_that_breaks_off_leaves_nothing_that_could_serve(
     trained, instance, registry, monkeypatch, broken: str
 ) -> None:
-    from orchestration.assets import model
+    from orchestration.assets import registry as assets
+    from orchestration.assets import training
 
     def breaks(*_: object, **__: object) -> None:
         raise KeyboardInterrupt if broken == "cancelled" else ValueError("on purpose")
 
-    def no_numbers(trained, winner: str) -> Vectors:
-        right = winning(trained, winner)
+    def no_numbers(*arguments) -> Vectors:
+        right = vectors_of(*arguments)
         return Vectors(right.users, np.full_like(right.items, np.nan), right.bias * np.nan)
 
-    live, newest, winning = registry.champion(), registry.newest(), model.winning_vectors
-    monkeypatch.setattr(model.snapshot.op, "_retry_policy", None)
+    live, newest = registry.champion(), registry.newest()
+    monkeypatch.setattr(assets.snapshot.op, "_retry_policy", None)
     if broken == "training":
         monkeypatch.setattr(LightFMHybrid, "fit", breaks)
     elif broken == "cancelled":
-        monkeypatch.setattr(model, "build_snapshot", breaks)
+        monkeypatch.setattr(assets, "build_snapshot", breaks)
     else:
-        monkeypatch.setattr(model, "winning_vectors", no_numbers)
+        monkeypatch.setattr(training, "vectors_of", no_numbers)
     try:
         assert not train(instance).success
     except KeyboardInterrupt:
@@ -219,7 +222,10 @@ def test_a_training_that_breaks_off_leaves_nothing_that_could_serve(
     assert registry.challenger() is None
     left = registry.newest()
     assert (left == newest) == (broken == "training")
-    if broken != "training":
+    if broken == "training":
+        (run, *_) = registry.client.search_runs([registry.experiment_id()])
+        assert run.info.status == "FAILED"
+    else:
         assert not left.has_snapshot
         assert left.aliases == ()
         assert not (trained.snapshots / left.version).exists()

@@ -24,7 +24,13 @@ export const METRICS = {
 
 const RECOMMENDERS = {
   lightfm_hybrid: "LightFM hybrid",
-  lightfm: "LightFM hybrid",
+  lightfm: "LightFM alone",
+  als: "ALS",
+  bpr: "BPR",
+  nmf: "NMF",
+  ease: "EASE",
+  item_knn: "Item neighbours",
+  user_knn: "User neighbours",
   popularity: "Popularity",
   heuristic: "Heuristic",
 };

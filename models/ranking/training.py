@@ -1,0 +1,196 @@
+"""Train the feed's ranker on what came after a recommender's training."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from models.catalogue import Vectors
+from models.evaluation import ranking_metrics
+from models.profile import Profile
+from models.ranking.calibration import Calibration
+from models.ranking.learned import LearnedRanker, Model, Trees
+from models.ranking.logistic import LogisticRanker, examples, features
+from models.ranking.replay import Lesson, World, lesson, told, world_at
+from models.ranking.settings import Kind
+from models.recommenders.base import Dataset, Progress
+
+K = 10
+LEAST = 1e-6
+"""No probability is told as less, or as nearer to 1."""
+
+
+class TooLittleData(ValueError):
+    """Too few users liked something that they were offered."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """How a ranker's training went.
+
+    Attributes:
+        rows, positives, users: that it learnt from.
+        log_loss, base_log_loss: mean over the held-out users' rows that they were shown, by its
+            probabilities, and by the share that was liked alone.
+        ndcg, base_ndcg: at 10, of the held-out users' candidates in its order, and in the
+            recommender's.
+        importance: share of each feature, the greatest first.
+    """
+
+    kind: Kind
+    rows: int
+    positives: int
+    users: int
+    held_out_users: int
+    log_loss: float
+    base_log_loss: float
+    ndcg: float
+    base_ndcg: float
+    importance: dict[str, float]
+    seconds: float
+
+
+def train_ranker(
+    known: Dataset,
+    vectors: Vectors,
+    interactions: pl.LazyFrame,
+    profile: Profile,
+    kind: Kind,
+    *,
+    until: datetime | None = None,
+    world: World | None = None,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[LearnedRanker, Report]:
+    """Learn to order what a recommender puts first from what users did after its training.
+
+    Args:
+        known: what the recommender was trained on; nothing after ``known.as_of`` is in it.
+        vectors: the recommender's, fitted on ``known``, as they would be served.
+        interactions: of before and after ``known.as_of``: user_id, item_id, type, occurred_at,
+            metadata.
+        until: what came then or later is not learnt from; None: all there is.
+        world: ``replay.world_at`` of these, where it is made already.
+        progress: told how many users are looked at.
+
+    Raises:
+        TooLittleData: fewer than the profile's ``ranker.min_users`` liked something.
+    """
+    settings, started = profile.ranker, time.monotonic()
+    occurred = pl.col("occurred_at")
+    if until is not None:
+        interactions = interactions.filter(occurred < until)
+    rows = told(interactions)
+    past, later = rows.filter(occurred < known.as_of), rows.filter(occurred >= known.as_of)
+    found = lesson(
+        world or world_at(known, vectors, past),
+        later,
+        kind,
+        max_users=settings.max_users,
+        unshown_weight=settings.unshown_weight,
+        seed=seed,
+        progress=progress,
+    )
+    return fit(found, rows, known, profile, kind, started=started, seed=seed)
+
+
+def fit(
+    found: Lesson,
+    rows: pl.DataFrame,
+    known: Dataset,
+    profile: Profile,
+    kind: Kind,
+    *,
+    started: float,
+    seed: int = 0,
+) -> tuple[LearnedRanker, Report]:
+    """Train on most users' visits of a lesson, and fit probabilities to the others'.
+
+    Args:
+        rows: all interactions, as ``replay.told`` gives them: what the logistic one learns from.
+    """
+    settings = profile.ranker
+    wanted = np.bincount(found.visits[found.labels], minlength=len(found.groups)) > 0
+    if wanted.sum() < settings.min_users:
+        raise TooLittleData(
+            f"{wanted.sum()} users liked something after {known.as_of:%Y-%m-%d %H:%M} that the "
+            f"ranker could learn from, ranker.min_users is {settings.min_users}: wait for more "
+            "interactions, or lower it"
+        )
+    held_out = np.random.default_rng(seed).random(len(found.groups)) < settings.held_out
+    taught, kept = found.only(~held_out), found.only(held_out)
+    model: Model
+    if kind == "boosted":
+        model = Trees.fit(
+            taught.table,
+            taught.labels.astype(np.int8),
+            taught.weights,
+            taught.groups,
+            settings.boosted,
+        )
+        learnt, positives = len(taught.labels), int(taught.labels.sum())
+    else:
+        model, learnt, positives = _logistic(rows, known, profile, seed)
+    scores = model.decide(kept.table)
+    judged = _judged(kept)
+    calibration = Calibration.fit(
+        scores[judged], kept.labels[judged].astype(np.int8), method="platt"
+    )
+    ranker = LearnedRanker(kind, found.table.names, model, calibration)
+    said = np.clip(calibration.probabilities(scores[judged]), LEAST, 1 - LEAST)
+    share = kept.labels[judged].mean()
+    return ranker, Report(
+        kind=kind,
+        rows=learnt,
+        positives=positives,
+        users=int((~held_out).sum()),
+        held_out_users=int(held_out.sum()),
+        log_loss=_log_loss(said, kept.labels[judged]),
+        base_log_loss=_log_loss(np.full(len(said), share), kept.labels[judged]),
+        ndcg=_ndcg(kept, scores),
+        base_ndcg=_ndcg(kept, -np.arange(len(scores), dtype=np.float64)),
+        importance=ranker.importance(),
+        seconds=time.monotonic() - started,
+    )
+
+
+def _logistic(
+    rows: pl.DataFrame, known: Dataset, profile: Profile, seed: int
+) -> tuple[LogisticRanker, int, int]:
+    """On the examples of all interactions, each with the features of its own moment."""
+    catalogue = known.catalogue
+    pairs = examples(rows, catalogue.items.select("id"), seed=seed)
+    table = features(pairs, catalogue.users, catalogue.items, rows, profile.interaction_weights)
+    labels = pairs["label"].to_numpy()
+    model = LogisticRanker.fit(
+        table, labels, pairs["weight"].to_numpy(), strength=profile.ranker.logistic.strength
+    )
+    return model, len(labels), int(labels.sum())
+
+
+def _judged(kept: Lesson) -> NDArray[np.bool_]:
+    """The rows that probabilities are fitted to: what was shown, or all where nobody tells."""
+    passed_by = kept.shown & ~kept.labels
+    return kept.shown if passed_by.any() else np.ones(len(kept.labels), bool)
+
+
+def _log_loss(said: NDArray[np.floating], outcomes: NDArray[np.bool_]) -> float:
+    return float(-np.log(np.where(outcomes, said, 1 - said)).mean())
+
+
+def _ndcg(kept: Lesson, scores: NDArray[np.floating]) -> float:
+    """Mean nDCG over the visits that had something to like, in the order of the scores."""
+    order = np.lexsort((-scores, kept.visits))
+    visits, hits = kept.visits, kept.labels[order]
+    place = np.arange(len(hits)) - np.concatenate(([0], np.cumsum(kept.groups)[:-1]))[visits]
+    top = np.zeros((len(kept.groups), K), bool)
+    first = place < K
+    top[visits[first], place[first]] = hits[first]
+    relevant = np.bincount(visits[kept.labels], minlength=len(kept.groups))
+    some = relevant > 0
+    return float(ranking_metrics(top[some], relevant[some])["ndcg"].mean()) if some.any() else 0.0

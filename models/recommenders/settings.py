@@ -1,0 +1,188 @@
+"""Settings of every recommender, as the section ``recommenders`` of the profile names them.
+
+This file brings no library but pydantic: whatever reads a profile need not load what trains. The
+defaults come from a search: ``docs/search.md``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, create_model
+
+Count = Annotated[int, Field(ge=1)]
+Above = Annotated[float, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+NOT_DETERMINISTIC = "More than one is faster, and no longer deterministic."
+
+
+class Settings(BaseModel):
+    """Parameters of a recommender."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @property
+    def validation_share(self) -> float | None:
+        """Share of the newest interactions that training sees by when to stop; None: none."""
+        return None
+
+
+class BySection(Settings):
+    """Of a recommender whose parameters are sections of the profile: it has no others."""
+
+
+class ALSSettings(Settings):
+    """
+    Attributes:
+        confidence: how much a liked pair counts of one that is not (``alpha``).
+        weighted: times how much it was liked.
+    """
+
+    dims: Count = 32
+    ridge: Above = 30.0
+    confidence: Above = 5.0
+    weighted: bool = False
+    iterations: Count = 15
+    threads: Count = 1
+    seed: Seed = 42
+
+
+class BPRSettings(Settings):
+    dims: Count = 64
+    learning_rate: Above = 0.01
+    ridge: float = Field(default=0.01, ge=0)
+    iterations: Count = 50
+    threads: Count = Field(default=1, description=NOT_DETERMINISTIC)
+    seed: Seed = 42
+
+
+class LightFMAloneSettings(Settings):
+    loss: Literal["warp", "bpr"] = "warp"
+    dims: Count = 64
+    epochs: Count = Field(default=50, description="At most, where stopping early is on.")
+    patience: Count | None = Field(
+        default=5,
+        description="Epochs without a better nDCG on the window after which training stops, and "
+        "is done again on all data for the best number of epochs; null: all epochs.",
+    )
+    window: float = Field(
+        default=0.1,
+        gt=0,
+        lt=1,
+        description="Share of the interactions in the window: the newest, or drawn at random "
+        "where the dataset has not told them apart.",
+    )
+    learning_rate: Above = 0.03
+    ridge: float = Field(default=0.0, ge=0)
+    max_sampled: Count = 10
+    threads: Count = Field(default=1, description=NOT_DETERMINISTIC)
+    seed: Seed = 42
+
+    @property
+    def validation_share(self) -> float | None:
+        return None if self.patience is None else self.window
+
+
+class NMFSettings(Settings):
+    """
+    Attributes:
+        ridge: weight of ``|users|² + |parts|²`` beside the squared error.
+        weighted: learn from how much an item was liked; False: only from whether it was.
+    """
+
+    dims: Annotated[int, Field(ge=1, le=50)] = 28
+    ridge: Annotated[float, Field(ge=0)] = 11.3
+    weighted: bool = True
+    iterations: Count = 92
+    seed: Seed = 42
+
+
+class ItemToItemSettings(Settings):
+    """
+    Attributes:
+        weighted: learn from how much an item was liked; False: only from whether it was.
+        rank: dimensions of the vectors that stand for the weights.
+    """
+
+    weighted: bool = False
+    rank: Count = 128
+
+
+class EASESettings(ItemToItemSettings):
+    ridge: Above = Field(default=500.0, description="λ.")
+    dense_items: Count = Field(
+        default=10_000,
+        description="A catalogue of at most so many items is solved whole, in "
+        "4 * items² bytes (0.4 GB at 10,000); a larger one by low rank.",
+    )
+    large_rank: Count = Field(
+        default=256,
+        description="Rank for larger catalogues; about 16 * (users + items) * rank bytes.",
+    )
+    seed: Seed = 42
+
+
+Weighting = Literal["cosine", "tfidf", "bm25"]
+
+
+class KNNSettings(ItemToItemSettings):
+    """Of users."""
+
+    neighbours: Count = 100
+    weighting: Weighting = "tfidf"
+    common_share: float = Field(
+        default=1.0,
+        gt=0,
+        le=1,
+        description="What more than this share touched says nothing and is left out: with less "
+        "than 1 large logs are much quicker.",
+    )
+    threads: Count = 1
+
+
+class ItemKNNSettings(KNNSettings):
+    """Of items."""
+
+    neighbours: Count = 256
+    weighting: Weighting = "bm25"
+
+
+SETTINGS: dict[str, type[Settings]] = {
+    "lightfm_hybrid": BySection,
+    "lightfm": LightFMAloneSettings,
+    "als": ALSSettings,
+    "bpr": BPRSettings,
+    "nmf": NMFSettings,
+    "ease": EASESettings,
+    "item_knn": ItemKNNSettings,
+    "user_knn": KNNSettings,
+    "popularity": BySection,
+    "heuristic": BySection,
+}
+"""By the names of ``zoo.ZOO``."""
+
+_fields: dict[str, Any] = {name: (kind, kind()) for name, kind in SETTINGS.items()}
+_Named = create_model("_Named", __config__=ConfigDict(extra="forbid"), **_fields)
+
+
+def _by_name(chosen: object) -> object:
+    """Each recommender's settings by its own class, in the order of the mapping."""
+    if not isinstance(chosen, Mapping):
+        return chosen
+    if not chosen:
+        raise ValueError(f"name at least one of {', '.join(SETTINGS)}")
+    unknown = [name for name in chosen if name not in SETTINGS]
+    if unknown:
+        raise ValueError(f"no recommender {unknown[0]!r}; there are {', '.join(SETTINGS)}")
+    if "heuristic" in chosen and "popularity" not in chosen:
+        raise ValueError("heuristic has no vectors: name popularity too, whose serve for it")
+    known = _Named.model_validate({name: {} if of is None else of for name, of in chosen.items()})
+    return {name: getattr(known, name) for name in chosen}
+
+
+Chosen = Annotated[dict[str, SerializeAsAny[Settings]], BeforeValidator(_by_name)]
+"""Name → settings of the recommenders that compete, the preferred first."""
+
+DEFAULT = ("lightfm_hybrid", "ease", "als", "user_knn", "popularity", "heuristic")

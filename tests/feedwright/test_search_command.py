@@ -1,0 +1,58 @@
+"""The command that asks Dagster for a search."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster_graphql
+import pytest
+from typer.testing import CliRunner
+
+from feedwright.cli import app
+from storage.settings import get_settings
+
+
+@pytest.fixture(autouse=True)
+def _installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("FEEDWRIGHT_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("FEEDWRIGHT_DAGSTER_PORT", "9")  # nobody listens there
+    get_settings.cache_clear()
+    yield
+    get_settings.cache_clear()
+
+
+def test_the_job_takes_what_the_command_sends(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = {}
+
+    def submit(self, job: str, run_config: dict) -> str:
+        sent[job] = run_config
+        return "a-run"
+
+    monkeypatch.setattr(dagster_graphql.DagsterGraphQLClient, "submit_job_execution", submit)
+    result = CliRunner().invoke(app, ["search", "ease", "als", "--minutes", "5"])
+    assert result.exit_code == 0
+    assert "http://127.0.0.1:9/runs/a-run" in result.stdout.replace("\n", "")
+    # Fields of `orchestration.assets.search.SearchConfig`, which takes seconds to import.
+    assert sent == {
+        "search": {
+            "ops": {
+                "hyperparameter_search": {
+                    "config": {
+                        "recommenders": ["ease", "als"],
+                        "minutes": 5.0,
+                        "trials": 60,
+                        "windows": 3,
+                    }
+                }
+            }
+        }
+    }
+
+
+def test_without_dagster_it_says_what_to_do() -> None:
+    result = CliRunner().invoke(app, ["search"])
+    assert result.exit_code == 1
+    assert "Connection refused" in result.stderr
+    assert "feedwright up" in result.stderr

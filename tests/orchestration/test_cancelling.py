@@ -1,0 +1,113 @@
+"""A training that somebody terminates in Dagster, by its own launcher and process."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
+from dagster_graphql.test.utils import execute_dagster_graphql
+
+from models import tracking
+from models.profile import SHIPPED
+
+ROOT = Path(__file__).parents[2]
+SELECTION = ("training_run", "lightfm_hybrid")
+LAUNCH = """mutation Launch($params: ExecutionParams!) {
+    launchRun(executionParams: $params) {
+        ... on LaunchRunSuccess { run { runId } }
+        ... on Error { message }
+    }
+}"""
+TERMINATE = """mutation Terminate($run: String!) {
+    terminateRun(runId: $run) {
+        __typename
+        ... on TerminateRunFailure { message }
+    }
+}"""
+
+
+def wait_for(true: Callable[[], object], seconds: float, what: str) -> None:
+    deadline = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < deadline, what
+        time.sleep(0.2)
+
+
+def endless(folder: Path) -> Path:
+    """A profile whose LightFM trains for minutes."""
+    content = yaml.safe_load((SHIPPED / "marketplace.yaml").read_text(encoding="utf-8"))
+    file = folder / "endless.yaml"
+    file.write_text(yaml.safe_dump(content | {"lightfm": {"epochs": 1000, "dims": 512}}))
+    return file
+
+
+def test_a_training_ends_within_seconds_when_it_is_terminated(
+    trained, instance: dg.DagsterInstance, registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from orchestration.retraining import OVER
+
+    monkeypatch.setenv("FEEDWRIGHT_PROFILE", str(endless(tmp_path)))
+    before = registry.versions()
+    with WorkspaceProcessContext(
+        instance, WorkspaceFileTarget([str(ROOT / "workspace.yaml")])
+    ) as process:
+        context = process.create_request_context()
+        params = {
+            "selector": {
+                "repositoryName": "__repository__",
+                "repositoryLocationName": "feedwright",
+                "pipelineName": "daily",
+                "assetSelection": [{"path": [name]} for name in SELECTION],
+            },
+            "mode": "default",
+        }
+        answer = execute_dagster_graphql(context, LAUNCH, {"params": params}).data["launchRun"]
+        run_id = answer["run"]["runId"]
+        instance.launch_run(run_id, context)  # as the daemon does
+
+        def steps() -> set[str]:
+            kind = dg.DagsterEventType.STEP_START
+            return {str(one.step_key) for one in instance.all_logs(run_id, of_type=kind)}
+
+        def status() -> dg.DagsterRunStatus:
+            run = instance.get_run_by_id(run_id)
+            assert run is not None
+            return run.status
+
+        wait_for(lambda: "lightfm_hybrid" in steps(), 120, "the training did not begin")
+        (run,) = registry.client.search_runs(
+            [registry.experiment_id()], f"tags.{tracking.DAGSTER_RUN} = '{run_id}'"
+        )
+        assert run.info.status == "RUNNING"
+        time.sleep(2)  # into the epochs
+        started = time.monotonic()
+        ended = execute_dagster_graphql(context, TERMINATE, {"run": run_id}).data["terminateRun"]
+        assert ended["__typename"] == "TerminateRunSuccess", ended
+        wait_for(lambda: status() in OVER, 30, "it went on training")
+        seconds = time.monotonic() - started
+    assert seconds < 20
+    assert status() is dg.DagsterRunStatus.CANCELED
+    assert registry.client.get_run(run.info.run_id).info.status == "KILLED"
+    assert registry.versions() == before
+
+
+def test_what_a_process_that_died_left_running_is_ended(trained, registry) -> None:
+    """It could mark nothing itself, so the next training does."""
+    client, experiment = registry.client, registry.experiment_id()
+    tags: list[dict[str, str]] = [
+        {tracking.DAGSTER_RUN: "it died"},
+        {tracking.DAGSTER_RUN: "it runs"},
+        {},
+    ]
+    died, runs, other = (client.create_run(experiment, tags=one).info.run_id for one in tags)
+    tracking.end_abandoned(registry, lambda run: run == "it died")
+    states = [client.get_run(one).info.status for one in (died, runs, other)]
+    for one in (runs, other):
+        client.set_terminated(one)
+    assert states == ["KILLED", "RUNNING", "RUNNING"]

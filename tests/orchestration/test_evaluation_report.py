@@ -1,0 +1,86 @@
+"""The report of an evaluation: whole for one recommender and for many."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from models import evaluation
+from models.recommenders.popularity import PopularityRecommender
+from models.training import Comparison
+from orchestration import plots
+from orchestration.evaluation_report import ALL_ALIKE, TAKEN, Report, figures, tables
+from tests.models.worlds import ago, catalogue_of, dataset_of, interactions_frame
+
+USERS, ITEMS = 40, 30
+
+
+def comparison(recommenders: int, *, owners: bool = True) -> Comparison:
+    """Of copies of popularity, each a little worse than the one before."""
+    catalogue = catalogue_of(
+        [{"id": f"u{n:02}"} for n in range(USERS)],
+        [{"id": f"i{n:02}", "owner_id": f"o{n % 4}" if owners else None} for n in range(ITEMS)],
+    )
+    rows = interactions_frame(
+        [
+            (f"u{user:02}", f"i{user * step % ITEMS:02}", "like", ago(days=9 - step))
+            for user in range(USERS)
+            for step in range(8)
+        ]
+    )
+    dataset = dataset_of(catalogue, rows, as_of=ago(days=4))
+    future = dataset_of(catalogue, rows.filter(rows["occurred_at"] >= ago(days=4))).matrix
+    test = evaluation.test_set(dataset.matrix, future, heavy_user=5, max_users=99)
+    judged = evaluation.evaluate(PopularityRecommender().fit(dataset), dataset, test, k=10)
+    worse = [
+        replace(
+            judged,
+            recommender=f"copy{number}",
+            per_user=judged.per_user | {"ndcg": judged.per_user["ndcg"] * (1 - number / 20)},
+        )
+        for number in range(recommenders)
+    ]
+    return Comparison(ago(days=4), worse, "copy0", "", 10, test)
+
+
+@pytest.mark.parametrize("count", [1, 11])
+def test_a_report_has_all_tables_and_plots(count: int) -> None:
+    compared = comparison(count)
+    report = Report.of(compared)
+    assert {"table", "against_winner", "groups", "exposure"} <= set(report.tables)
+    assert all(image.startswith(b"\x89PNG") for image in report.plots.values())
+    assert {"plot", "plot_groups", "plot_lists", "plot_exposure", "plot_ages"} <= set(report.plots)
+    assert set(report.metadata()) == {*report.tables, *report.plots}
+    mean = compared.of("copy0").per_user["ndcg"].mean()
+    assert report.intervals["ndcg_at_10.low"] < mean < report.intervals["ndcg_at_10.high"]
+    assert len(report.intervals) == 2 * count
+    rows = tables(compared)
+    assert len(rows["against_winner"]) == count - 1
+    assert all(float(str(row["difference"])) > 0 for row in rows["against_winner"])
+    assert [row["of"] for row in rows["exposure"]][count:] == [TAKEN, ALL_ALIKE]
+
+
+def test_a_product_without_owners_has_no_panel_of_them() -> None:
+    compared = comparison(2, owners=False)
+    assert [axes.get_title() for axes in figures(compared)["plot_exposure"].axes] == [
+        "most popular 1 % of items",
+        "most popular 10 % of items",
+    ]
+    assert not [name for name in tables(compared)["exposure"][0] if "owners" in name]
+
+
+def test_no_dot_lies_outside_of_its_panel() -> None:
+    shown = [
+        plots.Panel("a", {"one": (0.2, 0.1, 0.3), "two": (0.0, None, None)}),
+        plots.Panel("b", {"one": (5.0, None, None), "two": (1.0, 0.5, 6.0)}, lines={"all": 7.0}),
+    ]
+    for same_scale in (False, True):
+        parts = plots.panels(shown, "", same_scale=same_scale).axes
+        for axes, panel in zip(parts, shown, strict=True):
+            low, high = axes.get_xlim()
+            values = [value for row in panel.rows.values() for value in row if value is not None]
+            assert low <= 0
+            assert np.max([*values, *panel.lines.values()]) < high
+    assert parts[0].get_xlim() == parts[1].get_xlim()

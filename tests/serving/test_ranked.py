@@ -1,0 +1,115 @@
+"""A champion with a ranker behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from models.ranking.calibration import Calibration
+from models.ranking.learned import LearnedRanker
+from models.ranking.logistic import FEATURES, LogisticRanker
+from models.snapshot import RANKER, Snapshot
+from storage.settings import Settings
+from tests.serving.conftest import Worker, running_worker
+from tests.serving.fake_mlflow import FakeMlflow
+from tests.serving.worlds import make_snapshot
+
+KNOWN = "u0012"
+"""Not whom the fixtures ask for."""
+PLACE = Calibration("platt", np.array([1.0, -1.0]), np.zeros(0))
+TAGS_FIRST = LearnedRanker(
+    "logistic", FEATURES, LogisticRanker(FEATURES, np.array([-1.0, 3, 1, 0, 0, 0, 0.5, 0])), PLACE
+)
+
+
+def with_ranker(version: str, ranker: LearnedRanker = TAGS_FIRST) -> Snapshot:
+    return replace(make_snapshot(version), ranker=ranker)
+
+
+@pytest.fixture
+def ranked(worker_settings: Settings, mlflow: FakeMlflow) -> Iterator[Worker]:
+    with_ranker("9").save(worker_settings.snapshots / "9")
+    with running_worker(worker_settings, mlflow, None) as made:
+        mlflow.version = "9"
+        made.wait_for(lambda: made.fallback() is None)
+        yield made
+
+
+def test_what_is_shown_is_its_probability(ranked: Worker) -> None:
+    page = ranked.feed(user_id=KNOWN, limit=50)
+    assert (page["variant"], page["fallback_reason"]) == ("champion", None)
+    by_ranker = [item for item in page["items"] if item["components"]["ranker"] is not None]
+    assert len(by_ranker) == len(page["items"]) > 20, "fewer than it looks at"
+    for item in by_ranker:
+        assert item["components"]["ranker"] == item["recommendation_score"]
+        assert 0 <= item["components"]["model"] <= 1
+        assert item["sources"]
+    best, worst = page["items"][0], page["items"][-1]
+    assert best["components"]["tags"] > worst["components"]["tags"]
+    other = ranked.feed(user_id=KNOWN, variant="heuristic")
+    assert "ranker" not in other["items"][0]["components"]
+    assert "ranker" not in ranked.feed()["items"][0]["components"], "anonymous"
+
+
+def test_given_items_are_ranked_by_it_too(ranked: Worker) -> None:
+    page = ranked.feed(user_id=KNOWN, limit=50)
+    ids = sorted(item["item_id"] for item in page["items"])
+    answer = ranked.client.post("/api/v1/rank", json={"user_id": KNOWN, "item_ids": ids}).json()
+    assert (answer["variant"], len(answer["items"])) == ("champion", len(ids))
+    chances = {item["item_id"]: item["recommendation_score"] for item in page["items"]}
+    for item in answer["items"]:
+        assert item["components"]["ranker"] == item["recommendation_score"]
+        assert item["recommendation_score"] == pytest.approx(chances[item["item_id"]], abs=1e-3)
+        assert item["sources"] == []
+    scores = [item["recommendation_score"] for item in answer["items"]]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_one_that_fails_leaves_the_feed_to_the_heuristic(
+    ranked: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*args: Any, **options: Any) -> Any:
+        raise RuntimeError
+
+    monkeypatch.setattr(LearnedRanker, "predict", fails)
+    page = ranked.feed(user_id=KNOWN)
+    assert (page["variant"], page["fallback_reason"]) == ("heuristic", "model_error")
+    assert page["items"]
+    monkeypatch.undo()
+    assert ranked.fallback() is None
+
+
+def test_one_of_other_features_is_not_served(worker: Worker) -> None:
+    before = worker.feed(user_id=KNOWN)
+    assert before["model_version"] == "1"
+    content = TAGS_FIRST.to_bytes().replace(b'"same_city"', b'"same_town"')
+    make_snapshot("2").save(worker.settings.snapshots / "2", files={RANKER: content})
+    worker.mlflow.version = "2"
+    worker.wait_for(
+        lambda: "same_town" in (worker.client.get("/api/v1/status").json()["detail"] or "")
+    )
+    assert worker.feed(user_id=KNOWN)["items"]
+
+
+def test_the_device_is_told_or_taken_from_the_browser(
+    ranked: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str | None] = []
+    scores = LearnedRanker.scores
+
+    def noted(self: LearnedRanker, *args: Any, **options: Any) -> Any:
+        asked.append(options["context"].device)
+        return scores(self, *args, **options)
+
+    monkeypatch.setattr(LearnedRanker, "scores", noted)
+    phone = "Mozilla/5.0 (Linux; Android 14; Pixel 8) Chrome/130.0 Mobile Safari/537.36"
+    ranked.client.get("/api/v1/feed", params={"user_id": KNOWN}, headers={"User-Agent": phone})
+    ranked.feed(user_id=KNOWN, device="tablet")
+    ranked.feed(user_id=KNOWN)
+    assert asked == ["phone", "tablet", None]
+    answer = ranked.client.get("/api/v1/feed", params={"user_id": KNOWN, "device": "fridge"})
+    assert answer.status_code == 422
