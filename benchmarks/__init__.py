@@ -5,6 +5,8 @@
     python -m benchmarks.train         time and memory of every stage of training
     python -m benchmarks.zoo           recommenders: training time and memory beside the bare call
     python -m benchmarks.quality       every recommender on published protocols
+    python -m benchmarks.quality_by_time  the same for what comes next, on a MovieLens of yours
+    python -m benchmarks.freshness     fold-in of new users, and the loss a day of a model's age
     python -m benchmarks.going_live    a good challenger wins, a bad version goes, by themselves
     python -m benchmarks.guardrails    false alarms and time to catch a drop, simulated
     python -m benchmarks.clone_to_feed time from ``git clone`` to a first personalised feed
@@ -55,6 +57,13 @@ going_live
 
 quality
     Each row trained, scored and judged in the same run: docs/quality.md.
+
+quality_by_time
+    The same for protocols that keep to each user's time.
+
+freshness
+    Versions as the service has them, asked for users who came after the training and after days of
+    age: docs/freshness.md.
 
 zoo
     Each recommender in a process of its own, beside the bare call of its library on the same

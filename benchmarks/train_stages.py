@@ -27,11 +27,13 @@ from models.catalogue import ModelInfo, build_snapshot
 from models.ids import IdIndex
 from models.lists import recommendation_lists
 from models.matrices import interaction_matrix
+from models.recommenders import zoo
 from models.recommenders.base import Dataset
 from models.recommenders.lightfm_hybrid import LightFMHybrid
+from models.recommenders.served import as_served
 from models.similarities import top_neighbours
 from models.snapshot import Snapshot
-from models.training import RECOMMENDERS, build_dataset
+from models.training import build_dataset
 
 BRUTE_ROWS = 500  # rows that the brute force compares with all
 
@@ -119,13 +121,13 @@ def _evaluate(past: Dataset, world: World, judged_users: int) -> None:
             past.matrix, future, heavy_user=rules.heavy_user, max_users=judged_users
         )
     _fact("users judged", len(test.users))
-    for kind in RECOMMENDERS.values():
-        with _stage(f"fit on the past, {kind.name}"):
-            fitted = kind().fit(past)
-        with _stage(f"evaluate, {kind.name}"):
+    for name in PROFILE.recommenders:
+        with _stage(f"fit on the past, {name}"):
+            fitted = as_served(zoo.make(name, PROFILE).fit(past))
+        with _stage(f"evaluate, {name}"):
             judged = evaluation.evaluate(fitted, past, test, k=rules.k)
-        _fact(f"ndcg {kind.name}", judged.metrics[f"ndcg@{rules.k}"])
-        _fact(f"coverage {kind.name}", judged.metrics["coverage"])
+        _fact(f"ndcg {name}", judged.metrics[f"ndcg@{rules.k}"])
+        _fact(f"coverage {name}", judged.metrics["coverage"])
 
 
 @contextmanager
