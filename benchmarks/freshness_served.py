@@ -25,7 +25,7 @@ from models.changes import Changes, ItemRow, UserRow
 from models.engagement import engagement
 from models.evaluation import TestSet
 from models.features import item_features, user_features
-from models.fold_in import FoldIn
+from models.fold_in import fold_in_of
 from models.history import events_since, history_of
 from models.ids import IdIndex
 from models.live_catalogue import LiveCatalogue
@@ -68,7 +68,7 @@ class Record:
         ratings = Ratings.read(path)
         first = ratings.frame.group_by("item_id").agg(first=pl.col("occurred_at").min())
         items = ratings.catalogue.items.join(first, left_on="id", right_on="item_id")
-        items = items.with_columns(created_at="first", status=pl.lit("published")).drop("first")
+        items = items.with_columns(created_at="first").drop("first")
         catalogue = replace(ratings.catalogue, items=items)
         rows = ratings.frame.sort("occurred_at", maintain_order=True)
         return cls(rows, catalogue, ratings.profile)
@@ -182,7 +182,7 @@ class Served:
         new_items = record.items(now).filter(pl.col("created_at") > at)
         self._live.apply(Changes("", items=_item_rows(new_items), users=_user_rows(new_users)))
         self._count(record)
-        self._fold_in = FoldIn.of(self._live)
+        self._fold_in = fold_in_of(self._live)
 
     def scores(self, asked: Asked, *, events: bool, model: bool = True) -> Scores:
         """Of all items for all users asked about, shape (n, items).

@@ -55,7 +55,8 @@ class Ratings:
 
     @classmethod
     def read(cls, path: Path | None) -> Self:
-        """Of a folder of MovieLens; None: MovieLens 100K as the sample's wheel carries it."""
+        """Of a folder of MovieLens; None: MovieLens 100K as the sample's wheel carries it. All
+        films are published."""
         log = movielens.read(path or movielens.sample_path())
         raw = log.raw["interactions"]
         frame = raw.select(
@@ -67,6 +68,7 @@ class Ratings:
         rated = frame["item_id"].unique()
         items = pl.DataFrame({"id": rated}) if log.items is None else log.items
         items = items.filter(pl.col("id").is_in(rated.implode()))
+        items = items.with_columns(status=pl.lit("published"))
         people = frame.select(id=pl.col("user_id").unique())
         if log.users is not None:
             people = people.join(log.users, on="id", how="left")
@@ -113,8 +115,8 @@ class Ratings:
         )
         if not window:
             return dataset
-        parts = [self._csr(part, self.values).log1p() for part in (early, kept & ~early)]
-        return replace(dataset, validation=Validation(*parts))
+        earlier, later = (self._csr(part, self.values).log1p() for part in (early, kept & ~early))
+        return replace(dataset, validation=Validation(earlier, later))
 
     def test_set(self, train: Mask, test: Mask) -> TestSet:
         """Users in both parts, and all that they rated in the second."""

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from implicit.cpu.als import AlternatingLeastSquares
 from implicit.cpu.bpr import BayesianPersonalizedRanking
+from implicit.nearest_neighbours import bm25_weight
 from lightfm import LightFM as LightFMLibrary
 from numpy.typing import NDArray
 from scipy import linalg, sparse
@@ -33,6 +34,7 @@ from models.recommenders.ease import EASESettings
 from models.recommenders.knn import KNNSettings
 from models.recommenders.lightfm import LightFM, LightFMAloneSettings
 from models.recommenders.nmf import NMFSettings
+from models.recommenders.settings import ItemKNNSettings
 from models.recommenders.zoo import ZOO
 from models.similarities import top_neighbours
 from models.training import build_dataset
@@ -50,6 +52,7 @@ def run(world: World, name: str, way: str, scored_users: int) -> None:
     """Train, then score ``scored_users`` of the users, in blocks."""
     with stage(PREPARE):
         dataset = _dataset(world)
+        _ = dataset.matrix.liked  # counted once, for all recommenders of a training
         train = BARE[name](dataset) if way == "library" else _ours(name, dataset)
     with stage(FIT):
         score = train()
@@ -156,6 +159,7 @@ def _als(dataset: Dataset) -> Training:
         model = AlternatingLeastSquares(
             factors=of.dims,
             regularization=of.ridge,
+            alpha=of.confidence,
             iterations=of.iterations,
             num_threads=1,
             random_state=of.seed,
@@ -185,7 +189,7 @@ def _bpr(dataset: Dataset) -> Training:
 
 
 def _nmf(dataset: Dataset) -> Training:
-    pairs, of = _pairs(dataset), NMFSettings()
+    pairs, of = sparse.csr_matrix(dataset.matrix.liked), NMFSettings()
 
     def train() -> Scoring:
         model = NMFLibrary(
@@ -221,9 +225,8 @@ def _ease(dataset: Dataset) -> Training:
     return whole if pairs.shape[1] <= of.dense_items else truncated
 
 
-def _neighbours(rows: sparse.csr_matrix) -> sparse.csr_matrix:
-    of = KNNSettings()
-    unit = TfidfTransformer().fit_transform(rows)
+def _neighbours(unit: sparse.csr_matrix, of: KNNSettings) -> sparse.csr_matrix:
+    """Of rows of length 1."""
     return sp_matmul_topn(
         unit, sparse.csr_matrix(unit.T), top_n=of.neighbours + 1, sort=True, n_threads=1
     )
@@ -233,7 +236,8 @@ def _item_knn(dataset: Dataset) -> Training:
     pairs = _pairs(dataset)
 
     def train() -> Scoring:
-        similar = _neighbours(pairs.T.tocsr()).T.tocsr()
+        unit = normalize(bm25_weight(pairs.T, K1=1.2, B=0.75).tocsr())
+        similar = _neighbours(unit, ItemKNNSettings()).T.tocsr()
         return lambda rows: (pairs[rows] @ similar).toarray()
 
     return train
@@ -243,7 +247,7 @@ def _user_knn(dataset: Dataset) -> Training:
     pairs = _pairs(dataset)
 
     def train() -> Scoring:
-        similar = _neighbours(pairs)
+        similar = _neighbours(TfidfTransformer().fit_transform(pairs), KNNSettings())
         return lambda rows: (similar[rows] @ pairs).toarray()
 
     return train

@@ -54,11 +54,22 @@ class Vectors:
         users: float32, shape (users, dims). ``dims`` may be 0: the bias alone ranks.
         items: float32, shape (items, dims).
         bias: float32, shape (items,).
+        fold: float32, shape (items, dims): what each item that a user likes adds to the user's
+            vector, for models that are linear in the user's row, ``user = row · fold``, or
+            nearly so. None: ``models.fold_in`` finds a step by ridge regression.
+        weighted: the row holds how much each item is liked, as ``InteractionMatrix.liked``;
+            False: 1 for each.
     """
 
     users: NDArray[np.float32]
     items: NDArray[np.float32]
     bias: NDArray[np.float32]
+    fold: NDArray[np.float32] | None = None
+    weighted: bool = False
+
+    def arrays(self) -> dict[str, NDArray[np.float32]]:
+        """Those that it has, by name."""
+        return {name: value for name, value in vars(self).items() if isinstance(value, np.ndarray)}
 
 
 @dataclass(frozen=True)
@@ -165,6 +176,7 @@ def build_snapshot(
         ),
         vectors=vectors.items,
         bias=vectors.bias,
+        fold=np.zeros((n_items, 0), np.float32) if vectors.fold is None else vectors.fold,
         published=(items["status"] == "published").fill_null(False).to_numpy()
         & (np.diff(tagged.indptr) <= MOST_TAGS),
         created_at=_epoch(items["created_at"]),
@@ -221,7 +233,7 @@ def build_snapshot(
         recommender=model.recommender if model else None,
         trained_at=model.trained_at.isoformat() if model else None,
         built_at=now.isoformat(),
-        profile=profile.model_dump(),
+        profile=profile.model_dump(mode="json"),
         tags=tags.to_list(),
         categories=categories.to_list(),
         cities=cities.to_list(),
@@ -229,6 +241,7 @@ def build_snapshot(
         features=model.features if model else None,
         train_seconds=model.train_seconds if model else None,
         interaction_types=list(INTERACTION_TYPES),
+        fold_weighted=vectors.weighted,
     )
     return Snapshot(
         manifest,

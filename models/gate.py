@@ -10,6 +10,9 @@ the same, the difference is 0 by construction. The champion's own vectors are no
 test window: one that was trained later has seen it, and one that was trained before has made it,
 since people click what they are shown.
 
+*ranker*: the final ranker must not put users whom its training left out worse than the
+recommender does alone, beyond the noise.
+
 *final*, *artifacts*: the vectors that would serve, judged by the same interactions. They have
 seen them, so they must not do much worse than what their own recipe made of the past, nor than
 the champion's vectors if those are of the same recipe. (Vectors of another recipe fit what they
@@ -20,8 +23,8 @@ it learnt from.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, Self
 
@@ -34,11 +37,11 @@ from models.catalogue import Vectors
 from models.evaluation import TestSet, ndcg_and_coverage, random_ndcg
 from models.ids import IdIndex
 from models.profile import Gate, Profile
-from models.ranking.second_stage import lesson_moment, reranked
+from models.ranking.second_stage import SecondStage, lesson_moment
 from models.ranking.settings import parts_of
 from models.recipe import Recipe
 from models.recommenders import zoo
-from models.recommenders.base import Dataset
+from models.recommenders.base import Dataset, ProgressOf
 from models.recommenders.heuristic import Heuristic
 from models.recommenders.popularity import PopularityRecommender
 from models.recommenders.served import ByVectors, as_served
@@ -60,6 +63,7 @@ class Version:
 
     Attributes:
         recipe: None: it was registered before recipes were kept.
+        metrics: of its run in MLflow.
     """
 
     number: str
@@ -68,6 +72,7 @@ class Version:
     users: IdIndex
     items: IdIndex
     vectors: Vectors
+    metrics: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, registered: ModelVersion, snapshot: Snapshot) -> Self:
@@ -82,6 +87,7 @@ class Version:
             snapshot.users.ids,
             items.ids,
             Vectors(snapshot.users.vectors, items.vectors[:known], items.bias[:known]),
+            registered.metrics,
         )
 
 
@@ -199,6 +205,8 @@ def judge(
     profile: Profile,
     past: Past,
     interactions: pl.LazyFrame,
+    *,
+    progress: ProgressOf | None = None,
 ) -> Report:
     """Compare a candidate with a random order, with its own past, and with the champion.
 
@@ -206,6 +214,7 @@ def judge(
         comparison: of the candidate's training, whose rows are ``users`` and ``items``.
         past: what was known at a moment, by a profile. Asked only when a recipe must be refitted.
         interactions: from which rankers learn: user_id, item_id, type, occurred_at, metadata.
+        progress: of a recipe that is refitted.
     """
     rules = profile.gate
     number = champion.number if champion else None
@@ -213,8 +222,11 @@ def judge(
     if findings[0].status == "refused":
         return Report(candidate.number, number, tuple(findings))
     findings += _final(candidate, comparison, users, items, rules)
+    findings += _ranker(candidate)
     if champion is not None:
-        findings += _on_split(candidate, champion, comparison, profile, past, interactions)
+        findings += _on_split(
+            candidate, champion, comparison, profile, past, interactions, progress
+        )
         findings.append(
             _artifacts(candidate, champion, comparison.test, users, items, rules, comparison.k)
         )
@@ -222,7 +234,7 @@ def judge(
 
 
 def _finite(version: Version) -> Finding:
-    for name, values in vars(version.vectors).items():
+    for name, values in version.vectors.arrays().items():
         if not np.isfinite(values).all():
             return Finding("finite", "refused", f"a value of the vectors' {name} is not a number")
     return Finding("finite", "passed", "all vectors are numbers")
@@ -250,6 +262,19 @@ def _final(
         _beats_random(sample, ours, k, rules),
         _compared("final", ours, past.per_user["ndcg"][rows], rules, rules.max_artifact_drop, said),
     ]
+
+
+def _ranker(candidate: Version) -> list[Finding]:
+    """The final ranker, by users whom its training left out; nothing, where there is none."""
+    metrics = candidate.metrics
+    if "ranker.not_worse" not in metrics:
+        return []
+    stands = metrics["ranker.not_worse"] > 0
+    text = (
+        f"the final ranker's order against the recommender's own, users whom it has not seen: "
+        f"nDCG {metrics['ranker.ndcg']:.4f} against {metrics['ranker.base_ndcg']:.4f}"
+    )
+    return [Finding("ranker", "passed" if stands else "refused", text)]
 
 
 def _artifacts(
@@ -308,6 +333,7 @@ def _on_split(
     profile: Profile,
     past: Past,
     interactions: pl.LazyFrame,
+    progress: ProgressOf | None,
 ) -> list[Finding]:
     """The recipes, out of sample."""
     rules = profile.gate
@@ -325,7 +351,7 @@ def _on_split(
         theirs: tuple[Floats, float] = there.per_user["ndcg"], there.metrics["coverage"]
     else:
         try:
-            theirs = _refitted(champion.recipe, comparison, profile, past, interactions)
+            theirs = _refitted(champion.recipe, comparison, profile, past, interactions, progress)
         except ValueError as error:
             text = f"this release cannot make the champion's recipe: {error}"
             return [Finding("split", "skipped", text)]
@@ -339,8 +365,10 @@ def _refitted(
     profile: Profile,
     past: Past,
     interactions: pl.LazyFrame,
+    progress: ProgressOf | None,
 ) -> tuple[Floats, float]:
-    """What a recipe makes of the past, as it would be served: nDCG by user, and coverage.
+    """What a recipe makes of the past, as it would be served: nDCG by user, and coverage. Where
+    the profile wants no ranker, that of the recipe is left out, as the feed leaves it out.
 
     Raises:
         ValueError: this release does not know the recommender or a setting, or it does not train.
@@ -348,10 +376,12 @@ def _refitted(
     changed, split = recipe.profile(profile), comparison.split_at
     name, kind = parts_of(recipe.recommender)
     known = past(changed, split)
-    made = as_served(zoo.make(name, changed).fit(known))
-    if kind and isinstance(made, ByVectors):
+    tell = progress and progress(f"{name}, of the champion's recipe")
+    made = as_served(zoo.make(name, changed).fit(known, progress=tell))
+    if kind and changed.ranker.kinds and isinstance(made, ByVectors):
         began = lesson_moment(interactions, split, changed.evaluation.test_share)
-        made = reranked(made, kind, known, past(changed, began), interactions)
+        behind = SecondStage(made, known, lambda: past(changed, began), interactions)
+        made = behind.reranked(kind, progress=progress)
     return ndcg_and_coverage(made, comparison.test, k=comparison.k)
 
 

@@ -15,13 +15,13 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.fold_in import FoldIn
+from models.fold_in import FoldIn, Linear
 from models.interests import Interests, interests_of
 from models.live_catalogue import LiveCatalogue
 from models.matrices import RECENT_ITEMS
 from models.profile import INTERACTION_TYPES, Profile, Weights
 from models.rules import among
-from models.viewer import History, Indices
+from models.viewer import History, Indices, Viewer
 
 HALF_LIVES = 10
 """Events so much older than an interest's half-life are not looked at: they weigh 0.001."""
@@ -118,8 +118,11 @@ def history_of(
     recent, recent_types = _recent(touched, value, snapshot.recent, snapshot.recent_types)
     vector = snapshot.vector
     if fold_in is not None:
-        new = slice(None) if snapshot.row is None else touched.times >= trained_at
-        vector = _folded(live, profile, fold_in, vector, touched.items[new], value[new])
+        least = profile.online.min_liked or fold_in.least
+        if vector is not None or len(liked) >= least:
+            new = slice(None) if snapshot.row is None else touched.times >= trained_at
+            told = _told(touched.items[new], value[new])
+            vector = _folded(live, fold_in, snapshot, (liked, liking), told)
     return History(
         seen=np.union1d(snapshot.seen, touched.items).astype(np.int32),
         applied=_last_word(snapshot.applied, on_item, ("apply",), ("unapply",)),
@@ -214,19 +217,38 @@ def _interests(events: Events, profile: Profile, now: float) -> Interests:
     )
 
 
-def _folded(
-    live: LiveCatalogue,
-    profile: Profile,
-    fold_in: FoldIn,
-    vector: NDArray[np.float32] | None,
-    items: Indices,
-    value: NDArray[np.float64],
-) -> NDArray[np.float32] | None:
-    """The user's vector with new events folded in; None: there is too little to go by."""
+def _told(items: Indices, value: NDArray[np.float64]) -> tuple[Indices, NDArray[np.float64]]:
+    """What events alone say: rows of items, ascending, and how much each is liked."""
     rows, which = np.unique(items, return_inverse=True)
     summed = np.bincount(which, weights=value, minlength=len(rows))
-    if vector is None and (summed > 0).sum() < profile.online.min_liked:
-        return None
-    liking = np.sign(summed) * np.log1p(np.abs(summed))
-    step = fold_in.step(live.items.vectors[rows], liking)
-    return (step if vector is None else vector + step).astype(np.float32)
+    return rows, np.sign(summed) * np.log1p(np.abs(summed))
+
+
+def _folded(
+    live: LiveCatalogue,
+    fold_in: FoldIn,
+    known: Viewer,
+    liked: tuple[Indices, NDArray[np.float32]],
+    told: tuple[Indices, NDArray[np.float64]],
+) -> NDArray[np.float32] | None:
+    """The user's vector by now; None: the model knows nothing of them, nor of what they like.
+
+    Args:
+        known: what the snapshot says of the user.
+        liked: rows and liking, with all that is known by now.
+        told: the same of new events alone; below 0: turned away from.
+    """
+    if isinstance(fold_in, Linear):
+        # From the row that the model was trained on to that of now.
+        away = told[1] < 0
+        rows = np.unique(np.concatenate([known.liked, liked[0], told[0][away]]))
+        before, after = np.zeros(len(rows)), np.zeros(len(rows))
+        before[np.searchsorted(rows, known.liked)] = known.liked_weights
+        after[np.searchsorted(rows, told[0][away])] = told[1][away]
+        after[np.searchsorted(rows, liked[0])] = liked[1]
+        step = fold_in.step(live.items.fold[rows], before, after)
+    else:
+        step = fold_in.step(live.items.vectors[told[0]], told[1])
+    if known.vector is None:
+        return step.astype(np.float32) if step.any() else None
+    return (known.vector + step).astype(np.float32)

@@ -402,6 +402,7 @@ class LiveCatalogue:
         rows, shared = np.unique(alike, return_counts=True)
         best = rows[np.argsort(-shared, kind="stable")[:LIKE_IT]]
         items.vectors[row] = items.vectors[best].mean(axis=0)
+        items.fold[row] = items.fold[best].mean(axis=0)
 
     def _put_owners(self, owners: Sequence[OwnerRow]) -> None:
         """One pass over the items, however many owners."""

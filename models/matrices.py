@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
 import numpy as np
 import polars as pl
@@ -44,7 +45,7 @@ class InteractionMatrix:
         kept.eliminate_zeros()
         return kept
 
-    @property
+    @cached_property
     def liked(self) -> sparse.csr_array:
         """``log1p`` of the positive values: strong signals count more, not without end."""
         return self.positive.log1p()

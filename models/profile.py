@@ -212,7 +212,17 @@ class LightFMSettings(_Section):
 
     loss: Literal["warp", "bpr", "logistic"] = "bpr"
     dims: Annotated[int, Field(ge=1, le=512)] = 32
-    epochs: Annotated[int, Field(ge=1, le=1000)] = 10
+    epochs: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=10, description="At most, where stopping early is on."
+    )
+    patience: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Epochs without a better nDCG on the window after which training stops, and "
+        "is done again on all data for the best number of epochs; null: all epochs.",
+    )
+    window: Annotated[float, Field(gt=0, lt=1)] = Field(
+        default=0.1, description="Share of the newest interactions in the window."
+    )
     learning_rate: Positive = 0.05
     item_alpha: Annotated[float, Field(ge=0)] = 0.0
     user_alpha: Annotated[float, Field(ge=0)] = 0.0
@@ -224,6 +234,11 @@ class LightFMSettings(_Section):
     threads: Annotated[int, Field(ge=1)] = Field(
         default=1, description="More than one is faster, and no longer deterministic."
     )
+
+    @property
+    def validation_share(self) -> float | None:
+        """Share of the newest interactions that training sees by when to stop; None: none."""
+        return None if self.patience is None else self.window
 
 
 class Evaluation(_Section):
@@ -312,9 +327,11 @@ class Online(_Section):
     max_events: Annotated[int, Field(ge=1, le=100_000)] = Field(
         default=1_000, description="A user's newest events that are looked at."
     )
-    min_liked: Annotated[int, Field(ge=1)] = Field(
-        default=1,
-        description="Items liked from which the model ranks for a user it was not trained on.",
+    min_liked: Annotated[int, Field(ge=1)] | None = Field(
+        default=None,
+        description="Items liked from which the model ranks for a user it was not trained on; "
+        "null: 1 where the model is linear in what users like (ease, item_knn, user_knn), 3 where "
+        "it is not.",
     )
 
 

@@ -37,7 +37,19 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
     name: _BY_SECTION.get(name) or _LEARNT | {"recommenders": {name}} for name in SETTINGS
 }
 """The parts of the profile that decide what each recommender learns from the same rows."""
-_WITH_RANKER: dict[str, Any] = {"scorer_weights": True, "scorers": True, "candidates": True}
+# What makes the ranker's features, and the candidates that it learns from.
+_WITH_RANKER: dict[str, Any] = {
+    "interaction_weights": True,
+    "engagement_weights": True,
+    "scorer_weights": True,
+    "scorers": True,
+    "matrix": True,
+    "similarity": True,
+    "candidates": True,
+    "eligibility": True,
+    "exploration": {"prior_clicks", "prior_impressions"},
+    "online": True,
+}
 _OF_RANKER = ("rerank", "max_users", "min_users", "held_out", "unshown_weight")
 
 

@@ -26,7 +26,7 @@ def extended(items: Items, rows: int) -> Items:
             continue
         if name in empty:
             filler = empty[name]
-        elif name in ("vectors", "bias", "engagement", "trending", "neighbour_scores"):
+        elif name in ("vectors", "fold", "bias", "engagement", "trending", "neighbour_scores"):
             filler = 0
         else:
             filler = np.nan if column.dtype.kind == "f" else -1

@@ -56,6 +56,7 @@ class Manifest:
         train_seconds: what the model's training took.
         ranker: digest of the file ``ranker.json`` beside it; None: the recommender's own order
             is the feed's.
+        fold_weighted: ``items.fold`` counts how much an item is liked; False: 1 for each.
     """
 
     model_version: str | None
@@ -71,6 +72,7 @@ class Manifest:
     features: str | None = None
     interaction_types: list[str] | None = None
     ranker: str | None = None
+    fold_weighted: bool = False
     format: int = FORMAT
 
 
@@ -85,6 +87,7 @@ class Items:
     titles: Texts  # of the rows that have an id; "" if it has none
     vectors: Floats  # (n, dims)
     bias: Floats  # (n,)
+    fold: Floats  # (n, dims), what liking it adds to a user's vector; (n, 0): the model cannot tell
     published: NDArray[np.bool_]
     created_at: NDArray[np.float64]
     publish_at: NDArray[np.float64]
@@ -280,8 +283,11 @@ class Snapshot:
         shapes = self.items.vectors.shape, self.users.vectors.shape
         if {len(shape) for shape in shapes} != {2} or shapes[0][1] != shapes[1][1]:
             raise SnapshotError(f"items.vectors and users.vectors differ in width: {shapes}")
+        if self.items.fold.ndim != 2 or self.items.fold.shape[1] not in (0, shapes[0][1]):
+            raise SnapshotError(f"column items.fold: shape {self.items.fold.shape}")
         for name, vectors in (
             ("items.vectors", self.items.vectors),
+            ("items.fold", self.items.fold),
             ("items.bias", self.items.bias),
             ("users.vectors", self.users.vectors),
         ):
@@ -344,10 +350,16 @@ def _check_entries(name: str, column: Ragged) -> None:
 
 
 def _load_part(folder: Path, part: str, kind: type[Items] | type[Users]) -> dict[str, Any]:
-    return {
+    columns = {
         field.name: _load_column(folder, f"{part}.{field.name}", field.type)
         for field in fields(kind)
+        if field.name != "fold"
     }
+    if kind is Items:  # snapshots of earlier releases have none
+        there = (folder / "items.fold.npy").exists()
+        without = np.zeros((len(columns["bias"]), 0), np.float32)
+        columns["fold"] = _load_column(folder, "items.fold", "Floats") if there else without
+    return columns
 
 
 def _load_column(folder: Path, name: str, type: Any) -> Any:

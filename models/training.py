@@ -20,15 +20,12 @@ from models.ids import IdIndex
 from models.matrices import InteractionMatrix, interaction_matrix
 from models.popularity import popularity
 from models.profile import Profile
-from models.ranking.second_stage import reranked
+from models.ranking.second_stage import SecondStage
 from models.ranking.settings import with_ranker
 from models.recommenders import zoo
-from models.recommenders.base import Dataset, Progress, Scorer
+from models.recommenders.base import Dataset, ProgressOf, Scorer
 from models.recommenders.served import ByVectors, as_served
 from models.recommenders.validation import with_validation
-
-ProgressOf = Callable[[str], Progress]
-"""What is to be told of the progress of something, by its name."""
 
 
 def build_dataset(
@@ -69,7 +66,8 @@ def build_dataset(
         profile=profile,
         as_of=as_of,
     )
-    shares = [one.validation_share for one in profile.recommenders.values()]
+    shares = [profile.lightfm.validation_share]
+    shares += [one.validation_share for one in profile.recommenders.values()]
     share = max((one for one in shares if one is not None), default=None)
     return dataset if share is None else with_validation(dataset, known, share)
 
@@ -118,7 +116,7 @@ def compare(
     dataset: Dataset,
     interactions: pl.LazyFrame,
     *,
-    earlier: Dataset | None = None,
+    earlier: Callable[[], Dataset] | None = None,
     progress: ProgressOf | None = None,
 ) -> Comparison:
     """Train the profile's recommenders on ``dataset``, each judged by what came after
@@ -130,7 +128,7 @@ def compare(
     failure if it is no ``Exception``, and ends it all.
 
     Args:
-        earlier: what was known when the rankers' lesson begins; None: no rankers.
+        earlier: makes what was known when the rankers' lesson begins; None: no rankers.
 
     Raises:
         ValueError: no user has anything to find after the split, or none could be trained.
@@ -151,45 +149,49 @@ def compare(
             "more interactions are needed before a model can be judged"
         )
     background = evaluation.Background.of(dataset, test, k=rules.k)
-    served: dict[str, Scorer] = {}
     evaluations: list[evaluation.Evaluation] = []
     failed: dict[str, str] = {}
 
-    def judge(name: str, make: Callable[..., Scorer]) -> None:
+    def judge(name: str, make: Callable[[], Scorer]) -> Scorer | None:
         try:
             started = time.perf_counter()
-            served[name] = make(progress=progress and progress(name))
+            made = make()
             trained = time.perf_counter()
-            judged = evaluation.evaluate(
-                served[name], dataset, test, k=rules.k, background=background
-            )
+            judged = evaluation.evaluate(made, dataset, test, k=rules.k, background=background)
         except Exception as error:
             failed[name] = f"{type(error).__name__}: {error}"
-        else:
-            seconds = {
-                "seconds_to_train": trained - started,
-                "seconds_to_score": time.perf_counter() - trained,
-            }
-            evaluations.append(replace(judged, metrics=judged.metrics | seconds))
+            return None
+        seconds = {
+            "seconds_to_train": trained - started,
+            "seconds_to_score": time.perf_counter() - trained,
+        }
+        evaluations.append(replace(judged, metrics=judged.metrics | seconds))
+        return made
 
+    # Only the favourite so far is kept: the vectors of all would fill the memory.
+    favourite: Scorer | None = None
     for name in profile.recommenders:
-        judge(name, partial(_fitted, name, dataset))
+        made = judge(name, partial(_fitted, name, dataset, progress))
+        if made is not None and _choose(evaluations, rules.k)[0] == name:
+            favourite = made
+        del made
     if not evaluations:
         raise ValueError(f"recommenders: none could be trained: {failed}")
     winner, verdict = _choose(evaluations, rules.k)
-    base, alone = served[winner], len(evaluations)
-    if earlier is not None and isinstance(base, ByVectors):
-        for kind in profile.ranker.kinds:
-            judge(
-                with_ranker(winner, kind),
-                partial(reranked, base, kind, dataset, earlier, interactions),
-            )
-        winner, verdict = _with_best_ranker(winner, verdict, evaluations, alone, rules.k)
+    if earlier is not None and profile.ranker.kinds:
+        if favourite is None or favourite.name != winner:  # an earlier one stands again
+            favourite = _fitted(winner, dataset, progress)
+        if isinstance(favourite, ByVectors):
+            alone, behind = len(evaluations), SecondStage(favourite, dataset, earlier, interactions)
+            for kind in profile.ranker.kinds:
+                judge(with_ranker(winner, kind), partial(behind.reranked, kind, progress=progress))
+            winner, verdict = _with_best_ranker(winner, verdict, evaluations, alone, rules.k)
     return Comparison(dataset.as_of, evaluations, winner, verdict, rules.k, test, failed)
 
 
-def _fitted(name: str, dataset: Dataset, *, progress: Progress | None = None) -> Scorer:
-    return as_served(zoo.make(name, dataset.profile).fit(dataset, progress=progress))
+def _fitted(name: str, dataset: Dataset, progress: ProgressOf | None) -> Scorer:
+    tell = progress and progress(name)
+    return as_served(zoo.make(name, dataset.profile).fit(dataset, progress=tell))
 
 
 def _choose(evaluations: list[evaluation.Evaluation], k: int) -> tuple[str, str]:

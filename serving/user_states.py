@@ -20,7 +20,7 @@ import numpy as np
 import psycopg
 from prometheus_client import Counter
 
-from models.fold_in import FoldIn
+from models.fold_in import FoldIn, fold_in_of
 from models.history import CODES, Events, events_since, history_of
 from models.live_catalogue import LiveCatalogue
 from models.profile import Profile
@@ -171,7 +171,7 @@ class UserStates:
 
     def _folding(self, live: LiveCatalogue) -> FoldIn | None:
         if live not in self._fold_ins:
-            self._fold_ins[live] = FoldIn.of(live)
+            self._fold_ins[live] = fold_in_of(live)
         return self._fold_ins[live]
 
 

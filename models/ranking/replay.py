@@ -1,11 +1,11 @@
 """Lessons for the feed's ranker: a past moment made again, and what came of it.
 
 The catalogue is laid out as it was at the moment, with the recommender that was trained up to then,
-so no score has seen its outcome (out of time; see ``first_stage.py``). Each user who came back is
-looked at as the server would have: their history up to then, candidates by the same code, rules,
-the recommender's first items, and the features at the moment when they came. What they then liked
-of those is wanted. What they were shown besides is left out: it would be there because it was
-shown, and the ranker would learn to tell it by its low rank.
+so no score has seen its outcome. Each user who came back is looked at as the server would have:
+their history up to then, candidates by the same code, rules, the recommender's first items, and
+the features at the moment when they came. What they then liked of those is wanted. What they were
+shown besides is left out: it would be there because it was shown, and the ranker would learn to
+tell it by its low rank.
 
 Clicks come from what was looked at, so rows are weighted against position bias (Joachims,
 Swaminathan and Schnabel 2017)::
@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from models.candidates import Indexes, SourceGuard, candidates
 from models.catalogue import Vectors, build_snapshot
 from models.context import DEVICES, Context, Device
-from models.fold_in import FoldIn
+from models.fold_in import FoldIn, fold_in_of
 from models.history import CODES, Events, events_since, history_of
 from models.lists import patient
 from models.live_catalogue import LiveCatalogue
@@ -190,7 +190,7 @@ def world_at(known: Dataset, vectors: Vectors, past: pl.DataFrame) -> World:
         past,
         Shortlists.of(live, profile, now.timestamp(), np.random.default_rng(0)),
         Indexes.of(live, profile, now=now.timestamp()),
-        FoldIn.of(live),
+        fold_in_of(live),
     )
 
 

@@ -11,7 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from models.catalogue import Vectors
-from models.evaluation import ranking_metrics
+from models.evaluation import not_worse, ranking_metrics
 from models.profile import Profile
 from models.ranking.calibration import Calibration
 from models.ranking.learned import LearnedRanker, Model, Trees
@@ -39,6 +39,7 @@ class Report:
             probabilities, and by the share that was liked alone.
         ndcg, base_ndcg: at 10, of the held-out users' candidates in its order, and in the
             recommender's.
+        not_worse: the first is not below the second beyond the noise.
         importance: share of each feature, the greatest first.
     """
 
@@ -51,6 +52,7 @@ class Report:
     base_log_loss: float
     ndcg: float
     base_ndcg: float
+    not_worse: bool
     importance: dict[str, float]
     seconds: float
 
@@ -63,7 +65,6 @@ def train_ranker(
     kind: Kind,
     *,
     until: datetime | None = None,
-    world: World | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[LearnedRanker, Report]:
@@ -75,21 +76,41 @@ def train_ranker(
         interactions: of before and after ``known.as_of``: user_id, item_id, type, occurred_at,
             metadata.
         until: what came then or later is not learnt from; None: all there is.
-        world: ``replay.world_at`` of these, where it is made already.
         progress: told how many users are looked at.
 
     Raises:
         TooLittleData: fewer than the profile's ``ranker.min_users`` liked something.
     """
-    settings, started = profile.ranker, time.monotonic()
-    occurred = pl.col("occurred_at")
     if until is not None:
-        interactions = interactions.filter(occurred < until)
+        interactions = interactions.filter(pl.col("occurred_at") < until)
     rows = told(interactions)
-    past, later = rows.filter(occurred < known.as_of), rows.filter(occurred >= known.as_of)
+    world = world_at(known, vectors, rows.filter(pl.col("occurred_at") < known.as_of))
+    return learn(world, rows, known, profile, kind, seed=seed, progress=progress)
+
+
+def learn(
+    world: World,
+    rows: pl.DataFrame,
+    known: Dataset,
+    profile: Profile,
+    kind: Kind,
+    *,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> tuple[LearnedRanker, Report]:
+    """The same in a world that is made already.
+
+    Args:
+        world: ``replay.world_at`` of ``known``.
+        rows: interactions of before and after ``known.as_of``, as ``replay.told`` gives them.
+
+    Raises:
+        TooLittleData: as ``train_ranker``.
+    """
+    settings, started = profile.ranker, time.monotonic()
     found = lesson(
-        world or world_at(known, vectors, past),
-        later,
+        world,
+        rows.filter(pl.col("occurred_at") >= known.as_of),
         kind,
         max_users=settings.max_users,
         unshown_weight=settings.unshown_weight,
@@ -144,6 +165,7 @@ def fit(
     ranker = LearnedRanker(kind, found.table.names, model, calibration)
     said = np.clip(calibration.probabilities(scores[judged]), LEAST, 1 - LEAST)
     share = kept.labels[judged].mean()
+    ndcg, base = _ndcg(kept, scores), _ndcg(kept, -np.arange(len(scores), dtype=np.float64))
     return ranker, Report(
         kind=kind,
         rows=learnt,
@@ -152,8 +174,9 @@ def fit(
         held_out_users=int(held_out.sum()),
         log_loss=_log_loss(said, kept.labels[judged]),
         base_log_loss=_log_loss(np.full(len(said), share), kept.labels[judged]),
-        ndcg=_ndcg(kept, scores),
-        base_ndcg=_ndcg(kept, -np.arange(len(scores), dtype=np.float64)),
+        ndcg=float(ndcg.mean()) if len(ndcg) else 0.0,
+        base_ndcg=float(base.mean()) if len(base) else 0.0,
+        not_worse=not_worse(ndcg, base)[0],
         importance=ranker.importance(),
         seconds=time.monotonic() - started,
     )
@@ -183,8 +206,8 @@ def _log_loss(said: NDArray[np.floating], outcomes: NDArray[np.bool_]) -> float:
     return float(-np.log(np.where(outcomes, said, 1 - said)).mean())
 
 
-def _ndcg(kept: Lesson, scores: NDArray[np.floating]) -> float:
-    """Mean nDCG over the visits that had something to like, in the order of the scores."""
+def _ndcg(kept: Lesson, scores: NDArray[np.floating]) -> NDArray[np.float64]:
+    """nDCG of the visits that had something to like, in the order of the scores."""
     order = np.lexsort((-scores, kept.visits))
     visits, hits = kept.visits, kept.labels[order]
     place = np.arange(len(hits)) - np.concatenate(([0], np.cumsum(kept.groups)[:-1]))[visits]
@@ -193,4 +216,4 @@ def _ndcg(kept: Lesson, scores: NDArray[np.floating]) -> float:
     top[visits[first], place[first]] = hits[first]
     relevant = np.bincount(visits[kept.labels], minlength=len(kept.groups))
     some = relevant > 0
-    return float(ranking_metrics(top[some], relevant[some])["ndcg"].mean()) if some.any() else 0.0
+    return ranking_metrics(top[some], relevant[some])["ndcg"]

@@ -25,6 +25,8 @@ from models.recommenders.settings import Settings as Settings
 
 Progress = Callable[[int, int], None]
 """Told (steps done, steps in all) while a recommender trains; what it raises ends the training."""
+ProgressOf = Callable[[str], Progress]
+"""What is to be told of the progress of something, by its name."""
 
 TIE = 1e-6
 """What popularity adds to a score at most: it decides between items that are level otherwise."""
@@ -36,10 +38,12 @@ class Validation:
 
     Attributes:
         earlier, later: float32 CSR, shape (users, items), as ``InteractionMatrix.liked``.
+        popularity: as it was between them; None: their times are not known.
     """
 
     earlier: sparse.csr_array
     later: sparse.csr_array
+    popularity: Popularity | None = None
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ class Factorised(ABC):
 
     def save(self, folder: Path) -> None:
         assert self.vectors is not None, "fit comes first"
-        files.write(folder, self.name, self.settings.model_dump(), vars(self.vectors))
+        files.write(folder, self.name, self.settings.model_dump(), self.vectors.arrays())
 
     @classmethod
     def load(cls, folder: Path) -> Self:

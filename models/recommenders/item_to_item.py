@@ -66,10 +66,18 @@ class ItemToItem(ABC):
 
     @cached_property
     def vectors(self) -> Vectors | None:
+        weighted = self.settings.weighted
         if isinstance(self._matrix, Factors):
-            return Vectors(self._rows @ self._matrix.left, self._matrix.right, self._bias)
-        scores = aslinearoperator(self._rows) @ aslinearoperator(self._matrix)
-        return low_rank.vectors(scores, self.settings.rank, self._bias)
+            # Without the diagonal, which only lowers the score of what the user has liked.
+            left, right, _ = self._matrix
+            return Vectors(self._rows @ left, right, self._bias, left, weighted)
+        return low_rank.linear(
+            self._rows,
+            aslinearoperator(self._matrix),
+            self.settings.rank,
+            self._bias,
+            weighted=weighted,
+        )
 
     def save(self, folder: Path) -> None:
         weights = self._matrix

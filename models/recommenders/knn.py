@@ -10,7 +10,7 @@ more of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -93,7 +93,7 @@ class UserKNN:
     """O(Σ_items users²) time, and k similarities a user.
 
     Who is new is compared with all users that were trained on. The vectors are the low-rank
-    form of all users' scores.
+    form of all users' scores; by them, who is new is what the fans of their items are in the mean.
     """
 
     name = "user_knn"
@@ -129,7 +129,9 @@ class UserKNN:
     @cached_property
     def vectors(self) -> Vectors | None:
         scores = aslinearoperator(self._similar) @ aslinearoperator(self._rows)
-        return low_rank.vectors(scores, self.settings.rank, self._bias)
+        found = low_rank.vectors(scores, self.settings.rank, self._bias)
+        fold = low_rank.mean_of_fans(self._rows, found.users)
+        return replace(found, fold=fold, weighted=self.settings.weighted)
 
     def save(self, folder: Path) -> None:
         arrays = {"rows": self._rows, "bias": self._bias, "similar": self._similar}

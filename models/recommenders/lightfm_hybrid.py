@@ -10,6 +10,9 @@ What LightFM learns of taste is added to the popularity prior::
 
 LightFM's own item biases are left out: they hold the popularity of all time, and the
 prior knows the popularity of now. A user of whom nothing is known gets just the prior.
+
+Where the profile has a ``lightfm.patience``, the number of epochs is found on the newest part of
+the training data: what came before is learnt from, with the popularity of then.
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ from scipy import sparse
 
 from models.catalogue import Vectors
 from models.features import Features
-from models.recommenders import files
+from models.popularity import Popularity
+from models.profile import Profile
+from models.recommenders import files, validation
 from models.recommenders.base import Dataset, Progress
 from models.recommenders.factorised import ridge_step
 
@@ -32,36 +37,63 @@ Flags = NDArray[np.bool_]
 
 
 class LightFMHybrid:
-    """LightFM's taste on top of popularity, as plain vectors: score = user · item + bias."""
+    """LightFM's taste on top of popularity, as plain vectors: score = user · item + bias.
+
+    Attributes:
+        epochs: of the last training.
+    """
 
     name = "lightfm_hybrid"
+    epochs = 0
 
     def __init__(self) -> None:
         self.vectors: Vectors | None = None
 
     def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Self:
-        """Train all epochs: O(epochs * interactions * dims) time.
+        """Train all epochs, or as many as are best on a window of the training data, where the
+        profile has a ``lightfm.patience``: O(epochs * interactions * dims) time.
 
         Deterministic under the profile's seed while its ``threads`` is 1.
 
         Raises:
             ValueError: no user liked anything, so there is nothing to learn.
         """
-        settings, popular = dataset.profile.lightfm, dataset.profile.popularity
-        taste_of_users, taste_of_items = _taste(dataset, progress)
-        # One more dimension switches the prior of users with a long history to the trend.
-        prior = dataset.popularity.prior(popular.overall_share, popular.floor)
-        trend = dataset.popularity.trend(popular.trend_penalty, popular.floor)
+        settings, tell = dataset.profile.lightfm, progress or (lambda *_: None)
+        self.epochs, before = settings.epochs, 0
+        if settings.patience is not None:
+            before = settings.epochs
+            self.epochs = self._best_epochs(dataset, settings.patience, tell)
+        taste = _Taste(dataset, dataset.matrix.liked, dataset.matrix.values)
+        for epoch in range(self.epochs):
+            taste.epoch()
+            tell(before + epoch + 1, before + self.epochs)
         history = np.diff(dataset.matrix.values.indptr)
-        seasoned = history >= dataset.profile.evaluation.heavy_user
-        self.vectors = Vectors(
-            users=np.column_stack([taste_of_users * settings.strength, seasoned]).astype(
-                np.float32
-            ),
-            items=np.column_stack([taste_of_items, trend - prior]).astype(np.float32),
-            bias=prior.astype(np.float32),
-        )
+        self.vectors = _with_prior(taste, dataset.popularity, history, dataset.profile)
         return self
+
+    def _best_epochs(self, dataset: Dataset, patience: int, progress: Progress) -> int:
+        """The number with the highest nDCG on the window; all, if nobody can be judged."""
+        profile = dataset.profile
+        settings = profile.lightfm
+        window = dataset.validation or validation.at_random(
+            dataset.matrix.liked, settings.window, settings.seed
+        )
+        test = validation.judged(window, settings.seed)
+        if not len(test.users):
+            return settings.epochs
+        taste = _Taste(dataset, window.earlier, window.earlier)
+        history, best, found = np.diff(window.earlier.indptr), 0, -1.0
+        for epoch in range(1, settings.epochs + 1):
+            taste.epoch()
+            popular = window.popularity or dataset.popularity
+            self.vectors = _with_prior(taste, popular, history, profile)
+            reached = validation.ndcg(self, test)
+            if reached > found:
+                best, found = epoch, reached
+            progress(epoch, 2 * settings.epochs)
+            if epoch - best >= patience:
+                break
+        return best
 
     def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
         assert self.vectors is not None, "fit comes first"
@@ -76,7 +108,7 @@ class LightFMHybrid:
 
     def save(self, folder: Path) -> None:
         assert self.vectors is not None, "fit comes first"
-        files.write(folder, self.name, {}, vars(self.vectors))
+        files.write(folder, self.name, {}, self.vectors.arrays())
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -85,49 +117,86 @@ class LightFMHybrid:
         return made
 
 
-def _taste(dataset: Dataset, progress: Progress | None) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of users, shape (users, dims), and items, shape (items, dims), so that the
-    products of trained users and known items have a standard deviation of 1."""
-    settings = dataset.profile.lightfm
-    liked = sparse.coo_array(dataset.matrix.liked)
-    if liked.nnz == 0:
-        raise ValueError("no interaction with a positive weight: nothing to train on")
-    trained = np.bincount(liked.coords[0], minlength=len(dataset.users)) > 0
-    known = np.bincount(dataset.matrix.values.indices, minlength=len(dataset.items)) > 0
-    users = _representation(dataset.user_features, trained, everybody=True)
-    items = _representation(dataset.item_features, known)
-    # Items that nobody has touched are left out, or they would be drawn as negatives.
-    column = np.cumsum(known) - 1
-    pairs = (liked.coords[0], column[liked.coords[1]])
-    shape = (len(dataset.users), int(known.sum()))
-    positives = sparse.coo_matrix((np.ones(liked.nnz, np.float32), pairs), shape=shape)
-    weights = sparse.coo_matrix(
-        ((liked.data / liked.data.mean()).astype(np.float32), pairs), shape=shape
-    )
-    model = LightFM(
-        no_components=settings.dims,
-        loss=settings.loss,
-        learning_rate=settings.learning_rate,
-        item_alpha=settings.item_alpha,
-        user_alpha=settings.user_alpha,
-        max_sampled=settings.max_sampled,
-        random_state=settings.seed,
-    )
-    for epoch in range(settings.epochs):
-        model.fit_partial(
-            positives,
-            user_features=users,
-            item_features=items[known],
-            sample_weight=weights,
-            epochs=1,
-            num_threads=settings.threads,
+class _Taste:
+    """What LightFM learns of taste, an epoch at a time."""
+
+    def __init__(
+        self, dataset: Dataset, liking: sparse.csr_array, touched: sparse.csr_array
+    ) -> None:
+        """
+        Args:
+            liking: what is learnt, shape (users, items), as ``InteractionMatrix.liked``.
+            touched: of the same shape: which items anybody had to do with.
+
+        Raises:
+            ValueError: no user liked anything.
+        """
+        settings = dataset.profile.lightfm
+        liked = sparse.coo_array(liking)
+        if liked.nnz == 0:
+            raise ValueError("no interaction with a positive weight: nothing to train on")
+        self._trained = np.bincount(liked.coords[0], minlength=len(dataset.users)) > 0
+        self._known = known = np.bincount(touched.indices, minlength=len(dataset.items)) > 0
+        self._users = _representation(dataset.user_features, self._trained, everybody=True)
+        self._items = _representation(dataset.item_features, known)
+        # Items that nobody has touched are left out, or they would be drawn as negatives.
+        self._learnt_items = self._items[known]
+        column = np.cumsum(known) - 1
+        pairs = (liked.coords[0], column[liked.coords[1]])
+        shape = (len(dataset.users), int(known.sum()))
+        self._positives = sparse.coo_matrix((np.ones(liked.nnz, np.float32), pairs), shape=shape)
+        self._weights = sparse.coo_matrix(
+            ((liked.data / liked.data.mean()).astype(np.float32), pairs), shape=shape
         )
-        if progress is not None:
-            progress(epoch + 1, settings.epochs)
-    of_items = items @ model.item_embeddings
-    of_users = _centred(users, model.user_embeddings, trained)
-    spread = _spread(of_users[trained], of_items[known])
-    return of_users / (spread or 1.0), of_items
+        self._threads = settings.threads
+        self._model = LightFM(
+            no_components=settings.dims,
+            loss=settings.loss,
+            learning_rate=settings.learning_rate,
+            item_alpha=settings.item_alpha,
+            user_alpha=settings.user_alpha,
+            max_sampled=settings.max_sampled,
+            random_state=settings.seed,
+        )
+
+    def epoch(self) -> None:
+        self._model.fit_partial(
+            self._positives,
+            user_features=self._users,
+            item_features=self._learnt_items,
+            sample_weight=self._weights,
+            epochs=1,
+            num_threads=self._threads,
+        )
+
+    def vectors(self) -> tuple[np.ndarray, np.ndarray]:
+        """Of users, shape (users, dims), and items, shape (items, dims), so that the products of
+        trained users and known items have a standard deviation of 1."""
+        of_items = self._items @ self._model.item_embeddings
+        of_users = _centred(self._users, self._model.user_embeddings, self._trained)
+        spread = _spread(of_users[self._trained], of_items[self._known])
+        return of_users / (spread or 1.0), of_items
+
+
+def _with_prior(
+    taste: _Taste, popular: Popularity, history: NDArray[np.integer], profile: Profile
+) -> Vectors:
+    """Taste on top of what is popular.
+
+    Args:
+        history: how many items each user touched, shape (users,).
+    """
+    users, items = taste.vectors()
+    rules = profile.popularity
+    prior = popular.prior(rules.overall_share, rules.floor)
+    # One more dimension switches the prior of users with a long history to the trend.
+    trend = popular.trend(rules.trend_penalty, rules.floor)
+    seasoned = history >= profile.evaluation.heavy_user
+    return Vectors(
+        users=np.column_stack([users * profile.lightfm.strength, seasoned]).astype(np.float32),
+        items=np.column_stack([items, trend - prior]).astype(np.float32),
+        bias=prior.astype(np.float32),
+    )
 
 
 def _representation(

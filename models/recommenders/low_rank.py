@@ -22,8 +22,8 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg
-from scipy.sparse.linalg import LinearOperator
+from scipy import linalg, sparse
+from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 from models.catalogue import Vectors
 from models.recommenders.base import Progress
@@ -38,7 +38,7 @@ def axes(
 ) -> tuple[NDArray[np.float32], NDArray[np.float64]]:
     """The first ``rank`` right singular vectors, deterministic.
 
-    O(rounds * (products with rank vectors + (users + items) * rank²)) time.
+    O(rounds * (products with rank vectors + min(users, items) * rank²)) time.
 
     Args:
         scores: float32, shape (users, items).
@@ -46,25 +46,33 @@ def axes(
     Returns:
         the vectors, shape (items, rank or fewer), and their singular values.
     """
-    items = scores.shape[1]
-    width = min(rank + SPARE, *scores.shape)
-    sample = np.random.default_rng(seed).normal(size=(items, width)).astype(np.float32)
+    users, items = scores.shape
+    width = min(rank + SPARE, users, items)
+    # Back and forth from the smaller side, where the columns are kept apart.
+    of_users = users < items
+    across, back = scores.matmat, scores.rmatmat
+    if of_users:
+        across, back = back, across
+    start = np.random.default_rng(seed).normal(size=(min(users, items), width))
+    sample = start.astype(np.float32)
     for done in range(ROUNDS):
-        # Far quicker than QR, and enough to keep the columns apart until the last.
+        # Far quicker than QR, and enough until the last.
         base, _ = linalg.lu(sample, permute_l=True, overwrite_a=True, check_finite=False)
-        image = scores.matmat(base)
-        sample = scores.rmatmat(image)
+        sample = back(across(base))
         if progress is not None:
             progress(done + 1, ROUNDS + 1)
     base, _ = np.linalg.qr(sample)
-    image = scores.matmat(base)
+    image = across(base)
     # The eigenvectors of a small matrix turn the base to the singular vectors.
     squares, turn = np.linalg.eigh((image.T @ image).astype(np.float64))
     squares, turn = squares[::-1][:rank], turn[:, ::-1][:, :rank]
+    singular = np.sqrt(np.maximum(squares, 0))
+    if of_users:
+        turn = np.divide(turn, singular, out=np.zeros_like(turn), where=singular > 0)
+    found = (image if of_users else base) @ turn.astype(np.float32)
     if progress is not None:
         progress(ROUNDS + 1, ROUNDS + 1)
-    found = np.ascontiguousarray((base @ turn).astype(np.float32))
-    return found, np.sqrt(np.maximum(squares, 0))
+    return np.ascontiguousarray(found), singular
 
 
 def vectors(
@@ -78,3 +86,54 @@ def vectors(
     """
     items, _ = axes(scores, rank, seed=seed)
     return Vectors(np.asarray(scores.matmat(items), np.float32), items, bias)
+
+
+def linear(
+    rows: sparse.csr_array,
+    weights: LinearOperator,
+    rank: int,
+    bias: NDArray[np.float32],
+    *,
+    weighted: bool,
+) -> Vectors:
+    """The same of ``scores = rows · weights``, with what each item adds to a user's vector.
+
+    Args:
+        rows: of the users, float32, shape (users, items).
+        weights: float32, shape (items, items).
+        weighted: see ``Vectors``.
+    """
+    items, _ = axes(aslinearoperator(rows) @ weights, rank)
+    fold = np.asarray(weights.matmat(items), np.float32)
+    return Vectors(rows @ fold, items, bias, fold, weighted)
+
+
+def mean_of_fans(rows: sparse.csr_array, users: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What each item adds to a user's vector, of a model that is not linear in the row.
+
+    The mean vector of those who like the item, which counts one user of whom nothing is known,
+    times the number that brings trained users' rows nearest to their vectors. It is a user k-NN of
+    all neighbours in which an item that two users share counts the less the more like it.
+
+    Measured on new users (nDCG@10, after 1, 3 and 5 liked items), user k-NN:
+
+        the marketplace     own fold-in 0.110, 0.096, 0.120   so 0.130, 0.134, 0.107
+        MovieLens 100K      own fold-in 0.446, 0.441, 0.421   so 0.494, 0.490, 0.482
+
+    Ridge regression of vectors on rows, at the best of its ridges, did 0.130, 0.133, 0.124 and
+    0.439, 0.459, 0.450. For a user who was trained on and goes on, in the middle of what they do
+    on MovieLens 100K, the own code is ahead: 0.244, against 0.227 and 0.236.
+
+    Args:
+        rows: float32, shape (users, items).
+        users: their vectors, shape (users, dims).
+
+    Returns:
+        shape (items, dims).
+    """
+    fans = np.bincount(rows.indices, minlength=rows.shape[1])
+    means = (rows.T @ users) / (fans[:, None] + np.float32(1))
+    folded = rows @ means
+    size = float((folded**2).sum())
+    scale = float((folded * users).sum()) / size if size > 0 else 0.0
+    return np.asarray(means * scale, np.float32)

@@ -41,7 +41,7 @@ class PopularityRecommender:
 
     def save(self, folder: Path) -> None:
         assert self.vectors is not None, "fit comes first"
-        files.write(folder, self.name, {}, vars(self.vectors))
+        files.write(folder, self.name, {}, self.vectors.arrays())
 
     @classmethod
     def load(cls, folder: Path) -> Self:

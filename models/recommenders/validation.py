@@ -10,6 +10,7 @@ from scipy import sparse
 
 from models.evaluation import TestSet, ndcg_and_coverage, split_moment
 from models.matrices import interaction_matrix
+from models.popularity import popularity
 from models.recommenders.base import Dataset, Recommender, Validation
 
 K = 10
@@ -40,7 +41,13 @@ def with_validation(dataset: Dataset, interactions: pl.LazyFrame, share: float =
         ).liked
         for part in (pl.col("occurred_at") < moment, pl.col("occurred_at") >= moment)
     )
-    return replace(dataset, validation=Validation(earlier, later))
+    popular = popularity(
+        known.filter(pl.col("occurred_at") < moment),
+        dataset.items,
+        profile.interaction_weights,
+        profile.popularity.half_life_share,
+    )
+    return replace(dataset, validation=Validation(earlier, later, popular))
 
 
 def at_random(liked: sparse.csr_array, share: float, seed: int) -> Validation:

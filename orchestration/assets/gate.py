@@ -1,5 +1,7 @@
 """Group ``model``, last part: the gate, and what becomes of a version that it lets through."""
 
+from functools import partial
+
 import dagster as dg
 
 from going_live.alerts import raise_alert
@@ -12,6 +14,7 @@ from orchestration import plots
 from orchestration.assets.registry import snapshot
 from orchestration.assets.training import GROUP, Training, past_of
 from orchestration.policies import OWNERS, TRANSIENT, value_of
+from orchestration.progress import progress_of
 from orchestration.resources import Platform
 from orchestration.snapshots import snapshot_of
 from storage import experiments, releases
@@ -46,7 +49,7 @@ def champion(
 
     registry, version = platform.registry, registered_model.version
     candidate = registry.get(version)
-    report = _judge(platform, training_run, offline_evaluation, candidate)
+    report = _judge(context, platform, training_run, offline_evaluation, candidate)
     tracking.log_gate(registry, candidate, report.to_dict())
     became = "refused" if report.refusal else _promote(platform, training_run, version)
     for one in report.findings:
@@ -79,7 +82,11 @@ def champion(
 
 
 def _judge(
-    platform: Platform, training: Training, comparison: Comparison, candidate: ModelVersion
+    context: dg.AssetExecutionContext,
+    platform: Platform,
+    training: Training,
+    comparison: Comparison,
+    candidate: ModelVersion,
 ) -> gate.Report:
     whole, live = training.dataset, platform.registry.champion()
     against, why = None, ""
@@ -97,6 +104,7 @@ def _judge(
         platform.profile,
         lambda profile, as_of: past_of(platform, whole, profile, as_of),
         platform.lake.scan(),
+        progress=partial(progress_of, context),
     )
     return gate.noted(report, "champion", "skipped", why) if why else report
 

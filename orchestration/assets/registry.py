@@ -22,6 +22,7 @@ from models.training import Comparison
 from models.versions import ModelVersion, metric_name
 from orchestration import plots
 from orchestration.assets.training import GROUP, Trained, Training, ending_with
+from orchestration.assets.training import ranker as trained_ranker
 from orchestration.policies import OWNERS, TRANSIENT, value_of
 from orchestration.resources import Platform
 from storage import queries
@@ -36,6 +37,7 @@ SHOWN_VERSIONS = 50
     kinds={"mlflow"},
     owners=OWNERS,
     retry_policy=TRANSIENT,
+    deps=[trained_ranker],  # or a ranker that fails would leave a version that nothing can serve
 )
 def registered_model(
     platform: Platform,

@@ -147,13 +147,16 @@ def training_run(
 
 
 def _parameters(profile: Profile) -> dict[str, object]:
-    """The hybrid's under ``lightfm.``, the others' under ``recommenders.<name>.``."""
+    """The hybrid's under ``lightfm.``, the others' under ``recommenders.<name>.``, the ranker's
+    under ``ranker.``."""
     found = {f"lightfm.{field}": value for field, value in profile.lightfm.model_dump().items()}
     for name, settings in profile.recommenders.items():
         found |= {
             f"recommenders.{name}.{field}": value for field, value in settings.model_dump().items()
         }
-    return found
+    return found | {
+        f"ranker.{field}": value for field, value in profile.ranker.model_dump().items()
+    }
 
 
 def _over(instance: dg.DagsterInstance, run_id: str) -> bool:
@@ -237,15 +240,15 @@ def offline_evaluation(
     from models import tracking  # brings MLflow, which takes seconds to import
     from orchestration import evaluation_report
 
-    interactions, profile = platform.lake.scan(), platform.profile
-    past = partial(past_of, platform, training_run.dataset, profile)
+    whole, profile = training_run.dataset, platform.profile
+    interactions = platform.lake.scan().filter(pl.col("occurred_at") < whole.as_of)
+    past, share = partial(past_of, platform, whole, profile), profile.evaluation.test_share
     with ending_with(platform, training_run):
-        split = evaluation.split_moment(interactions, profile.evaluation.test_share)
-        lesson = lesson_moment(interactions, split, profile.evaluation.test_share)
+        split = evaluation.split_moment(interactions, share)
         comparison = compare(
             past(split),
             interactions,
-            earlier=past(lesson) if profile.ranker.kinds else None,
+            earlier=lambda: past(lesson_moment(interactions, split, share)),
             progress=lambda name: progress_of(context, f"{name}, on the past"),
         )
         tracking.log_comparison(platform.registry, training_run.run_id, comparison)
@@ -338,12 +341,13 @@ def ranker(
             platform.lake.scan(),
             profile,
             kind,
+            until=training_run.dataset.as_of,
             progress=progress_of(context, "users of the lesson"),
         )
         told = asdict(report)
         client.log_dict(training_run.run_id, told, "ranker_report.json")
-        for metric in ("log_loss", "base_log_loss", "ndcg", "base_ndcg"):
-            client.log_metric(training_run.run_id, f"ranker.{metric}", told[metric])
+        for metric in ("log_loss", "base_log_loss", "ndcg", "base_ndcg", "not_worse"):
+            client.log_metric(training_run.run_id, f"ranker.{metric}", float(told[metric]))
     gains = told.pop("importance")
     return dg.MaterializeResult(
         value=learned,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from benchmarks.freshness import FIRST, _known_users, _new_users, loss_per_day, main, marketplace
-from benchmarks.freshness_served import Served
+from benchmarks.freshness_served import Record, Served
 from benchmarks.worlds import Size
 from models.recommenders.als import ALS
 
@@ -51,6 +51,12 @@ def test_a_version_scores_as_its_model_and_then_as_its_users_go_on() -> None:
     without, folded = (aged.scores(asked, events=events) for events in (False, True))
     assert without.shape == folded.shape == scores.shape  # with the items that came since
     assert (without != folded).any(axis=1).mean() > 0.5
+
+
+def test_films_fold_in() -> None:
+    """All of them are published, else there is nothing to fold into."""
+    record = Record.movielens(None)
+    assert (record.catalogue.items["status"] == "published").all()
 
 
 def test_it_prints_its_tables(capsys: pytest.CaptureFixture[str]) -> None:

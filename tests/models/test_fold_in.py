@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.catalogue import Vectors
-from models.fold_in import DOUBT, RIDGE, FoldIn
+from models.fold_in import DOUBT, RIDGE, RidgeStep, fold_in_of
 from models.live_catalogue import LiveCatalogue
 from tests.models.worlds import (
     ago,
@@ -52,8 +52,8 @@ def live() -> LiveCatalogue:
 
 def test_it_is_the_ridge_regression_at_the_spread_of_trained_users(live: LiveCatalogue) -> None:
     """Against the normal equations written out over all items."""
-    fold_in = FoldIn.of(live)
-    assert fold_in is not None
+    fold_in = fold_in_of(live)
+    assert isinstance(fold_in, RidgeStep)
     vectors = live.items.vectors[:ITEMS].astype(np.float64)
     centred = vectors - vectors.mean(axis=0)
     rows, liking = np.array([1, 3, 5]), np.array([1.0, 2.0, 0.5])
@@ -71,8 +71,8 @@ def test_it_is_the_ridge_regression_at_the_spread_of_trained_users(live: LiveCat
 
 
 def test_who_likes_one_side_gets_it_and_more_so_the_more_they_like(live: LiveCatalogue) -> None:
-    fold_in = FoldIn.of(live)
-    assert fold_in is not None
+    fold_in = fold_in_of(live)
+    assert isinstance(fold_in, RidgeStep)
     odd = np.arange(1, 11, 2)
     vectors = live.items.vectors[:ITEMS]
     gaps = []
@@ -83,8 +83,8 @@ def test_who_likes_one_side_gets_it_and_more_so_the_more_they_like(live: LiveCat
 
 
 def test_dismissals_alone_move_nothing_and_else_turn_away(live: LiveCatalogue) -> None:
-    fold_in = FoldIn.of(live)
-    assert fold_in is not None
+    fold_in = fold_in_of(live)
+    assert isinstance(fold_in, RidgeStep)
     vectors = live.items.vectors[:ITEMS]
     assert not fold_in.step(vectors[:3], np.full(3, -1.0)).any()
     liked = fold_in.step(vectors[[1, 3]], np.ones(2))
@@ -96,4 +96,4 @@ def test_dismissals_alone_move_nothing_and_else_turn_away(live: LiveCatalogue) -
 
 def test_a_model_without_taste_is_left_alone(live: LiveCatalogue) -> None:
     flat = replace(live.snapshot.items, vectors=np.zeros_like(live.snapshot.items.vectors))
-    assert FoldIn.of(LiveCatalogue(replace(live.snapshot, items=flat))) is None
+    assert fold_in_of(LiveCatalogue(replace(live.snapshot, items=flat))) is None

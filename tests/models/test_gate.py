@@ -246,3 +246,27 @@ def test_a_recipe_with_a_ranker_is_refitted(judge, good, comparison) -> None:
     split = judge(good, replace(good, recipe=Recipe.from_json(recipe.to_json())))["split"]
     assert f"({NAME}-boosted), refitted" in split.text
     assert split.paired.champion != comparison.of(NAME).per_user["ndcg"].mean()
+
+
+def test_a_champions_ranker_that_the_profile_no_longer_uses_is_left_out(
+    judge, good, comparison
+) -> None:
+    """Or no version without a ranker could follow it, although it is served without."""
+    recipe = Recipe.of(f"{NAME}-boosted", PROFILE)
+    profile = Profile.model_validate(PROFILE.model_dump() | {"ranker": {"kinds": []}})
+    split = judge(good, replace(good, recipe=recipe), profile)["split"]
+    assert split.paired.champion == pytest.approx(comparison.of(NAME).per_user["ndcg"].mean())
+
+
+@pytest.mark.parametrize(("not_worse", "status"), [(1.0, "passed"), (0.0, "refused")])
+def test_a_final_ranker_that_does_harm_is_refused(judge, good, not_worse, status) -> None:
+    measured = {"ranker.not_worse": not_worse, "ranker.ndcg": 0.1, "ranker.base_ndcg": 0.2}
+    assert judge(replace(good, metrics=measured), None)["ranker"].status == status
+    assert "ranker" not in judge(good, None)
+
+
+def test_what_makes_a_rankers_features_is_part_of_its_recipe() -> None:
+    changed = PROFILE.model_dump() | {"similarity": {"neighbours": 7}}
+    other = Profile.model_validate(changed)
+    assert Recipe.of("ease-boosted", PROFILE) != Recipe.of("ease-boosted", other)
+    assert Recipe.of("ease", PROFILE) == Recipe.of("ease", other)

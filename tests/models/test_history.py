@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import NamedTuple
 from uuid import UUID
 
@@ -10,10 +11,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.fold_in import FoldIn
+from models.changes import Changes, ItemRow
+from models.fold_in import AGAINST, fold_in_of
 from models.history import CODES, Events, events_since, history_of
+from models.ids import IdIndex
 from models.live_catalogue import LiveCatalogue
 from models.matrices import interaction_matrix, recent_items
+from models.profile import Profile
+from models.recommenders.base import signal
+from models.recommenders.ease import EASE, EASESettings
 from models.viewer import History
 from tests.models.worlds import (
     MOMENT,
@@ -87,14 +93,19 @@ def columns(live: LiveCatalogue, events: list[Event]) -> Events:
     )
 
 
-def history(user: str, *events: Event, hours: float = 2.0) -> History:
-    live = SHELF.live
+def history(
+    user: str,
+    *events: Event,
+    hours: float = 2.0,
+    live: LiveCatalogue = SHELF.live,
+    profile: Profile = SHELF.profile,
+) -> History:
     return history_of(
         live,
         user,
         columns(live, list(events)),
-        SHELF.profile,
-        FoldIn.of(live),
+        profile,
+        fold_in_of(live),
         trained_at=MOMENT,
         now=MOMENT + hours * HOUR,
     )
@@ -206,9 +217,13 @@ def test_a_short_dwell_says_nothing(seconds: float, counts: bool) -> None:
     assert bool(len(found.interests.tags.indices)) is counts
 
 
-def test_a_new_user_is_ranked_by_the_model_after_the_first_like() -> None:
+def test_a_new_user_is_ranked_by_the_model_after_some_likes() -> None:
     live = SHELF.live
-    viewer = live.viewer("new", history=history("new", Event(1, 3, "save")))
+    likes = [Event(n, n, "save") for n in (3, 4, 5)]
+    assert history("new", *likes[:2]).vector is None
+    sooner = patient(online={"min_liked": 2})
+    assert history("new", *likes[:2], profile=sooner).vector is not None
+    viewer = live.viewer("new", history=history("new", *likes))
     assert viewer.row is None
     assert viewer.vector is not None
     ranking = SHELF.rank(viewer, "model")
@@ -224,6 +239,85 @@ def test_a_known_user_is_nudged_by_new_events_only() -> None:
     assert old is not None
     assert new is not None
     assert old.tolist() == own.tolist() != new.tolist()
+
+
+def by_ease(*, weighted: bool) -> tuple[EASE, LiveCatalogue]:
+    dataset = dataset_of(
+        catalogue_of([{"id": "anna"}, {"id": "ben"}], ITEMS), interactions_frame(BEFORE)
+    )
+    model = EASE(EASESettings(rank=2, ridge=1.0, weighted=weighted)).fit(dataset)
+    return model, LiveCatalogue(snapshot_of(dataset, model.vectors, recommender="ease"))
+
+
+LINEAR = {weighted: by_ease(weighted=weighted) for weighted in (False, True)}
+
+
+def own_scores(model: EASE, rows: list[tuple[str, str, str, datetime]]) -> np.ndarray:
+    """Of the user of the rows: ``x B V Vᵀ``, from the model's whole weights."""
+    users, items = IdIndex.of([rows[0][0]]), LINEAR[False][1].snapshot.items.ids
+    frame = interactions_frame(rows)
+    liked = interaction_matrix(frame, users, items, PROFILE.interaction_weights).liked
+    vectors = model.vectors
+    assert vectors is not None
+    row = signal(liked, weighted=model.settings.weighted)
+    return (row @ model._matrix @ vectors.items @ vectors.items.T)[0]
+
+
+def served_scores(live: LiveCatalogue, found: History) -> np.ndarray:
+    assert found.vector is not None
+    return live.items.vectors[: len(ITEMS)] @ found.vector
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@given(
+    liked=st.dictionaries(
+        st.sampled_from([0, 1, 5]) | st.integers(0, 7),
+        st.sampled_from(["like", "save", "apply"]),
+        min_size=1,
+    )
+)
+def test_a_linear_model_folds_in_by_its_own_weights(weighted: bool, liked: dict[int, str]) -> None:
+    """A new user gets the scores of their row, and a known one those of the row made anew."""
+    model, live = LINEAR[weighted]
+    events = [Event(n, item, kind) for n, (item, kind) in enumerate(liked.items())]
+    if served := history("new", *events, live=live).vector is not None:
+        rows = [("new", f"i{item}", kind, ago(days=0)) for item, kind in liked.items()]
+        found = served_scores(live, history("new", *events, live=live))
+        assert found == pytest.approx(own_scores(model, rows), abs=1e-5)
+    assert served or not live.items.fold[list(liked)].any()
+    more = [e for e in events if e.item not in (0, 1, 2)]  # of which she has said nothing yet
+    rows = [*BEFORE[:3], *(("anna", f"i{e.item}", e.type, ago(days=0)) for e in more)]
+    found = served_scores(live, history("anna", *more, live=live))
+    assert found == pytest.approx(own_scores(model, rows), abs=1e-5)
+
+
+def test_a_linear_model_unlearns_and_turns_away() -> None:
+    model, live = LINEAR[False]
+    dropped = served_scores(live, history("anna", Event(1, 0, "dismiss"), live=live))
+    without = own_scores(model, BEFORE[1:3])
+    liked = own_scores(model, BEFORE[:3]) - without  # what i0 adds
+    assert liked.any()
+    assert dropped == pytest.approx(without - AGAINST * liked, abs=1e-5)
+    before = served_scores(live, history("anna", live=live))
+    turned = served_scores(live, history("anna", Event(1, 5, "dismiss"), live=live))
+    added = own_scores(model, [("new", "i5", "save", ago(days=0))])
+    assert turned == pytest.approx(before - AGAINST * added, abs=1e-5)
+    assert history("new", Event(1, 5, "dismiss"), live=live).vector is None
+
+
+FRESH = ItemRow(
+    "fresh", None, ["t0"], None, None, None, None, None, None, "published", None, MOMENT, None, None
+)
+
+
+def test_an_item_made_since_folds_in_as_those_like_it() -> None:
+    _, live = by_ease(weighted=False)
+    live.apply(Changes("", items=[FRESH]))
+    row = live.find_item("fresh")
+    assert row is not None
+    assert live.items.fold[row] == pytest.approx(live.items.fold[[0, 3, 6]].mean(axis=0))
+    found = history("new", Event(1, row, "save"), live=live).vector
+    assert found == pytest.approx(live.items.fold[row])
 
 
 def test_the_window_holds_ten_half_lives_and_all_since_training() -> None:

@@ -310,6 +310,23 @@ def test_a_folded_in_user_is_ranked_by_it_too(snapshot: Snapshot, contrary: Lear
     assert (shelf.rank(new, "model").sources & RANKED > 0).sum() == shelf.profile.ranker.rerank
 
 
+def test_it_ranks_behind_a_recommender_without_vectors_too(
+    contrary: LearnedRanker, snapshot: Snapshot, busy: str
+) -> None:
+    """Popularity has a bias alone."""
+    users, items = snapshot.users, snapshot.items
+    flat = replace(
+        snapshot,
+        users=replace(users, vectors=users.vectors[:, :0]),
+        items=replace(items, vectors=items.vectors[:, :0]),
+        ranker=contrary,
+    )
+    shelf = shelf_of(flat, patient())
+    ranking = shelf.rank(busy, "model")
+    assert (ranking.sources & RANKED > 0).sum() == shelf.profile.ranker.rerank
+    assert np.isfinite(ranking.scores).all()
+
+
 def test_a_ranker_that_gives_no_numbers_is_an_error(
     snapshot: Snapshot, contrary: LearnedRanker, busy: str
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 import polars as pl
@@ -10,8 +11,11 @@ import pytest
 from models import evaluation
 from models.catalogue import Catalogue
 from models.profile import Profile
-from models.ranking.second_stage import lesson_moment
-from models.ranking.settings import parts_of
+from models.ranking.second_stage import SecondStage, lesson_moment
+from models.ranking.settings import KINDS, parts_of
+from models.recommenders.base import Dataset, Progress
+from models.recommenders.popularity import PopularityRecommender
+from models.recommenders.served import ByVectors
 from models.training import Comparison, compare
 from tests.models.worlds import PROFILE, dataset_of
 
@@ -27,7 +31,7 @@ def compared(catalogue: Catalogue, interactions: pl.DataFrame, **ranker: Any) ->
         dataset_of(catalogue, interactions, as_of=moment, profile=profile)
         for moment in (split, lesson)
     )
-    return compare(past, log, earlier=earlier)
+    return compare(past, log, earlier=lambda: earlier)
 
 
 def test_a_ranker_wins_by_being_better_beyond_the_noise(catalogue, interactions) -> None:
@@ -55,3 +59,54 @@ def test_too_little_to_learn_from_leaves_the_recommender_alone(catalogue, intera
 )
 def test_names_tell_recommender_and_ranker(name: str, parts: tuple[str, str | None]) -> None:
     assert parts_of(name) == parts
+
+
+def test_a_lesson_that_cannot_be_made_costs_only_the_ranker(catalogue, interactions) -> None:
+    """As where all that is known came in one moment."""
+    past, log = earlier_part(catalogue, interactions)
+
+    def nothing() -> Dataset:
+        raise ValueError("no interactions: nothing to split")
+
+    found = compare(past, log, earlier=nothing)
+    assert found.winner == "popularity"
+    assert "nothing to split" in found.failed["popularity-boosted"]
+
+
+def test_what_rankers_share_is_made_once_and_told(catalogue, interactions) -> None:
+    past, log = earlier_part(catalogue, interactions)
+    made: list[Dataset] = []
+    told: list[str] = []
+
+    def earlier() -> Dataset:
+        made.append(dataset_of(catalogue, interactions, as_of=lesson_of(log), profile=past.profile))
+        return made[-1]
+
+    def progress(what: str) -> Progress:
+        told.append(what)
+        return lambda *_: None
+
+    vectors = PopularityRecommender().fit(past).vectors
+    assert vectors is not None
+    behind = SecondStage(ByVectors("popularity", vectors), past, earlier, log)
+    names = [behind.reranked(kind, progress=progress).name for kind in KINDS]
+    assert names == ["popularity-boosted", "popularity-logistic"]
+    assert len(made) == 1
+    assert told == [
+        "popularity, for the lesson of its ranker",
+        *(f"{name}, users of the lesson" for name in names),
+    ]
+
+
+def lesson_of(log: pl.LazyFrame) -> datetime:
+    share = PROFILE.evaluation.test_share
+    return lesson_moment(log, evaluation.split_moment(log, share), share)
+
+
+def earlier_part(catalogue, interactions) -> tuple[Dataset, pl.LazyFrame]:
+    """A small part of the log, and what was known at its split."""
+    log = interactions.sort("occurred_at").head(6_000).lazy()
+    changed = {"recommenders": {"popularity": {}}, "ranker": {"min_users": 2, "max_users": 60}}
+    profile = Profile.model_validate(PROFILE.model_dump() | changed)
+    split = evaluation.split_moment(log, profile.evaluation.test_share)
+    return dataset_of(catalogue, log.collect(), as_of=split, profile=profile), log

@@ -86,6 +86,16 @@ def test_saving_again_replaces_the_folder(snapshot: Snapshot, folder: Path) -> N
     assert [entry.name for entry in folder.parent.iterdir()] == ["7"]
 
 
+def test_one_of_an_earlier_release_loads(snapshot: Snapshot, folder: Path) -> None:
+    (folder / "items.fold.npy").unlink()
+    content = json.loads((folder / MANIFEST).read_text())
+    del content["fold_weighted"]
+    (folder / MANIFEST).write_text(json.dumps(content))
+    loaded = Snapshot.load(folder)
+    assert loaded.items.fold.shape == (snapshot.items.rows, 0)
+    assert_equal(loaded.items.vectors, snapshot.items.vectors)
+
+
 def test_a_mapped_snapshot_outlives_its_folder(snapshot: Snapshot, folder: Path) -> None:
     loaded = Snapshot.load(folder)
     for file in folder.iterdir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from models.matrices import InteractionMatrix
 from models.popularity import Popularity
 from models.profile import Profile
 from models.recommenders.als import ALS
-from models.recommenders.base import Dataset, Recommender, Validation
+from models.recommenders.base import Dataset, Recommender, Validation, signal
 from models.recommenders.bpr import BPR, BPRSettings
 from models.recommenders.ease import EASE, EASESettings
 from models.recommenders.factorised import Factorised
@@ -28,6 +29,7 @@ from models.recommenders.files import MANIFEST, RecommenderFileError
 from models.recommenders.item_to_item import Factors, ItemToItem
 from models.recommenders.knn import ItemKNN, KNNSettings, Terms, UserKNN
 from models.recommenders.lightfm import LightFM, LightFMAloneSettings
+from models.recommenders.lightfm_hybrid import LightFMHybrid
 from models.recommenders.nmf import NMF
 from models.recommenders.settings import SETTINGS, BySection
 from models.recommenders.validation import with_validation
@@ -212,7 +214,7 @@ def test_vectors_rank_as_the_scores(
     assert product[new] == pytest.approx(
         fitted[name].score(np.arange(USERS + 1))[new], abs=2e-5 * float(np.abs(product).max())
     )
-    assert {part.dtype for part in vars(vectors).values()} == {np.dtype(np.float32)}
+    assert {part.dtype for part in vectors.arrays().values()} == {np.dtype(np.float32)}
 
 
 @pytest.mark.parametrize("name", [*LEARN])
@@ -247,7 +249,7 @@ def test_the_smallest_worlds(name: str, values: list[list[float]]) -> None:
         assert np.isfinite(scores).all()
     vectors = model.vectors
     if vectors is not None:
-        assert all(np.isfinite(part).all() for part in vars(vectors).values())
+        assert all(np.isfinite(part).all() for part in vectors.arrays().values())
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -371,6 +373,27 @@ def test_low_rank_keeps_the_best_of_the_scores(data: Dataset, kind: type[ItemToI
     assert lost == pytest.approx(np.sqrt((singular[5:] ** 2).sum()), rel=0.01)
 
 
+def test_vectors_that_fold_in(data: Dataset) -> None:
+    """Rows of trained users give their vectors: exactly where the model is linear, else nearly."""
+    for model in (
+        EASE(EASESettings(rank=5)),
+        EASE(EASESettings(rank=5, weighted=True)),
+        EASE(EASESettings(dense_items=1, large_rank=12)),
+        ItemKNN(),
+        UserKNN(),
+    ):
+        vectors = model.fit(data).vectors
+        assert vectors is not None
+        assert vectors.fold is not None
+        folded = signal(data.matrix.liked, weighted=vectors.weighted) @ vectors.fold
+        if isinstance(model, ItemToItem):
+            assert folded == pytest.approx(vectors.users, abs=1e-5)
+        else:
+            apart = np.linalg.norm(folded - vectors.users) / np.linalg.norm(vectors.users)
+            assert apart < 0.5
+    assert ALS().fit(data).vectors.fold is None  # type: ignore[union-attr]
+
+
 def test_a_second_training_leaves_nothing_of_the_first(data: Dataset) -> None:
     other = world_of(tastes(1)[:, :-3])
     for kind in (EASE, ItemKNN, UserKNN):
@@ -393,6 +416,41 @@ def test_lightfm_stops_before_it_forgets() -> None:
     assert model.epochs < LightFMAloneSettings().epochs
     all_of_them = LightFM(LightFMAloneSettings(patience=None, epochs=3)).fit(world_of(values))
     assert all_of_them.epochs == 3
+
+
+def test_the_hybrid_stops_before_it_forgets() -> None:
+    rng = np.random.default_rng(0)
+    values = (rng.random((120, 60)) < np.linspace(0.6, 0.02, 60)) * 1.0
+    told: list[tuple[int, int]] = []
+    model = LightFMHybrid().fit(
+        hybrid_world(values, epochs=40, patience=3), progress=lambda *step: told.append(step)
+    )
+    assert 0 < model.epochs < 40
+    assert told[-1] == (40 + model.epochs, 40 + model.epochs)
+    alone = LightFMHybrid().fit(hybrid_world(values, epochs=model.epochs))
+    users = np.arange(120)
+    assert (model.score(users) == alone.score(users)).all()  # on all data, for the best epochs
+    assert alone.epochs == model.epochs
+
+
+def hybrid_world(values: np.ndarray, **lightfm: object) -> Dataset:
+    profile = Profile.model_validate(PROFILE.model_dump() | {"lightfm": lightfm})
+    return replace(world_of(values), profile=profile)
+
+
+def test_the_hybrids_window_is_told_apart_where_it_is_wanted() -> None:
+    catalogue = catalogue_of([{"id": "u"}, {"id": "v"}], [{"id": f"i{n}"} for n in range(10)])
+    rows = interactions_frame([("u", f"i{n}", "apply", ago(days=20 - n)) for n in range(10)])
+    for patience, window in ((None, False), (2, True)):
+        content = PROFILE.model_dump() | {
+            "recommenders": {"lightfm_hybrid": {}},
+            "lightfm": {"patience": patience, "window": 0.3},
+        }
+        data = dataset_of(catalogue, rows, profile=Profile.model_validate(content))
+        assert (data.validation is not None) == window
+    assert data.validation is not None
+    assert data.validation.popularity is not None
+    assert (data.validation.popularity.overall[7:] == 0).all()  # nobody had touched them yet
 
 
 def test_the_window_is_the_newest_part() -> None:

@@ -231,6 +231,14 @@ def test_a_training_that_breaks_off_leaves_nothing_that_could_serve(
         assert not (trained.snapshots / left.version).exists()
 
 
+def test_nothing_is_registered_before_all_is_trained() -> None:
+    """Or a ranker that fails or is cancelled would leave a version that nothing can serve."""
+    from orchestration.assets.registry import registered_model
+
+    waits_for = registered_model.asset_deps[registered_model.key]
+    assert {dg.AssetKey("recommender"), dg.AssetKey("ranker")} <= set(waits_for)
+
+
 def test_the_drift_report(trained, instance, conn, platform, with_profile, registry) -> None:
     from orchestration.assets.drift import last_drift
 

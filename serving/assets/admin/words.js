@@ -39,7 +39,14 @@ export const plain = (name) => String(name).replaceAll("_", " ");
 export const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 export const metric = (name) => METRICS[name]?.name ?? capital(plain(name));
 export const rankedBy = (name) => RANKED_BY[name] ?? plain(name ?? "as usual");
-export const recommender = (name) => RECOMMENDERS[name] ?? (name ? capital(plain(name)) : "unknown model");
+
+/** "ease-boosted" → "EASE, boosted ranker" */
+export function recommender(name) {
+  if (!name) return "unknown model";
+  const [first, ranker] = name.split("-");
+  const known = RECOMMENDERS[first] ?? capital(plain(first));
+  return ranker ? `${known}, ${plain(ranker)} ranker` : known;
+}
 
 /** "ndcg_at_10" → "nDCG@10" */
 export const offline = (name) =>

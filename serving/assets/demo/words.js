@@ -2,6 +2,7 @@
 
 const COMPONENTS = {
   model: "Model",
+  ranker: "Ranker",
   location: "Location",
   tags: "Interests",
   engagement: "Liked by others",
