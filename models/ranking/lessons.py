@@ -67,8 +67,10 @@ def with_last_told_apart(
     liked = dataset.matrix.liked
     histories = Histories.of(liked, times)
     kept = not_last(histories.users, histories.seconds, share)
-    parts = (_only(liked, histories.users[of], histories.items[of]) for of in (kept, ~kept))
-    return replace(dataset, validation=Validation(*parts))
+    earlier, later = (
+        _only(liked, histories.users[of], histories.items[of]) for of in (kept, ~kept)
+    )
+    return replace(dataset, validation=Validation(earlier, later))
 
 
 def _only(
