@@ -27,9 +27,6 @@ from benchmarks import report
 from benchmarks.quality_data import Ratings
 from benchmarks.report import log
 from models import evaluation, list_quality
-from models.ranking.first_stage import Learner
-from models.ranking.sessions import Nearness, SessionEase
-from models.ranking.two_stage import TwoStage
 from models.recommenders.base import Dataset
 from models.recommenders.ease import EASE
 from models.recommenders.knn import ItemKNN, UserKNN
@@ -42,6 +39,9 @@ from models.recommenders.settings import (
 )
 from models.recommenders.zoo import ZOO
 from models.splits import stratified_split
+from models.two_stage.first_stage import Learner
+from models.two_stage.sessions import Nearness, SessionEase
+from models.two_stage.two_stage import TwoStage
 
 K = 10
 SINGLE = (

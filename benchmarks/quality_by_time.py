@@ -33,12 +33,12 @@ from benchmarks import report
 from benchmarks.quality_data import Ratings
 from benchmarks.report import log
 from models import evaluation, list_quality
-from models.ranking.first_stage import Learner
-from models.ranking.lessons import last_of_users, not_last, with_last_told_apart
-from models.ranking.recency import Followers, LinearFollowers, RecentEase, recent_first_stage
-from models.ranking.sessions import Nearness, SessionEase
-from models.ranking.two_stage import TwoStage, TwoStageSettings
 from models.recommenders.zoo import ZOO
+from models.two_stage.first_stage import Learner
+from models.two_stage.lessons import last_of_users, not_last, with_last_told_apart
+from models.two_stage.recency import Followers, LinearFollowers, RecentEase, recent_first_stage
+from models.two_stage.sessions import Nearness, SessionEase
+from models.two_stage.two_stage import TwoStage, TwoStageSettings
 
 K = 10
 LAST = 0.2

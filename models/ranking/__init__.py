@@ -1,1 +1,1 @@
-"""The second stage: rankers over what several recommenders say of a (user, item)."""
+"""The feed's ranker, the second stage that is served: features, lessons, training, evaluation."""

@@ -21,10 +21,10 @@ from models.context import Context
 from models.live_catalogue import LiveCatalogue
 from models.profile import Profile
 from models.ranking.calibration import Calibration
-from models.ranking.features import Table, check_names, digest
 from models.ranking.live_features import LIVE_FEATURES, MakeFeatures, events_features, live_features
 from models.ranking.logistic import FEATURES, LogisticRanker
 from models.ranking.settings import BoostedSettings, Kind
+from models.ranking.table import Table, check_names, digest
 from models.viewer import Indices, Viewer
 
 MADE: dict[Kind, tuple[MakeFeatures, tuple[str, ...]]] = {

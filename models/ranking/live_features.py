@@ -17,8 +17,8 @@ from models.context import DEVICES, Context
 from models.live_catalogue import LiveCatalogue
 from models.profile import SCORERS, Profile
 from models.ranker import all_components, model_scores, taste_of, usual_scores
-from models.ranking.features import Table
 from models.ranking.logistic import DAY, FEATURES, HORIZON_DAYS
+from models.ranking.table import Table
 from models.rules import among
 from models.viewer import Indices, Viewer
 

@@ -22,7 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from models.profile import Weights
-from models.ranking.features import Table, check_names, digest
+from models.ranking.table import Table, check_names, digest
 
 FEATURES = (
     "bias",

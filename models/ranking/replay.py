@@ -36,9 +36,9 @@ from models.matrices import recent_items
 from models.profile import Profile
 from models.ranker import model_scores
 from models.ranking.calibration import MOST_WEIGHT, examination
-from models.ranking.features import Table
 from models.ranking.learned import MADE
 from models.ranking.settings import Kind
+from models.ranking.table import Table
 from models.recommenders.base import Dataset, Progress
 from models.rules import allowed
 from models.shortlists import Shortlists

@@ -23,13 +23,13 @@ from models.profile import Profile, load_profile
 from models.ranker import RANKED, model_scores
 from models.ranking import logistic
 from models.ranking.calibration import MOST_WEIGHT, Calibration
-from models.ranking.features import Table
 from models.ranking.learned import LearnedRanker, Trees
 from models.ranking.live_features import LIVE_FEATURES, events_features, live_features
 from models.ranking.logistic import FEATURES, LogisticRanker
 from models.ranking.replay import Visit, World, _outcome, examined, lesson, told, world_at
 from models.ranking.reranked import Reranked
 from models.ranking.settings import BoostedSettings
+from models.ranking.table import Table
 from models.ranking.training import Report, TooLittleData, train_ranker
 from models.recommenders.base import Dataset
 from models.recommenders.popularity import PopularityRecommender

@@ -22,21 +22,21 @@ from models.evaluation import test_set as judged_users
 from models.matrices import InteractionMatrix
 from models.profile import load_profile
 from models.ranking import logistic
-from models.ranking.blend import BlendSettings
-from models.ranking.boosted import Boosted, BoostedSettings
 from models.ranking.calibration import Calibration, click_weights, examination
-from models.ranking.features import FeatureMismatch, Table, check_names, digest
-from models.ranking.first_stage import candidates, out_of_fold, out_of_time, ranks
-from models.ranking.listwise import Listwise, ListwiseSettings
-from models.ranking.sessions import (
+from models.ranking.table import FeatureMismatch, Table, check_names, digest
+from models.recommenders.base import Dataset
+from models.two_stage.blend import BlendSettings
+from models.two_stage.boosted import Boosted, BoostedSettings
+from models.two_stage.first_stage import candidates, out_of_fold, out_of_time, ranks
+from models.two_stage.listwise import Listwise, ListwiseSettings
+from models.two_stage.sessions import (
     Histories,
     Nearness,
     SessionNeighbours,
     SessionUsers,
     nearness,
 )
-from models.ranking.two_stage import TwoStage, TwoStageSettings
-from models.recommenders.base import Dataset
+from models.two_stage.two_stage import TwoStage, TwoStageSettings
 from tests.models.worlds import ITEMS, NOW, USERS, ago, catalogue_of, dataset_of, interactions_frame
 
 N_USERS, N_ITEMS = 120, 40

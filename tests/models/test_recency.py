@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from models.ranking.first_stage import Learner
-from models.ranking.lessons import last_of_users, not_last, with_last_told_apart
-from models.ranking.recency import (
+from models.recommenders.base import Dataset
+from models.two_stage.first_stage import Learner
+from models.two_stage.lessons import last_of_users, not_last, with_last_told_apart
+from models.two_stage.recency import (
     Followers,
     Following,
     LinearFollowers,
@@ -20,8 +21,7 @@ from models.ranking.recency import (
     followers,
     recent_rows,
 )
-from models.ranking.sessions import Histories
-from models.recommenders.base import Dataset
+from models.two_stage.sessions import Histories
 from tests.models.worlds import ago as ago_of
 from tests.models.worlds import catalogue_of, dataset_of, interactions_frame
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.popularity import Popularity
-from models.ranking.first_stage import Lesson
-from models.ranking.sessions import Histories
 from models.recommenders.base import Dataset, Validation
+from models.two_stage.first_stage import Lesson
+from models.two_stage.sessions import Histories
 
 Mask = NDArray[np.bool_]
 

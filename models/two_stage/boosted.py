@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from models.ranking.features import Table, check_names
+from models.ranking.table import Table, check_names
 from models.recommenders.base import Above, Count, Progress, Settings
 
 Objective = Literal["lambdarank", "binary"]

@@ -25,11 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
-from models.ranking.first_stage import Learner
-from models.ranking.sessions import Histories, Nearness, SessionEase, SessionNeighbours
 from models.recommenders.als import ALS
 from models.recommenders.base import Dataset, Progress
 from models.recommenders.knn import ItemKNN, UserKNN
+from models.two_stage.first_stage import Learner
+from models.two_stage.sessions import Histories, Nearness, SessionEase, SessionNeighbours
 
 SMOOTHING = 2.0
 DAY = 86_400.0

@@ -25,16 +25,17 @@ from pydantic import Field
 from scipy import sparse
 
 from models.catalogue import Vectors
-from models.ranking.blend import Blend, BlendSettings
-from models.ranking.features import FeatureMaker, Table
-from models.ranking.first_stage import FirstStage, Lesson, Makers, candidates, out_of_fold, ranks
-from models.ranking.sessions import Nearness, SessionEase, SessionNeighbours, SessionUsers
+from models.ranking.table import Table
 from models.recommenders import files
 from models.recommenders.als import ALS, ALSSettings
 from models.recommenders.base import Count, Dataset, Progress, Settings
 from models.recommenders.ease import EASE, EASESettings
 from models.recommenders.knn import ItemKNN, KNNSettings, UserKNN
 from models.recommenders.popularity import PopularityRecommender
+from models.two_stage.blend import Blend, BlendSettings
+from models.two_stage.features import FeatureMaker
+from models.two_stage.first_stage import FirstStage, Lesson, Makers, candidates, out_of_fold, ranks
+from models.two_stage.sessions import Nearness, SessionEase, SessionNeighbours, SessionUsers
 
 BLOCK_SCORES = 20_000_000
 """Scores of all recommenders held at once (80 MB)."""

@@ -9,69 +9,22 @@ the user took to the item (``group.<kind>``) and, given moments, how it did when
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.feature_set import digest_of
 from models.features import Features
-from models.ranking.first_stage import Scores, standardised
+from models.ranking.table import Table
 from models.recommenders.base import Dataset
+from models.two_stage.first_stage import Scores, standardised
 
 DAY = 86_400.0
 PERIODS = (7, 30)
 """Days over which an item's popularity in the user's own time is counted."""
 SMOOTHING = 20.0
 """Interactions of everybody that a group's own are mixed with."""
-
-
-class FeatureMismatch(ValueError):
-    """The features given are not those that the ranker was trained on."""
-
-
-@dataclass(frozen=True)
-class Table:
-    """
-    Attributes:
-        names: of the columns, in their order.
-        values: float32, shape (rows, len(names)).
-    """
-
-    names: tuple[str, ...]
-    values: NDArray[np.float32]
-
-    @property
-    def digest(self) -> str:
-        """Of the names in their order."""
-        return digest(self.names)
-
-
-def digest(names: Sequence[str]) -> str:
-    return digest_of(json.dumps(list(names), ensure_ascii=False).encode())
-
-
-def check_names(trained: Sequence[str], given: Sequence[str]) -> None:
-    """
-    Raises:
-        FeatureMismatch: a name is missing, is new, or stands elsewhere; the message names it.
-    """
-    if list(trained) == list(given):
-        return
-    missing = [name for name in trained if name not in given]
-    new = [name for name in given if name not in trained]
-    what = "; ".join(
-        f"{label}: {', '.join(names)}"
-        for label, names in (("missing", missing), ("not trained on", new))
-        if names
-    )
-    raise FeatureMismatch(
-        f"the ranker was trained on other features ({digest(trained)}) than it is given "
-        f"({digest(given)}): {what or 'the same names in another order'}. Train it again."
-    )
 
 
 class FeatureMaker:

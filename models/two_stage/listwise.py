@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from models.ranking.features import Table, check_names
+from models.ranking.table import Table, check_names
 from models.recommenders.base import Above, Count, Settings
 
 ACTIVE = "user.active"

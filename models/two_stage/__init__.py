@@ -1,0 +1,1 @@
+"""Two stages over plain datasets, for tables of public data: nothing of this is served."""
