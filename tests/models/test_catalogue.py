@@ -57,7 +57,7 @@ def test_columns_follow_the_ids() -> None:
     assert items.created_at[:2].tolist() == pytest.approx([NOW.timestamp(), np.nan], nan_ok=True)
     assert users.lat.tolist() == pytest.approx([np.nan, 59.9], nan_ok=True)
     assert not made.has_model
-    assert manifest.profile == PROFILE.model_dump()
+    assert manifest.profile == PROFILE.model_dump(mode="json")
 
 
 def test_the_last_of_duplicate_ids_counts() -> None:
