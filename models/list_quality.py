@@ -80,19 +80,6 @@ def popular_lists(prior: NDArray[np.floating], seen: sparse.csr_array, k: int) -
     return np.where(places < n_items, order[np.minimum(places, n_items - 1)], -1)
 
 
-def item_recall(
-    top: NDArray[np.integer], relevant: sparse.csr_array, some: NDArray[np.bool_]
-) -> float:
-    """Share of the relevant pairs with an item of ``some`` that are in the lists; NaN: no such
-    pair. ``some``: shape (items,), for example the cold ones."""
-    row = np.repeat(np.arange(relevant.shape[0]), np.diff(relevant.indptr))
-    of_some = some[relevant.indices]
-    if not of_some.any():
-        return float("nan")
-    found = (top[row[of_some]] == relevant.indices[of_some][:, None]).any(axis=1)
-    return float(found.mean())
-
-
 @dataclass(frozen=True)
 class Interval:
     """A mean over users, and the interval that holds it with 95 % confidence."""

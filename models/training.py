@@ -97,20 +97,6 @@ class Comparison:
     def table(self) -> pl.DataFrame:
         return evaluation.table(self.evaluations, self.k)
 
-    def by_segment(self) -> list[dict[str, object]]:
-        """nDCG and users of each segment, a row a recommender."""
-        metric = f"ndcg@{self.k}"
-        return [
-            {"recommender": one.recommender}
-            | {
-                f"{segment} ({one.metrics[f'users.{segment}']:.0f} users)": one.metrics.get(
-                    f"{metric}.{segment}", float("nan")
-                )
-                for segment in evaluation.SEGMENTS
-            }
-            for one in self.evaluations
-        ]
-
 
 def compare(
     dataset: Dataset,

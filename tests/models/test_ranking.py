@@ -425,9 +425,6 @@ def test_lists_are_diverse_surprising_and_sure() -> None:
     hits = np.array([[True, True], [True, False], [True, False]])
     popular = np.array([[0, 2], [1, 2], [2, 0]])
     assert list_quality.serendipity(top, hits, popular).tolist() == [0.5, 0.5, 0]
-    relevant = sparse.csr_array(np.array([[1, 1, 0], [0, 0, 1], [1, 0, 0]], np.float32))
-    cold = np.array([True, False, False])
-    assert list_quality.item_recall(top, relevant, cold) == 0.5
     better = np.random.default_rng(0).random(200)
     tested = list_quality.paired(better, better - 0.1)
     assert tested.difference.mean == pytest.approx(0.1)
