@@ -15,7 +15,7 @@ import pytest
 from benchmarks import clone_to_feed, feed, report, train
 from serving.launch import ROOT
 
-TINY = ["--users", "50", "--items", "200", "--interactions", "2000", "--seconds", "0.5"]
+TINY = ["--users", "50", "--items", "200", "--interactions", "2000", "--seconds", "1"]
 ROW = {"name", "value", "unit", "baseline", "baseline_value", "ratio"}
 
 

@@ -17,7 +17,16 @@ from models import tracking
 from models.profile import SHIPPED
 
 ROOT = Path(__file__).parents[2]
-SELECTION = ("training_run", "lightfm_hybrid")
+SELECTION = (  # all that is learnt from: other tests may have made some of it anew
+    "users",
+    "items",
+    "owners",
+    "interaction_matrix",
+    "user_features",
+    "item_features",
+    "training_run",
+    "lightfm_hybrid",
+)
 LAUNCH = """mutation Launch($params: ExecutionParams!) {
     launchRun(executionParams: $params) {
         ... on LaunchRunSuccess { run { runId } }

@@ -312,11 +312,12 @@ def test_one_question_for_many_requests_and_none_for_the_untouched(
     asyncio.run(run())
 
 
-def test_a_touch_while_the_question_runs_is_not_lost(
-    fake: Fake, touched: Touched, states: UserStates
-) -> None:
+def test_a_touch_while_the_question_runs_is_not_lost(fake: Fake, touched: Touched) -> None:
+    profile = load_profile("marketplace")
+    states = UserStates(fake, touched, lambda: profile, patience=10)
+
     async def run() -> None:
-        fake.seconds = 0.02
+        fake.seconds = 0.3
         asking = asyncio.create_task(states.get("anna", LIVE))
         await asyncio.sleep(0.01)
         fake.rows = [row_of("i0002")]
