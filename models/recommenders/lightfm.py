@@ -59,17 +59,13 @@ class LightFM(Factorised):
         if not len(test.users):
             return settings.epochs
         model, pairs = self._model(), _ones(window.earlier)
-        best, found = 0, -1.0
-        for epoch in range(1, settings.epochs + 1):
+
+        def epoch() -> float:
             self._epoch(model, pairs)
             self.vectors = _vectors(model)
-            reached = validation.ndcg(self, test)
-            if reached > found:
-                best, found = epoch, reached
-            progress(epoch, 2 * settings.epochs)
-            if epoch - best >= patience:
-                break
-        return best
+            return validation.ndcg(self, test)
+
+        return validation.best_epochs(settings.epochs, patience, epoch, progress)
 
     def _model(self) -> Library:
         settings = self.settings

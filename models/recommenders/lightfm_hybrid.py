@@ -82,18 +82,15 @@ class LightFMHybrid:
         if not len(test.users):
             return settings.epochs
         taste = _Taste(dataset, window.earlier, window.earlier)
-        history, best, found = np.diff(window.earlier.indptr), 0, -1.0
-        for epoch in range(1, settings.epochs + 1):
+        history = np.diff(window.earlier.indptr)
+        popular = window.popularity or dataset.popularity
+
+        def epoch() -> float:
             taste.epoch()
-            popular = window.popularity or dataset.popularity
             self.vectors = _with_prior(taste, popular, history, profile)
-            reached = validation.ndcg(self, test)
-            if reached > found:
-                best, found = epoch, reached
-            progress(epoch, 2 * settings.epochs)
-            if epoch - best >= patience:
-                break
-        return best
+            return validation.ndcg(self, test)
+
+        return validation.best_epochs(settings.epochs, patience, epoch, progress)
 
     def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
         assert self.vectors is not None, "fit comes first"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
@@ -11,7 +12,7 @@ from scipy import sparse
 from models.evaluation import TestSet, ndcg_and_coverage, split_moment
 from models.matrices import interaction_matrix
 from models.popularity import popularity
-from models.recommenders.base import Dataset, Recommender, Validation
+from models.recommenders.base import Dataset, Progress, Recommender, Validation
 
 K = 10
 USERS = 1_000
@@ -75,3 +76,21 @@ def judged(validation: Validation, seed: int) -> TestSet:
 def ndcg(recommender: Recommender, test: TestSet) -> float:
     """Mean nDCG@10; 0 where nobody can be judged."""
     return float(ndcg_and_coverage(recommender, test, k=K)[0].mean()) if len(test.users) else 0.0
+
+
+def best_epochs(most: int, patience: int, epoch: Callable[[], float], progress: Progress) -> int:
+    """The number of epochs with the highest nDCG, at most ``most``; ends ``patience`` after it.
+
+    Args:
+        epoch: trains one more, and gives the nDCG so far.
+        progress: told of ``2 * most`` steps, as training is done again for that number.
+    """
+    best, found = 0, -1.0
+    for done in range(1, most + 1):
+        reached = epoch()
+        if reached > found:
+            best, found = done, reached
+        progress(done, 2 * most)
+        if done - best >= patience:
+            break
+    return best
