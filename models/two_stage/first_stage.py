@@ -55,20 +55,10 @@ def out_of_fold(dataset: Dataset, count: int, *, seed: int = 0) -> Iterator[Less
     """
     values = dataset.matrix.values
     fold = folds(count, values.nnz, seed=seed)
-    liked = values.data > 0
     for one in range(count):
         hidden = fold == one
-        known = _only(values, ~hidden)
-        matrix = replace(
-            dataset.matrix,
-            values=known,
-            applied=sparse.csr_array(dataset.matrix.applied.multiply(_pattern(known))),
-        )
-        popularity = _without(dataset.popularity, values, hidden & liked)
-        yield Lesson(
-            replace(dataset, matrix=matrix, popularity=popularity, validation=None),
-            _pattern(_only(values, hidden & liked)),
-        )
+        wanted = _pattern(_only(values, hidden & (values.data > 0)))
+        yield Lesson(knowing(dataset, _only(values, ~hidden)), wanted)
 
 
 def out_of_time(moments: Sequence[Dataset]) -> Iterator[Lesson]:
@@ -88,6 +78,32 @@ def out_of_time(moments: Sequence[Dataset]) -> Iterator[Lesson]:
         wanted = sparse.csr_array(liked.astype(np.int8) - seen.astype(np.int8))
         wanted.eliminate_zeros()
         yield Lesson(known, wanted.astype(bool))
+
+
+def knowing(dataset: Dataset, known: sparse.csr_array) -> Dataset:
+    """The dataset as if only the pairs of ``known``, some of its own, had been there; popularity
+    loses of each item the share of weight that is gone."""
+    before, after = (
+        np.bincount(of.indices, np.maximum(of.data, 0), of.shape[1])
+        for of in (dataset.matrix.values, known)
+    )
+    left = np.divide(after, before, out=np.zeros(len(before)), where=before > 0)
+
+    def scaled(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        kept = shares * left
+        return kept / kept.mean() if kept.any() else kept
+
+    popularity = dataset.popularity
+    return replace(
+        dataset,
+        matrix=replace(
+            dataset.matrix,
+            values=known,
+            applied=sparse.csr_array(dataset.matrix.applied.multiply(_pattern(known))),
+        ),
+        popularity=Popularity(scaled(popularity.recent), scaled(popularity.overall)),
+        validation=None,
+    )
 
 
 class FirstStage:
@@ -163,18 +179,3 @@ def _only(matrix: sparse.csr_array, kept: NDArray[np.bool_]) -> sparse.csr_array
     return sparse.csr_array(
         (matrix.data[kept], matrix.indices[kept], before[matrix.indptr]), shape=matrix.shape
     )
-
-
-def _without(
-    popularity: Popularity, values: sparse.csr_array, hidden: NDArray[np.bool_]
-) -> Popularity:
-    weights, items = np.maximum(values.data, 0), values.shape[1]
-    whole = np.bincount(values.indices, weights, items)
-    gone = np.bincount(values.indices[hidden], weights[hidden], items)
-    left = 1 - np.divide(gone, whole, out=np.zeros(items), where=whole > 0)
-
-    def scaled(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-        kept = shares * left
-        return kept / kept.mean() if kept.any() else kept
-
-    return Popularity(scaled(popularity.recent), scaled(popularity.overall))

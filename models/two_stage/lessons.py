@@ -13,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.popularity import Popularity
 from models.recommenders.base import Dataset, Validation
-from models.two_stage.first_stage import Lesson
+from models.two_stage.first_stage import Lesson, knowing
 from models.two_stage.sessions import Histories
 
 Mask = NDArray[np.bool_]
@@ -56,7 +55,7 @@ def last_of_users(
         kept = not_last(histories.users, histories.seconds, share)
         known = _only(values, histories.users[kept], histories.items[kept])
         hidden = _only(values, histories.users[~kept], histories.items[~kept])
-        dataset = _with(dataset, known)
+        dataset = knowing(dataset, known)
         yield Lesson(dataset, sparse.csr_array(hidden > 0))
 
 
@@ -79,32 +78,3 @@ def _only(
     """The entries of some pairs."""
     data = np.asarray(values[users, items]).ravel()
     return sparse.csr_array((data, (users, items)), shape=values.shape)
-
-
-def _with(dataset: Dataset, known: sparse.csr_array) -> Dataset:
-    """The dataset with fewer pairs; popularity loses of each item the share that is gone."""
-    before, after = (
-        np.bincount(of.indices, np.maximum(of.data, 0), of.shape[1])
-        for of in (dataset.matrix.values, known)
-    )
-    left = np.divide(after, before, out=np.zeros(len(before)), where=before > 0)
-
-    def scaled(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-        kept = shares * left
-        return kept / kept.mean() if kept.any() else kept
-
-    pattern = sparse.csr_array(
-        (np.ones(known.nnz, np.float32), known.indices, known.indptr), shape=known.shape
-    )
-    return replace(
-        dataset,
-        matrix=replace(
-            dataset.matrix,
-            values=known,
-            applied=sparse.csr_array(dataset.matrix.applied.multiply(pattern)),
-        ),
-        popularity=Popularity(
-            scaled(dataset.popularity.recent), scaled(dataset.popularity.overall)
-        ),
-        validation=None,
-    )
