@@ -30,7 +30,7 @@ from models.recommenders.settings import ItemKNNSettings, Weighting
 from models.recommenders.settings import KNNSettings as KNNSettings
 
 K1, B = 1.2, 0.75  # of BM25, as published
-PARTS = 20  # of the rows, between which progress is told
+PARTS = 8  # of the rows, between which progress is told
 
 
 @dataclass(frozen=True)
