@@ -10,6 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+# Before anything imports NumPy: threads of two processes on two cores wait for each other.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -19,14 +23,20 @@ from storage.embedded import EmbeddedPostgres
 from storage.settings import Settings
 
 TEMPLATE = "migrated"
-LONGEST = ("e2e", "orchestration", "deploy", "serving", "benchmarks", "models")
-"""Folders in the order in which they should begin: ``make test`` runs two files at a time."""
+LONGEST = ("orchestration", "e2e", "benchmarks", "deploy", "serving", "models")
+"""Folders in the order in which they should begin: the short ones fill what is left at the end."""
+TOGETHER = "orchestration"
+"""A folder whose tests share one installation that took half a minute to train: they run in one
+process, those of other folders file by file."""
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
+    for item in items:
+        folder = item.path.parent.name
+        item.add_marker(pytest.mark.xdist_group(folder if folder == TOGETHER else str(item.path)))
 
 
 def url_of(server_url: str, database: str) -> str:

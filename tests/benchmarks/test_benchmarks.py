@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
-import subprocess
-import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext, redirect_stdout
+from importlib import import_module
 from itertools import product
 from pathlib import Path
 from types import ModuleType
@@ -12,27 +14,23 @@ from typing import Any
 
 import pytest
 
-from benchmarks import clone_to_feed, feed, report, train
-from serving.launch import ROOT
+from benchmarks import clone_to_feed, feed, report, servers, train
 
-TINY = ["--users", "50", "--items", "200", "--interactions", "2000", "--seconds", "1"]
+TINY = ["--users", "50", "--items", "200", "--interactions", "2000", "--seconds", "0.6"]
 ROW = {"name", "value", "unit", "baseline", "baseline_value", "ratio"}
 
 
-def run(name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", f"benchmarks.{name}", *arguments],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=280,
-    )
+def run(name: str, *arguments: str) -> str:
+    """What the benchmark prints, without a process of its own and what that would import."""
+    told = io.StringIO()
+    with redirect_stdout(told):
+        assert import_module(f"benchmarks.{name}").main(arguments) == 0
+    return told.getvalue()
 
 
-def rows_of(done: subprocess.CompletedProcess[str], name: str) -> dict[str, dict[str, Any]]:
+def rows_of(printed: str, name: str) -> dict[str, dict[str, Any]]:
     """Rows by name, the schema checked."""
-    assert done.returncode == 0, done.stderr
-    document = json.loads(done.stdout)
+    document = json.loads(printed)
     assert set(document) == {"name", "machine", "rows"}
     assert document["name"] == name
     assert document["machine"]["cores"] >= 1
@@ -48,7 +46,25 @@ def rows_of(done: subprocess.CompletedProcess[str], name: str) -> dict[str, dict
     return rows
 
 
-def test_feed() -> None:
+@pytest.fixture
+def one_constant(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """One constant server for all ways: a server takes seconds to start."""
+    start = servers.constant_server
+    with ExitStack() as stack:
+        started: list[servers.Server] = []
+
+        def shared(*given: Any) -> AbstractContextManager[servers.Server]:
+            if not started:
+                started.append(stack.enter_context(start(*given)))
+            return nullcontext(started[0])
+
+        monkeypatch.setattr(servers, "constant_server", shared)
+        yield
+
+
+def test_feed(one_constant: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(feed, "ROUNDS", 1)
+    monkeypatch.setattr(feed, "WARM_SECONDS", 0.2)
     rows = rows_of(run("feed", *TINY, "--workers", "1"), "feed")
     for way, clients in product(("ranked anew", "as visited"), (1, 32)):
         for what in ("p50", "p99", "throughput"):

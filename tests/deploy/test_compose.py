@@ -138,10 +138,10 @@ class Stack:
                 self.running[name] = self.run(name, service["command"])
 
     def down(self) -> None:
-        """As Docker does: SIGTERM, and SIGKILL for what is left."""
+        """As Docker does, but with less patience: SIGTERM, and SIGKILL for what is left."""
         for process in self.running.values():
             process.terminate()
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 3
         while time.monotonic() < deadline and any(
             process.poll() is None for process in self.running.values()
         ):

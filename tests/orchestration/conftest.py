@@ -89,6 +89,24 @@ def registry(trained: Settings) -> Registry:
 
 
 @pytest.fixture
+def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a run is made for something else: drawing takes a third of it."""
+    monkeypatch.setattr("orchestration.plots.png", lambda figure: b"")
+
+
+@pytest.fixture
+def few_recommenders(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The champion's and popularity compete, where it does not matter who does."""
+    from orchestration.resources import Platform
+
+    champion, profile = registry.champion(), Platform().profile
+    assert champion is not None
+    names = {champion.tags["recommender"], "popularity"}
+    few = {name: of for name, of in profile.recommenders.items() if name in names}
+    monkeypatch.setattr(Platform, "profile", profile.model_copy(update={"recommenders": few}))
+
+
+@pytest.fixture
 def with_profile(platform, monkeypatch: pytest.MonkeyPatch):
     """Give sections of the profile other values."""
 

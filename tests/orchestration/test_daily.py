@@ -20,6 +20,9 @@ from storage.lake import Lake
 from storage.settings import Settings, mlflow_tracking_uri
 from tests.orchestration.conftest import MODEL, run_job
 
+PNG = "iVBORw0KGgo"
+"""What every PNG begins with, in base64."""
+
 
 @pytest.fixture
 def registry(trained: Settings) -> Registry:
@@ -88,10 +91,9 @@ def test_every_asset_is_made_and_every_check_passes(trained, instance) -> None:
     ],
 )
 def test_plots_are_in_the_metadata(trained, instance, asset: str, plot: str) -> None:
-    event = instance.get_latest_materialization_event(dg.AssetKey(asset))
-    assert event is not None
-    shown = event.asset_materialization.metadata[plot].value
-    assert shown.startswith("![plot](data:image/png;base64,")
+    (first,) = instance.fetch_materializations(dg.AssetKey(asset), limit=1, ascending=True).records
+    shown = first.asset_materialization.metadata[plot].value
+    assert shown.startswith(f"![plot](data:image/png;base64,{PNG}")
 
 
 def test_a_version_is_live_with_what_is_needed_to_judge_it(trained, registry) -> None:
@@ -119,18 +121,18 @@ def test_a_version_is_live_with_what_is_needed_to_judge_it(trained, registry) ->
 
 
 def test_all_recommenders_of_the_profile_compete(trained, registry, platform) -> None:
-    champion = registry.champion()
-    path = registry.client.download_artifacts(champion.run_id, "evaluation.json")
+    first = registry.get("1")
+    path = registry.client.download_artifacts(first.run_id, "evaluation.json")
     rows = json.loads(Path(path).read_text(encoding="utf-8"))["rows"]
     assert {row["recommender"] for row in rows} == set(platform.profile.recommenders)
-    assert champion.tags["recommender"] in platform.profile.recommenders
-    others = set(platform.profile.recommenders) - {champion.tags["recommender"]}
-    assert {f"{name}.ndcg_at_10" for name in others} <= set(champion.metrics)
+    assert first.tags["recommender"] in platform.profile.recommenders
+    others = set(platform.profile.recommenders) - {first.tags["recommender"]}
+    assert {f"{name}.ndcg_at_10" for name in others} <= set(first.metrics)
 
 
 @pytest.mark.parametrize("name", ["user_knn-boosted", "heuristic"])
 def test_whatever_wins_is_served(
-    trained, instance, registry, with_profile, monkeypatch, name: str
+    trained, instance, registry, without_plots, few_recommenders, with_profile, monkeypatch, name
 ) -> None:
     """Whoever would win: this one is told to."""
     from models import training
@@ -223,7 +225,7 @@ def test_bad_rows_are_kept_with_their_reason(trained, instance, conn) -> None:
 
 
 def test_too_many_bad_rows_stop_the_run_and_leave_the_champion(
-    trained, instance, conn, registry
+    trained, instance, conn, registry, without_plots
 ) -> None:
     champion, versions = registry.champion(), len(registry.versions())
     now = datetime.now(UTC) - timedelta(seconds=1)

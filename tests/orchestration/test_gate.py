@@ -23,13 +23,27 @@ from storage.releases import ROLLED_BACK
 from storage.telemetry import write_audit
 from tests.orchestration.conftest import MODEL, run_job
 
+pytestmark = pytest.mark.usefixtures("without_plots", "few_recommenders")
+LEARNT_FROM = (
+    "interactions",
+    "users",
+    "items",
+    "owners",
+    "interaction_matrix",
+    "user_features",
+    "item_features",
+    "user_similarities",
+    "item_similarities",
+)
+
 
 @pytest.fixture(scope="module", autouse=True)
 def features(trained) -> None:
     """Features of the users and items that are there now: other files erase and add some."""
     today = datetime.now(UTC).date()
+    selection = [dg.AssetKey(name) for name in LEARNT_FROM]
     with dg.DagsterInstance.get() as instance:
-        assert run_job(instance, "daily", days=(today, today)).success
+        assert run_job(instance, "daily", days=(today, today), asset_selection=selection).success
 
 
 def train(instance, *assets: str) -> dg.ExecuteInProcessResult:
@@ -194,7 +208,7 @@ def test_what_may_not_go_live_by_itself(trained, instance, registry, conn, monke
 
 @pytest.mark.parametrize("broken", ["training", "not a number", "cancelled"])
 def test_a_training_that_breaks_off_leaves_nothing_that_could_serve(
-    trained, instance, registry, monkeypatch, broken: str
+    trained, instance, registry, with_profile, monkeypatch, broken: str
 ) -> None:
     from orchestration.assets import registry as assets
     from orchestration.assets import training
@@ -209,6 +223,7 @@ def test_a_training_that_breaks_off_leaves_nothing_that_could_serve(
     live, newest = registry.champion(), registry.newest()
     monkeypatch.setattr(assets.snapshot.op, "_retry_policy", None)
     if broken == "training":
+        with_profile(recommenders={"lightfm_hybrid": {}})
         monkeypatch.setattr(LightFMHybrid, "fit", breaks)
     elif broken == "cancelled":
         monkeypatch.setattr(assets, "build_snapshot", breaks)

@@ -118,7 +118,9 @@ def test_lists_that_fail_their_check_leave_the_old_ones(
     conn.execute("DELETE FROM feed.refresh_queue")
 
 
-def test_an_erased_user_is_gone_everywhere(trained: Settings, conn, instance, lake: Lake) -> None:
+def test_an_erased_user_is_gone_everywhere(
+    trained: Settings, conn, instance, lake: Lake, without_plots, few_recommenders
+) -> None:
     (gone, kept) = (
         conn.execute(
             "SELECT array_agg(user_id ORDER BY n DESC) FROM (SELECT user_id, count(*) AS n"

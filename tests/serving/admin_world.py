@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import psycopg
+import pytest
 import uvicorn
 
 from serving.access.local import listens_on_loopback_alone
@@ -24,6 +25,8 @@ from tests.serving.fake_dagster import FakeDagster
 from tests.serving.fake_registry import FakeRegistry
 from tests.serving.worlds import make_snapshot
 
+KEPT_SECONDS = 0.5
+"""What was seen of Dagster is kept for so long, else for longer than a test would wait."""
 LIVE, BEFORE, TRIAL, BAD = "12", "11", "13", "10"
 
 # hour of the week, user: what users did with what each variant showed them
@@ -157,6 +160,8 @@ def running_world(database: str, home: Path, auth: str = "required") -> Iterator
     """The real application on a real Postgres; MLflow and Dagster are faked."""
     registry, dagster = FakeRegistry(), FakeDagster()
     fill(registry)
+    patch = pytest.MonkeyPatch()
+    patch.setattr("serving.admin.dagster.KEPT_SECONDS", KEPT_SECONDS)
     settings = Settings(
         home=home,
         database_url=database,
@@ -183,6 +188,7 @@ def running_world(database: str, home: Path, auth: str = "required") -> Iterator
     finally:
         server.should_exit = True
         thread.join(20)
+        patch.undo()
         listens_on_loopback_alone.cache_clear()
         registry.close()
         dagster.close()

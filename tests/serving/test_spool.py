@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,11 +14,11 @@ from starlette.testclient import TestClient
 
 from serving.ingest import spool as spooling
 from serving.ingest.spool import Spool, SpoolFull
-from serving.launch import ROOT
 from storage.database import connect, migrate
 from storage.embedded import EmbeddedPostgres
 from tests.conftest import fast_folder
 from tests.serving.ingest_app import event, ingest_on
+from tests.serving.ingest_process import Sender
 
 
 def records(spool: Spool) -> list[bytes]:
@@ -198,25 +196,20 @@ def test_killed_at_any_moment(server: EmbeddedPostgres, tmp_path: Path) -> None:
     acknowledged: set[int] = set()
     url, first = server.url, 0
     for round in range(3):
-        processes = []
-        for _ in range(2):
-            command = [sys.executable, "-m", "tests.serving.ingest_process"]
-            command += [url, str(tmp_path), str(first)]
-            processes.append(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True))
-            first += 1_000_000
-        for process in processes:
-            assert process.stdout is not None
-            acknowledged.update(map(int, process.stdout.readline().split()))  # it is up
+        senders = [Sender(url, tmp_path, first + n * 1_000_000) for n in range(2)]
+        first += 2_000_000
+        for sender in senders:
+            acknowledged.update(sender.acknowledged())  # it is up
         if round > 0:
             server.stop()
         time.sleep(chance.uniform(0, 0.6))
         if round == 2:
             server.start()
             time.sleep(chance.uniform(0, 0.6))
-        for process in processes:
-            process.kill()
-        for process in processes:
-            acknowledged.update(map(int, process.communicate()[0].split()))
+        for sender in senders:
+            sender.process.kill()
+        for sender in senders:
+            acknowledged.update(sender.kill())
         if round == 1:
             server.start()
     with ingest_on(lambda: server.url, tmp_path):
