@@ -12,6 +12,8 @@ from typing import Any
 import mlflow
 import numpy as np
 import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import LoggedModelOutput, Metric
 from mlflow.models import set_model
 from mlflow.models.model import ModelInfo
 from mlflow.pyfunc.model import PythonModel
@@ -68,26 +70,40 @@ class RecommenderModel(PythonModel):
         return pd.concat(answers[1:] or answers, ignore_index=True)
 
 
-def log_recommender(run_id: str, path: Path, features: Path) -> ModelInfo:
-    """Log the vectors at ``path``, and the names of features, as a model of the run."""
-    folder = Path(__file__).parent
-    with mlflow.start_run(run_id=run_id, log_system_metrics=False):
-        return mlflow.pyfunc.log_model(
-            name="recommender",
-            python_model=str(Path(__file__)),
-            artifacts={"recommender": str(path), "features": str(features)},
-            code_paths=[str(folder)],
-            pip_requirements=[
-                "mlflow",
-                "numpy",
-                "pandas",
-                "polars",
-                "pyarrow",
-                "scipy",
-                "pydantic",
-                "pyyaml",
-            ],
-        )
+def log_recommender(client: MlflowClient, run_id: str, path: Path, features: Path) -> ModelInfo:
+    """Log the vectors at ``path``, and the names of features, as a model of the run, with the
+    run's parameters and metrics.
+
+    Inside of ``mlflow.start_run`` MLflow would ask for each of some hundred metrics by itself.
+    """
+    run = client.get_run(run_id)
+    model = client.create_logged_model(
+        run.info.experiment_id, name="recommender", source_run_id=run_id, params=run.data.params
+    )
+    logged = mlflow.pyfunc.log_model(
+        name="recommender",
+        model_id=model.model_id,
+        python_model=str(Path(__file__)),
+        artifacts={"recommender": str(path), "features": str(features)},
+        code_paths=[str(Path(__file__).parent)],
+        pip_requirements=[
+            "mlflow",
+            "numpy",
+            "pandas",
+            "polars",
+            "pyarrow",
+            "scipy",
+            "pydantic",
+            "pyyaml",
+        ],
+    )
+    client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
+    metrics = [
+        Metric(one.key, one.value, one.timestamp, one.step, model_id=model.model_id)
+        for one in run.data.to_proto().metrics
+    ]
+    client.log_batch(run_id, metrics=metrics)
+    return logged
 
 
 set_model(RecommenderModel())

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from mlflow.entities import Dataset as LoggedDataset
-from mlflow.entities import DatasetInput, InputTag, Metric, Param
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 
 from models.catalogue import Vectors
 from models.feature_set import FeatureSet
@@ -108,12 +109,23 @@ def log_comparison(registry: Registry, run_id: str, comparison: Comparison) -> N
         metrics += [
             Metric(prefix + metric_name(name), value, now, 0) for name, value in one.metrics.items()
         ]
-    registry.client.log_batch(run_id, metrics=metrics)
-    registry.client.set_tag(run_id, "winner", comparison.winner)
-    registry.client.set_tag(run_id, "verdict", comparison.verdict)
-    for name, why in comparison.failed.items():
-        registry.client.set_tag(run_id, f"left_out.{name}", why[:LONGEST_TAG])
+    tags = {"winner": comparison.winner, "verdict": comparison.verdict} | {
+        f"left_out.{name}": why[:LONGEST_TAG] for name, why in comparison.failed.items()
+    }
+    registry.client.log_batch(
+        run_id, metrics=metrics, tags=[RunTag(name, text) for name, text in tags.items()]
+    )
     registry.client.log_dict(run_id, {"rows": comparison.table().to_dicts()}, "evaluation.json")
+
+
+def log_ranker(registry: Registry, run_id: str, report: Mapping[str, Any]) -> None:
+    """How the training of the ranker went: ``ranker_report.json``, and as metrics ``ranker.…``."""
+    now, names = int(time.time() * 1000), ("log_loss", "base_log_loss", "ndcg", "base_ndcg")
+    metrics = [
+        Metric(f"ranker.{name}", float(report[name]), now, 0) for name in (*names, "not_worse")
+    ]
+    registry.client.log_batch(run_id, metrics=metrics)
+    registry.client.log_dict(run_id, dict(report), "ranker_report.json")
 
 
 def register(
@@ -153,7 +165,7 @@ def register(
             item_offsets=dataset.items.offsets,
             item_data=dataset.items.data,
         )
-        logged = log_recommender(run_id, path, names)
+        logged = log_recommender(registry.client, run_id, path, names)
     if lineage is not None:
         registry.client.log_dict(run_id, lineage.to_dict(), "lineage.json")
     made = registry.register(

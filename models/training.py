@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from models import evaluation
-from models.catalogue import Catalogue
+from models.catalogue import Catalogue, Vectors
 from models.engagement import engagement
 from models.features import Features
 from models.ids import IdIndex
@@ -21,7 +21,7 @@ from models.matrices import InteractionMatrix, interaction_matrix
 from models.popularity import popularity
 from models.profile import Profile
 from models.ranking.second_stage import SecondStage
-from models.ranking.settings import with_ranker
+from models.ranking.settings import parts_of, with_ranker
 from models.recommenders import zoo
 from models.recommenders.base import Dataset, ProgressOf, Scorer
 from models.recommenders.served import ByVectors, as_served
@@ -81,6 +81,8 @@ class Comparison:
         verdict: why, in a sentence.
         test: who was judged, and by what.
         failed: why others could not be trained, by name.
+        vectors: of the winning recommender, as it was trained on the past, where a ranker won
+            behind it: the ranker that goes live learns from what they put first.
     """
 
     split_at: datetime
@@ -90,6 +92,12 @@ class Comparison:
     k: int
     test: evaluation.TestSet
     failed: dict[str, str] = field(default_factory=dict)
+    vectors: Vectors | None = None
+
+    def without_ranker(self, why: str) -> Comparison:
+        """The same, where the recommender goes live without the ranker that won behind it."""
+        name, _ = parts_of(self.winner)
+        return replace(self, winner=name, verdict=f"{self.verdict}; {why}", vectors=None)
 
     def of(self, name: str) -> evaluation.Evaluation:
         return next(one for one in self.evaluations if one.recommender == name)
@@ -164,6 +172,7 @@ def compare(
     if not evaluations:
         raise ValueError(f"recommenders: none could be trained: {failed}")
     winner, verdict = _choose(evaluations, rules.k)
+    vectors = None
     if earlier is not None and profile.ranker.kinds:
         if favourite is None or favourite.name != winner:  # an earlier one stands again
             favourite = _fitted(winner, dataset, progress)
@@ -172,7 +181,8 @@ def compare(
             for kind in profile.ranker.kinds:
                 judge(with_ranker(winner, kind), partial(behind.reranked, kind, progress=progress))
             winner, verdict = _with_best_ranker(winner, verdict, evaluations, alone, rules.k)
-    return Comparison(dataset.as_of, evaluations, winner, verdict, rules.k, test, failed)
+            vectors = favourite.vectors if parts_of(winner)[1] else None
+    return Comparison(dataset.as_of, evaluations, winner, verdict, rules.k, test, failed, vectors)
 
 
 def _fitted(name: str, dataset: Dataset, progress: ProgressOf | None) -> Scorer:

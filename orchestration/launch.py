@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from models.profile import ProfileError
+from orchestration.connections import hold_connections
 from orchestration.resources import Platform
 from storage import queries
 
@@ -40,6 +41,7 @@ def main() -> int:
     request = training_request(platform, datetime.now(UTC), "by hand")
     job = defs.resolve_job_def(daily_job.name)
     with dg.DagsterInstance.get() as instance:
+        hold_connections(instance)
         going = training_now(instance, platform.profile.retraining)
         if going is not None:
             print(f"A training is on its way already: run {going.run_id}.")

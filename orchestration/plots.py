@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from io import BytesIO
 from typing import TYPE_CHECKING
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # matplotlib takes a second to import, and only a run needs i
 # Of Okabe and Ito (2008): told apart by the colour-blind too.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c7355", "#999999")
 QUIET = "#8a94a0"
+DPI = 80
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,41 @@ class Panel:
 def _plot(title: str, x: str, y: str) -> tuple[Figure, Axes]:
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7, 3), layout="constrained")
+    figure = Figure(figsize=(7, 3))
+    _margins(figure, left=0.75, bottom=0.5 if x else 0.3, top=0.3)
     axes = figure.add_subplot()
     axes.set(title=title, xlabel=x, ylabel=y)
     axes.spines[["top", "right"]].set_visible(False)
     return figure, axes
 
 
+def _margins(figure: Figure, *, left: float, bottom: float, top: float) -> None:
+    """In inches. What matplotlib finds them by takes as long as the drawing."""
+    width, height = figure.get_size_inches()
+    figure.subplots_adjust(
+        left=left / width,
+        right=1 - 0.25 / width,
+        bottom=bottom / height,
+        top=1 - top / height,
+        wspace=0.14,
+    )
+
+
+def _room_for(names: Iterable[str]) -> float:
+    """Inches beside the axes for names of rows."""
+    return 0.2 + 0.06 * max(map(len, names), default=0)
+
+
 def png(figure: Figure) -> bytes:
+    """Drawn once: ``savefig`` draws twice, the first time for a layout that it then keeps."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    figure.set_dpi(DPI)
+    canvas = FigureCanvasAgg(figure)
+    canvas.draw()
     buffer = BytesIO()
-    figure.savefig(buffer, format="png", dpi=80)
+    Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB").save(buffer, "png")
     return buffer.getvalue()
 
 
@@ -67,12 +94,16 @@ def as_metadata(figure: Figure) -> dg.MetadataValue:
 def interactions_by_day(counts: pl.DataFrame) -> Figure:
     """Stacked bars. ``counts``: columns day, type, count."""
     figure, axes = _plot("Interactions by day and type", "", "interactions")
-    wide = counts.pivot(on="type", index="day", values="count").sort("day").fill_null(0)
-    bottom = np.zeros(len(wide))
-    for colour, name in zip(COLOURS * 2, sorted(set(wide.columns) - {"day"}), strict=False):
-        values = wide[name].to_numpy()
-        axes.bar(wide["day"].to_list(), values, bottom=bottom, label=name, color=colour, width=1)
-        bottom += values
+    wide = counts.pivot(on="type", index="day", values="count").sort("day")
+    names = sorted(set(wide.columns) - {"day"})
+    if names:
+        wide = wide.upsample("day", every="1d").fill_null(0)
+        edges = pl.date_range(wide["day"][0], wide["day"][-1] + timedelta(days=1), eager=True)
+        bottom = np.zeros(len(wide))
+        for colour, name in zip(COLOURS * 2, names, strict=False):
+            top = bottom + wide[name].to_numpy()
+            axes.stairs(top, edges.to_list(), baseline=bottom, fill=True, label=name, color=colour)
+            bottom = top
     axes.legend(frameon=False, fontsize=8, ncols=2)
     return figure
 
@@ -87,7 +118,7 @@ def long_tail(counts: NDArray[np.integer]) -> Figure:
 
 def distribution(values: NDArray[np.floating], title: str, x: str) -> Figure:
     figure, axes = _plot(title, x, "count")
-    axes.hist(values[np.isfinite(values)], bins=50, color=COLOURS[0])
+    axes.stairs(*np.histogram(values[np.isfinite(values)], 50), fill=True, color=COLOURS[0])
     return figure
 
 
@@ -129,12 +160,13 @@ def panels(
 
     names = list(shown[0].rows)
     places = {name: len(names) - number for number, name in enumerate(names)}
-    figure = Figure(figsize=(1.6 + 2.4 * len(shown), 1.5 + 0.27 * len(names)), layout="constrained")
+    figure = Figure(figsize=(1.6 + 2.4 * len(shown), 1.5 + 0.27 * len(names)))
+    explained = any(panel.lines or panel.marks for panel in shown)
+    _margins(figure, left=_room_for(names), bottom=0.6 if explained else 0.35, top=0.65)
     figure.suptitle(title, fontsize=11)
     parts = np.atleast_1d(figure.subplots(1, len(shown), sharex=same_scale))
     legend: dict[str, Artist] = {}
     for axes, panel in zip(parts, shown, strict=True):
-        first = panel is shown[0]
         for number, (name, value) in enumerate(panel.lines.items()):
             axes.axvline(
                 value, color=COLOURS[3 - number], linestyle="--", linewidth=1.2, label=name
@@ -149,7 +181,10 @@ def panels(
             axes.plot(list(of_rows.values()), at, sign, label=mark, mfc="none", color=COLOURS[3])
         axes.set_title(panel.title, fontsize=9)
         axes.set_ylim(0.4, len(names) + 0.6)
-        axes.set_yticks(list(places.values()), names if first else [], fontsize=9)
+        if panel is shown[0]:
+            axes.set_yticks(list(places.values()), names, fontsize=9)
+        else:
+            axes.yaxis.set_visible(False)
         axes.tick_params(axis="x", labelsize=8)
         axes.locator_params(axis="x", nbins=5)
         axes.grid(axis="x", color="#e4e7ea", linewidth=0.8)
@@ -170,7 +205,7 @@ def panels(
 def _legend_below(figure: Figure, legend: Mapping[str, Artist]) -> None:
     figure.legend(
         *(list(legend.values()), list(legend)),
-        loc="outside lower center",
+        loc="lower center",
         ncols=len(legend),
         frameon=False,
         fontsize=8,
@@ -182,7 +217,8 @@ def shares(rows: Mapping[str, Sequence[float]], parts: Sequence[str], title: str
     from matplotlib import colormaps
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.5, 1.4 + 0.3 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(7.5, 1.4 + 0.3 * len(rows)))
+    _margins(figure, left=_room_for(rows), bottom=0.6, top=0.35)
     axes = figure.add_subplot()
     places = np.arange(len(rows), 0, -1)
     values = np.array(list(rows.values()))

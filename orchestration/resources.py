@@ -10,6 +10,7 @@ import dagster as dg
 import psycopg
 
 from models.profile import Profile, load_profile
+from orchestration.connections import hold_connections
 from storage.database import connect, database_url
 from storage.lake import Lake
 from storage.settings import Settings, get_settings, mlflow_tracking_uri
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
 
 class Platform(dg.ConfigurableResource):
     """Postgres, the lake, MLflow and the profile, as ``FEEDWRIGHT_…`` settings name them."""
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Before a run, and before what a sensor or schedule asks."""
+        if context.instance is not None and context.run is not None:
+            hold_connections(context.instance)
 
     @cached_property
     def settings(self) -> Settings:

@@ -145,6 +145,11 @@ def fit(
         )
     held_out = np.random.default_rng(seed).random(len(found.groups)) < settings.held_out
     taught, kept = found.only(~held_out), found.only(held_out)
+    if not (taught.labels.any() and kept.labels.any()):
+        raise TooLittleData(
+            f"of {len(found.groups)} users, nobody liked anything who was learnt from, or nobody "
+            "who was held out for the probabilities: wait for more interactions"
+        )
     model: Model
     if kind == "boosted":
         model = Trees.fit(

@@ -15,6 +15,7 @@ from models.catalogue import ModelInfo, build_snapshot
 from models.feature_set import FeatureSet
 from models.matrices import recent_items
 from models.ranking.learned import LearnedRanker
+from models.ranking.settings import parts_of
 from models.recommenders.base import Dataset
 from models.similarities import Neighbours
 from models.snapshot import FEATURES, RANKER, Snapshot
@@ -22,11 +23,12 @@ from models.training import Comparison
 from models.versions import ModelVersion, metric_name
 from orchestration import plots
 from orchestration.assets.training import GROUP, Trained, Training, ending_with
-from orchestration.assets.training import ranker as trained_ranker
+from orchestration.evaluation_report import Report
 from orchestration.policies import OWNERS, TRANSIENT, value_of
 from orchestration.resources import Platform
 from storage import queries
 
+LONELY = "too few users came back to teach the ranker that goes live, so there is no ranker"
 SHOWN_VERSIONS = 50
 """In the plot of what versions came to."""
 
@@ -37,13 +39,13 @@ SHOWN_VERSIONS = 50
     kinds={"mlflow"},
     owners=OWNERS,
     retry_policy=TRANSIENT,
-    deps=[trained_ranker],  # or a ranker that fails would leave a version that nothing can serve
 )
 def registered_model(
     platform: Platform,
     training_run: Training,
     offline_evaluation: Comparison,
     recommender: Trained,
+    ranker: LearnedRanker | None,
 ) -> dg.MaterializeResult:
     """The best recommender of the evaluation as a new version in MLflow.
 
@@ -51,31 +53,32 @@ def registered_model(
     """
     from models import tracking  # brings MLflow, which takes seconds to import
 
-    registry = platform.registry
+    registry, comparison = platform.registry, offline_evaluation
     with ending_with(platform, training_run):
+        if ranker is None and parts_of(comparison.winner)[1] is not None:
+            comparison = comparison.without_ranker(LONELY)
+            tracking.log_comparison(registry, training_run.run_id, comparison)
+            Report.of(comparison).log(registry, training_run.run_id)
         version = tracking.register(
             registry,
             training_run.run_id,
             vectors=recommender.vectors,
             dataset=training_run.dataset,
-            comparison=offline_evaluation,
+            comparison=comparison,
             trained_at=training_run.dataset.as_of,
             lineage=training_run.lineage,
         )
-    metric = f"ndcg@{offline_evaluation.k}"
-    past = list(reversed(registry.versions(SHOWN_VERSIONS)))
+    metric = metric_name(f"ndcg@{comparison.k}")
+    past = registry.metric_of_newest(metric, SHOWN_VERSIONS)
     return dg.MaterializeResult(
         value=version,
         metadata={
             "version": version.version,
-            "recommender": offline_evaluation.winner,
+            "recommender": comparison.winner,
+            "verdict": comparison.verdict,
             "mlflow_run_id": version.run_id,
             "metric_history": plots.as_metadata(
-                plots.history(
-                    [one.version for one in past],
-                    [one.metrics.get(metric_name(metric), 0.0) for one in past],
-                    metric,
-                )
+                plots.history(list(past), list(past.values()), f"ndcg@{comparison.k}")
             ),
         },
     )

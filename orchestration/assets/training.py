@@ -20,7 +20,7 @@ from models.profile import Profile
 from models.ranking.learned import LearnedRanker
 from models.ranking.second_stage import lesson_moment
 from models.ranking.settings import parts_of
-from models.ranking.training import train_ranker
+from models.ranking.training import TooLittleData, train_ranker
 from models.recommenders import zoo
 from models.recommenders.base import Dataset
 from models.recommenders.served import vectors_of
@@ -325,29 +325,33 @@ def ranker(
     """What puts the recommender's first items in order, where the evaluation found it better.
 
     It learns what users did after the split with what a recommender that was trained up to
-    there puts first. Nothing, where the recommender alone won.
+    there puts first. Nothing, where the recommender alone won, or where too few users came back
+    since to learn from: then the recommender goes live alone.
     """
     name, kind = parts_of(offline_evaluation.winner)
     if kind is None:
         return dg.MaterializeResult(value=None, metadata={"trained": "no ranker won"})
-    profile, client = platform.profile, platform.registry.client
+    from models import tracking  # brings MLflow, which takes seconds to import
+
+    profile, vectors = platform.profile, offline_evaluation.vectors
+    assert vectors is not None, "a ranker won behind them"
     past = past_of(platform, training_run.dataset, profile, offline_evaluation.split_at)
     with ending_with(platform, training_run):
-        fitted = zoo.make(name, profile)
-        fitted.fit(past, progress=progress_of(context, f"{name}, on the past"))
-        learned, report = train_ranker(
-            past,
-            vectors_of(fitted, past),
-            platform.lake.scan(),
-            profile,
-            kind,
-            until=training_run.dataset.as_of,
-            progress=progress_of(context, "users of the lesson"),
-        )
+        try:
+            learned, report = train_ranker(
+                past,
+                vectors,
+                platform.lake.scan(),
+                profile,
+                kind,
+                until=training_run.dataset.as_of,
+                progress=progress_of(context, "users of the lesson"),
+            )
+        except TooLittleData as error:
+            context.log.warning("%s goes live without a ranker: %s", name, error)
+            return dg.MaterializeResult(value=None, metadata={"trained": str(error)})
         told = asdict(report)
-        client.log_dict(training_run.run_id, told, "ranker_report.json")
-        for metric in ("log_loss", "base_log_loss", "ndcg", "base_ndcg", "not_worse"):
-            client.log_metric(training_run.run_id, f"ranker.{metric}", float(told[metric]))
+        tracking.log_ranker(platform.registry, training_run.run_id, told)
     gains = told.pop("importance")
     return dg.MaterializeResult(
         value=learned,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -45,6 +46,10 @@ def test_a_ranker_wins_by_being_better_beyond_the_noise(catalogue, interactions)
     )
     assert found.winner == ("popularity" if stands else best)
     assert best in found.verdict or best == "popularity"
+    assert (found.vectors is None) == bool(stands)
+    alone = replace(found, winner=best).without_ranker("nobody came back")
+    assert alone.winner == "popularity"
+    assert alone.verdict == f"{found.verdict}; nobody came back"
 
 
 def test_too_little_to_learn_from_leaves_the_recommender_alone(catalogue, interactions) -> None:
