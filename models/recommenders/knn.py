@@ -174,13 +174,19 @@ def _similar(
     starts = range(0, rows, -(-rows // PARTS))
     for start in starts:
         part = unit[start : start + starts.step]
-        parts.append(sp_matmul_topn(part, transposed, top_n=k + 1, n_threads=settings.threads))
+        top = sp_matmul_topn(part, transposed, top_n=k + 1, n_threads=settings.threads)
+        parts.append(_others(top, start, k))
         progress(len(parts), len(starts))
-    top = sparse.vstack(parts, format="csr")
-    row = np.repeat(np.arange(rows, dtype=np.int32), np.diff(top.indptr))
+    return sparse.vstack(parts, format="csr")
+
+
+def _others(top: sparse.csr_matrix, start: int, k: int) -> sparse.csr_array:
+    """The ``k + 1`` nearest of the rows from ``start`` on, without the row itself."""
+    rows, counts = top.shape[0], np.diff(top.indptr)
+    row = np.repeat(np.arange(start, start + rows, dtype=top.indices.dtype), counts)
     kept = top.indices != row
     # A row that is not among its own nearest has more than k twins: any of them may go.
-    others = np.diff(top.indptr) - np.bincount(row[~kept], minlength=rows)
+    others = counts - np.bincount(row[~kept] - start, minlength=rows)
     kept[top.indptr[1:][others > k] - 1] = False
     indptr = np.concatenate(([0], np.cumsum(np.minimum(others, k))))
-    return sparse.csr_array((top.data[kept], top.indices[kept], indptr), shape=(rows, rows))
+    return sparse.csr_array((top.data[kept], top.indices[kept], indptr), shape=top.shape)
