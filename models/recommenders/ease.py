@@ -77,10 +77,8 @@ def _truncated(
 ) -> Factors:
     """B as factors. O(rank * interactions + (users + items) * rank²) time."""
     axes, singular = low_rank.axes(aslinearoperator(rows), rank, seed=seed, progress=progress)
-    shrunk = singular**2 / (singular**2 + ridge)
-    leverage = (axes**2) @ shrunk
-    return Factors(
-        np.ascontiguousarray(axes * shrunk, np.float32),
-        np.ascontiguousarray(axes / (1 - leverage)[:, None], np.float32),
-        (leverage / (1 - leverage)).astype(np.float32),
-    )
+    shrunk = (singular**2 / (singular**2 + ridge)).astype(np.float32)
+    leverage = np.einsum("id,id,d->i", axes, axes, shrunk)
+    left = axes * shrunk
+    axes /= (1 - leverage)[:, None]  # in its place: it may be a gigabyte
+    return Factors(left, axes, leverage / (1 - leverage))
