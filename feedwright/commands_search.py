@@ -27,7 +27,14 @@ def search(
     """
     from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
 
+    from models.recommenders.spaces import SPACES
+
     current = settings()
+    if unknown := sorted(set(recommenders or []) - set(SPACES)):
+        raise FeedwrightError(
+            f"There is nothing to search for in {', '.join(unknown)}.",
+            f"Name some of: {', '.join(SPACES)}.",
+        )
     config: dict[str, Any] = {"minutes": minutes, "trials": trials, "windows": windows}
     if recommenders:
         config["recommenders"] = recommenders

@@ -23,7 +23,8 @@ from models.snapshot import FORMAT, MANIFEST
 from storage.settings import Settings
 
 SAMPLE_PROFILE = "social"
-STEP_DONE = re.compile(r'Finished execution of step "([^"]+)" in (.+)\.$')
+TOLD = re.compile(r"(Finished \S+ in|Version \S+:) ")
+"""How the lines begin that ``orchestration.launch`` prints for people."""
 
 
 def has_interactions(connection: psycopg.Connection) -> bool:
@@ -102,14 +103,14 @@ def train(settings: Settings, database_url: str, console: Console) -> bool:
 
 
 def _show(process: subprocess.Popen[str], log_file: Path, console: Console) -> None:
-    """Write all to the log, and show each step as it ends."""
+    """Write all to the log, and show each step as it ends, and what came of it."""
     assert process.stdout is not None
     with log_file.open("w", encoding="utf-8") as log:
         for line in process.stdout:
             log.write(line)
             log.flush()
-            if done := STEP_DONE.search(line):
-                console.print(f"  [dim]{escape(done[1])} {done[2]}[/]", highlight=False)
+            if TOLD.match(line):
+                console.print(f"  [dim]{escape(line.strip())}[/]", highlight=False, soft_wrap=True)
             elif "STEP_FAILURE" in line or "RUN_FAILURE" in line:
                 failure = line.rpartition(" - ")[2].strip()
                 console.print(f"  [red]{escape(failure)}[/]", highlight=False)

@@ -17,7 +17,10 @@ def show(document: dict[str, Any], home: Path, console: Console) -> None:
     for name, service in document["services"].items():
         services.add_row(name, service["url"], YES if service["ready"] else NO)
     console.print(services)
-    champion = document["champion"]
+    champion, down = document["champion"], document["counts"]["users"] is None
+    if down:
+        console.print("\nThe database is down: [bold]feedwright up[/] starts it.")
+        return
     if champion is None:
         console.print("\nNo live model: the feed answers by the heuristic.")
     else:
@@ -29,9 +32,6 @@ def show(document: dict[str, Any], home: Path, console: Console) -> None:
             f"{champion['trained_at']}\n[dim]{metrics}[/]",
             highlight=False,
         )
-    if document["counts"]["users"] is None:
-        console.print("\nThe database is down: [bold]feedwright up[/] starts it.")
-        return
     counted = ", ".join(f"{count:,} {name}" for name, count in document["counts"].items())
     console.print(f"\n{counted}", highlight=False)
     if document["assets"]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import dagster as dg
 
@@ -50,12 +51,40 @@ def main() -> int:
         if runs_of(instance, search_job.name):
             print("A search is on its way: wait for it, or end it in Dagster; it can go on later.")
             return 1
-        tags = dict(request.tags) | this_process()
-        result = job.execute_in_process(instance=instance, tags=tags, raise_on_error=False)
+        run_id = str(uuid4())
+        instance.add_event_listener(run_id, _tell)
+        result = job.execute_in_process(
+            instance=instance,
+            tags=dict(request.tags) | this_process(),
+            run_id=run_id,
+            raise_on_error=False,
+        )
         if result.success:
+            print(_became(result), flush=True)
             return 0
         print(f"Failed: {'; '.join(_reasons(result))}", flush=True)
         return 1
+
+
+def _tell(entry: dg.EventLogEntry) -> None:
+    event = entry.dagster_event
+    if event is not None and event.is_step_success:
+        seconds = event.step_success_data.duration_ms / 1000
+        print(f"Finished {event.step_key} in {seconds:.1f} s", flush=True)
+
+
+def _became(result: dg.ExecuteInProcessResult) -> str:
+    """What the new version is, in a line."""
+    (made,) = result.asset_materializations_for_node("champion")
+    told = {name: of.value for name, of in made.metadata.items()}
+    quality = ", ".join(
+        f"{name} {value:.4f}" for name, value in told.items() if name.startswith("ndcg")
+    )
+    line = f"Version {told['candidate']}: {told['became']}, {quality}"
+    if told["live_version"] == told["candidate"]:
+        return line
+    why = "" if told["refused"] == "no" else f" ({told['refused']})"
+    return f"{line}{why}; version {told['live_version']} stays live"
 
 
 def _reasons(result: dg.ExecuteInProcessResult) -> list[str]:

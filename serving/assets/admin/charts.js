@@ -102,7 +102,7 @@ const valueAt = (points, time) => points.find(([one]) => one === time)?.[1] ?? n
 function nice(most) {
   if (most <= 0) return 1;
   const unit = 10 ** Math.floor(Math.log10(most));
-  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10].map((step) => step * unit).find((step) => step >= most * 1.02);
+  return [1, 1.5, 2, 3, 4, 5, 6, 8, 10, 15].map((step) => step * unit).find((step) => step >= most * 1.02);
 }
 
 /** Up to five moments with their texts. */
