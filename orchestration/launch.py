@@ -80,7 +80,8 @@ def _became(result: dg.ExecuteInProcessResult) -> str:
     quality = ", ".join(
         f"{name} {value:.4f}" for name, value in told.items() if name.startswith("ndcg")
     )
-    line = f"Version {told['candidate']}: {told['became']}, {quality}"
+    became = told["became"].removeprefix(f"version {told['candidate']} is ")
+    line = f"Version {told['candidate']}: {became}, {quality}"
     if told["live_version"] == told["candidate"]:
         return line
     why = "" if told["refused"] == "no" else f" ({told['refused']})"
