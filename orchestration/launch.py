@@ -80,7 +80,7 @@ def _became(result: dg.ExecuteInProcessResult) -> str:
     quality = ", ".join(
         f"{name} {value:.4f}" for name, value in told.items() if name.startswith("ndcg")
     )
-    became = told["became"].removeprefix(f"version {told['candidate']} is ")
+    became = str(told["became"]).removeprefix(f"version {told['candidate']} is ")
     line = f"Version {told['candidate']}: {became}, {quality}"
     if told["live_version"] == told["candidate"]:
         return line
