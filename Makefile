@@ -36,7 +36,7 @@ status: env ## What runs, which model is live, how much data there is
 	@$(RUN)/feedwright status
 
 test: dev ## Run all tests
-	@$(RUN)/pytest --numprocesses 2 --dist loadgroup $(ARGS)
+	@$(RUN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 lint: dev ## Check style and formatting
 	@$(RUN)/ruff check

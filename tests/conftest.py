@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 # Before anything imports NumPy: threads of two processes on two cores wait for each other.
@@ -25,7 +26,7 @@ from storage.settings import Settings
 TEMPLATE = "migrated"
 LONGEST = ("orchestration", "e2e", "benchmarks", "deploy", "serving", "models")
 """Folders in the order in which they should begin: the short ones fill what is left at the end."""
-TOGETHER = "orchestration"
+TOGETHER = "tests/orchestration"
 """A folder whose tests share one installation that took half a minute to train: they run in one
 process, those of other folders file by file."""
 
@@ -34,9 +35,19 @@ process, those of other folders file by file."""
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
-    for item in items:
-        folder = item.path.parent.name
-        item.add_marker(pytest.mark.xdist_group(folder if folder == TOGETHER else str(item.path)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """As ``--dist loadfile``, but all of ``TOGETHER`` in one process."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return TOGETHER if file.startswith(TOGETHER) else file
+
+    return ByFile(config, log)
 
 
 def url_of(server_url: str, database: str) -> str:

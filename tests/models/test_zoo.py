@@ -391,7 +391,9 @@ def test_vectors_that_fold_in(data: Dataset) -> None:
         else:
             apart = np.linalg.norm(folded - vectors.users) / np.linalg.norm(vectors.users)
             assert apart < 0.5
-    assert ALS().fit(data).vectors.fold is None  # type: ignore[union-attr]
+    vectors = ALS().fit(data).vectors
+    assert vectors is not None
+    assert vectors.fold is None
 
 
 def test_a_second_training_leaves_nothing_of_the_first(data: Dataset) -> None:

@@ -19,6 +19,15 @@ from storage.settings import Settings, get_settings, mlflow_tracking_uri
 from tests.conftest import TEMPLATE, _fresh
 
 DAYS = 12
+LEARNT_FROM = (
+    "users",
+    "items",
+    "owners",
+    "interaction_matrix",
+    "user_features",
+    "item_features",
+)
+"""What tests that train make anew first: others erase and add some."""
 MODEL = (
     "training_run",
     "lightfm_hybrid",

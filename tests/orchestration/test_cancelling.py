@@ -15,18 +15,10 @@ from dagster_graphql.test.utils import execute_dagster_graphql
 
 from models import tracking
 from models.profile import SHIPPED
+from tests.orchestration.conftest import LEARNT_FROM
 
 ROOT = Path(__file__).parents[2]
-SELECTION = (  # all that is learnt from: other tests may have made some of it anew
-    "users",
-    "items",
-    "owners",
-    "interaction_matrix",
-    "user_features",
-    "item_features",
-    "training_run",
-    "lightfm_hybrid",
-)
+SELECTION = (*LEARNT_FROM, "training_run", "lightfm_hybrid")
 LAUNCH = """mutation Launch($params: ExecutionParams!) {
     launchRun(executionParams: $params) {
         ... on LaunchRunSuccess { run { runId } }

@@ -21,27 +21,17 @@ from storage import releases
 from storage.lake import Lake
 from storage.releases import ROLLED_BACK
 from storage.telemetry import write_audit
-from tests.orchestration.conftest import MODEL, run_job
+from tests.orchestration.conftest import LEARNT_FROM, MODEL, run_job
 
 pytestmark = pytest.mark.usefixtures("without_plots", "few_recommenders")
-LEARNT_FROM = (
-    "interactions",
-    "users",
-    "items",
-    "owners",
-    "interaction_matrix",
-    "user_features",
-    "item_features",
-    "user_similarities",
-    "item_similarities",
-)
+MADE_ANEW = ("interactions", *LEARNT_FROM, "user_similarities", "item_similarities")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def features(trained) -> None:
     """Features of the users and items that are there now: other files erase and add some."""
     today = datetime.now(UTC).date()
-    selection = [dg.AssetKey(name) for name in LEARNT_FROM]
+    selection = [dg.AssetKey(name) for name in MADE_ANEW]
     with dg.DagsterInstance.get() as instance:
         assert run_job(instance, "daily", days=(today, today), asset_selection=selection).success
 
