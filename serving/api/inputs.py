@@ -129,6 +129,21 @@ def merged(old: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
     return result
 
 
+def refuse_unless_json(request: Request, also: Collection[str] = ()) -> None:
+    """
+    Args:
+        also: media types that are read as JSON too; "" is a body without a type.
+
+    Raises:
+        HTTPException: 415, the body is said to be something else, or is compressed.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json" and not kind.endswith("+json") and kind not in also:
+        raise HTTPException(415, f"Send JSON with Content-Type: application/json, not {kind!r}.")
+    if request.headers.get("content-encoding", "identity").lower() != "identity":
+        raise HTTPException(415, "Send the body as it is, without Content-Encoding.")
+
+
 async def read_object(request: Request) -> dict[str, Any]:
     """The body, a JSON object.
 
@@ -136,13 +151,7 @@ async def read_object(request: Request) -> dict[str, Any]:
         HTTPException: 415 not said to be JSON, 413 larger than ``MAX_BODY_BYTES``, 400 no JSON.
         InvalidParameters: JSON, but no object.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json" and not (
-        kind.startswith("application/") and kind.endswith("+json")
-    ):
-        raise HTTPException(415, f"Send JSON with Content-Type: application/json, not {kind!r}.")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise HTTPException(415, "Send the body as it is, without Content-Encoding.")
+    refuse_unless_json(request)
     try:
         body = orjson.loads(await _read(request))
         orjson.dumps(body)  # goes less deep than reading

@@ -9,12 +9,13 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
+from serving.api.inputs import refuse_unless_json
 from serving.ingest.shapes import MAX_ENTRIES
 from serving.problems import InvalidParameters
 
 MAX_BODY_BYTES = 4 * 2**20
-KINDS = ("application/json", "text/plain")
-"""``sendBeacon`` of a browser sends text/plain, or JSON where the page may."""
+BEACON_KINDS = ("text/plain", "")
+"""What ``sendBeacon`` of a browser says of a string, and of a Blob without a type."""
 
 
 def announced(request: Request) -> int:
@@ -23,11 +24,7 @@ def announced(request: Request) -> int:
     Raises:
         HTTPException: 415 it is said to be something else, 413 too large.
     """
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind not in KINDS:
-        raise HTTPException(415, f"Send JSON with Content-Type: application/json, not {kind!r}.")
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
-        raise HTTPException(415, "Send the body as it is, without Content-Encoding.")
+    refuse_unless_json(request, BEACON_KINDS)
     size = request.headers.get("content-length", "")
     if not size.isdecimal():
         return MAX_BODY_BYTES

@@ -670,6 +670,11 @@ def test_web_pages_of_allowed_origins_may_call(required: Server) -> None:
     assert answer.status_code == 200
     assert answer.headers["access-control-allow-origin"] == ORIGIN
     assert "access-control-allow-credentials" not in answer.headers
+    for added in ("traceparent", "baggage,sentry-trace", "x-datadog-trace-id, X-B3-TraceId"):
+        traced = asked | {"Access-Control-Request-Headers": f"content-type,{added}"}
+        answer = required.call("OPTIONS", "/api/v1/interactions", headers=traced)
+        assert answer.status_code == 200, answer.text
+        assert added in answer.headers["access-control-allow-headers"]
     refused = required.get("/api/v1/feed", headers={"Origin": ORIGIN})
     problem_of(refused, 401)  # which the page may read
     assert refused.headers["access-control-allow-origin"] == ORIGIN

@@ -184,6 +184,18 @@ def test_half_a_surrogate_pair_spoils_its_own_entry_alone(api: TestClient) -> No
     assert [one.get("field") for one in answer.json()["results"]] == [None, "metadata", "user_id"]
 
 
+@pytest.mark.parametrize(
+    "kind", ["", "application/cloudevents+json; charset=utf-8", "application/vnd.shop.v2+JSON"]
+)
+def test_a_beacon_is_read_without_a_type_or_with_one_of_json(api: TestClient, kind: str) -> None:
+    headers = {"content-type": kind} if kind else {}
+    answer = api.post("interactions", content=json.dumps([event()]), headers=headers)
+    assert "content-type" not in answer.request.headers or kind
+    assert (answer.status_code, outcomes(answer.json())) == (202, ["accepted"])
+    one = json.dumps({"type": "view"})
+    assert api.post("feed/interactions/i1", content=one, headers=headers).status_code == 202
+
+
 def test_a_time_that_cannot_be_believed_is_flagged_and_the_retry_known(
     api: TestClient, conn: psycopg.Connection
 ) -> None:
