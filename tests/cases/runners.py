@@ -18,7 +18,7 @@ from storage.validation import validate
 def dry_run(
     folder: Path, request: pytest.FixtureRequest, *, mapping: str = "", form: str = ""
 ) -> dict[str, Any]:
-    """``rows``: the good rows of each entity, typed; ``refused``: reasons; ``error``: a sentence."""
+    """``rows``: good rows by entity, typed; ``refused``: reasons; ``error``: a sentence."""
     try:
         kind = cast(Form, form) if form else detect(folder)
         log = read_log(folder, kind, load_mapping(folder / mapping) if mapping else None)
