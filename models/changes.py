@@ -61,6 +61,8 @@ class Changes:
             a newer state of it first, does no harm.
         removed_items: deleted, or in breach of a data rule and so not to be shown; the other
             two likewise.
+        erased_users: those who were erased, and when (epoch seconds). One of them may be among
+            ``users`` again: another person with the same id.
     """
 
     position: str
@@ -70,6 +72,7 @@ class Changes:
     removed_items: list[str] = field(default_factory=list)
     removed_users: list[str] = field(default_factory=list)
     removed_owners: list[str] = field(default_factory=list)
+    erased_users: dict[str, float] = field(default_factory=dict)
 
     @property
     def count(self) -> int:

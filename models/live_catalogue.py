@@ -244,6 +244,8 @@ class LiveCatalogue:
             self._put_item(item)
         for item_id in changes.removed_items:
             self._remove_item(item_id)
+        for user_id in changes.erased_users:
+            self._forget(user_id, now)
         for user in changes.users:
             # Names get their index here, in the thread that writes: viewers only look them up.
             self.tags.indices([*user.tags, *user.preferred_tags, *user.blocked_tags])
@@ -251,10 +253,13 @@ class LiveCatalogue:
             self._changed_users[user.id] = user
             self._user_changed_at[user.id] = now
         for user_id in changes.removed_users:
-            self._changed_users.pop(user_id, None)
-            self._erased.add(user_id)
-            self._user_changed_at[user_id] = now
+            self._forget(user_id, now)
         self.version += 1
+
+    def _forget(self, user_id: str, now: float) -> None:
+        self._changed_users.pop(user_id, None)
+        self._erased.add(user_id)
+        self._user_changed_at[user_id] = now
 
     def remove_all_but(self, item_ids: Set[str], user_ids: Set[str]) -> None:
         """Every other item and user is gone. O(items + users)."""

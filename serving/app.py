@@ -33,6 +33,7 @@ from serving.attribution import attribute
 from serving.catalogue import catalogues
 from serving.database import Database, database_address
 from serving.engine import FeedEngine
+from serving.erased_users import ErasedUsers
 from serving.feed_lists import FeedLists
 from serving.follower import Follower
 from serving.ingest import Ingest, admin_routes
@@ -81,6 +82,7 @@ class FeedApp:
         self.database = Database(lambda: database_address(settings))
         self.access = Access(settings, self.database)
         self.touched = Touched(settings.home / "serving")
+        self.erased = ErasedUsers()
         self.traffic = TrafficWatch(
             self.database, settings.environment, changed=lambda: self.live.publish()
         )
@@ -102,6 +104,7 @@ class FeedApp:
             lambda: self.live.state.profile,
             seconds=settings.catalogue_poll_seconds,
             touched=self.touched,
+            erased=self.erased,
         )
         spool = settings.home / "serving" / "spool"
         self.ingest = Ingest(
@@ -172,7 +175,10 @@ class FeedApp:
             Translations(self._settings.snapshots, catalogues(self._settings)),
             Plans(lambda: self.traffic.now),
             ask_challenger=self.live.ask_challenger,
-            users=UserStates(self.database, self.touched, lambda: self.live.state.profile),
+            users=UserStates(
+                self.database, self.touched, lambda: self.live.state.profile, self.erased
+            ),
+            erased=self.erased,
             served=self.served.count,
         )
         self._lists = lists

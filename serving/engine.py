@@ -29,6 +29,7 @@ from models.ranker import By, Ranking, rank
 from models.rules import allowed
 from models.viewer import History, Indices, Viewer
 from serving import traces
+from serving.erased_users import ErasedUsers
 from serving.feed_lists import FeedList, FeedLists, new_feed_id
 from serving.live_state import Catalogue, LiveState
 from serving.metrics import DROPPED_SOURCES, TALLY, feed_counter, stage_timer
@@ -78,6 +79,7 @@ class FeedEngine:
         *,
         ask_challenger: Callable[[], None] = lambda: None,
         users: UserStates | None = None,
+        erased: ErasedUsers | None = None,
         clock: Callable[[], float] = time.time,
         served: ServedCounter = lambda *_: None,
     ) -> None:
@@ -85,10 +87,12 @@ class FeedEngine:
         Args:
             ask_challenger: called when a request asks for it.
             users: what users did since the snapshot; None: feeds go by the snapshot alone.
+            erased: whose kept lists are no longer theirs.
             served: told of every page, see ``serving.served.Served.count``.
         """
         self._served = served
         self._users = users
+        self._erased = erased or ErasedUsers()
         self._live = live
         self._database_up = database_up
         self._lists = lists
@@ -127,6 +131,7 @@ class FeedEngine:
         self._notice(state)
         key = list_key(request)
         way = self._way(state, state.catalogue, plan, now)
+        erased = self._erased.at(request.user_id)
         viewer, mark = await self._viewer(request, way.catalogue)
         fallback = self._fallback(state, plan, way, viewer, now)
         checked = False
@@ -144,7 +149,7 @@ class FeedEngine:
             kept = await self._ranked(plan, way, request, viewer, fallback, now)
             if before is not None:
                 kept = self._behind(before, request.offset, kept, catalogue)
-            kept.meta["history"] = mark
+            kept.meta.update(history=mark, erased=erased)
             if keep:
                 self._lists.put(key, kept)
             checked = catalogue.live.version == version
@@ -264,6 +269,8 @@ class FeedEngine:
             kept = self._lists.latest(key)
         if kept is None or now - kept.made_at > serving.list_minutes * 60:
             return None
+        if kept.meta.get("erased", 0.0) != self._erased.at(request.user_id):
+            return None  # of somebody who was erased
         if not viewer.wishes.personalized and kept.meta["variant"] in MODELS:
             return None  # made before the user said so
         if request.feed_id is None and request.offset == 0:

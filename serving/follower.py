@@ -14,6 +14,7 @@ import psycopg
 from models.live_catalogue import LiveCatalogue
 from models.profile import Profile
 from models.viewer import Indices
+from serving.erased_users import ErasedUsers
 from serving.metrics import APPLIED_SECONDS, CATALOGUE_READ, CHANGES
 from serving.touched import Touched
 from serving.user_states import made_from
@@ -47,10 +48,12 @@ class Follower:
         *,
         seconds: float,
         touched: Touched | None = None,
+        erased: ErasedUsers | None = None,
     ) -> None:
         """
         Args:
             current: catalogues in use, the champion's first.
+            erased: told who was erased.
             touched: told who did something, through whichever machine it came in.
         """
         self._address = address
@@ -58,6 +61,7 @@ class Follower:
         self._profile = profile
         self._seconds = seconds
         self._touched = touched
+        self._erased = erased or ErasedUsers()
         self._soon = asyncio.Event()
         self._followed: dict[LiveCatalogue, _Following] = {}
         self._turns: set[asyncio.Task[bool]] = set()
@@ -102,7 +106,9 @@ class Follower:
 
     def _following(self, live: LiveCatalogue) -> _Following:
         if live not in self._followed:
-            self._followed[live] = _Following(live, self._address, self._profile, self._touched)
+            self._followed[live] = _Following(
+                live, self._address, self._profile, self._touched, self._erased
+            )
         return self._followed[live]
 
 
@@ -119,11 +125,13 @@ class _Following:
         address: Callable[[], str],
         profile: Callable[[], Profile],
         touched: Touched | None,
+        erased: ErasedUsers,
     ) -> None:
         self._live = live
         self._address = address
         self._profile = profile
         self._touched = touched
+        self._erased = erased
         self._one_at_a_time = asyncio.Lock()
         self._connection: psycopg.AsyncConnection | None = None
         self._trending_at = -TRENDING_SECONDS
@@ -166,6 +174,8 @@ class _Following:
 
     async def _turn(self, live: LiveCatalogue) -> None:
         connection = await self._connected()
+        if not self._erased.loaded:
+            await self._erased.load(connection)
         await self._apply(connection, live)
         self._moved()
         await self._count(connection, live)
@@ -205,6 +215,7 @@ class _Following:
             since = live.position or BEGINNING
             async for changes in read_changes(connection, since, limit=AT_ONCE, checks=checks):
                 if changes.count:
+                    self._erased.note(changes.erased_users)
                     live.apply(changes)
                     CHANGES.inc(changes.count)
                     self._moved()

@@ -27,6 +27,7 @@ from models.profile import Profile
 from models.snapshot import Manifest
 from models.viewer import History
 from serving.database import DatabaseAway
+from serving.erased_users import ErasedUsers
 from serving.touched import Touched
 from storage.history import EventRow, events_of
 
@@ -58,6 +59,7 @@ class _State:
 
     profile: Profile
     touched: float
+    erased: float
     history: History | None
 
 
@@ -70,6 +72,7 @@ class UserStates:
         database: Runs,
         touched: Touched,
         profile: Callable[[], Profile],
+        erased: ErasedUsers | None = None,
         *,
         patience: float = PATIENCE_SECONDS,
         clock: Callable[[], float] = time.time,
@@ -77,6 +80,7 @@ class UserStates:
         self._database = database
         self._touched = touched
         self._profile = profile
+        self._erased = erased or ErasedUsers()
         self._patience = patience
         self._clock = clock
         self._states: OrderedDict[tuple[str, LiveCatalogue], _State] = OrderedDict()
@@ -100,7 +104,9 @@ class UserStates:
     def known(self, user_id: str | None, live: LiveCatalogue) -> History | None:
         """What is at hand, without a look into Postgres."""
         state = self._states.get((user_id, live)) if user_id is not None else None
-        return state.history if state is not None else None
+        if state is None or state.erased != self._erased.at(user_id):
+            return None  # it is of somebody who was erased
+        return state.history
 
     def keep(self, lives: Set[LiveCatalogue]) -> None:
         """Forget what is of other catalogues: they are no longer in use. O(``REMEMBERED``)."""
@@ -115,6 +121,7 @@ class UserStates:
             state is not None
             and state.profile is self._profile()
             and state.touched == self._touched.since(user_id)
+            and state.erased == self._erased.at(user_id)
         )
 
     async def _refresh(self, user_id: str, live: LiveCatalogue) -> None:
@@ -142,6 +149,7 @@ class UserStates:
 
     async def _load(self, user_id: str, live: LiveCatalogue) -> None:
         touched, profile, now = self._touched.since(user_id), self._profile(), self._clock()
+        erased = self._erased.at(user_id)
         trained_at = made_from(live.snapshot.manifest)
         since = events_since(trained_at, profile, now)
         try:
@@ -163,7 +171,7 @@ class UserStates:
             self._rests_until = time.monotonic() + REST_SECONDS
             log.exception("a user's events not taken in")
             return
-        self._states[user_id, live] = _State(profile, touched, history)
+        self._states[user_id, live] = _State(profile, touched, erased, history)
         self._states.move_to_end((user_id, live))
         if len(self._states) > REMEMBERED:
             self._states.popitem(last=False)

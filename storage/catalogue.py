@@ -104,23 +104,29 @@ async def put(
     """
     columns = names(entity)
     values = ", ".join(
-        "coalesce(g.created_at, old.created_at, now())"
-        if name == "created_at"
-        else _or_default(name)
+        "coalesce(g.created_at, now())" if name == "created_at" else _or_default(name)
         for name in columns
     )
-    sets = ", ".join(f"{name} = excluded.{name}" for name in columns if name != "id")
+    # Of the row as it is once it is locked, not as it was when the statement began.
+    kept = "CASE WHEN excluded.id = ANY(%(dated)s) THEN excluded.created_at ELSE t.created_at END"
+    sets = ", ".join(
+        f"{name} = {kept if name == 'created_at' else f'excluded.{name}'}"
+        for name in columns
+        if name != "id"
+    )
     # By id: two calls that write the same rows wait for each other, not in a circle.
     # xmax is 0 in a row version that no update made.
     cursor = await connection.execute(
         _sql(f"""
         INSERT INTO feed.{entity} AS t ({", ".join(columns)})
-        SELECT {values} FROM {_given(entity, columns)} LEFT JOIN feed.{entity} AS old USING (id)
-        ORDER BY g.id
+        SELECT {values} FROM {_given(entity, columns)} ORDER BY g.id
         ON CONFLICT (id) DO UPDATE SET {sets}, updated_at = now()
         RETURNING id, xmax = 0, {_json(entity)}
         """),
-        (_array(rows),),
+        {
+            "rows": _array(rows),
+            "dated": [row["id"] for row in rows if row.get("created_at") is not None],
+        },
     )
     return {id: Written(id, created, row) for id, created, row in await cursor.fetchall()}
 
@@ -144,7 +150,7 @@ async def change(
         FROM {_given(entity, ("id", *values))} WHERE t.id = g.id
         RETURNING {_json(entity)}
         """),
-        (_array([{"id": id, **values}]),),
+        {"rows": _array([{"id": id, **values}])},
     )
     found = await cursor.fetchone()
     return found[0] if found else None
@@ -183,10 +189,10 @@ def _json(entity: Catalogue) -> str:
 
 
 def _given(entity: Catalogue, columns: Sequence[str]) -> str:
-    """SQL relation ``g``: the rows of the one parameter, a JSON array of objects."""
+    """SQL relation ``g``: the rows of the parameter ``rows``, a JSON array of objects."""
     kinds = {column.name: SQL_TYPES[column.kind] for column in COLUMNS[entity]}
     definition = ", ".join(f"{name} {kinds[name]}" for name in columns)
-    return f"json_to_recordset(%s::json) AS g({definition})"
+    return f"json_to_recordset(%(rows)s::json) AS g({definition})"
 
 
 def _or_default(name: str) -> str:

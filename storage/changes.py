@@ -43,20 +43,22 @@ class _Changed(NamedTuple):
     items: list[str]
     users: list[str]
     owners: list[str]
+    erased: dict[str, float]
 
 
 # A restored database may bring transactions of another server, from ``xmax`` of now on: they
 # wait until this server gets there.
 _CHANGED = """
 WITH written AS (
-    SELECT entity, ids FROM feed.changes
+    SELECT entity, ids, changed_at FROM feed.changes
     WHERE xid >= pg_snapshot_xmax(%(since)s::pg_snapshot)
       AND xid < pg_snapshot_xmax(pg_current_snapshot())
     UNION ALL
-    SELECT entity, ids FROM feed.changes
+    SELECT entity, ids, changed_at FROM feed.changes
     WHERE xid = ANY (ARRAY(SELECT pg_snapshot_xip(%(since)s::pg_snapshot)))
 ), one AS (
-    SELECT DISTINCT replace(entity, 'preferences', 'users') AS entity, id
+    SELECT DISTINCT CASE WHEN entity IN ('preferences', 'erased') THEN 'users' ELSE entity END
+           AS entity, id
     FROM written, unnest(ids) AS id
 )
 SELECT pg_current_snapshot()::text,
@@ -67,7 +69,10 @@ SELECT pg_current_snapshot()::text,
        EXISTS (SELECT FROM written WHERE ids IS NULL),
        ARRAY(SELECT id FROM one WHERE entity = 'items'),
        ARRAY(SELECT id FROM one WHERE entity = 'users'),
-       ARRAY(SELECT id FROM one WHERE entity = 'owners')
+       ARRAY(SELECT id FROM one WHERE entity = 'owners'),
+       (SELECT coalesce(json_object_agg(id, at), '{}') FROM (
+           SELECT id, extract(epoch FROM max(changed_at))::float8 AS at
+           FROM written, unnest(ids) AS id WHERE entity = 'erased' GROUP BY id) AS erased)
 """
 
 # unnest: a product may have put nulls into its arrays, or given them more dimensions
@@ -147,6 +152,7 @@ async def read_changes(
             bad_items,
             bad_users,
             bad_owners,
+            {id: changed.erased[id] for id in users if id in changed.erased},
         )
 
 

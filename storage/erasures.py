@@ -1,12 +1,14 @@
 """Users who were erased: what still has to be done, and what must not come back.
 
-``storage.people.erase`` deletes a user's rows in Postgres at once and notes them here. The
-pipeline then erases them from the lake, and deletes what was on its way meanwhile: rows of a
-transaction that was open, or lists of a run that had read them before.
+``storage.people.erase`` deletes a user's rows in Postgres at once and notes them here. What comes
+in later and is of the time before is not kept: triggers see to that (migration 0012), whoever
+writes. The pipeline then erases them from the lake, and deletes what was on its way meanwhile:
+rows of a transaction that was open for long, or lists of a run that had read them before.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -15,19 +17,60 @@ import psycopg
 
 from storage import variant_metrics
 
+log = logging.getLogger("feedwright.storage")
+
 NOTE = """
-INSERT INTO feed.erasures AS e (id_sha256, erased_id)
-VALUES (sha256(convert_to(%(id)s, 'UTF8')), %(id)s)
-ON CONFLICT (id_sha256) DO UPDATE
-SET erased_id = excluded.erased_id, requested_at = excluded.requested_at, lake_done_at = NULL
+WITH noted AS (
+    INSERT INTO feed.erasures AS e (id_sha256, erased_id)
+    VALUES (sha256(convert_to(%(id)s, 'UTF8')), %(id)s)
+    ON CONFLICT (id_sha256) DO UPDATE
+    SET erased_id = excluded.erased_id, requested_at = excluded.requested_at, lake_done_at = NULL
+    RETURNING requested_at
+)
+INSERT INTO feed.changes (entity, ids, changed_at)
+SELECT 'erased', ARRAY[%(id)s::text], requested_at FROM noted
 """
-"""Notes the erasure of ``id``, again if it is one that was erased before."""
+"""Notes the erasure of ``id``, again if it is one that was erased before, for the pipeline and for
+the workers."""
+LOCK = 0x65_72_61_73  # key of the advisory lock; "eras" in ASCII
+LOCK_SECONDS = 0.5
+"""How long an erasure waits for writers of interactions. What one that takes longer brings, the
+next run deletes."""
 
 DERIVED = ("recommendations", "user_similarities", "implicit_interests", "refresh_queue")
 """Tables that a run may have written to from what it had read before the erasure."""
 
 # An id that comes again after its erasure is another user: what it does from then on stays.
-_BEFORE = "(i.occurred_at <= e.requested_at OR i.received_at <= e.requested_at)"
+# Where the server gave the time, it is not known to be later: then the user must be there again.
+_BEFORE = (
+    "(i.occurred_at <= e.requested_at OR i.received_at <= e.requested_at"
+    " OR i.metadata->'clock' ? 'reason'"
+    " AND NOT EXISTS (SELECT FROM feed.users AS u WHERE u.id = i.user_id))"
+)
+
+
+async def lock(connection: psycopg.AsyncConnection[Any]) -> None:
+    """Wait for those who are writing interactions, and let nobody else until the transaction
+    ends."""
+    try:
+        async with connection.transaction():  # a savepoint
+            await connection.execute(f"SET LOCAL lock_timeout = '{LOCK_SECONDS * 1000:.0f}ms'")
+            await connection.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+            await connection.execute("SET LOCAL lock_timeout = 0")
+    except psycopg.errors.LockNotAvailable:
+        log.info("an erasure did not wait for a long transaction")
+
+
+async def erased_since(
+    connection: psycopg.AsyncConnection[Any], since: float
+) -> dict[bytes, float]:
+    """SHA-256 of each id that was erased since, and when; both times in epoch seconds."""
+    cursor = await connection.execute(
+        "SELECT id_sha256, extract(epoch FROM requested_at)::float8 FROM feed.erasures"
+        " WHERE requested_at >= to_timestamp(%s)",
+        (since,),
+    )
+    return dict(await cursor.fetchall())
 
 
 def pending(conn: psycopg.Connection) -> dict[str, datetime]:

@@ -118,9 +118,9 @@ async def erase(connection: Connection, user_id: str, *, actor: str = "api") -> 
     """Delete all that is stored of a user, and note that in feed.audit_log.
 
     The note holds a SHA-256 of the id and numbers of rows, nothing else. feed.changes names
-    the id until it is pruned, so that every worker forgets the user. ``storage.erasures`` has
-    the pipeline erase them from the lake, also when there is nothing here; the next training
-    leaves them out of snapshots and models.
+    the id until it is pruned, so that every worker forgets the user. ``storage.erasures`` keeps
+    out what comes in late, and has the pipeline erase them from the lake, also when there is
+    nothing here; the next training leaves them out of snapshots and models.
 
     Args:
         actor: who asked, for the note.
@@ -129,6 +129,7 @@ async def erase(connection: Connection, user_id: str, *, actor: str = "api") -> 
         Whether there was anything.
     """
     parameters, erased = _who(user_id), {}
+    await erasures.lock(connection)
     # Users last: their preferences go with them, and would not be counted.
     for part in reversed(PARTS.values()):
         cursor = await connection.execute(
@@ -151,11 +152,17 @@ async def preferences(connection: Connection, user_id: str, *, lock: bool = Fals
 
     ``lock`` lets nobody else change them until the transaction ends.
     """
+    if lock:
+        # A statement of its own: one that waits for the lock goes on with what the other table
+        # held when it began.
+        await connection.execute(
+            "SELECT FROM feed.users WHERE id = %s FOR NO KEY UPDATE", (user_id,)
+        )
     cursor = await connection.execute(
         _sql(f"""
         SELECT {_PREFERENCES}
         FROM feed.users AS u LEFT JOIN feed.user_preferences AS p ON p.user_id = u.id
-        WHERE u.id = %s {"FOR NO KEY UPDATE OF u" if lock else ""}
+        WHERE u.id = %s
         """),
         (user_id,),
     )
@@ -163,12 +170,18 @@ async def preferences(connection: Connection, user_id: str, *, lock: bool = Fals
     return found[0] if found else None
 
 
-async def set_preferences(connection: Connection, user_id: str, values: Mapping[str, Any]) -> str:
-    """Store all preferences of a user who is there; None is the default. Returns the row."""
-    columns = ", ".join(PREFERENCES)
-    given = ", ".join(f"{name} {kind}" for name, kind in PREFERENCES.items())
-    filled = ", ".join(_or_default("g", name) for name in PREFERENCES)
-    sets = ", ".join(f"{name} = excluded.{name}" for name in PREFERENCES)
+async def change_preferences(
+    connection: Connection, user_id: str, values: Mapping[str, Any]
+) -> str:
+    """Set some preferences, at least one, of a user who is there; None is the default.
+
+    Returns:
+        The row.
+    """
+    columns = ", ".join(values)
+    given = ", ".join(f"{name} {PREFERENCES[name]}" for name in values)
+    filled = ", ".join(_or_default("g", name) for name in values)
+    sets = ", ".join(f"{name} = excluded.{name}" for name in values)
     cursor = await connection.execute(
         _sql(f"""
         INSERT INTO feed.user_preferences AS p (user_id, {columns})

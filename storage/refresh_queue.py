@@ -39,6 +39,9 @@ def is_meaningful(type: str, metadata: Mapping[str, Any] | None = None) -> bool:
 REQUEST = """
 INSERT INTO feed.refresh_queue AS q (user_id, requested_at)
 SELECT user_id, now() FROM unnest(%s::text[]) AS user_id
+WHERE NOT EXISTS (SELECT FROM feed.erasures AS e
+                  WHERE e.id_sha256 = sha256(convert_to(user_id, 'UTF8')))
+   OR EXISTS (SELECT FROM feed.users AS u WHERE u.id = user_id)
 ON CONFLICT (user_id) DO UPDATE SET requested_at = excluded.requested_at
 WHERE q.requested_at IS NULL
 """
@@ -47,7 +50,8 @@ WHERE q.requested_at IS NULL
 async def request(conn: psycopg.AsyncConnection[Any], user_ids: Collection[str]) -> None:
     """Have the lists of these users made anew, soon. The caller commits.
 
-    For those who wait already this writes nothing, so a signal costs one look into an index.
+    For those who wait already this writes nothing, so a signal costs one look into an index. Who
+    was erased, and is not there again, does not come in: their events may be of the time before.
     """
     if ids := _in_order(user_ids):
         await conn.execute(REQUEST, (ids,))

@@ -104,17 +104,18 @@ class ModelCalls:
 
     async def rollback(self, request: Request) -> Response:
         body = await asked(Rollback, request)
-        if self._moving.locked() and body.expected is None:  # it would go back by two
+        known = await self._known()
+        live = (known.aliases or {}).get(CHAMPION) if known is not None else None
+        if known is not None and body.expected not in (None, live):
+            is_live = f"version {live} is" if live else "none is"
+            raise HTTPException(409, f"Version {body.expected} is not live, {is_live}.")
+        # What was live when it was asked for: of two who ask at once, one goes back by one.
+        goes = body.expected or live
+        if goes is None and self._moving.locked():
             raise HTTPException(
                 409, "A version is being moved right now: look again, or say which is `expected`."
             )
-        known = await self._known()
-        if known is not None and body.expected is not None:
-            live = (known.aliases or {}).get(CHAMPION)
-            if live != body.expected:
-                is_live = f"version {live} is" if live else "none is"
-                raise HTTPException(409, f"Version {body.expected} is not live, {is_live}.")
-        expected = [f"--expected={body.expected}"] if body.expected else []
+        expected = [f"--expected={goes}"] if goes else []
         return await self._move(request, "rollback", *_why(request, body), *expected)
 
     async def _known(self) -> Listing | None:

@@ -54,7 +54,7 @@ def routes(api: Api) -> list[Route]:
             refuse(conflicts({**old, **changes}, changes))
             if not changes:
                 return there
-            return await people.set_preferences(connection, user_id, {**old, **changes})
+            return await people.change_preferences(connection, user_id, changes)
 
         return answer_row(request, await api.database.run(work))
 

@@ -150,9 +150,8 @@ PATHS: dict[str, Any] = {
         put_note=" A user who is there keeps `created_at` unless another is given.",
         delete_note=" Erases all that the database holds of the user: profile, preferences, "
         "interactions, learned interests, lists, similarities, and refused rows. Workers forget "
-        "the user within two seconds. The next run of the pipeline erases them from the lake "
-        "before it trains; a ranked feed that is being paged expires after the profile's "
-        "`list_minutes`.",
+        "the user within two seconds, and what comes in late of the time before is not kept. The "
+        "next run of the pipeline erases them from the lake before it trains.",
     ),
     "/api/v1/users/{id}/export": {
         "parameters": [describe.path_id("id", "The user's id.")],

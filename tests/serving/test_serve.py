@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -18,7 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import psutil
 import psycopg
 import pytest
 import schemathesis
@@ -28,90 +25,20 @@ from prometheus_client.parser import text_string_to_metric_families
 from psycopg.types.json import Jsonb
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from serving.launch import ROOT, feed_command, feed_environment
+from serving.launch import ROOT, feed_environment
 from serving.metrics import TALLY_SECONDS
 from storage.database import connect
 from storage.settings import Settings
-from tests.conftest import TEMPLATE, url_of
-from tests.serving.fake_mlflow import FakeMlflow
-from tests.serving.worlds import make_snapshot
-
-WORKERS = 2
-
-
-@dataclass
-class Server:
-    process: subprocess.Popen[bytes]
-    settings: Settings
-    mlflow: FakeMlflow
-    log: Path
-
-    @property
-    def url(self) -> str:
-        return self.settings.feed_address
-
-    def wait_until_ready(self, seconds: float = 150) -> None:
-        deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
-            try:
-                if httpx.get(f"{self.url}/readyz").status_code == 200:
-                    return
-            except httpx.TransportError:
-                pass
-            assert self.process.poll() is None, self.log.read_text()
-            time.sleep(0.1)
-        raise AssertionError(self.log.read_text())
-
-    def workers(self) -> list[psutil.Process]:
-        return [
-            child
-            for child in psutil.Process(self.process.pid).children(recursive=True)
-            if "_bentoml_impl.worker.service" in child.cmdline()
-        ]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+from tests.serving.bento import WORKERS, Server, bento
 
 
 @pytest.fixture(scope="module")
 def server(
     postgres_url: str, _server: psycopg.Connection, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    name = "serving_served"
-    _server.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
-    mlflow = FakeMlflow()
-    mlflow.version = "1"
-    settings = Settings(
-        home=tmp_path_factory.mktemp("served"),
-        database_url=url_of(postgres_url, name),
-        mlflow_url=mlflow.url,
-        feed_port=free_port(),
-        feed_workers=WORKERS,
-        model_poll_seconds=0.5,
-    )
-    for version in ("1", "2"):
-        make_snapshot(version, users=200, items=500).save(settings.snapshots / version)
-    log = settings.home / "feed.log"
-    with open(log, "wb") as output:
-        process = subprocess.Popen(
-            feed_command(settings),
-            env=feed_environment(settings),
-            cwd=ROOT,
-            stdout=output,
-            stderr=output,
-        )
-    running = Server(process, settings, mlflow, log)
-    try:
-        running.wait_until_ready()
+    home = tmp_path_factory.mktemp("served")
+    with bento(postgres_url, _server, home, "serving_served") as running:
         yield running
-    finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(20)
-        mlflow.close()
-        _server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 Ranked = tuple[str | None, str | None]
@@ -205,9 +132,8 @@ def test_swapping_the_model_under_load_fails_no_request(server: Server) -> None:
 
 def test_a_rollback_reaches_every_worker_though_mlflow_is_away(server: Server) -> None:
     """A version is withdrawn while MLflow does not answer; its alias moves once it does."""
-    assert server.settings.database_url is not None
     with (
-        connect(server.settings.database_url, autocommit=True) as connection,
+        connect(server.database, autocommit=True) as connection,
         scrolling(server) as answers,
     ):
         try:
@@ -228,7 +154,6 @@ def test_a_rollback_reaches_every_worker_though_mlflow_is_away(server: Server) -
 
 
 def test_a_challenger_comes_and_goes_while_users_scroll(server: Server) -> None:
-    assert server.settings.database_url is not None
     champion, challenger = ("champion", "2"), ("challenger", "1")
     server.mlflow.version, server.mlflow.challenger = "2", "1"
     arms = [
@@ -236,7 +161,7 @@ def test_a_challenger_comes_and_goes_while_users_scroll(server: Server) -> None:
         {"name": "new", "weight": 1, "ranked_by": "challenger", "settings": {}},
     ]
     with (
-        connect(server.settings.database_url, autocommit=True) as connection,
+        connect(server.database, autocommit=True) as connection,
         scrolling(server) as answers,
     ):
         settled(answers, champion)

@@ -5,18 +5,23 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
+import orjson
 import polars as pl
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from storage import erasures, people, retention, variant_metrics
 from storage.database import connect
 from storage.lake import SCHEMA, Extent, Lake
 
 KEPT_FROM = date(2026, 3, 15)
+UNWATCHED = "ALTER TABLE feed.interactions DISABLE TRIGGER drop_late"
+"""As for a writer that puts rows into a month's own table, or has been at it for long."""
 
 
 @pytest.fixture
@@ -161,6 +166,7 @@ def test_what_was_on_its_way_does_not_come_back(conn: psycopg.Connection, databa
     assert row is not None
     assert "anna" not in row[0]
 
+    conn.execute(UNWATCHED)
     add(conn, now - timedelta(days=2), "anna")  # from a device that was offline
     add(conn, datetime.now(UTC) + timedelta(seconds=5), "anna")  # somebody who got the id anew
     assert erasures.delete_late(conn, now - timedelta(days=3)) == 1
@@ -191,6 +197,7 @@ def test_counts_of_users_who_were_erased_do_not_come_back(
     erasures.delete_late(conn, None)
     assert {user for user, _ in hours(conn)} == {"ben", "nobody knows them"}
     erasures.set_done(conn, erasures.pending(conn))
+    conn.execute(UNWATCHED)
     for at in (now - timedelta(days=2), now + timedelta(hours=2)):  # a late one, and the id anew
         add(conn, at, "anna")
     conn.execute("UPDATE feed.interactions SET received_at = clock_timestamp() + interval '1 s'")
@@ -215,3 +222,57 @@ def test_old_counts_go_and_half_days_are_not_taken_for_whole(conn: psycopg.Conne
     count_new(conn)
     assert len(hours(conn)) == 1
     assert retention.delete_reports(conn, 1) == 0
+
+
+def test_what_comes_in_late_is_not_kept(conn: psycopg.Connection, database: str) -> None:
+    now = datetime.now(UTC)
+    later = now + timedelta(minutes=1)
+    conn.execute("INSERT INTO feed.users (id) VALUES ('anna'), ('\"q\\\"')")
+    for user in ("anna", '"q\\"', "nobody knows them"):
+        erase(database, user)
+    refused = "INSERT INTO feed.interactions_rejected (entity, source, reason, raw) VALUES "
+
+    def write(user: str) -> None:
+        add(conn, now - timedelta(hours=1), user)
+        add(conn, later, user)
+        conn.execute(
+            "INSERT INTO feed.interactions"
+            " (event_id, user_id, item_id, type, occurred_at, metadata)"
+            " VALUES (gen_random_uuid(), %s, 'i', 'click', %s, %s)",
+            (user, later, Jsonb({"clock": {"claimed": None, "reason": "missing"}})),
+        )
+        raw = orjson.dumps({"user_id": user, "type": "?"}).decode()
+        conn.execute(refused + "('interactions', 'api', gen_random_uuid()::text, %s)", (raw,))
+
+    for user in ("anna", '"q\\"', "nobody knows them", "ben"):
+        write(user)
+    kept = conn.execute(
+        "SELECT user_id, count(*) FROM feed.interactions GROUP BY 1 ORDER BY 1"
+    ).fetchall()
+    assert kept == [('"q\\"', 1), ("anna", 1), ("ben", 3), ("nobody knows them", 1)]
+    left = conn.execute("SELECT raw FROM feed.interactions_rejected").fetchall()
+    assert [orjson.loads(raw)["user_id"] for (raw,) in left] == ["ben"]
+
+    conn.execute("INSERT INTO feed.users (id) VALUES ('anna')")  # another person
+    write("anna")
+    assert conn.execute(
+        "SELECT count(*) FROM feed.interactions WHERE user_id = 'anna'"
+    ).fetchone() == (3,)
+    assert len(conn.execute("SELECT FROM feed.interactions_rejected").fetchall()) == 2
+
+
+def test_an_erasure_waits_for_what_is_being_written(
+    conn: psycopg.Connection, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(erasures, "LOCK_SECONDS", 60)
+    now = datetime.now(UTC)
+    add(conn, now)  # makes the month
+    with ThreadPoolExecutor(1) as pool, connect(database) as writing:
+        add(writing, now, "anna", month=False)
+        erased = pool.submit(erase, database, "anna")
+        waiting = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+        while conn.execute(waiting).fetchone() is None:
+            assert not erased.done()
+        writing.commit()
+        assert erased.result()  # it found what was written
+    assert conn.execute("SELECT FROM feed.interactions WHERE user_id = 'anna'").fetchone() is None

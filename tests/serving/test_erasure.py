@@ -1,0 +1,160 @@
+"""A user who is erased is nobody in every worker, over HTTP on two of them."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import psycopg
+import pytest
+
+from storage.database import connect
+from tests.serving.bento import Server, bento
+
+ASKED = 12
+"""Calls, each with a connection of its own, so that both workers answer some."""
+
+
+@pytest.fixture(scope="module")
+def server(
+    postgres_url: str, _server: psycopg.Connection, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    with bento(postgres_url, _server, tmp_path_factory.mktemp("erasure"), "erasure") as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def http(server: Server) -> Iterator[httpx.Client]:
+    limits = httpx.Limits(max_keepalive_connections=0)
+    with httpx.Client(base_url=f"{server.url}/api/v1/", timeout=20, limits=limits) as client:
+        yield client
+
+
+def event(user_id: str, item_id: str, **given: Any) -> dict[str, Any]:
+    occurred_at = datetime.now(UTC).isoformat()
+    return {"event_id": str(uuid4()), "user_id": user_id, "item_id": item_id, "type": "like",
+            "occurred_at": occurred_at, **given}  # fmt: skip
+
+
+def send(http: httpx.Client, *events: dict[str, Any]) -> None:
+    answer = http.post("interactions", json={"interactions": list(events)})
+    assert answer.json()["accepted"] == len(events), answer.text
+
+
+def feeds(http: httpx.Client, user_id: str, count: int = ASKED) -> list[dict[str, Any]]:
+    return [http.get("feed", params={"user_id": user_id, "limit": 5}).json() for _ in range(count)]
+
+
+def reasons(http: httpx.Client, user_id: str) -> set[str | None]:
+    return {page["fallback_reason"] for page in feeds(http, user_id)} - {"time_budget_exceeded"}
+
+
+def wait_until(expected: Callable[[], bool], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not expected():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def erase(http: httpx.Client, user_id: str) -> None:
+    assert http.delete(f"users/{user_id}").status_code == 204
+
+
+@pytest.mark.parametrize("user_id", ["u0007", "new-one", "in-no-table"])
+def test_nobody_knows_an_erased_user(server: Server, http: httpx.Client, user_id: str) -> None:
+    """One of the snapshot; one whom only their events make known, with a row and without."""
+    if user_id != "in-no-table":
+        http.put(f"users/{user_id}", json={"tags": ["art"]})
+    send(http, *(event(user_id, f"i{number:04}") for number in range(1, 6)))
+    wait_until(lambda: reasons(http, user_id) == {None})
+    pages = [page["next"] for page in feeds(http, user_id)]
+    erase(http, user_id)
+    wait_until(lambda: reasons(http, user_id) == {"unknown_user"}, 10)
+    assert reasons(http, user_id) == {"unknown_user"}  # and it stays so
+    for page in pages:  # of feeds that were begun before
+        assert http.get(server.url + page).json()["fallback_reason"] == "unknown_user"
+    assert http.get(f"recommendations/{user_id}").status_code == 404
+    features = http.get(f"features/users/{user_id}")
+    assert features.status_code == 404 or features.json()["history"] is None, features.text
+    assert http.get(f"users/{user_id}/export").status_code == 404
+
+
+def test_the_next_one_with_the_id_inherits_nothing(http: httpx.Client) -> None:
+    """Erased and registered anew before any worker has looked."""
+    http.put("users/u0011", json={})
+    wait_until(lambda: reasons(http, "u0011") == {None})
+    erase(http, "u0011")
+    assert http.put("users/u0011", json={"tags": ["art"]}).status_code == 201
+    wait_until(lambda: reasons(http, "u0011") == {"unknown_user"}, 10)
+    send(http, *(event("u0011", f"i{number:04}") for number in range(1, 6)))
+    wait_until(lambda: reasons(http, "u0011") == {None})  # by what they did themselves
+    assert len(http.get("users/u0011/export").json()["interactions"]) == 5
+
+
+def test_a_worker_that_was_stopped_meanwhile_learns_of_it(
+    server: Server, http: httpx.Client
+) -> None:
+    send(http, *(event("u0012", f"i{number:04}") for number in range(1, 6)))
+    wait_until(lambda: reasons(http, "u0012") == {None})
+    stopped = server.workers()[0]
+    stopped.send_signal(signal.SIGSTOP)
+    try:
+        with connect(server.database, autocommit=True) as connection:
+            # as `feedwright erase` does it, in another process
+            connection.execute("DELETE FROM feed.interactions WHERE user_id = 'u0012'")
+            connection.execute(
+                "WITH noted AS (INSERT INTO feed.erasures (id_sha256, erased_id)"
+                " VALUES (sha256('u0012'), 'u0012') RETURNING requested_at)"
+                " INSERT INTO feed.changes (entity, ids, changed_at)"
+                " SELECT 'erased', '{u0012}', requested_at FROM noted"
+            )
+    finally:
+        stopped.send_signal(signal.SIGCONT)
+    wait_until(lambda: reasons(http, "u0012") == {"unknown_user"}, 10)
+    assert reasons(http, "u0012") == {"unknown_user"}
+
+
+def test_a_worker_that_is_started_later_serves_no_list_of_before(
+    server: Server, http: httpx.Client
+) -> None:
+    http.put("users/u0013", json={})
+    wait_until(lambda: reasons(http, "u0013") == {None})
+    page = feeds(http, "u0013", 1)[0]["next"]
+    erase(http, "u0013")
+    before = {one.pid for one in server.workers()}
+    for worker in server.workers():
+        worker.kill()
+
+    def replaced() -> bool:
+        try:
+            return http.get("status").json()["worker"] not in before
+        except httpx.TransportError:
+            return False
+
+    def begun() -> str | None:
+        return http.get(server.url + page).json()["fallback_reason"]
+
+    wait_until(replaced)
+    wait_until(lambda: begun() == "unknown_user", 10)
+
+
+def test_late_events_are_neither_kept_nor_exported(http: httpx.Client) -> None:
+    before = event("late", "i0001")
+    send(http, before)
+    offline = event("late", "i0002")
+    erase(http, "late")
+    old = (datetime.now(UTC) - timedelta(days=2)).isoformat()
+    send(http, before, offline, event("late", "i0003", occurred_at=old),
+         event("late", "i0004", occurred_at=None))  # fmt: skip
+    http.post("interactions", json={"interactions": [event("late", "i0001", type="no type")]})
+    assert http.get("users/late/export").status_code == 404
+    assert http.put("users/late", json={}).status_code == 201
+    send(http, event("late", "i0005"))
+    exported = http.get("users/late/export").json()
+    assert [one["item_id"] for one in exported["interactions"]] == ["i0005"]
+    assert exported["rejected"] == []
