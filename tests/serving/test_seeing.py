@@ -34,9 +34,9 @@ from serving.served import Served
 from storage.database import connect
 from storage.served import served_between
 from storage.settings import Settings
+from tests.serving.bento import Server, free_port
 from tests.serving.conftest import Worker
 from tests.serving.fake_mlflow import FakeMlflow
-from tests.serving.test_serve import Server, free_port
 from tests.serving.worlds import make_snapshot
 
 ALWAYS = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2100, 1, 1, tzinfo=UTC))
