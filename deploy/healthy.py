@@ -1,12 +1,27 @@
-"""Exit status 0 when a page answers 2xx: the health check of containers without curl."""
+"""Exit status 0 when a page answers 2xx: the health check of containers without curl.
+
+``healthy.py URL [SOCKET]``: by the Unix socket, if one is named.
+"""
 
 from __future__ import annotations
 
+import http.client
+import socket
 import sys
-import urllib.request
+from urllib.parse import urlsplit
 
+SECONDS = 4
+url, *through = sys.argv[1:]
 try:
-    # No proxy: the page is this container's own.
-    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(sys.argv[1], timeout=4)
-except OSError as error:
-    sys.exit(f"{sys.argv[1]}: {error}")
+    page = urlsplit(url)
+    connection = http.client.HTTPConnection(page.netloc, timeout=SECONDS)
+    if through:
+        connection.sock = socket.socket(socket.AF_UNIX)
+        connection.sock.settimeout(SECONDS)
+        connection.sock.connect(through[0])
+    connection.request("GET", page.path)
+    status = connection.getresponse().status
+except (OSError, http.client.HTTPException) as error:
+    sys.exit(f"{url}: {error}")
+if not 200 <= status < 300:
+    sys.exit(f"{url}: {status}")

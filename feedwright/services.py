@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from feedwright.dagster_home import write_dagster_home
 from feedwright.environment import ROOT, child_environment
+from gateway.consoles import dagster_socket, mlflow_socket
 from serving.launch import feed_command, feed_environment
 from storage.settings import Settings, with_driver
 
 
 @dataclass(frozen=True)
 class Service:
-    """One server. ``port`` is None when it listens nowhere."""
+    """One server. ``health_url`` is the page that says whether it is ready, if it has one."""
 
     name: str
     command: list[str]
     environment: Mapping[str, str]
-    port: int | None = None
-    port_variable: str = ""
-    url: str | None = None
     health_url: str | None = None
 
 
@@ -75,13 +74,13 @@ def services(settings: Settings, database_url: str) -> list[Service]:
     write_dagster_home(settings)
     workspace = ROOT / "workspace.yaml"
     code = ["-w", str(workspace)] if workspace.exists() else ["-m", "orchestration.definitions"]
-    host = settings.host
     listed = [
         Service(
             "dagster-webserver",
-            [sys.executable, "-m", "dagster_webserver", *code,
-             "-h", host, "-p", str(dagster.port)],
-            environment, dagster.port, dagster.port_variable, dagster.url, dagster.health_url,
+            [sys.executable, "-m", "feedwright.dagster_webserver",
+             "--socket", str(dagster_socket(settings)), *code],
+            environment,
+            dagster.health_url,
         ),
         Service(
             "dagster-daemon",
@@ -92,23 +91,41 @@ def services(settings: Settings, database_url: str) -> list[Service]:
             "feed",
             feed_command(settings),
             {**environment, **feed_environment(settings)},
-            feed.port, feed.port_variable, feed.url, feed.health_url,
+            feed.health_url,
+        ),
+        Service(
+            "gateway",
+            [sys.executable, "-m", "gateway"],
+            environment,
         ),
     ]  # fmt: skip
     if settings.mlflow_url is None:
-        # By the environment: a command line, with its password, is for all to see.
-        backend = with_driver(database_url, "psycopg2", schema="mlflow")
-        command = [
-            sys.executable, "-m", "mlflow", "server",
-            "--artifacts-destination", settings.artifacts, "--workers", "1",
-            "--host", host, "--port", str(mlflow.port),
-            "--uvicorn-opts", "--no-access-log",
-        ]  # fmt: skip
         listed.insert(
             0,
             Service(
-                "mlflow", command, {**environment, "MLFLOW_BACKEND_STORE_URI": backend},
-                mlflow.port, mlflow.port_variable, mlflow.url, mlflow.health_url,
+                "mlflow",
+                mlflow_command(settings),
+                {**environment, **mlflow_environment(database_url)},
+                mlflow.health_url,
             ),
-        )  # fmt: skip
+        )
     return listed
+
+
+def mlflow_command(settings: Settings) -> list[str]:
+    """MLflow's server on its socket, behind the gateway."""
+    uvicorn = ["--uds", str(mlflow_socket(settings)), "--no-access-log"]
+    return [
+        sys.executable, "-m", "mlflow", "server",
+        "--artifacts-destination", settings.artifacts,
+        "--workers", "1",
+        "--uvicorn-opts", shlex.join(uvicorn),
+    ]  # fmt: skip
+
+
+def mlflow_environment(database_url: str) -> dict[str, str]:
+    return {
+        # Not as an argument: a command line, with its password, is for all to see.
+        "MLFLOW_BACKEND_STORE_URI": with_driver(database_url, "psycopg2", schema="mlflow"),
+        "MLFLOW_SERVER_ALLOWED_HOSTS": "*",  # the gateway has looked
+    }

@@ -8,6 +8,7 @@ not here: see ``models/profile.py``.
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -102,6 +103,12 @@ class Settings(BaseSettings):
         description="Origins whose web pages may call the API, separated by commas: "
         "https://shop.example,https://www.shop.example. Empty: none.",
     )
+    allowed_hosts: str = Field(
+        default="",
+        description="Names by which this server may be called besides loopback's and its own "
+        "address, separated by commas: dagster.example,mlflow.example. Dagster's and MLflow's "
+        "pages answer to no other, so that no web page can give them one of its own.",
+    )
     rate_limit_per_user: int = Field(
         default=120,
         ge=0,
@@ -154,6 +161,19 @@ class Settings(BaseSettings):
                     f"{origin!r} is not an origin: write https://shop.example, without a path"
                 )
         return listed
+
+    @field_validator("allowed_hosts", mode="after")
+    @classmethod
+    def _are_names(cls, listed: str) -> str:
+        for name in _split(listed):
+            if not re.fullmatch(r"[\w.-]+|\[[0-9a-fA-F:.]+\]", name):
+                raise ValueError(f"{name!r} is not a name: write dagster.example, without a port")
+        return listed
+
+    @property
+    def allowed_host_names(self) -> tuple[str, ...]:
+        """``allowed_hosts``, one by one, in lower case and without the brackets of IPv6."""
+        return tuple(name.lower().strip("[]") for name in _split(self.allowed_hosts))
 
     @property
     def allowed_origins(self) -> tuple[str, ...]:

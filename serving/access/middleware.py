@@ -13,6 +13,13 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.origins import (
+    is_from_another_page,
+    is_known_host,
+    is_local,
+    is_loopback,
+    listens_on_loopback_alone,
+)
 from serving.access import caller as callers
 from serving.access import limits as limiting
 from serving.access import rules
@@ -21,12 +28,6 @@ from serving.access.caller import EVERYTHING, LOCAL, NOBODY, UNGUARDED, Caller, 
 from serving.access.cors import cors
 from serving.access.keys import KeyRing
 from serving.access.limits import Buckets, Limits
-from serving.access.local import (
-    is_from_another_page,
-    is_local,
-    is_loopback,
-    listens_on_loopback_alone,
-)
 from serving.access.rules import Rule
 from serving.access.tokens import BadToken
 from serving.database import Database, DatabaseAway
@@ -193,11 +194,20 @@ class Access:
 
     def _check_page(self, scope: Scope, rule: Rule) -> None:
         """Where no key is asked for, a browser that may reach us would do what any page that it
-        shows wants: a form needs nobody's leave to be sent.
+        shows wants: a form needs nobody's leave to be sent, and a name that was made to point
+        here lets a page read too.
 
         Raises:
-            HTTPException: 403, an admin call of a page of another origin.
+            HTTPException: 403, a name that is none of this machine, which alone may call; an
+                admin call of a page of another origin.
         """
+        alone = self._on_loopback and listens_on_loopback_alone()
+        if alone and not is_known_host(scope, self._settings.allowed_host_names):
+            raise HTTPException(
+                403,
+                "Host is no name of this server. If it is yours, list it in "
+                "FEEDWRIGHT_ALLOWED_HOSTS.",
+            )
         if rule.scope != "admin" or scope["method"] in ("GET", "HEAD", "OPTIONS"):
             return
         if is_from_another_page(scope, self._settings.allowed_origins):

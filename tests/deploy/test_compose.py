@@ -65,7 +65,7 @@ class Stack:
         text = text.replace("/tmp/", f"{self.folder}/tmp-").replace("0.0.0.0", "127.0.0.1")
         text = text.replace(HOME, str(self.folder / "home"))
         for name, port in PORTS.items():
-            for host in (name, "127.0.0.1"):
+            for host in (name, "gateway", "127.0.0.1"):
                 text = text.replace(f"http://{host}:{port}", self.url(name))
         return str(self.folder / "app") if text == "/app" else text
 
@@ -91,6 +91,8 @@ class Stack:
             "LANG": "C.UTF-8",
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             **{variable: self.here(value) for variable, value in given.items()},
+            "FEEDWRIGHT_DAGSTER_PORT": self.ports["webserver"],
+            "FEEDWRIGHT_MLFLOW_PORT": self.ports["mlflow"],
             **{variable: url for variable, url in databases.items() if variable in given},
         }
 
@@ -184,16 +186,17 @@ def test_the_migration_makes_all_tables(stack: Stack):
             assert connection.execute("SELECT to_regclass(%s)", [table]).fetchone() != (None,)
 
 
-def test_mlflow_knows_its_name_in_the_network_and_no_other(stack: Stack):
+def test_the_gateway_knows_its_name_in_the_network_and_no_other(stack: Stack):
     stack.wait("mlflow", lambda: get_ok(f"{stack.url('mlflow')}/health"))
     search = f"{stack.url('mlflow')}/api/2.0/mlflow/registered-models/search"
 
     def status(host: str) -> int:
         return httpx.get(search, headers={"Host": host}, timeout=30).status_code
 
-    assert status("mlflow:5000") == 200
+    assert status("gateway:5000") == 200
     assert status("localhost:5000") == 200
-    assert status("evil.example") == 403
+    for stranger in ("evil.example", "10.0.0.1:5000", "10.evil.example"):
+        assert status(stranger) == 403
 
 
 def test_mlflow_takes_and_hands_out_artifacts(stack: Stack):

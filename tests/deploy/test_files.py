@@ -94,9 +94,13 @@ def test_the_example_names_every_variable_and_no_other():
     assert not re.search(r"^\w*PASSWORD=.", example, re.MULTILINE)
 
 
-def test_only_the_feed_is_reached_from_outside():
-    for name, service in load()["services"].items():
-        for port in service.get("ports", []):
+def test_only_the_feed_is_reached_from_outside_and_consoles_by_the_gateway_alone():
+    published = {
+        name: service["ports"] for name, service in load()["services"].items() if "ports" in service
+    }
+    assert set(published) == {"feed", "gateway", "prometheus", "grafana"}
+    for name, ports in published.items():
+        for port in ports:
             assert name == "feed" or port.startswith("127.0.0.1:"), f"{name}: {port}"
 
 
@@ -126,6 +130,8 @@ def test_only_one_address_of_the_database():
         document = load(SECRETS | ({"POSTGRES_ADDRESS": address} if address else {}))
         for name, service in ours(document).items():
             environment = service["environment"]
+            if name == "gateway":  # needs none
+                continue
             assert environment["PGPASSWORD"] == SECRETS["POSTGRES_PASSWORD"], name
             url = f"postgresql://{address or 'feedwright@postgres:5432/feedwright'}"
             for variable, expected in {
@@ -146,9 +152,16 @@ def test_the_containers_run_what_the_command_line_runs(tmp_path: Path):
         "/app" if part == str(ROOT) else part for part in feed
     ]
     by_name = {service.name: service for service in services(settings, "postgresql://x")}
-    artifacts = {str(tmp_path / "artifacts"): str(HOME / "artifacts")}
+
+    def in_the_image(command: list[str]) -> list[str]:
+        return [part.replace(str(tmp_path), str(HOME)) for part in command]
+
     _, _, *mlflow = by_name["mlflow"].command
-    assert document["mlflow"]["command"] == [artifacts.get(part, part) for part in mlflow]
+    assert document["mlflow"]["command"] == in_the_image(mlflow)
+    for name in ("gateway", "dagster-webserver"):
+        _, *command = in_the_image(by_name[name].command)
+        code = command.index("-w") if "-w" in command else len(command)
+        assert document[name.removeprefix("dagster-")]["command"][1:][:code] == command[:code]
     quiet = {"BENTOML_HOME", "DAGSTER_HOME", "BENTOML_DO_NOT_TRACK"}
     for name, value in image_environment().items():
         known = by_name["feed"].environment.get(name, value)
@@ -192,6 +205,9 @@ def test_the_image_installs_by_hash_and_runs_as_an_ordinary_user():
     last = lines[-1][0]
     user = [rest for stage, word, rest in lines if (stage, word) == (last, "USER")]
     assert user == ["feedwright"]
+    (entry,) = [rest for stage, word, rest in lines if (stage, word) == (last, "ENTRYPOINT")]
+    shown = [*json.loads(entry), "sh", "-c", "umask"]
+    assert subprocess.check_output(shown, text=True).strip() == "0077"
     assert re.search(r"^FROM python:3\.11\.\d+-slim", DOCKERFILE.read_text(), re.MULTILINE)
     assert not re.search(r"PASSWORD|SECRET|TOKEN", DOCKERFILE.read_text())
 

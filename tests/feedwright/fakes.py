@@ -30,7 +30,7 @@ def web_server(name: str, *, with_worker: bool = False) -> Service:
     port = free_port()
     command = [sys.executable, "-c", SERVER, str(port)] + ["--with-worker"] * with_worker
     url = f"http://127.0.0.1:{port}"
-    return Service(name, command, dict(os.environ), port, url=url, health_url=f"{url}/")
+    return Service(name, command, dict(os.environ), f"{url}/")
 
 
 def program(name: str, code: str) -> Service:

@@ -15,7 +15,7 @@ import psycopg
 import pytest
 import uvicorn
 
-from serving.access.local import listens_on_loopback_alone
+from gateway.origins import listens_on_loopback_alone
 from serving.app import FeedApp
 from storage.database import connect
 from storage.keys import make_key

@@ -22,10 +22,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.routing import Route
 
+from gateway.origins import is_local, is_loopback, listens_on_loopback_alone
 from serving import openapi
 from serving.access import require_user, rules, user_tokens
 from serving.access.caller import STATE, Caller
-from serving.access.local import is_local, is_loopback, listens_on_loopback_alone
 from serving.access.tokens import BadToken, make_token, read_token
 from serving.app import FeedApp
 from serving.launch import settings_environment

@@ -1,0 +1,1 @@
+"""Stands before the consoles: lets in programs and the consoles' own pages, and no other page."""

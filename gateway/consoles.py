@@ -1,0 +1,43 @@
+"""What stands behind the gateway, and where it listens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from storage.settings import Settings
+from storage.sockets import socket_folder
+
+
+@dataclass(frozen=True)
+class Console:
+    """
+    Attributes:
+        name: as people know it.
+        service: whose log says more.
+        port: at which the gateway takes its calls.
+        socket: Unix socket at which it listens itself.
+    """
+
+    name: str
+    service: str
+    port: int
+    socket: Path
+
+
+def dagster_socket(settings: Settings) -> Path:
+    return socket_folder(settings.home) / "dagster.sock"
+
+
+def mlflow_socket(settings: Settings) -> Path:
+    return socket_folder(settings.home) / "mlflow.sock"
+
+
+def consoles(settings: Settings) -> list[Console]:
+    """Dagster's pages, and MLflow's unless the settings name a server of somebody else's."""
+    found = [
+        Console("Dagster", "dagster-webserver", settings.dagster_port, dagster_socket(settings))
+    ]
+    if settings.mlflow_url is None:
+        found.append(Console("MLflow", "mlflow", settings.mlflow_port, mlflow_socket(settings)))
+    return found
