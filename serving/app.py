@@ -42,6 +42,7 @@ from serving.ingest.spool import oldest_age
 from serving.live_model import LiveModel
 from serving.metrics import FEED_SECONDS, TALLY, LiveVersion, NowCollector, exposition
 from serving.observed import Observed
+from serving.paths import AsRouted
 from serving.plans import Plans
 from serving.problems import (
     InvalidParameters,
@@ -148,7 +149,11 @@ class FeedApp:
                 HTTPException: on_http_exception,
                 Exception: on_exception,
             },
-            middleware=[Middleware(Observed), *self.access.middleware()],
+            middleware=[
+                Middleware(AsRouted),
+                Middleware(Observed),
+                *self.access.middleware(),
+            ],
             lifespan=self._lifespan,
         )
 

@@ -6,7 +6,7 @@ import asyncio
 import time
 from contextlib import suppress
 from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import parse_qsl, quote
 
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -38,7 +38,6 @@ RELOAD_SECONDS = 3.0
 FLUSH_SECONDS = 1.0
 AUDIT_DETAIL = "feedwright.audit"
 """Key in an ASGI scope of what a route wants to add to the line about its call."""
-PAIRS = "/api/v1/features/pairs/"
 REALM = 'Bearer realm="feedwright"'
 
 
@@ -282,9 +281,6 @@ class Access:
             scope["query_string"] = f"{query}&{filled}".lstrip("&").encode("latin-1")
         if rule.user == "path":
             named.append(text)
-        elif rule.user == "pair":
-            sent = scope["raw_path"].decode("ascii", "replace").partition(PAIRS)[2]
-            named.append(unquote(sent.partition("/")[0]))
         for user_id in named:
             why = forbidden_user(caller, user_id)
             if why is not None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
-from serving.access.caller import Scope
+from starlette.routing import compile_path
 
-Place = Literal["nowhere", "query", "path", "pair", "body"]
+from serving.access.caller import Scope
+from serving.paths import as_meant
+
+Place = Literal["nowhere", "query", "path", "body"]
 """Where a call names its user. In a body the route looks, with ``require_user``."""
 ANY = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
@@ -38,8 +42,8 @@ WATCHED: tuple[str, ...] = tuple(
 """What the page of operators asks again and again, and says nothing about anybody: it is not noted
 who reads it, only who was refused."""
 
-# Methods, path, what is needed, where the user is named. A placeholder stands for any text,
-# slashes too, as {id:id} of the routes does; {user} is not written to the audit log.
+# Methods, path, what is needed, where the user is named. Placeholders are those of the routes, in
+# {id} an id; the first is what a call is about. {user} is not written to the audit log.
 TABLE: tuple[tuple[tuple[str, ...], str, Scope | Literal["metrics"], Place], ...] = (
     (("GET",), "/", "public", "nowhere"),
     (("GET",), "/demo/{file}", "public", "nowhere"),
@@ -63,7 +67,7 @@ TABLE: tuple[tuple[tuple[str, ...], str, Scope | Literal["metrics"], Place], ...
     (("POST",), "/api/v1/recommend", "read", "body"),
     (("GET",), "/api/v1/recommendations/{user}", "read", "path"),
     (("GET",), "/api/v1/features/users/{user}", "read", "path"),
-    (("GET",), "/api/v1/features/pairs/{user}", "read", "pair"),
+    (("GET",), "/api/v1/features/pairs/{user:first_id}/{item}", "read", "path"),
     (("GET",), "/api/v1/features/items/{id}", "read", "nowhere"),
     (("GET",), "/api/v1/profiles", "read", "nowhere"),
     (("GET",), "/api/v1/reasons", "read", "nowhere"),
@@ -86,36 +90,34 @@ TABLE: tuple[tuple[tuple[str, ...], str, Scope | Literal["metrics"], Place], ...
 )  # fmt: skip
 UNLISTED = Rule("admin", "", audited=False)
 
+_BARE = re.compile(r"{(\w+)}")
+
 _exact: dict[tuple[str, str], Rule] = {}
-_open: dict[str, list[tuple[str, str, Rule]]] = {method: [] for method in ANY}
+_open: dict[str, list[tuple[re.Pattern[str], Rule]]] = {method: [] for method in ANY}
 for _methods, _path, _scope, _user in TABLE:
     _guarded = _scope in ("admin", "preferences")
     _audited = _guarded and _path not in WATCHED
     _rule = Rule(_scope, _path, _user, audited=_audited, guarded=_guarded)
     for _method in _methods:
-        _before, _brace, _after = _path.partition("{")
-        if _brace:
-            _open[_method].append((_before, _after.partition("}")[2], _rule))
+        if "{" in _path:
+            _open[_method].append((compile_path(_BARE.sub(r"{\1:id}", _path))[0], _rule))
         else:
             _exact[_method, _path] = _rule
 
 
 def find(method: str, path: str) -> tuple[Rule, str]:
-    """The rule of a call, and what stands for the placeholder of its path.
+    """The rule of a call, and what stands for the first placeholder of its path.
 
     Args:
-        path: as the routes see it, with its escapes undone.
+        path: as the routes see it, see ``serving.paths.as_routed``.
     """
     if method == "HEAD":
         method = "GET"
     rule = _exact.get((method, path))
     if rule is not None:
         return rule, ""
-    for before, after, rule in _open.get(method, ()):
-        if (
-            path.startswith(before)
-            and path.endswith(after)
-            and len(path) >= len(before) + len(after)
-        ):
-            return rule, path[len(before) : len(path) - len(after)]
+    for pattern, rule in _open.get(method, ()):
+        found = pattern.match(path)
+        if found:
+            return rule, as_meant(found[1])
     return UNLISTED, ""

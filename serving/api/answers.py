@@ -9,7 +9,6 @@ from hashlib import blake2b
 from typing import Any
 
 import orjson
-from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
@@ -26,21 +25,6 @@ Handler = Callable[[Request], Awaitable[Response]]
 RETRY_SECONDS = 2
 # A strong ETag is of the bytes sent, so what has one is not compressed; it is small anyway.
 COMPRESSED = [Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=4)]
-
-
-class _AnyText(Convertor[str]):
-    """``{id:id}`` in a path: an id, which may have slashes and line breaks."""
-
-    regex = r"[\s\S]*"
-
-    def convert(self, value: str) -> str:
-        return value
-
-    def to_string(self, value: str) -> str:
-        return value
-
-
-register_url_convertor("id", _AnyText())
 
 
 @dataclass(frozen=True)

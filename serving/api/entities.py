@@ -6,7 +6,6 @@ import asyncio
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import quote
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -33,6 +32,7 @@ from serving.api.inputs import (
 )
 from serving.api.shapes_catalogue import MAX_ENTRIES, BulkOutcome
 from serving.database import Database
+from serving.paths import path_of
 from serving.problems import InvalidParameters
 from serving.request_ids import request_id_of
 from storage import catalogue
@@ -98,7 +98,9 @@ class EntityCalls:
 
         written = await self._database.run(work)
         if written.created:
-            return answer_row(request, written.row, 201, {"Location": quote(request.url.path)})
+            return answer_row(
+                request, written.row, 201, {"Location": path_of(self._kind.entity, id)}
+            )
         return answer_row(request, written.row)
 
     async def patch(self, request: Request) -> Response:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,7 +30,6 @@ from serving.reads.shapes import ItemFeatures, PairFeatures, PairIds, UserFeatur
 from serving.reads.view import View, Views
 
 SHOWN = 10
-PAIRS = "/api/v1/features/pairs/"
 PATIENCE_MS = 1_000.0
 """Somebody wants to know which sources there are: none is left out for being slow."""
 
@@ -49,7 +47,7 @@ def routes(views: Views) -> list[Route]:
         return answer_versioned(request, item_features(view, row))
 
     async def pair(request: Request) -> Response:
-        ids = _ids_of_pair(request)
+        ids = parse(PairIds, request.path_params)
         view = _view_of_user(views, ids.user_id)
         row = view.live.find_item(ids.item_id)
         if row is None:
@@ -59,7 +57,7 @@ def routes(views: Views) -> list[Route]:
     return [
         Route("/api/v1/features/users/{id:id}", user),
         Route("/api/v1/features/items/{id:id}", item),
-        Route(f"{PAIRS}{{pair:id}}", pair),
+        Route("/api/v1/features/pairs/{user_id:first_id}/{item_id:id}", pair),
     ]
 
 
@@ -179,13 +177,6 @@ def _view_of_user(views: Views, user_id: str) -> View:
     if view is None or not view.viewer.known:
         raise not_found("user", user_id)
     return view
-
-
-def _ids_of_pair(request: Request) -> PairIds:
-    """From the path as it was sent: an id may hold a slash, as ``%2F``."""
-    sent = request.scope["raw_path"].decode("ascii", "replace").partition(PAIRS)[2]
-    user, _, item = sent.partition("/")
-    return parse(PairIds, {"user_id": unquote(user), "item_id": unquote(item)})
 
 
 def _sources(view: View, row: int) -> list[SourceName]:

@@ -11,12 +11,14 @@ from uuid import uuid4
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from serving.database import Database, database_address
 from serving.ingest import Ingest, admin_routes, routes
+from serving.paths import AsRouted
 from serving.problems import (
     InvalidParameters,
     on_exception,
@@ -48,6 +50,7 @@ def application(address: Callable[[], str], folder: Path, **options: Any) -> Sta
             HTTPException: on_http_exception,
             Exception: on_exception,
         },
+        middleware=[Middleware(AsRouted)],
         lifespan=lifespan,
     )
     app.state.ingest = ingest

@@ -24,6 +24,7 @@ from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
 from serving import database as serving_database
@@ -46,6 +47,7 @@ from serving.api.shapes_catalogue import (
     UserFields,
 )
 from serving.database import Database
+from serving.paths import AsRouted
 from serving.problems import (
     InvalidParameters,
     on_exception,
@@ -80,6 +82,7 @@ def application(url: str) -> tuple[Starlette, Database]:
     database = Database(lambda: url)
     app = Starlette(
         routes=catalogue_routes(database, written=lambda: None, may_show=may_show),
+        middleware=[Middleware(AsRouted)],
         exception_handlers={
             InvalidParameters: on_invalid_parameters,
             HTTPException: on_http_exception,
