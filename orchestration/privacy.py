@@ -55,7 +55,6 @@ def delete_old(context: dg.OpExecutionContext, platform: Platform) -> None:
         conn.autocommit = True
         months = retention.drop_months(conn, first_kept)
         rows = retention.delete_older(conn, first_kept)
-        retention.delete_clocks(conn, first_kept)
         rejected = retention.delete_rejected(conn, limits.rejected_days)
         audit = retention.delete_audit(conn, limits.audit_days)
         alerts = retention.delete_alerts(conn, limits.audit_days)

@@ -207,8 +207,8 @@ def _insert_interactions(
 ) -> None:
     if good.is_empty():
         return
-    first, last = good["occurred_at"].min(), good["occurred_at"].max()
-    conn.execute("SELECT feed.ensure_interaction_partitions(%s, %s)", [first, last])
+    months = good["occurred_at"].dt.truncate("1mo").unique().to_list()
+    conn.execute("SELECT feed.ensure_interaction_partitions(VARIADIC %s::timestamptz[])", [months])
     empty = conn.execute("SELECT NOT EXISTS (SELECT FROM feed.interactions)").fetchone() == (True,)
     event_id = "event_id" if "event_id" in good.columns else "NULL::uuid"
     if "nth" in good.columns:

@@ -123,12 +123,6 @@ def delete_metrics(conn: psycopg.Connection, first_kept: date, *, batch: int = B
     return _delete(conn, sql.Identifier("feed", "variant_hours"), "hour", before, batch)
 
 
-def delete_clocks(conn: psycopg.Connection, first_kept: date, *, batch: int = BATCH) -> int:
-    """Delete the ids, whose times the server gave, of interactions that are gone by now."""
-    before = datetime.combine(first_kept, datetime.min.time(), UTC)
-    return _delete(conn, sql.Identifier("feed", "interaction_clocks"), "occurred_at", before, batch)
-
-
 def delete_erasures(conn: psycopg.Connection, days: int) -> int:
     """Delete the hashes of ids that were erased, and done with, more than ``days`` ago."""
     return conn.execute(

@@ -19,7 +19,7 @@ import orjson
 from models.profile import INTERACTION_TYPES
 from storage.catalogue import MAX_REASON
 from storage.columns import MAX_ID_BYTES
-from storage.events import Event, RefusedEvent
+from storage.events import Event, Refusal, RefusedEvent
 from storage.quarantine import WITHOUT_ITEM
 from storage.validation import CLOCK_SLACK, SHOWN
 
@@ -47,14 +47,6 @@ class Clock:
     def at(cls, now: datetime, retention: timedelta) -> Clock:
         """For events that are kept for ``retention``."""
         return cls(now.astimezone(UTC), now - retention, now + CLOCK_SLACK)
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """Why an entry is refused: which field, and what is wrong with it."""
-
-    field: str
-    reason: str
 
 
 @dataclass
@@ -145,8 +137,7 @@ def refused(entry: Any, refusal: Refusal, row_number: int) -> RefusedEvent:
         raw = orjson.dumps(entry).decode()
     except TypeError:  # half a surrogate pair, or nested too deeply for orjson
         raw = json.dumps(entry)
-    reason = f"{refusal.field}: {refusal.reason}" if refusal.field else refusal.reason
-    return {"row_number": row_number, "reason": reason[:MAX_REASON], "raw": raw[:MAX_RAW]}
+    return {"row_number": row_number, "reason": str(refusal)[:MAX_REASON], "raw": raw[:MAX_RAW]}
 
 
 def _event_id(value: Any) -> str:

@@ -12,7 +12,7 @@ import psycopg
 from storage import events
 from storage.catalogue import MAX_REASON
 from storage.embedded import EmbeddedPostgresError
-from storage.events import Also, Connection, Event, RefusedEvent
+from storage.events import Also, Connection, Event, Refusal, RefusedEvent, Stored
 from storage.refresh_queue import is_meaningful
 
 log = logging.getLogger("feedwright.serving")
@@ -45,19 +45,14 @@ class EventConnection:
         self._connection: Connection | None = None
         self._months: set[str] = set()
 
-    async def insert(
-        self, given: Sequence[Event], refused: Sequence[RefusedEvent]
-    ) -> tuple[set[str], dict[str, str]]:
-        """Store events of different ids; see ``storage.events.insert``.
-
-        Returns:
-            The ids that were there already, and id -> reason of what Postgres itself refused,
-            which is kept as refused.
+    async def store(self, given: Sequence[Event], refused: Sequence[RefusedEvent]) -> Stored:
+        """Store events; see ``storage.events.store``. What Postgres itself refuses is refused
+        too, and kept.
 
         Raises:
             Away: nothing is known of what is stored.
         """
-        task = asyncio.ensure_future(self._insert(given, refused))
+        task = asyncio.ensure_future(self._store(given, refused))
         try:
             done, _ = await asyncio.wait({task}, timeout=CALL_SECONDS)
             if not done:
@@ -78,16 +73,14 @@ class EventConnection:
             self._connection.pgconn.finish()
             self._connection = None
 
-    async def _insert(
-        self, given: Sequence[Event], refused: Sequence[RefusedEvent]
-    ) -> tuple[set[str], dict[str, str]]:
+    async def _store(self, given: Sequence[Event], refused: Sequence[RefusedEvent]) -> Stored:
         connection = await self._connected()
         wanted = events.months(given) - self._months
         if wanted:
             await events.ensure_partitions(connection, wanted)
             self._months |= wanted
         try:
-            return await events.insert(connection, given, refused, self._also(given)), {}
+            return await events.store(connection, given, refused, self._also(given))
         except _ROWS_FAULT as error:
             return await self._without_the_bad(given, refused, error)
 
@@ -103,21 +96,20 @@ class EventConnection:
 
     async def _without_the_bad(
         self, given: Sequence[Event], refused: Sequence[RefusedEvent], error: psycopg.Error
-    ) -> tuple[set[str], dict[str, str]]:
+    ) -> Stored:
         """By halves, so that a bad row is refused alone; checking should have found it."""
         if not given:
             raise error
         if len(given) > 1:
             half = len(given) // 2
-            known, bad = await self._insert(given[:half], refused)
-            more_known, more_bad = await self._insert(given[half:], ())
-            return known | more_known, bad | more_bad
-        event = given[0]
+            stored = await self._store(given[:half], refused)
+            stored.add(await self._store(given[half:], ()), range(half, len(given)))
+            return stored
         reason = f"Postgres refused it: {error.diag.message_primary or error}"[:MAX_REASON]
         log.error("event that passed checking refused", extra={"detail": reason})
-        kept = events.as_refused(event, reason)
-        await self._insert((), [*refused, kept])
-        return set(), {event["event_id"]: reason}
+        kept = events.as_refused(given[0], reason)
+        await self._store((), [*refused, kept])
+        return Stored(refused={0: Refusal("", reason)})
 
     async def _connected(self) -> Connection:
         if self._connection is None or self._connection.broken:

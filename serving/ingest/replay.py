@@ -11,10 +11,10 @@ from uuid import UUID, uuid5
 import orjson
 import psycopg
 
-from serving.ingest.checking import FIELDS, MAX_RAW, Clock, Refusal, check_one
+from serving.ingest.checking import FIELDS, MAX_RAW, Clock, check_one
 from storage import events, rejections
 from storage.catalogue import SOURCE
-from storage.events import Connection, Event
+from storage.events import Connection, Event, Refusal, Stored
 from storage.rejections import Rejection
 
 _NAMESPACE = UUID("5f0a7d0e-6f0b-4a53-9f3e-0a1d4a9f5c11")
@@ -44,48 +44,45 @@ async def replay(
         corrected: id -> the event to take instead of what was kept.
     """
     results: list[Replay] = []
-    good: dict[str, tuple[Rejection, Event]] = {}
+    good: list[tuple[Rejection, Event]] = []
     for number, row in enumerate(rows):
         if number % 50 == 0:
             await asyncio.sleep(0)  # others have their turn
         event = _event(row, clock, corrected or {})
         if isinstance(event, str):
             results.append(Replay(row.id, "rejected", event))
-        elif event["event_id"] in good:
-            results.append(Replay(row.id, "duplicate", user_id=event["user_id"]))
         else:
-            good[event["event_id"]] = row, event
-    given = [event for _, event in good.values()]
-    known: set[str] = set()
-    bad: dict[str, str] = {}
+            good.append((row, event))
+    given = [event for _, event in good]
+    stored = Stored()
     if given:
         await events.ensure_partitions(connection, events.months(given))
-        known, bad = await _insert(connection, given)
-    for event_id, (row, event) in good.items():
-        if event_id in bad:
-            results.append(Replay(row.id, "rejected", bad[event_id]))
+        await events.keep_others_out(connection)
+        stored = await _store(connection, given)
+    for number, (row, event) in enumerate(good):
+        if number in stored.refused:
+            results.append(Replay(row.id, "rejected", str(stored.refused[number])))
         else:
             outcome: Literal["duplicate", "accepted"]
-            outcome = "duplicate" if event_id in known else "accepted"
+            outcome = "duplicate" if number in stored.known else "accepted"
             results.append(Replay(row.id, outcome, user_id=event["user_id"]))
     done = [one.id for one in results if one.outcome != "rejected"]
     await rejections.delete(connection, done)
     return sorted(results, key=lambda one: one.id)
 
 
-async def _insert(connection: Connection, given: list[Event]) -> tuple[set[str], dict[str, str]]:
+async def _store(connection: Connection, given: list[Event]) -> Stored:
+    """What Postgres itself refuses is refused alone. Its rows are kept already."""
     try:
         async with connection.transaction():
-            return await events.insert(connection, given), {}
+            return await events.store(connection, given, keep=False)
     except (psycopg.DataError, psycopg.IntegrityError) as error:
         if len(given) == 1:
-            return set(), {given[0]["event_id"]: str(error.diag.message_primary)}
-    known, bad = set[str](), dict[str, str]()
-    for event in given:
-        one_known, one_bad = await _insert(connection, [event])
-        known |= one_known
-        bad |= one_bad
-    return known, bad
+            return Stored(refused={0: Refusal("", str(error.diag.message_primary))})
+    stored = Stored()
+    for number, event in enumerate(given):
+        stored.add(await _store(connection, [event]), [number])
+    return stored
 
 
 def _event(row: Rejection, clock: Clock, corrected: Mapping[int, Any]) -> Event | str:
@@ -105,5 +102,5 @@ def _event(row: Rejection, clock: Clock, corrected: Mapping[int, Any]) -> Event 
         entry = {**entry, "event_id": str(uuid5(_NAMESPACE, str(row.id)))}
     event = check_one(entry, clock)
     if isinstance(event, Refusal):
-        return f"{event.field}: {event.reason}" if event.field else event.reason
+        return str(event)
     return event

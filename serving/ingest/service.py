@@ -12,8 +12,8 @@ from serving.ingest.checking import Checked, Clock, check
 from serving.ingest.connection import Signalled
 from serving.ingest.metrics import LAG_SECONDS
 from serving.ingest.spool import MAX_BYTES, Spool
-from serving.ingest.writer import Writer, Written
-from storage.events import Event
+from serving.ingest.writer import Writer
+from storage.events import Event, Stored
 
 RETENTION = timedelta(days=400)
 
@@ -73,14 +73,14 @@ class Ingest:
             LAG_SECONDS.observe(max(lag.total_seconds(), 0.0))
         return checked
 
-    async def write(self, checked: Checked) -> Written:
+    async def write(self, checked: Checked) -> Stored:
         """Returns once all of it is durable; places are those among ``checked.events``.
 
         Raises:
             Busy, NoRoom: nothing was kept.
         """
         if not checked.events and not checked.refused:
-            return Written(frozenset(), {})
+            return Stored()
         self._complete(checked.events)
         return await self._writer.write(checked.events, checked.refused)
 

@@ -18,7 +18,7 @@ from serving.api import describe
 from serving.api.answers import Handler, answer_json
 from serving.api.inputs import path_id
 from serving.ingest.bodies import MAX_BODY_BYTES, announced, entries_of, read_json
-from serving.ingest.checking import Checked, Refusal
+from serving.ingest.checking import Checked
 from serving.ingest.metrics import EVENTS
 from serving.ingest.service import Ingest
 from serving.ingest.shapes import (
@@ -30,6 +30,7 @@ from serving.ingest.shapes import (
 )
 from serving.ingest.writer import Busy, NoRoom
 from serving.problems import InvalidParameters, problem
+from storage.events import Refusal
 
 BUSY_SECONDS, NO_ROOM_SECONDS = 1, 5
 _COUNTERS = {one: EVENTS.labels(one) for one in ("accepted", "duplicate", "rejected")}
@@ -67,19 +68,20 @@ class IngestCalls:
         checked = self._ingest.check(entries)
         self._keep_to_the_caller(request, checked)
         wait = self._keep_to_the_limits(request, checked, len(entries))
-        written = await self._ingest.write(checked)
+        stored = await self._ingest.write(checked)
         results: list[dict[str, Any]] = [
             {"event_id": _told_id(entry), "outcome": "accepted", "reason": None}
             for entry in entries
         ]
-        for place, refusal in checked.refusals.items():
+        refusals = checked.refusals | {
+            checked.places[number]: refusal for number, refusal in stored.refused.items()
+        }
+        for place, refusal in refusals.items():
             results[place].update(
                 outcome="rejected", reason=refusal.reason, field=refusal.field or None
             )
-        for number in written.duplicates:
+        for number in stored.known:
             results[checked.places[number]]["outcome"] = "duplicate"
-        for number, reason in written.refused.items():
-            results[checked.places[number]].update(outcome="rejected", reason=reason, field=None)
         counts = Counter(one["outcome"] for one in results)
         for outcome, count in counts.items():
             _COUNTERS[outcome].inc(count)

@@ -14,8 +14,8 @@ import asyncio
 import contextlib
 import logging
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 from typing import TypedDict
 
@@ -30,7 +30,7 @@ from serving.ingest.metrics import (
     WAITING,
 )
 from serving.ingest.spool import Spool, SpoolFull
-from storage.events import Event, RefusedEvent
+from storage.events import Event, RefusedEvent, Stored
 
 log = logging.getLogger("feedwright.serving")
 
@@ -54,17 +54,6 @@ class NoRoom(RuntimeError):
     """Postgres is away and the spool takes no more, or the worker stops."""
 
 
-@dataclass(frozen=True)
-class Written:
-    """What became of the events of one call, by place; the others were accepted.
-
-    ``duplicates``: were there already. ``refused``: place -> reason of Postgres.
-    """
-
-    duplicates: frozenset[int]
-    refused: dict[int, str]
-
-
 class _Record(TypedDict):
     """A record of the spool."""
 
@@ -78,46 +67,29 @@ class _Call:
 
     events: list[Event]
     refused: list[RefusedEvent]
-    done: asyncio.Future[Written]
+    done: asyncio.Future[Stored]
 
     @property
     def rows(self) -> int:
         return len(self.events) + len(self.refused)
 
 
-@dataclass
 class _Group:
-    """Calls that are written together: of several events with one id, the first."""
+    """Calls that are written together."""
 
-    calls: list[_Call]
-    events: list[Event] = field(default_factory=list)
-    refused: list[RefusedEvent] = field(default_factory=list)
-    places: dict[str, tuple[_Call, int]] = field(default_factory=dict)
-    duplicates: dict[_Call, set[int]] = field(default_factory=dict)
+    def __init__(self, calls: list[_Call]) -> None:
+        self.calls = calls
+        self.events = [event for call in calls for event in call.events]
+        self.refused = [entry for call in calls for entry in call.refused]
 
-    def __post_init__(self) -> None:
-        for call in self.calls:
-            self.refused += call.refused
-            for place, event in enumerate(call.events):
-                if event["event_id"] in self.places:
-                    self.duplicates.setdefault(call, set()).add(place)
-                else:
-                    self.places[event["event_id"]] = call, place
-                    self.events.append(event)
-
-    def tell(self, known: Iterable[str] = (), bad: Mapping[str, str] | None = None) -> None:
+    def tell(self, stored: Stored) -> None:
         """Answer the callers."""
-        refused: dict[_Call, dict[int, str]] = {}
-        for event_id in known:
-            call, place = self.places[event_id]
-            self.duplicates.setdefault(call, set()).add(place)
-        for event_id, reason in (bad or {}).items():
-            call, place = self.places[event_id]
-            refused.setdefault(call, {})[place] = reason
+        begin = 0
         for call in self.calls:
-            if not call.done.done():  # its caller has left
-                duplicates = frozenset(self.duplicates.get(call, ()))
-                call.done.set_result(Written(duplicates, refused.get(call, {})))
+            end = begin + len(call.events)
+            if not call.done.done():  # else its caller has left
+                call.done.set_result(stored.part(begin, end))
+            begin = end
 
     def fail(self, error: Exception) -> None:
         for call in self.calls:
@@ -184,7 +156,7 @@ class Writer:
         finally:
             self._bytes -= size
 
-    async def write(self, events: list[Event], refused: list[RefusedEvent]) -> Written:
+    async def write(self, events: list[Event], refused: list[RefusedEvent]) -> Stored:
         """Returns once the events are durable, and the refused entries are kept.
 
         Raises:
@@ -239,18 +211,18 @@ class Writer:
         GROUP_EVENTS.observe(len(group.events))
         if not self._spool.behind:
             try:
-                known, bad = await self._straight.insert(group.events, group.refused)
+                stored = await self._straight.store(group.events, group.refused)
             except Away as error:
                 log.warning("events go to the spool", extra={"detail": str(error)})
             else:
                 COMMIT_SECONDS.labels("postgres").observe(perf_counter() - start)
-                group.tell(known, bad)
-                self._tell_committed(group.events, bad)
+                group.tell(stored)
+                self._tell_committed(group.events, stored)
                 return
         record: _Record = {"events": group.events, "refused": group.refused}
         await asyncio.to_thread(self._spool.append, orjson.dumps(record))
         COMMIT_SECONDS.labels("spool").observe(perf_counter() - start)
-        group.tell()
+        group.tell(Stored())
         self._spooled.set()
 
     async def _replay(self) -> None:
@@ -272,18 +244,17 @@ class Writer:
     async def _replay_all(self) -> None:
         while chunk := await asyncio.to_thread(self._spool.next, REPLAY_BYTES):
             records: list[_Record] = [orjson.loads(record) for record in chunk.records]
-            distinct = {e["event_id"]: e for r in reversed(records) for e in reversed(r["events"])}
-            refused = [one for record in records for one in record["refused"]]
-            given = list(reversed(distinct.values()))
+            given = [event for record in records for event in record["events"]]
+            refused = [entry for record in records for entry in record["refused"]]
             if given or refused:
-                _, bad = await self._later.insert(given, refused)
+                stored = await self._later.store(given, refused)
                 REPLAYED.inc(len(given))
-                self._tell_committed(given, bad)
+                self._tell_committed(given, stored)
             async with self._order:
                 self._spool.done(chunk)
 
-    def _tell_committed(self, events: Sequence[Event], bad: Mapping[str, str]) -> None:
+    def _tell_committed(self, events: Sequence[Event], stored: Stored) -> None:
         try:
-            self._committed([event for event in events if event["event_id"] not in bad])
+            self._committed([one for n, one in enumerate(events) if n not in stored.refused])
         except Exception as error:  # they are stored, whatever becomes of the news
             log.error("news of stored events not told", exc_info=error)

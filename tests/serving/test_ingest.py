@@ -225,9 +225,38 @@ def test_two_of_one_id_in_a_batch(api: TestClient, conn: psycopg.Connection) -> 
     one = event()
     other = {**one, "occurred_at": (NOW - timedelta(days=1)).isoformat()}
     timeless = event(occurred_at=...)
-    body = send(api, {**one, "type": "?"}, one, other, timeless, timeless)
-    assert outcomes(body) == ["rejected", "accepted", "duplicate", "accepted", "duplicate"]
+    body = send(api, {**one, "type": "?"}, one, other, one, timeless, timeless)
+    assert outcomes(body) == ["rejected", "accepted", "rejected", "duplicate", "accepted",
+                              "duplicate"]  # fmt: skip
+    assert body["results"][2]["field"] == "event_id"
     assert len(stored(conn, one, timeless)) == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"user_id": "u2"}, {"user_id": None}, {"item_id": "i2"}, {"type": "view"},
+     {"occurred_at": (NOW - timedelta(days=40)).isoformat()}],
+)  # fmt: skip
+def test_one_id_for_another_event(
+    api: TestClient, conn: psycopg.Connection, other: dict[str, Any]
+) -> None:
+    """Refused and kept, also when it is taken in again; only what is the same is a duplicate."""
+    one = event()
+    send(api, one)
+    body = send(api, {**one, **other}, {**one, "metadata": {"position": 2}})
+    assert outcomes(body) == ["rejected", "duplicate"]
+    (name,) = other
+    result = body["results"][0]
+    assert (result["field"], f"another {name}" in result["reason"]) == ("event_id", True)
+    (row,) = api.get("admin/rejected", params={"limit": 1}).json()["rows"]
+    assert row["reason"] == f"event_id: {result['reason']}"
+    assert json.loads(row["raw"]) == {**one, **other}
+    assert problem(api.post(f"admin/rejected/{row['id']}/replay"), 422)["errors"]
+    assert api.get("admin/rejected", params={"limit": 1}).json()["rows"] == [row]
+    assert len(stored(conn, one)) == 1
+    mended = {**one, **other, "event_id": str(uuid4())}
+    replayed = api.post(f"admin/rejected/{row['id']}/replay", json=mended)
+    assert outcomes(replayed.json()) == ["accepted"]
 
 
 def test_one_event_of_an_item(api: TestClient, conn: psycopg.Connection) -> None:
@@ -333,7 +362,7 @@ def test_concurrent_requests_share_commits_and_too_much_is_turned_away(
 ) -> None:
     monkeypatch.setattr(writer, "MAX_ROWS", 60)
     commits = 0
-    insert = EventConnection.insert
+    insert = EventConnection.store
 
     async def counted(self: Any, *given: Any) -> Any:
         nonlocal commits
@@ -341,7 +370,7 @@ def test_concurrent_requests_share_commits_and_too_much_is_turned_away(
         await asyncio.sleep(0.1)  # so that others arrive meanwhile
         return await insert(self, *given)
 
-    monkeypatch.setattr(EventConnection, "insert", counted)
+    monkeypatch.setattr(EventConnection, "store", counted)
     app = application(lambda: url, tmp_path)
     events = [event() for _ in range(70)]
 
@@ -393,20 +422,20 @@ def test_any_batches_against_a_plain_oracle(
     api: TestClient, conn: psycopg.Connection, batches: list[list[dict[str, Any]]]
 ) -> None:
     conn.execute("TRUNCATE feed.interactions")
-    known: dict[tuple[str, str], dict[str, Any]] = {}
+    known: dict[str, dict[str, Any]] = {}
     for batch in batches:
-        expected, seen = [], set[str]()
+        expected = []
         for one in batch:
-            key = one["event_id"], one["occurred_at"]
+            first = known.get(one["event_id"])
             if not oracle(one):
                 expected.append("rejected")
-            elif key in known or one["event_id"] in seen:
+            elif first is None:
+                expected.append("accepted")
+                known[one["event_id"]] = one
+            elif identity(one) == identity(first):
                 expected.append("duplicate")
             else:
-                expected.append("accepted")
-                known[key] = one
-            if expected[-1] != "rejected":
-                seen.add(one["event_id"])
+                expected.append("rejected")
         assert outcomes(send(api, *batch)) == expected
     rows = conn.execute(
         "SELECT event_id::text, user_id, item_id, type, metadata FROM feed.interactions"
@@ -414,6 +443,11 @@ def test_any_batches_against_a_plain_oracle(
     columns = ("event_id", "user_id", "item_id", "type", "metadata")
     wanted = [tuple(one[name] for name in columns) for one in known.values()]
     assert sorted(map(repr, rows)) == sorted(map(repr, wanted))
+
+
+def identity(one: dict[str, Any]) -> tuple[Any, ...]:
+    time = datetime.fromisoformat(one["occurred_at"].upper())
+    return one["user_id"], one["item_id"], one["type"], time
 
 
 def oracle(one: dict[str, Any]) -> bool:

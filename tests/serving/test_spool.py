@@ -176,6 +176,8 @@ def test_postgres_stops_and_comes_back(server: EmbeddedPostgres, tmp_path: Path)
         timeless = event(occurred_at=...)
         for _ in range(2):
             assert send(client, timeless, *events[:20])["accepted"] == 21
+        taken = [{**events[5], "user_id": "eve"}, {**timeless, "item_id": "eve"}]
+        assert send(client, *taken)["accepted"] == 2  # nobody can tell yet
         assert list(tmp_path.glob("*.spool"))
         full = client.app.state.ingest._writer._spool  # type: ignore[attr-defined]
         full._max_bytes = full.size()
@@ -187,7 +189,12 @@ def test_postgres_stops_and_comes_back(server: EmbeddedPostgres, tmp_path: Path)
         assert told == {f"u{n}" for n in range(40)} | {"u1"}
     ids = rows(server.url, "SELECT event_id::text FROM feed.interactions")
     assert sorted(ids) == sorted((one["event_id"],) for one in [*events, timeless])
-    assert rows(server.url, "SELECT count(*) FROM feed.interactions_rejected") == [(10,)]
+    kept = rows(
+        server.url,
+        "SELECT count(*), count(*) FILTER (WHERE reason LIKE '%another event''s%')"
+        " FROM feed.interactions_rejected",
+    )
+    assert kept == [(12, 2)]
 
 
 def test_killed_at_any_moment(server: EmbeddedPostgres, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from storage.database import connect
 from storage.events import Connection, Event
 
 NOW = datetime.now(UTC)
+HOUR = timedelta(hours=1)
 
 
 def event(**fields: Any) -> Event:
@@ -57,10 +58,10 @@ def count(url: str) -> tuple[Any, ...] | None:
 def test_writers_with_the_same_events_at_once_store_each_once(database: str) -> None:
     """In other orders; half of them with times of the server's, another for each writer."""
 
-    async def work(connections: list[Connection]) -> list[set[str]]:
+    async def work(connections: list[Connection]) -> list[events.Stored]:
         ids = [str(uuid4()) for _ in range(400)]
 
-        async def write(number: int, connection: Connection) -> list[set[str]]:
+        async def write(number: int, connection: Connection) -> list[events.Stored]:
             mine = ids[:: 1 if number % 2 else -1]
             late = (NOW + timedelta(milliseconds=number)).isoformat()
             given = [
@@ -70,15 +71,62 @@ def test_writers_with_the_same_events_at_once_store_each_once(database: str) -> 
                 for id in mine
             ]
             return [
-                await events.insert(connection, given[at : at + 100]) for at in (0, 100, 200, 300)
+                await events.store(connection, given[at : at + 100]) for at in (0, 100, 200, 300)
             ]
 
         found = await asyncio.gather(*(write(n, c) for n, c in enumerate(connections)))
-        return [known for each in found for known in each]
+        return [one for each in found for one in each]
 
-    known = with_connections(database, 4, work)
+    stored = with_connections(database, 4, work)
     assert count(database) == (400, 400)
-    assert sum(map(len, known)) == 3 * 400  # to each but one writer it was there already
+    assert not any(one.refused for one in stored)
+    # to each but one writer it was there already
+    assert sum(len(one.known) for one in stored) == 3 * 400
+
+
+def test_of_writers_with_other_events_of_one_id_at_once_one_has_it(database: str) -> None:
+    """Other users at one time, and other times, which Postgres itself does not tell apart."""
+
+    async def work(connections: list[Connection]) -> list[events.Stored]:
+        async def write(number: int, connection: Connection) -> list[events.Stored]:
+            return [
+                await events.store(
+                    connection,
+                    [
+                        event(event_id=id, user_id=f"u{number}")
+                        if place % 2
+                        else event(event_id=id, occurred_at=(NOW - number * HOUR).isoformat())
+                        for place, id in enumerate(ids[at : at + 40])
+                    ],
+                )
+                for at in range(0, 400, 40)
+            ]
+
+        ids = [str(uuid4()) for _ in range(400)]
+        found = await asyncio.gather(*(write(n, c) for n, c in enumerate(connections)))
+        return [one for each in found for one in each]
+
+    stored = with_connections(database, 4, work)
+    assert count(database) == (400, 400)
+    assert not any(one.known for one in stored)
+    assert sum(len(one.refused) for one in stored) == 3 * 400
+    with connect(database) as connection:
+        kept = connection.execute(
+            "SELECT count(*) FILTER (WHERE reason LIKE 'event_id: %another user_id:%'),"
+            " count(*) FILTER (WHERE reason LIKE 'event_id: %another occurred_at:%')"
+            " FROM feed.interactions_rejected"
+        ).fetchone()
+    assert kept == (600, 600)
+
+
+def test_the_order_of_a_call_is_kept(database: str) -> None:
+    given = [event(item_id=str(number)) for number in range(50)]
+    with_connections(database, 1, lambda connections: events.store(connections[0], given))
+    with connect(database) as connection:
+        items = connection.execute(
+            "SELECT item_id FROM feed.interactions ORDER BY occurred_at, received_at"
+        ).fetchall()
+    assert items == [(str(number),) for number in range(50)]
 
 
 def test_what_belongs_to_it_is_in_the_same_transaction(database: str) -> None:
@@ -88,7 +136,7 @@ def test_what_belongs_to_it_is_in_the_same_transaction(database: str) -> None:
 
         refused: Any = [{"row_number": 1, "reason": "is wrong", "raw": "{}"}]
         try:
-            await events.insert(connections[0], [event()], refused, fails)
+            await events.store(connections[0], [event()], refused, fails)
         except psycopg.errors.DivisionByZero:
             assert await rejections.page(connections[0], 10) == []
             return
@@ -101,10 +149,10 @@ def test_what_belongs_to_it_is_in_the_same_transaction(database: str) -> None:
 def test_months_are_made_once_and_a_month_in_the_default_partition_stays(database: str) -> None:
     async def work(connections: list[Connection]) -> None:
         old = event(occurred_at="2026-01-05T00:00:00Z")
-        await events.insert(connections[0], [old])  # into the default partition
+        await events.store(connections[0], [old])  # into the default partition
         wanted = {"2026-01", "2026-02", "2025-12"}
         await asyncio.gather(*(events.ensure_partitions(c, wanted) for c in connections))
-        assert await events.insert(connections[1], [old]) == {old["event_id"]}
+        assert (await events.store(connections[1], [old])).known == {0}
 
     with_connections(database, 3, work)
     with connect(database) as connection:
