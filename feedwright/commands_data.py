@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+import json
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from feedwright import commands_rejected
+from feedwright import commands_rejected, load_view
 from feedwright.errors import FeedwrightError
 from feedwright.shell import console, examples, settings
+
+if TYPE_CHECKING:
+    from storage.log import Log
+
+WITHOUT_TIMES = (
+    "The log has no times: stand-ins end now. What needs times does not work on it: trending, "
+    "recency, retention, drift, and the evaluation on the latest interactions."
+)
 
 
 class Format(StrEnum):
@@ -58,6 +67,9 @@ def load(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the files and load nothing.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="With --dry-run: say it as a JSON document.")
+    ] = False,
 ) -> None:
     """Load a log: your own, MovieLens, or a made-up one.
 
@@ -67,6 +79,7 @@ def load(
     from feedwright import loading
     from feedwright.database import running_database
     from storage.database import connect
+    from storage.log import LoadError
 
     if sum((path is not None, sample, bool(synthetic))) != 1:
         raise FeedwrightError(
@@ -76,24 +89,25 @@ def load(
         raise FeedwrightError(
             f"--domain {domain} is about made-up logs.", "Give --synthetic SIZE with it."
         )
-    is_movielens = sample
-    if path is not None:
-        named = None if form is Format.auto else cast("loading.Form", form.value)
-        kind = named or loading.detect(path)
-        log = loading.file_log(path, kind, mapping or None)
-        is_movielens = kind == "movielens"
-    elif synthetic:
-        of_profile = settings().profile if settings().profile in list(Domain) else "marketplace"
-        log = loading.synthetic_log(synthetic, cast("loading.Domain", domain or of_profile))
-    else:
-        log = loading.sample_log()
-    if is_movielens if shift_clock is None else shift_clock:
+    if as_json and not dry_run:
+        raise FeedwrightError("--json is for --dry-run.", "Add --dry-run, or leave --json out.")
+    try:
+        log = _log(path, form, mapping, sample, synthetic, domain)
+        if as_json:
+            unusable = load_view.check(log)
+            print(json.dumps(load_view.document(log), indent=2, ensure_ascii=False))
+            raise typer.Exit(1 if unusable else 0)
+    except LoadError as error:
+        if as_json and path is not None:
+            failed = load_view.failed_document(path, mapping, str(error))
+            print(json.dumps(failed, indent=2, ensure_ascii=False))
+        raise
+    if log.ends_now if shift_clock is None else shift_clock:
         log = loading.shifted(log)
-    if log.notice:
-        style = "dim" if is_movielens else "yellow"
-        console.print(log.notice, style=style, markup=False, highlight=False, soft_wrap=True)
+    _say_notice(log)
     if dry_run:
-        lost = loading.check_only(log, console)
+        lost = load_view.check(log)
+        load_view.show_check(log, console)
     else:
         with running_database(settings()) as url, connect(url, autocommit=True) as connection:
             lost = loading.load_into(connection, log, console)
@@ -104,9 +118,30 @@ def load(
             "The reasons are above. Correct the file or the mapping and load it again; rows that "
             "were loaded stay, and are not loaded twice.",
         )
-    if dry_run:
-        return
-    console.print("Next: [bold]feedwright train[/], or wait for the daily schedule.")
+    if not dry_run:
+        console.print("Next: [bold]feedwright train[/], or wait for the daily schedule.")
+
+
+def _log(
+    path: Path | None, form: Format, mapping: str, sample: bool, synthetic: str,
+    domain: Domain | None,
+) -> Log:  # fmt: skip
+    from feedwright import loading
+
+    if path is not None:
+        return loading.file_log(path, form.value, mapping or None)
+    if sample:
+        return loading.sample_log()
+    of_profile = settings().profile if settings().profile in list(Domain) else "marketplace"
+    return loading.synthetic_log(synthetic, cast("loading.Domain", domain or of_profile))
+
+
+def _say_notice(log: Log) -> None:
+    """Licences, columns that are not used, and what does not work without times."""
+    if log.notice:
+        console.print(log.notice, style="yellow", markup=False, highlight=False, soft_wrap=True)
+    if not log.has_times:
+        console.print(WITHOUT_TIMES, style="yellow", highlight=False, soft_wrap=True)
 
 
 def train() -> None:

@@ -3,44 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
 import psycopg
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-from rich.table import Table
 
+from feedwright import load_view
 from feedwright.errors import FeedwrightError
 from storage.columns import Entity
 from storage.log import Log
 
-Form = Literal["movielens", "csv", "jsonl", "parquet"]
+Form = Literal["auto", "movielens", "csv", "jsonl", "parquet"]
 Domain = Literal["marketplace", "social", "events"]
-
-
-def detect(path: Path) -> Form:
-    """The format of the file or folder at ``path``, told by names.
-
-    Raises:
-        FeedwrightError: no such path, or no name tells it.
-    """
-    from storage.readers import ENDINGS
-
-    if not path.exists():
-        raise FeedwrightError(f"{path}: no such file or folder.", "Check the path.")
-    if path.is_dir():
-        if (path / "movies.csv").exists() or any(path.glob("*.inter")):
-            return "movielens"
-        names = [file.name for file in path.glob("interactions.*")]
-    else:
-        names = [path.name]
-    for form, endings in ENDINGS.items():
-        if any(name.endswith(endings) for name in names):
-            return cast(Form, form)
-    raise FeedwrightError(
-        f"{path}: no name in it tells the format.",
-        "A folder holds interactions.csv, .jsonl or .parquet; or name one with --format.",
-    )
 
 
 def file_log(path: Path, form: Form, mapping: str | None) -> Log:
@@ -109,26 +84,24 @@ def load_into(connection: psycopg.Connection, log: Log, console: Console) -> lis
     columns = (TextColumn("  {task.description:<14}"), BarColumn(), MofNCompleteColumn(),
                TimeElapsedColumn())  # fmt: skip
     with Progress(*columns, console=console) as bars:
-        tasks = {
-            str(name): bars.add_task(str(name), total=len(frame))
-            for name, frame in log.frames().items()
-        }
+        tasks = {str(name): bars.add_task(str(name), total=None) for name in log.entities}
 
         def progress(entity: str, done: int, total: int) -> None:
-            bars.update(tasks[entity], completed=done, total=total)
+            bars.update(tasks[entity], completed=done, total=total or None)
 
         report = load(connection, log, progress=progress)
     counted = {
         name: (one.read, one.inserted + one.implied, one.updated, one.duplicate, one.rejected)
         for name, one in report.entities.items()
     }
-    reasons = {name: one.reasons for name, one in report.entities.items()}
-    console.print(_table(counted))
+    console.print(load_view.table(counted))
     for name, one in report.entities.items():
         if one.implied:
             made = f"{one.implied:,} {name if one.implied > 1 else name.removesuffix('s')}"
             console.print(f"{made} made from interactions alone", highlight=False)
-    _say_reasons(reasons, console, kept="Kept in feed.interactions_rejected: feedwright rejected")
+    load_view.say_findings(log, console)
+    if report.rejected:
+        console.print("  Kept in feed.interactions_rejected: feedwright rejected", highlight=False)
     return report.lost
 
 
@@ -151,44 +124,3 @@ def warn_of_retention(connection: psycopg.Connection, profile: str, console: Con
             highlight=False,
             soft_wrap=True,
         )
-
-
-def check_only(log: Log, console: Console) -> list[Entity]:
-    """Check ``log`` and say what a load would do, with no database.
-
-    Returns:
-        The entities that have rows of which none would be kept.
-    """
-    from storage.validation import validate
-
-    table = Table("", "rows", "good", "duplicate", "refused", title="Dry run: nothing is loaded")
-    reasons: dict[str, dict[str, int]] = {}
-    lost: list[Entity] = []
-    for name, frame in log.frames().items():
-        checked = validate(log, name)
-        numbers = (len(frame), len(checked.good), checked.duplicates, len(checked.rejected))
-        table.add_row(str(name), *(f"{number:,}" for number in numbers))
-        kinds = checked.rejected["kind"].value_counts(sort=True)
-        reasons[str(name)] = dict(kinds.iter_rows())
-        if len(frame) and len(frame) == len(checked.rejected):
-            lost.append(name)
-    console.print(table)
-    _say_reasons(reasons, console, kept="Without --dry-run these are kept with their reasons.")
-    return lost
-
-
-def _table(counted: dict[str, tuple[int, ...]] | dict) -> Table:
-    table = Table("", "read", "new", "updated", "known already", "refused")
-    for name, numbers in counted.items():
-        table.add_row(str(name), *(f"{number:,}" for number in numbers))
-    return table
-
-
-def _say_reasons(reasons: dict[str, dict[str, int]] | dict, console: Console, *, kept: str) -> None:
-    lines = [
-        f"  {count:,} × {entity}: {reason}"
-        for entity, counts in reasons.items()
-        for reason, count in counts.items()
-    ]
-    if lines:
-        console.print("\n".join(["[yellow]Refused[/]", *lines, f"  {kept}"]), highlight=False)

@@ -1,8 +1,10 @@
-"""Cells of text -> lists of tags, JSON objects and event ids, by column."""
+"""Cells of any type -> text, ids, lists of tags, JSON objects and event ids, by column."""
 
 from __future__ import annotations
 
+import ast
 import re
+from typing import Any
 
 import orjson
 import polars as pl
@@ -11,11 +13,64 @@ _TAGS = pl.List(pl.String)
 _NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
+def nested_kind(kind: pl.DataType) -> str | None:
+    """``list`` or ``struct``, where one cell holds several values."""
+    if isinstance(kind, pl.List | pl.Array):
+        return "list"
+    return "struct" if isinstance(kind, pl.Struct) else None
+
+
+def to_text(cells: pl.Series) -> pl.Series:
+    """Text; of lists and structs their JSON."""
+    if nested_kind(cells.dtype):
+        text = [None if cell is None else _json(cell) for cell in cells.to_list()]
+        return pl.Series(cells.name, text, dtype=pl.String)
+    if cells.dtype == pl.Binary:
+        return pl.Series(
+            cells.name, [None if c is None else c.decode("utf-8", "replace") for c in cells]
+        )
+    return cells.cast(pl.String)
+
+
+def to_ids(cells: pl.Series) -> pl.Series:
+    """Text; of whole numbers their digits, however large, and never 5863.0 or 1e+16.
+
+    NaN, which data frames write for an empty cell among numbers, is null.
+    """
+    if not cells.dtype.is_float():
+        return to_text(cells)
+    cells = cells.fill_nan(None)
+    whole = (cells == cells.floor()) & cells.is_finite()
+    small = whole & (cells.abs() < 2**63)
+    text = cells.cast(pl.Int64, strict=False).cast(pl.String)
+    if small.fill_null(True).all():
+        return text
+    others = [
+        str(int(cell))
+        if cell is not None and cell.is_integer()
+        else None
+        if cell is None
+        else str(cell)
+        for cell in cells.filter(~small.fill_null(False))
+    ]
+    return text.scatter((~small.fill_null(False)).arg_true(), pl.Series(others, dtype=pl.String))
+
+
+def _json(value: Any) -> str:
+    return orjson.dumps(value, default=_plain).decode()
+
+
+def _plain(value: object) -> str:
+    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+
+
 def to_tags(cells: pl.Series, separator: str) -> pl.Series:
     """Lists of tags: from lists, JSON arrays, or text parted by ``separator``. Null: no tags."""
     if isinstance(cells.dtype, pl.List | pl.Array):
+        if nested_kind(cells.dtype.inner):  # type: ignore[arg-type]
+            return pl.Series(cells.name, [_flat(cell) for cell in cells.to_list()], dtype=_TAGS)
         return cells.cast(_TAGS).list.drop_nulls().fill_null([])
-    text = cells.cast(pl.String)
+    text = to_text(cells)
     parted = (
         text.str.split(separator)
         .list.eval(pl.element().str.strip_chars())
@@ -36,22 +91,29 @@ def to_tags(cells: pl.Series, separator: str) -> pl.Series:
 
 
 def _array(cell: str) -> list[str] | None:
+    """The values of an array, as JSON or as Python writes it (``['a']``)."""
     try:
         values = orjson.loads(cell)
     except orjson.JSONDecodeError:
-        return None
-    if not isinstance(values, list):
-        return None
-    return [str(value) for value in values if value is not None and value != ""]
+        try:
+            values = ast.literal_eval(cell)
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            return None
+    return _flat(values) if isinstance(values, list) else None
+
+
+def _flat(values: Any) -> list[str]:
+    """The texts of nested lists; of an object its name."""
+    if isinstance(values, list | tuple):
+        return [text for value in values for text in _flat(value)]
+    if isinstance(values, dict):
+        values = values.get("name")
+    return [] if values is None or values == "" else [str(values)]
 
 
 def to_json(cells: pl.Series) -> pl.Series:
     """JSON text, from text or structs; empty text is null."""
-    if isinstance(cells.dtype, pl.Struct):
-        there = cells.is_not_null()
-        text = cells.struct.json_encode()
-        return text.set(~there, None)
-    text = cells.cast(pl.String)
+    text = to_text(cells)
     return text.set(text == "", None)
 
 
@@ -86,7 +148,7 @@ def _is_object(cell: str) -> bool:
 
 def to_uuids(cells: pl.Series) -> pl.Series:
     """Event ids as 32 lowercase hex digits; anything else stays as it is."""
-    text = cells.cast(pl.String)
+    text = to_text(cells)
     text = text.set(text == "", None)
     if text.str.contains("^[0-9a-f]{32}$").all():
         return text

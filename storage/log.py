@@ -1,58 +1,142 @@
-"""A log: what a product knows of its users, items, owners and interactions, as frames."""
+"""A log: what a product knows of its users, items, owners and interactions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from collections.abc import Iterator, Mapping
+from copy import copy
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Protocol
 
 import polars as pl
 
 from storage.columns import ENTITIES, Entity
-from storage.times import TimeFormat, to_times
-
-PROBLEM = "__problem__"  # reserved column: why the reader could not take a row apart
+from storage.reading.chunk import Chunk, of_frame
+from storage.summary import Summary
+from storage.times import TimeReader, newest_until_now
 
 
 class LoadError(ValueError):
     """Input that cannot be loaded; the message names what is wrong and the fix."""
 
 
+class Rows(Protocol):
+    """The rows of one entity, which are read anew at each call."""
+
+    def chunks(self) -> Iterator[Chunk]:
+        """Some rows at a time, under our names."""
+        ...
+
+    def document(self) -> dict[str, str | bool | None]:
+        """The form of the file, as a report says it."""
+        ...
+
+
 @dataclass(frozen=True)
+class InMemory:
+    """A frame, and its rows as they stood where that differs."""
+
+    frame: pl.DataFrame
+    raw: pl.DataFrame | None = None
+
+    def chunks(self) -> Iterator[Chunk]:
+        yield of_frame(self.frame, self.raw)
+
+    def document(self) -> dict[str, str | bool | None]:
+        return {"encoding": None, "delimiter": None, "header": None}
+
+
 class Log:
-    """Frames with the columns of ``storage.columns``, one row a user, item, owner, interaction.
+    """Rows with the columns of ``storage.columns``, one a user, item, owner, interaction.
 
     A cell is text as it stood in the file, or already of its own type (numbers,
     lists of text, datetimes in UTC); ``storage.validation`` makes them typed.
+
+    Args:
+        interactions, users, items, owners: a frame, or rows that are read when they are needed.
+        sources: file name by entity, kept beside rejected rows.
+        raw: by entity, the rows as the file has them, row for row, when they differ from a frame.
+        time_format, time_zone: as in a mapping.
+        clock_shift: added to every time when the log is loaded (see ``shift_to``).
+        notice: what the person who loads the log must be told, such as a licence.
+        has_times: whether the times are the log's own; else they stand for an order, or nothing.
+        ends_now: whether its clock is to be shifted when nobody says otherwise.
     """
 
-    interactions: pl.DataFrame
-    users: pl.DataFrame | None = None
-    items: pl.DataFrame | None = None
-    owners: pl.DataFrame | None = None
-    sources: Mapping[str, str] = field(default_factory=dict)
-    """File name by entity, kept beside rejected rows."""
-    raw: Mapping[str, pl.DataFrame] = field(default_factory=dict)
-    """By entity, the rows as the file has them, row for row, when they differ from the frame."""
-    time_format: TimeFormat = "auto"
-    tag_separator: str = "|"
-    clock_shift: timedelta = timedelta(0)
-    """Added to every time when the log is loaded (see ``shift_to``)."""
-    notice: str = ""
-    """What the person who loads the log must be told, such as a licence."""
+    def __init__(
+        self,
+        interactions: pl.DataFrame | Rows,
+        users: pl.DataFrame | Rows | None = None,
+        items: pl.DataFrame | Rows | None = None,
+        owners: pl.DataFrame | Rows | None = None,
+        *,
+        sources: Mapping[str, str] | None = None,
+        raw: Mapping[str, pl.DataFrame] | None = None,
+        time_format: str = "auto",
+        time_zone: str = "UTC",
+        tag_separator: str = "|",
+        clock_shift: timedelta = timedelta(0),
+        notice: str = "",
+        has_times: bool = True,
+        ends_now: bool = False,
+    ) -> None:
+        self.raw = dict(raw or {})
+        given = {"users": users, "items": items, "owners": owners, "interactions": interactions}
+        self.rows: dict[Entity, Rows] = {}
+        for name in ENTITIES:
+            rows = given[name]
+            if isinstance(rows, pl.DataFrame):
+                rows = InMemory(rows, self.raw.get(name))
+            if rows is not None:
+                self.rows[name] = rows
+        self.sources = dict(sources or {})
+        self.time_format, self.time_zone = time_format, time_zone
+        self.tag_separator = tag_separator
+        self.clock_shift = clock_shift
+        self.notice = notice
+        self.has_times, self.ends_now = has_times, ends_now
+        self.summary = Summary()
+        self._whole: dict[Entity, pl.DataFrame] = {}
+
+    @property
+    def entities(self) -> list[Entity]:
+        """What the log has, in the order in which it is loaded."""
+        return list(self.rows)
+
+    def chunks(self, entity: Entity) -> Iterator[Chunk]:
+        """The rows of ``entity``, some at a time; KeyError when the log has none."""
+        return self.rows[entity].chunks()
 
     def frame(self, entity: Entity) -> pl.DataFrame | None:
-        """The frame of ``entity``; None when the log has none."""
-        return {
-            "users": self.users,
-            "items": self.items,
-            "owners": self.owners,
-            "interactions": self.interactions,
-        }[entity]
+        """The whole frame of ``entity``, in memory; None when the log has none."""
+        if entity not in self.rows:
+            return None
+        if entity not in self._whole:
+            parts = [chunk.frame for chunk in self.chunks(entity)]
+            self._whole[entity] = pl.concat(parts, how="diagonal_relaxed")
+        return self._whole[entity]
 
     def frames(self) -> dict[Entity, pl.DataFrame]:
         """The frames that are there, in the order in which they are loaded."""
         return {name: frame for name in ENTITIES if (frame := self.frame(name)) is not None}
+
+    @property
+    def interactions(self) -> pl.DataFrame:
+        frame = self.frame("interactions")
+        assert frame is not None
+        return frame
+
+    @property
+    def users(self) -> pl.DataFrame | None:
+        return self.frame("users")
+
+    @property
+    def items(self) -> pl.DataFrame | None:
+        return self.frame("items")
+
+    @property
+    def owners(self) -> pl.DataFrame | None:
+        return self.frame("owners")
 
     def source(self, entity: Entity) -> str:
         return self.sources.get(entity, entity)
@@ -65,8 +149,11 @@ def shift_to(log: Log, now: datetime) -> Log:
     Event ids that the loader derives do not depend on the shift, so loading the
     same log tomorrow still adds nothing.
     """
-    times = to_times(log.interactions["occurred_at"], log.time_format)
-    newest = times.filter(times <= datetime.now(UTC)).max()
-    if not isinstance(newest, datetime):
+    reader = TimeReader(log.time_format, log.time_zone)
+    times = (reader.read(chunk.frame["occurred_at"]) for chunk in log.chunks("interactions"))
+    newest = max((one for one in map(newest_until_now, times) if one is not None), default=None)
+    if newest is None:
         return log
-    return replace(log, clock_shift=now - newest)
+    shifted = copy(log)
+    shifted.clock_shift, shifted.summary = now - newest, Summary()
+    return shifted

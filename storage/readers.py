@@ -1,4 +1,9 @@
-"""Files of a log -> frames: CSV, JSON Lines, Parquet; MovieLens is in ``storage.samples``."""
+"""Files of a log -> a log whose rows are read when they are needed.
+
+The steps are in ``storage.reading``: find the files, find the form of each, take rows and cells
+apart, name the columns. ``storage.validation`` then makes the cells typed. MovieLens, with what
+is particular to it, is in ``storage.samples``.
+"""
 
 from __future__ import annotations
 
@@ -6,277 +11,163 @@ import difflib
 from pathlib import Path
 from typing import Literal
 
-import orjson
-import polars as pl
-from polars.exceptions import PolarsError
-
-from storage.columns import COLUMNS, ENTITIES, Entity
-from storage.log import PROBLEM, LoadError, Log
-from storage.mapping import Mapping, typed_events
+from storage.columns import COLUMNS, Entity
+from storage.log import LoadError, Log, Rows
+from storage.mapping import Mapping, load_mapping
+from storage.reading import files
+from storage.reading.form import Form, form_of
+from storage.reading.rows import FileRows, OncePerId, parts_of_events, unused
+from storage.reading.typed_events import scale
 from storage.samples import movielens
 
-Format = Literal["csv", "jsonl", "parquet", "movielens"]
+Format = Literal["auto", "csv", "jsonl", "parquet", "movielens"]
 
-ENDINGS: dict[str, tuple[str, ...]] = {
-    "csv": (".csv", ".csv.gz"),
-    "jsonl": (".jsonl", ".ndjson", ".json"),
-    "parquet": (".parquet",),
-}
-LINE = "line"
-MORE = "cells beyond the header"
-LOOKED_AT = 1_000  # lines of JSON whose keys are told as the file's columns
+MOST = 980  # characters of a message
 LIKE_ENOUGH = 0.75  # of difflib's 0 to 1: userId is like user_id, owner_id is not
 
 
-def read_log(path: Path, form: Format, mapping: Mapping | None = None) -> Log:
+def read_log(path: Path, form: Format = "auto", mapping: Mapping | None = None) -> Log:
     """Read a folder with interactions.* and, if there, users.*, items.*, owners.*; or one file.
+
+    Titles, tags and the like that stand in the file of interactions become the items', where
+    there is no file of items.
 
     Args:
         path: the folder, or the file of interactions alone.
+        form: ``movielens``, or which endings count; what is in a file is told by its content.
         mapping: how the log calls things (``storage.mapping``); None: as we do.
 
     Raises:
-        LoadError: a file is missing, empty, not of the format, or lacks a column.
+        LoadError: a file is missing, empty, of a form that is not read, or lacks a column.
 
     The log's ``notice`` names the columns of each file that are not used.
     """
     path = Path(path)
     if not path.exists():
         raise LoadError(f"{path}: no such file or folder.")
-    if form == "movielens":
+    if form == "movielens" or (form == "auto" and mapping is None and movielens.is_one(path)):
         return movielens.read(path, mapping)
     mapping = mapping or Mapping()
-    frames: dict[Entity, pl.DataFrame] = {}
-    raw: dict[str, pl.DataFrame] = {}
-    unused: list[str] = []
-    files = _files(path, form)
-    for entity, file in files.items():
-        wanted = _wanted(entity, mapping)
-        try:
-            content, whole = _READERS[form](file, list(wanted.values()))
-        except PolarsError as error:
-            raise _not_readable(file, form, error) from error
-        except OSError as error:
-            raise LoadError(f"{file} cannot be read: {error.strerror or error}.") from error
-        there = _names(whole, form)
-        frames[entity] = _renamed(content, entity, file, wanted, mapping, there)
-        if rest := [name for name in there if name not in wanted.values()]:
-            unused.append(f"{file.name}: not used: {', '.join(rest)}")
-        raw[entity] = whole
+    found = files.found(path, mapping, form)
+    rows = {entity: FileRows(entity, parts, mapping) for entity, parts in found.items()}
+    events, found_forms = rows["interactions"], list(rows.values())
+    if missing := {entity: lines for entity, one in rows.items() if (lines := _missing(one))}:
+        raise LoadError(_sentence(path, rows, missing))
+    rows |= parts_of_events(events, rows)
+    has_times = not mapping.default_time or "occurred_at" in events.columns
+    ours = {entity: _once_each(one, events) for entity, one in rows.items()}
     return Log(
-        interactions=frames["interactions"],
-        users=frames.get("users"),
-        items=frames.get("items"),
-        owners=frames.get("owners"),
-        sources={entity: file.name for entity, file in files.items()},
-        raw=raw,
+        ours["interactions"],
+        ours.get("users"),
+        ours.get("items"),
+        ours.get("owners"),
+        sources={entity: one.files[0].name for entity, one in rows.items()},
         time_format=mapping.time_format,
+        time_zone=mapping.time_zone,
         tag_separator=mapping.tag_separator,
-        notice="\n".join(unused),
+        notice="\n".join([*_told(found_forms), *_not_used(list(rows.values()))]),
+        has_times=has_times,
+        ends_now=not has_times,
     )
 
 
-def _files(path: Path, form: Format) -> dict[Entity, Path]:
-    if path.is_file():
-        files: dict[Entity, Path] = {"interactions": path}
-    else:
-        files = {}
-        for entity in ENTITIES:
-            names = [path / f"{entity}{ending}" for ending in ENDINGS[form]]
-            if file := next(filter(Path.is_file, names), None):
-                files[entity] = file
-    if "interactions" not in files:
-        there = ", ".join(sorted(file.name for file in path.iterdir())) or "nothing"
-        raise LoadError(
-            f"{path}: no interactions{ENDINGS[form][0]} (there: {there}). "
-            "Name the file so, or give another --format."
-        )
-    for file in files.values():
-        if file.stat().st_size == 0:
-            raise LoadError(f"{file}: the file is empty. Export it again.")
-    return files
+def _once_each(rows: FileRows, events: FileRows) -> Rows:
+    """Rows of users or items that stand in the file of interactions come there many times."""
+    return OncePerId(rows) if rows is not events and rows.files == events.files else rows
 
 
-def _wanted(entity: Entity, mapping: Mapping) -> dict[str, str]:
-    """Our name -> theirs, of all columns to look for."""
-    wanted = {column.name: column.name for column in COLUMNS[entity]} | mapping.columns(entity)
-    if entity == "interactions":
-        wanted |= {f"scale {name}": name for name in mapping.thresholds}
-    return wanted
-
-
-def _csv(file: Path, wanted: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """All columns as text. Rows with more cells than the header keep one more, as a problem."""
-    header = pl.read_csv(file, n_rows=0, infer_schema=False).columns
-    whole = pl.read_csv(
-        file,
-        has_header=False,
-        skip_rows=1,
-        schema=dict.fromkeys((*header, MORE), pl.String),
-        truncate_ragged_lines=True,
-        missing_columns="insert",
-    )
-    if whole[MORE].null_count() == len(whole):
-        whole = whole.drop(MORE)
-        return whole, whole
-    problem = (
-        pl.when(pl.col(MORE).is_not_null())
-        .then(pl.lit(f"row: more cells than the header's {len(header)}"))
-        .alias(PROBLEM)
-    )
-    return whole.with_columns(problem), whole
-
-
-def _jsonl(file: Path, wanted: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The wanted keys as text, nested values as JSON. Lines that are no object are problems."""
-    lines = pl.read_lines(file, name=LINE)
-    lines = lines.filter(pl.col(LINE).str.strip_chars() != "")
-    schema = dict.fromkeys(wanted, pl.String)
-    try:
-        content = pl.read_ndjson(file, schema=schema)
-        if len(content) == len(lines):
-            return _present(content, lines), lines
-    except PolarsError:
-        pass  # some line is no object: find out which
-    good = lines.select(
-        good=pl.Series([_is_object(line) for line in lines[LINE]], dtype=pl.Boolean)
-    )
-    kept = lines.filter(good["good"])
-    if kept.is_empty():
-        raise LoadError(
-            f"{file}: no line is a JSON object, as in "
-            '{"user_id": "u1", "item_id": "i1", …}. Give the --format that the file has.'
-        )
-    content = pl.read_ndjson("\n".join(kept[LINE]).encode(), schema=schema)
-    places = good.with_row_index("at").filter("good").select("at")
-    content = (
-        good.with_row_index("at")
-        .join(places.hstack(content), on="at", how="left", maintain_order="left")
-        .with_columns(
-            pl.when(~pl.col("good")).then(pl.lit("row: not a JSON object")).alias(PROBLEM)
-        )
-        .drop("at", "good")
-    )
-    return _present(content, lines), lines
-
-
-def _present(content: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
-    """``content`` with valid JSON in its cells, without the columns that no line names."""
-    absent = [
-        name
-        for name in content.columns
-        if content[name].null_count() == len(content)
-        and not lines[LINE].str.contains(orjson.dumps(name).decode(), literal=True).any()
+def _told(rows: list[FileRows]) -> list[str]:
+    """What was found of the forms and may be wrong."""
+    return [
+        f"{one.files[0].name}: read as {one.form.encoding}, since it is not UTF-8; another by "
+        f"files: {{{one.entity}: {{encoding: …}}}} in the mapping"
+        for one in rows
+        if one.form.encoding not in (None, "utf-8", "utf-16")
     ]
-    content = content.drop(absent)
-    return content.with_columns(_nested(column, lines[LINE]) for column in content)
 
 
-def _nested(cells: pl.Series, lines: pl.Series) -> pl.Series:
-    """Cells with nested JSON as it stood: polars drops the escapes when it makes it text."""
-    # where the line has no backslash there was none to drop
-    wrong = cells.str.contains(r"^[{\[]") & lines.str.contains("\\", literal=True)
-    if not wrong.any():
-        return cells
-    found = lines.filter(wrong).str.json_path_match(f"$[{orjson.dumps(cells.name).decode()}]")
-    return cells.scatter(wrong.arg_true(), found)
+def _not_used(rows: list[FileRows]) -> list[str]:
+    """A line for each file with columns that nothing is read from."""
+    used: dict[Path, set[str]] = {}
+    for one in rows:
+        used.setdefault(one.files[0], set()).update(one.columns.values())
+    return [
+        f"{file.name}: not used: {files.listed(rest)}"
+        for file, names in used.items()
+        if (rest := unused(next(one.there for one in rows if one.files[0] == file), names))
+    ]
 
 
-def _is_object(line: str) -> bool:
-    try:
-        return isinstance(orjson.loads(line), dict)
-    except orjson.JSONDecodeError:
-        return False
+def _missing(rows: FileRows) -> list[str]:
+    """For each column that is needed and not there, what to write into the mapping."""
+    entity, mapping = rows.entity, rows.mapping
+    needed = {column.name for column in COLUMNS[entity] if column.required}
+    if entity == "interactions":
+        needed -= {"type"} if mapping.thresholds or mapping.default_type else set()
+        needed -= {"occurred_at"} if mapping.default_time else set()
+    needed |= set(mapping.columns(entity))
+    lines = []
+    for name in (*(column.name for column in COLUMNS[entity]), *map(scale, mapping.thresholds)):
+        if name in rows.columns or (name not in needed and name not in rows.missing_scales):
+            continue
+        theirs = mapping.wanted(entity).get(name, name)
+        line = f"{entity}: {{{name}: {_like(theirs, rows) or 'YOUR COLUMN'}}}"
+        if name in rows.missing_scales:
+            theirs, line = rows.missing_scales[name], "thresholds: {YOUR COLUMN: …}"
+        elif entity == "interactions" and name in _INSTEAD and name not in mapping.columns(entity):
+            line += f" or {_INSTEAD[name]}"
+        lines.append(f"no column {theirs!r}: write  {line}")
+    return lines
 
 
-def _parquet(file: Path, wanted: list[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
-    whole = pl.read_parquet(file)
-    return whole, whole
+_INSTEAD = {
+    "type": "default_type: click (one type for every row)",
+    "occurred_at": "default_time: order (of the rows, where nothing tells a time; or none)",
+}
 
 
-_READERS = {"csv": _csv, "jsonl": _jsonl, "parquet": _parquet}
-
-
-def _not_readable(file: Path, form: str, error: Exception) -> LoadError:
-    said = str(error).strip().partition("\n")[0]
-    if form != "parquet" and "utf" in said.lower():
-        content = file.read_bytes()
-        try:
-            content.decode()
-        except UnicodeDecodeError as where:
-            line = content.count(b"\n", 0, where.start) + 1
-            return LoadError(
-                f"{file}: line {line} is not UTF-8. Save the file as UTF-8, for example with "
-                "iconv -f WINDOWS-1252 -t UTF-8."
-            )
-    fix = {
-        "csv": "Cells are parted by commas, and a quote inside a cell is written twice.",
-        "jsonl": "Each line is one JSON object.",
-        "parquet": "Is it another format, or cut short? Export it again.",
-    }[form]
-    return LoadError(f"{file} is not readable as {form}: {said} {fix}")
-
-
-def _names(whole: pl.DataFrame, form: Format) -> list[str]:
-    """The columns of a file, or the keys of its first lines."""
-    if form != "jsonl":
-        return [name for name in whole.columns if name != MORE]
-    objects = [orjson.loads(line) for line in whole[LINE].head(LOOKED_AT) if _is_object(line)]
-    return list(dict.fromkeys(name for one in objects for name in one))
-
-
-def _renamed(
-    content: pl.DataFrame,
-    entity: Entity,
-    file: Path,
-    wanted: dict[str, str],
-    mapping: Mapping,
-    there: list[str],
-) -> pl.DataFrame:
-    """The columns that we know, under our names; ``there`` is what a message says there is."""
-    given = entity == "interactions" and bool(mapping.thresholds or mapping.default_type)
-    required = {column.name for column in COLUMNS[entity] if column.required}
-    required |= set(mapping.columns(entity)) | {
-        name for name in wanted if name.startswith("scale ")
-    }
-    if given:
-        required -= {"type"} - set(mapping.columns(entity))
-    for name, theirs in wanted.items():
-        if theirs not in content.columns and name in required:
-            taken = {other for other in wanted.values() if other != theirs}
-            raise _missing(entity, file, name, theirs, there, taken)
-    frame = content.select(
-        *(
-            pl.col(theirs).alias(ours)
-            for ours, theirs in wanted.items()
-            if theirs in content.columns
-        ),
-        *([PROBLEM] if PROBLEM in content.columns else []),
-    )
-    return typed_events(frame, mapping) if entity == "interactions" else frame
-
-
-def _missing(
-    entity: Entity, file: Path, name: str, theirs: str, there: list[str], taken: set[str]
-) -> LoadError:
-    """What to say of a missing column; those ``taken`` by others are no hint."""
-    if len(there) == 1 and (mark := next((m for m in ";\t" if m in there[0]), None)):
-        found = "semicolons" if mark == ";" else "tabs"
-        return LoadError(
-            f"{file}: no column {theirs!r}. Its header is parted by {found}: the delimiter must "
-            "be a comma. Export it again, with commas."
-        )
-    plain = {_plain(column): column for column in there if column not in taken}
-    near = difflib.get_close_matches(_plain(theirs), plain, n=1, cutoff=LIKE_ENOUGH)
-    line = f"{entity}: {{{name}: {plain[near[0]] if near else 'YOUR COLUMN'}}}"
-    if name.startswith("scale "):
-        line = "thresholds: {YOUR COLUMN: …}"
-    return LoadError(
-        f"{file}: no column {theirs!r}. Columns there: {', '.join(there)}. "
-        f"Say in the mapping file which one it is:  {line}"
-    )
+def _like(name: str, rows: FileRows) -> str | None:
+    """A column of the file that is called much alike and is not given to another of ours."""
+    taken = set(rows.columns.values())
+    plain = {_plain(column): column for column in rows.there if column not in taken}
+    near = difflib.get_close_matches(_plain(name), list(plain)[:1_000], n=1, cutoff=LIKE_ENOUGH)
+    return plain[near[0]] if near else None
 
 
 def _plain(name: str) -> str:
     """A name without what spellings differ in: itemId, Item ID and item_id are one."""
-    return "".join(filter(str.isalnum, name)).lower()
+    return "".join(filter(str.isalnum, name)).lower()[:60]
+
+
+def _sentence(path: Path, rows: dict[Entity, FileRows], missing: dict[Entity, list[str]]) -> str:
+    """All that is missing, at once, with what to write."""
+    said = []
+    for entity, lines in missing.items():
+        one = rows[entity]
+        header = "" if one.form.header is not False else "It has no header. "
+        said.append(
+            f"{one.files[0]}: {'; '.join(lines)}. {header}Columns there: {files.listed(one.there)}."
+        )
+    folder = path if path.is_dir() else path.parent
+    fix = f"`feedwright map {folder}` writes a mapping to begin with; load it with --mapping."
+    return f"{' '.join(said)[: MOST - len(fix)]} {fix}"
+
+
+def forms_there(path: Path, mapping: str = "") -> dict[Entity, dict[str, str | bool | None]]:
+    """The form of each file that is there, as far as it can be told; none is read further."""
+    found: dict[Entity, dict[str, str | bool | None]] = {}
+    said = Mapping()
+    try:
+        said = load_mapping(mapping) if mapping else said
+        parts = files.found(path, said)
+    except LoadError:
+        try:
+            parts = files.found(path, Mapping())
+        except LoadError:
+            return found
+    for entity, (first, *_) in parts.items():
+        try:
+            found[entity] = form_of(first, said.files.get(entity)).document()
+        except LoadError:
+            found[entity] = Form("csv").document()
+    return found

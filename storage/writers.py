@@ -7,7 +7,7 @@ from typing import Literal
 
 import polars as pl
 
-from storage.log import PROBLEM, Log
+from storage.log import Log
 
 WriteFormat = Literal["csv", "jsonl", "parquet"]
 
@@ -21,21 +21,20 @@ def write(log: Log, folder: Path, form: WriteFormat) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     files = []
     for entity, frame in log.frames().items():
-        rows = frame.select(pl.exclude(PROBLEM))
         file = folder / f"{entity}.{form}"
         match form:
             case "csv":
-                rows.with_columns(
-                    _as_array(name) for name, kind in rows.schema.items() if kind == pl.List
+                frame.with_columns(
+                    _as_array(name) for name, kind in frame.schema.items() if kind == pl.List
                 ).write_csv(file, datetime_format="%Y-%m-%dT%H:%M:%S%.6fZ")
             case "jsonl":
-                rows.with_columns(
+                frame.with_columns(
                     pl.col(name).dt.strftime("%Y-%m-%dT%H:%M:%S%.6fZ")
-                    for name, kind in rows.schema.items()
+                    for name, kind in frame.schema.items()
                     if kind == pl.Datetime
                 ).write_ndjson(file)
             case "parquet":
-                rows.write_parquet(file)
+                frame.write_parquet(file)
         files.append(file)
     return files
 

@@ -11,7 +11,8 @@ import zipcodes
 from polars.exceptions import PolarsError
 
 from storage.log import LoadError, Log
-from storage.mapping import Mapping, load_mapping, typed_events
+from storage.mapping import Mapping, load_mapping
+from storage.reading.typed_events import scale, typed_events
 from storage.times import to_times
 
 MOVIELENS_LICENCE = """\
@@ -31,6 +32,7 @@ SAMPLE_HASHES = {
     "ml-100k.user": "4f670007d9cfbeb9807e757209af1555b9bcc186bde25e767f67cb67c6dd5972",
 }
 SHARED_TAG_USERS = 2  # a tag that fewer people gave a film says more of them than of the film
+RATING = ("user_id", "item_id", "rating", "timestamp")
 NO_GENRE = ("(no genres listed)", "unknown")
 
 
@@ -55,6 +57,15 @@ def sample_path() -> Path:
                 f"differs. {fix}"
             )
     return folder
+
+
+def is_one(path: Path) -> bool:
+    """Whether a folder holds MovieLens, and no log under our own names."""
+    if not path.is_dir() or any(path.glob("interactions*")):
+        return False
+    if (path / "ratings.csv").is_file() and (path / "movies.csv").is_file():
+        return True
+    return any(path.glob("ml-*.inter"))
 
 
 def read(path: Path, mapping: Mapping | None = None) -> Log:
@@ -88,7 +99,7 @@ def read(path: Path, mapping: Mapping | None = None) -> Log:
     seconds = to_times(ratings["timestamp"], mapping.time_format)
     interactions = typed_events(
         ratings.select(
-            "user_id", "item_id", occurred_at=seconds, **{"scale rating": pl.col("rating")}
+            "user_id", "item_id", occurred_at=seconds, **{scale("rating"): pl.col("rating")}
         ),
         mapping,
     )
@@ -99,6 +110,7 @@ def read(path: Path, mapping: Mapping | None = None) -> Log:
         sources=sources,
         raw={"interactions": ratings},
         notice=MOVIELENS_LICENCE,
+        ends_now=True,
     )
 
 
@@ -107,32 +119,58 @@ _Frames = tuple[pl.DataFrame, pl.DataFrame | None, pl.DataFrame | None, dict[str
 
 def _atomic(inter: Path) -> _Frames:
     """Ratings, items, users of RecBole's atomic files: tabs, and a header of name:type."""
-    ratings = _tabs(inter).select("user_id", "item_id", "rating", "timestamp")
+    ratings = _tabs(inter)
+    if missing := [name for name in RATING if name not in ratings.columns]:
+        need = " Times are needed." if "timestamp" in missing else ""
+        raise LoadError(
+            f"{inter}: no column {', '.join(missing)}.{need} `feedwright map {inter.parent}` "
+            "writes a mapping for what is there; load it with --mapping."
+        )
     files = {"interactions": inter}
     items = users = None
     if (file := inter.with_suffix(".item")).is_file():
         files["items"] = file
-        items = _tabs(file).select(
-            id="item_id",
-            title="movie_title",
-            tags=_genres(pl.col("class").str.split(" ")),
-            attributes=_attributes(year=pl.col("release_year").cast(pl.Int32, strict=False)),
-        )
+        items = _films(_tabs(file))
     if (file := inter.with_suffix(".user")).is_file():
         files["users"] = file
-        people = _tabs(file)
-        users = people.join(_places(people["zip_code"]), on="zip_code", how="left").select(
-            "lat",
-            "lon",
-            "city",
-            id="user_id",
-            attributes=_attributes(
-                age=pl.col("age").cast(pl.Int32, strict=False),
-                gender=pl.col("gender"),
-                occupation=pl.col("occupation"),
-            ),
-        )
-    return ratings, items, users, {entity: file.name for entity, file in files.items()}
+        users = _people(_tabs(file))
+    return ratings.select(RATING), items, users, {e: file.name for e, file in files.items()}
+
+
+def _films(films: pl.DataFrame) -> pl.DataFrame:
+    genres = _first_of(films, ("class", "genre", "genres"))
+    return films.select(
+        id="item_id",
+        title=_first_of(films, ("movie_title", "title")),
+        tags=_genres(genres.str.split(" ")),
+        attributes=_attributes(
+            year=_first_of(films, ("release_year",)).cast(pl.Int32, strict=False)
+        ),
+    )
+
+
+def _people(people: pl.DataFrame) -> pl.DataFrame:
+    people = people.with_columns(
+        _first_of(people, (name,)).alias(name)
+        for name in ("age", "gender", "occupation", "zip_code")
+    )
+    return people.join(_places(people["zip_code"]), on="zip_code", how="left").select(
+        "lat",
+        "lon",
+        "city",
+        id="user_id",
+        attributes=_attributes(
+            age=pl.col("age").cast(pl.Int32, strict=False),
+            gender=pl.col("gender"),
+            occupation=pl.col("occupation"),
+        ),
+    )
+
+
+def _first_of(frame: pl.DataFrame, names: tuple[str, ...]) -> pl.Expr:
+    """The first of these columns that is there; without any, nothing."""
+    there = next((name for name in names if name in frame.columns), None)
+    return pl.col(there) if there else pl.lit(None, dtype=pl.String)
 
 
 def _classic(folder: Path) -> _Frames:

@@ -213,16 +213,14 @@ def test_load_tells_what_it_did_not_use_and_what_it_made(tmp_path: Path, on_data
 
 def test_load_fails_when_no_row_of_a_file_can_be_used(tmp_path: Path, on_database: str) -> None:
     (tmp_path / "interactions.csv").write_text(
-        "event_id,user_id,item_id,type,occurred_at\n"
-        "1,ann,i1,click,2026-01-01T10:00:00Z\n"
-        "2,bob,i2,view,2026-01-01T11:00:00Z\n"
+        "user_id,item_id,type,occurred_at\nann,i1,click,soon\nbob,i2,view,later\n"
     )
     (tmp_path / "items.csv").write_text("id,title\ni1,Saw\n")
     for dry in (["--dry-run"], []):
         result = run("load", ".", *dry)
         assert result.exit_code == 1
         assert "Not one row of interactions.csv can be used" in result.stderr
-        assert "2 × interactions: event_id: is not a UUID" in result.stdout
+        assert "2 × interactions: occurred_at: no time that is understood" in result.stdout
         assert "Next" not in result.stdout
     with connect(on_database) as connection:
         assert connection.execute("SELECT id FROM feed.items").fetchall() == [("i1",)]

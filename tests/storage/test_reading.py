@@ -14,7 +14,7 @@ from storage.log import LoadError
 from storage.mapping import SHIPPED, Mapping, load_mapping
 from storage.readers import read_log
 from storage.times import to_times
-from tests.storage.test_loading import HEADER, csv
+from tests.storage.test_loading import csv
 
 WRITERS = {"csv": "write_csv", "jsonl": "write_ndjson", "parquet": "write_parquet"}
 
@@ -41,8 +41,6 @@ def test_a_missing_column_is_named_with_the_line_that_mends_it(tmp_path: Path) -
         ("user_id,Item ID,type,occurred_at", "interactions: {item_id: Item ID}"),
         ("owner_id,item_id,type,occurred_at", "interactions: {user_id: YOUR COLUMN}"),
         ("item_id,type,occurred_at", "interactions: {user_id: YOUR COLUMN}"),
-        ("user_id;item_id;type;occurred_at", "parted by semicolons: the delimiter must be a comma"),
-        ("user_id\titem_id\ttype\toccurred_at", "parted by tabs: the delimiter must be a comma"),
     ],
 )
 def test_a_hint_names_a_free_column_that_is_much_alike_or_none(
@@ -90,16 +88,10 @@ def test_the_default_mapping_tells_of_every_column() -> None:
     ("name", "content", "form", "said"),
     [
         ("interactions.csv", b"", "csv", "empty"),
-        (
-            "interactions.csv",
-            HEADER.encode() + b"\n,u\xff,i,click,2026-01-01,\n",
-            "csv",
-            "line 2 is not UTF-8",
-        ),
-        ("interactions.csv", HEADER.encode() + b'\n,"u,i,click,2026-01-01,\n', "csv", "quote"),
         ("interactions.parquet", b"PAR1 cut short", "parquet", "not readable as parquet"),
-        ("interactions.jsonl", b"user_id,item_id\nu1,i1\n", "jsonl", "no line is a JSON object"),
-        ("interactions.jsonl", b'{"user_id": "\xff"}\n', "jsonl", "line 1 is not UTF-8"),
+        ("interactions.jsonl", b'{"user_id": }\n', "jsonl", "no line is a JSON object"),
+        ("interactions.csv", b"PK\x03\x04zip", "csv", "unpack it"),
+        ("interactions.csv", b"1:\n7,5,2005-09-06\n", "csv", "Netflix"),
         ("events.csv", b"user_id\n", "csv-folder", "no interactions.csv"),
         ("", b"", "csv", "no such file"),
     ],
@@ -117,7 +109,7 @@ def test_files_that_cannot_be_read(
 def test_a_wrong_mapping_names_the_field(tmp_path: Path) -> None:
     file = tmp_path / "mapping.yaml"
     file.write_text("types: {buy: purchase}\nitems: {colour: color}\n")
-    with pytest.raises(LoadError, match=r"types\.buy"):
+    with pytest.raises(LoadError, match=r"line 1: types\.buy: purchase is not one of impression"):
         load_mapping(file)
     file.write_text("items: {colour: color}\n")
     with pytest.raises(LoadError, match=r"items\.colour: no such column"):
@@ -140,5 +132,5 @@ def test_times_in_many_ways() -> None:
         "1767323045.0",
     ]
     assert to_times(pl.Series(ways)).to_list() == [moment] * len(ways)
-    assert to_times(pl.Series(["", "x", "2026-13-01", "1e400"])).null_count() == 4
+    assert to_times(pl.Series(["", "x", "2026-13-01", "1e400", "0", "977"])).null_count() == 6
     assert to_times(pl.Series([1767323045]), "epoch_s").to_list() == [moment]

@@ -1,0 +1,141 @@
+"""What a load found and did, for people and as a JSON document."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from storage.columns import Entity
+    from storage.log import Log
+
+CELL = 40  # characters of a cell in the preview
+
+
+def check(log: Log) -> list[Entity]:
+    """Check all rows of ``log``; its summary then has the counts.
+
+    Returns:
+        The entities of which no row would be kept.
+    """
+    from storage.validation import checked
+
+    for entity in log.entities:
+        for _ in checked(log, entity):
+            pass
+    return [entity for entity, one in log.summary.entities.items() if not one.good]
+
+
+def show_check(log: Log, console: Console) -> None:
+    """Say what a load of a checked log would do."""
+    counts = Table("", "rows", "good", "duplicate", "refused", title="Dry run: nothing is loaded")
+    for entity, one in log.summary.entities.items():
+        numbers = (one.good + one.duplicates + one.refused, one.good, one.duplicates, one.refused)
+        counts.add_row(str(entity), *(f"{number:,}" for number in numbers))
+    console.print(counts)
+    show_preview(log, console)
+    say_findings(log, console)
+    if any(one.refused for one in log.summary.entities.values()):
+        console.print("  Without --dry-run these are kept with their reasons.", highlight=False)
+
+
+def show_preview(log: Log, console: Console) -> None:
+    """The first rows of each file, as they would be loaded."""
+    for entity, one in log.summary.entities.items():
+        if one.preview is None or one.preview.is_empty():
+            continue
+        form = ", ".join(_form(log.rows[entity].document()))
+        title = f"{entity}, from {escape(log.source(entity))}{f' ({form})' if form else ''}"
+        rows = one.preview.drop("row_number")
+        shown = Table(*rows.columns, title=title, title_justify="left")
+        for row in rows.iter_rows():
+            shown.add_row(*(escape(_cell(cell)) for cell in row))
+        console.print(shown)
+
+
+def say_findings(log: Log, console: Console) -> None:
+    """Why rows were refused, and what was left out or looks wrong."""
+    refused, warned = [], []
+    for entity in log.summary.entities:
+        refused += [
+            f"  {one['count']:,} × {entity}: {one['reason']} (line {one['line']}: {one['example']})"
+            for one in log.summary.reasons(entity)
+        ]
+        warned += [f"  {entity}: {line}" for line in log.summary.warnings(entity)]
+    for title, lines in (("Told", warned), ("Refused", refused)):
+        if lines:
+            console.print(f"[yellow]{title}[/]")
+            console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def table(counted: Mapping[Entity, tuple[int, ...]]) -> Table:
+    """Rows read, new, updated, known and refused, by entity."""
+    shown = Table("", "read", "new", "updated", "known already", "refused")
+    for name, numbers in counted.items():
+        shown.add_row(str(name), *(f"{number:,}" for number in numbers))
+    return shown
+
+
+def document(log: Log) -> dict[str, Any]:
+    """The counts, forms, warnings and reasons of a checked log, by file."""
+    return {
+        "files": {
+            str(entity): {
+                "good": one.good,
+                "refused": one.refused,
+                "form": log.rows[entity].document(),
+                "warnings": [*_notices(log, entity), *log.summary.warnings(entity)],
+                "reasons": log.summary.reasons(entity),
+            }
+            for entity, one in log.summary.entities.items()
+        }
+    }
+
+
+def failed_document(path: Path, mapping: str, message: str) -> dict[str, Any]:
+    """The same of a log that cannot be read: the files that are there, and why."""
+    from storage.readers import forms_there
+
+    return {
+        "files": {
+            str(entity): {
+                "good": 0,
+                "refused": 0,
+                "form": form,
+                "warnings": [],
+                "reasons": [{"reason": message, "count": 1, "example": "", "line": None}],
+            }
+            for entity, form in forms_there(path, mapping).items()
+        },
+        "error": message,
+    }
+
+
+def _notices(log: Log, entity: Entity) -> list[str]:
+    own = f"{log.source(entity)}: "
+    return [line for line in log.notice.splitlines() if line.startswith(own)]
+
+
+def _form(form: dict[str, str | bool | None]) -> list[str]:
+    names = {"\t": "tabs", ",": "commas", ";": "semicolons", " ": "spaces"}
+    said = [str(form["encoding"])] if form["encoding"] else []
+    if delimiter := form["delimiter"]:
+        said.append(f"parted by {names.get(str(delimiter), delimiter)}")
+    if form["header"] is False:
+        said.append("no header")
+    return said
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return ""
+    text = value.strftime("%Y-%m-%d %H:%M:%S") if isinstance(value, datetime) else str(value)
+    text = ", ".join(value) if isinstance(value, list) else text
+    text = " ".join(text.split())
+    return text if len(text) <= CELL else text[: CELL - 1] + "…"

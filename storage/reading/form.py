@@ -1,0 +1,164 @@
+"""The form of a file: what it is, and how its rows and cells are parted."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from storage.log import LoadError
+from storage.mapping import FileForm
+from storage.reading.encodings import NAMES, encoding_of
+from storage.reading.grammar import Grammar
+from storage.reading.header import has_header, names_of
+from storage.reading.streams import HEAD, head, lines_of
+
+Kind = Literal["csv", "jsonl", "json", "parquet"]
+
+DELIMITERS = ("\t", "::", ";", ",", "|")
+SAMPLE = 500  # lines that tell delimiter, quotes and header
+STEADY = 0.7  # share of lines that must have the same number of cells
+
+
+@dataclass(frozen=True)
+class Form:
+    """``csv`` is any text of rows of cells. ``first`` is the line of the first row, from 1."""
+
+    kind: Kind
+    encoding: str | None = None
+    line_end: str = "\n"
+    delimiter: str | None = None
+    quote: str | None = None
+    escape: str | None = None
+    header: bool | None = None
+    names: tuple[str, ...] = ()
+    first: int = 1
+
+    def document(self) -> dict[str, str | bool | None]:
+        """What a report says of it."""
+        return {"encoding": self.encoding, "delimiter": self.delimiter, "header": self.header}
+
+
+def form_of(file: Path, said: FileForm | None = None) -> Form:
+    """Find the form of ``file``; what the mapping says goes before what is found.
+
+    Raises:
+        LoadError: the file is empty, an archive, or of a form that cannot be read.
+    """
+    said = said or FileForm()
+    start = head(file)
+    if not start.strip():
+        raise LoadError(f"{file}: the file is empty. Export it again.")
+    if start.startswith(b"PAR1"):
+        return Form("parquet")
+    encoding = encoding_of(file)
+    if said.encoding:
+        encoding = NAMES.get(said.encoding.lower(), said.encoding.lower())
+    line_end = "\r" if b"\r" in start and b"\n" not in start else "\n"
+    _, block, _ = next(lines_of(file, encoding, line_end, size=HEAD))
+    text = block.decode("utf-8", "replace")
+    lines = text.split("\n")
+    if len(block) >= HEAD // 2 and len(lines) > 1:
+        lines.pop()  # may be cut
+    form = Form("csv", encoding, line_end)
+    first = next((line.strip() for line in lines if line.strip()), "")
+    if kind := _json_kind(first, text):
+        return replace(form, kind=kind)
+    if re.fullmatch(r"\d+:", first):
+        raise LoadError(
+            f"{file}: its first line {first!r} seems to name the item of the rows below it, as in "
+            "the Netflix Prize. Put it into each row, for example with  "
+            "awk -F: 'NF==2{i=$1;next}{print i\",\"$0}'  and load what that writes."
+        )
+    return _delimited(form, lines, said)
+
+
+def _json_kind(first: str, text: str) -> Kind | None:
+    if first.startswith("{") and first.endswith("}"):
+        return "jsonl"
+    if text.lstrip().startswith("["):
+        return "json" if text.lstrip()[1:].lstrip()[:1] in ("{", "]") else None
+    if not first.startswith("{"):
+        return None
+    # a line that is cut short, or an object over several lines
+    return "jsonl" if re.match(r"\{\s*u?[\"'].+?[\"']\s*:.+,", first) else "json"
+
+
+def _delimited(form: Form, lines: list[str], said: FileForm) -> Form:
+    blank = "\r ,;\t|"
+    places = [at for at, line in enumerate(lines) if line.strip(blank)][:SAMPLE]
+    if not places:
+        raise ValueError("a file without text has been refused before")
+    sample = [lines[at].rstrip("\r") for at in places]
+    delimiter = said.delimiter or delimiter_of(sample)
+    quote: str | None = said.quote or '"'
+    if said.quote == "none" or (said.quote is None and not _has_quotes(sample, delimiter)):
+        quote = None
+    escape = said.escape or ("\\" if quote and _is_escaped(sample, delimiter, quote) else None)
+    grammar = Grammar(delimiter, quote, escape)
+    rows = [grammar.cells(line) for line in sample]
+    header = has_header(rows) if said.header is None else said.header
+    names = said.columns or _names(rows, header)
+    first = places[0] + (2 if header else 1)
+    return replace(
+        form,
+        delimiter=delimiter,
+        quote=quote,
+        escape=escape,
+        header=header,
+        names=tuple(names),
+        first=first,
+    )
+
+
+def _names(rows: list[list[str]], header: bool) -> tuple[str, ...]:
+    widths = Counter(map(len, rows[1:] or rows))
+    ((width, _),) = widths.most_common(1)
+    if not header:
+        return names_of([""] * width)
+    # R writes row names without a name of their own
+    return names_of([""] * (width == len(rows[0]) + 1 and width > 2) + rows[0])
+
+
+def delimiter_of(lines: list[str]) -> str:
+    """The delimiter that parts the most lines into the same number of cells, two or more.
+
+    ``csv.Sniffer`` goes by the frequency of signs, and takes letters for delimiters in
+    columns of ids, and signs within texts. Counting cells, as DuckDB's sniffer does, is what
+    parting the lines then does.
+    """
+    best, found = STEADY, ","
+    for delimiter in (*DELIMITERS, " "):
+        grammar = Grammar(delimiter, '"', None)
+        widths = [len(grammar.cells(line)) for line in lines]
+        width, count = max(Counter(widths).items(), key=lambda item: (item[1], item[0]))
+        share = count / len(lines)
+        is_steady = share > best and (delimiter != " " or share > 0.99)
+        if width > 1 and widths[0] in (width, width - 1) and is_steady:
+            best, found = share, delimiter
+    return found
+
+
+def _has_quotes(lines: list[str], delimiter: str) -> bool:
+    """Whether a quote at a cell's start quotes it. With commas it does, whatever else is found."""
+    if delimiter in (",", ";"):
+        return True
+    end = re.escape(delimiter)
+    return any(re.search(rf'(?:^|{end})"(?:[^"]|"")*"(?:{end}|$)', line) for line in lines)
+
+
+def _is_escaped(lines: list[str], delimiter: str, quote: str) -> bool:
+    r"""Whether quotes in cells are written ``\"``, as MySQL does, and not ``""``."""
+    sample = pl.Series(lines)
+    if not sample.str.contains("\\" + quote, literal=True).any():
+        return False
+    bad = []
+    for escape in (None, "\\"):
+        grammar = Grammar(delimiter, quote, escape)
+        found, _ = grammar.joined(grammar.plain(sample), at_end=True)
+        bad.append((~found["good"]).sum())
+    return bad[1] < bad[0]

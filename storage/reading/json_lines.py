@@ -1,0 +1,170 @@
+"""JSON, a line an object or one document -> chunks of the keys that are wanted."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+import polars as pl
+from polars.exceptions import PolarsError
+
+from storage.log import LoadError
+from storage.reading.chunk import Chunk, Note
+from storage.reading.form import Form
+from storage.reading.streams import BLOCK, lines_of, opened
+
+NO_OBJECT = "row: not a JSON object"
+LOOKED_AT = 1_000  # rows whose keys are told as the file's columns
+
+
+def read(file: Path, form: Form, wanted: Sequence[str], size: int = BLOCK) -> Iterator[Chunk]:
+    """The ``wanted`` keys as text, nested values as JSON; ``a.b`` is key b within a."""
+    for first, lines in texts(file, form, size):
+        number = pl.int_range(first, first + len(lines), eager=True)
+        there = lines.str.strip_chars() != ""
+        if there.any():
+            yield _chunk(lines.filter(there), number.filter(there), wanted)
+
+
+def texts(file: Path, form: Form, size: int = BLOCK) -> Iterator[tuple[int, pl.Series]]:
+    """Blocks of text, an object each, and the number of the first: its line, or its place."""
+    if form.kind == "json":
+        yield 1, pl.Series("line", _document(file, form), dtype=pl.String)
+        return
+    assert form.encoding is not None
+    for first, block, _ in lines_of(file, form.encoding, form.line_end, size):
+        if block:
+            text = block.decode(errors="replace").encode()
+            yield first, pl.read_lines(text)["line"]
+
+
+def keys(file: Path, form: Form) -> list[str]:
+    """The keys of the first rows, those within objects with dots."""
+    _, lines = next(texts(file, form, 1 << 20), (1, pl.Series("line", [], dtype=pl.String)))
+    objects = [found for line in lines.head(LOOKED_AT) if (found := parsed(line)[0])]
+    if not objects:
+        raise LoadError(
+            f"{file}: no line is a JSON object, as in "
+            '{"user_id": "u1", "item_id": "i1", …}. Is the file of another form?'
+        )
+    return list(dict.fromkeys(name for one in objects for name in _names(one)))
+
+
+def _names(value: dict[str, Any], before: str = "") -> Iterator[str]:
+    for name, inner in value.items():
+        yield before + name
+        if isinstance(inner, dict) and before.count(".") < 3:
+            yield from _names(inner, f"{before}{name}.")
+
+
+def parsed(line: str) -> tuple[dict[str, Any] | None, bool, list[str]]:
+    """The object of a line, whether the line is JSON, and what was left out: numbers not JSON's.
+
+    Python's way of writing (``{u'a': True}``) is read too.
+    """
+    try:
+        found = orjson.loads(line)
+        return (found, True, []) if isinstance(found, dict) else (None, True, [])
+    except orjson.JSONDecodeError:
+        pass
+    try:
+        found = json.loads(line, parse_constant=_NotJson, parse_float=_finite)
+    except (ValueError, RecursionError):
+        try:
+            found = ast.literal_eval(line.strip())
+        except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
+            return None, False, []
+    if not isinstance(found, dict):
+        return None, False, []
+    left_out = [f"{name}: {value} is no JSON" for name, value in found.items()
+                if isinstance(value, _NotJson)]  # fmt: skip
+    return {name: _plain(value) for name, value in found.items()}, False, left_out
+
+
+class _NotJson(str):
+    """A number that JSON cannot hold, as it was written."""
+
+
+def _finite(text: str) -> float | _NotJson:
+    number = float(text)
+    return number if abs(number) != float("inf") else _NotJson(text)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, _NotJson):
+        return None
+    if isinstance(value, dict):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, list | tuple | set):
+        return [_plain(inner) for inner in value]
+    return value
+
+
+def _chunk(lines: pl.Series, number: pl.Series, wanted: Sequence[str]) -> Chunk:
+    schema = dict.fromkeys(wanted, pl.String)
+    problem, notes, text = None, list[Note](), lines
+    frame = _as_it_is(lines, schema)
+    if frame is None:  # some line is no object: find out which
+        found = [parsed(line) for line in lines]
+        for (_, _, left_out), at in zip(found, number, strict=True):
+            notes += [Note(f"{said}, left out", said, at) for said in left_out]
+        text = pl.Series(
+            "line",
+            [
+                "{}" if one is None else line if as_it_is else json.dumps(one, default=str)
+                for line, (one, as_it_is, _) in zip(lines, found, strict=True)
+            ],
+            dtype=pl.String,
+        )
+        bad = pl.Series([one is None for one, _, _ in found], dtype=pl.Boolean)
+        problem = pl.select(pl.when(bad).then(pl.lit(NO_OBJECT))).to_series()
+        frame = pl.read_ndjson("\n".join(text).encode(), schema=schema)
+    frame = frame.with_columns(
+        *(_nested(column, text) for column in frame if "." not in column.name),
+        *(_dotted(column, text) for column in frame if "." in column.name),
+    )
+    return Chunk(frame, number, problem, lambda at: lines.gather(at).str.replace_all(
+        "\x00", "\\u0000", literal=True), notes)  # fmt: skip
+
+
+def _as_it_is(lines: pl.Series, schema: dict[str, type[pl.String]]) -> pl.DataFrame | None:
+    try:
+        frame = pl.read_ndjson("\n".join(lines).encode(), schema=schema)
+    except PolarsError:
+        return None
+    return frame if len(frame) == len(lines) else None
+
+
+def _nested(cells: pl.Series, lines: pl.Series) -> pl.Series:
+    """Cells with nested JSON as it stood: polars drops the escapes when it makes it text."""
+    # where the line has no backslash there was none to drop
+    wrong = cells.str.contains(r"^[{\[]") & lines.str.contains("\\", literal=True)
+    if not wrong.any():
+        return cells
+    found = lines.filter(wrong).str.json_path_match(f"$[{orjson.dumps(cells.name).decode()}]")
+    return cells.scatter(wrong.arg_true(), found)
+
+
+def _dotted(cells: pl.Series, lines: pl.Series) -> pl.Series:
+    """Values of a key within a key, where no key has the dots in its own name."""
+    path = "".join(f"[{orjson.dumps(part).decode()}]" for part in cells.name.split("."))
+    return cells.zip_with(cells.is_not_null(), lines.str.json_path_match(f"${path}"))
+
+
+def _document(file: Path, form: Form) -> list[str]:
+    """The objects of a file that is one JSON value, each as a line."""
+    with opened(file) as stream:
+        text = stream.read().decode(form.encoding or "utf-8", "replace").lstrip("\ufeff")
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise LoadError(f"{file} is not readable as JSON: {error}.") from error
+    if isinstance(value, dict):  # {"items": [{…}, …]} or one object
+        lists = [one for one in value.values() if isinstance(one, list) and one]
+        rows = max(lists, key=len) if lists else []
+        value = rows if rows and isinstance(rows[0], dict) else [value]
+    return [json.dumps(one) for one in value]

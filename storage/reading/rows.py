@@ -1,0 +1,191 @@
+"""The rows of one entity: its files, one after another, under our names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from collections.abc import Mapping as Dict
+from contextlib import contextmanager
+from copy import copy
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+from polars.exceptions import PolarsError
+
+from storage.columns import COLUMNS, Entity
+from storage.log import LoadError
+from storage.mapping import Mapping
+from storage.reading import delimited, json_lines, parquet
+from storage.reading.chunk import Chunk
+from storage.reading.form import Form, form_of
+from storage.reading.typed_events import scale, typed_events
+
+STAND_IN = datetime(2000, 1, 1, tzinfo=UTC)
+"""Time of the first interaction of a log without times; the next are a second apart each."""
+
+
+OF_ITEMS = ("title", "text", "tags", "category", "price_min", "price_max")
+"""Columns that are an item's wherever they stand; a place or a status may be of either."""
+
+
+class FileRows:
+    """The rows of one entity from its file, or from the parts of it.
+
+    ``there``: the columns or keys of the first part. ``columns``: our name -> theirs.
+    """
+
+    def __init__(self, entity: Entity, files: Sequence[Path], mapping: Mapping) -> None:
+        self.entity, self.files, self.mapping = entity, list(files), mapping
+        self.forms = [form_of(file, mapping.files.get(entity)) for file in self.files]
+        with no_panic(self.files[0]):
+            self.there = columns_of(self.files[0], self.forms[0])
+        wanted = mapping.wanted(entity)
+        scales = {}
+        if entity == "interactions":
+            scales = {scale(name): name for name in mapping.thresholds}
+        self.columns = {
+            ours: theirs for ours, theirs in (wanted | scales).items() if theirs in self.there
+        }
+        self.missing_scales = {
+            ours: theirs for ours, theirs in scales.items() if theirs not in self.there
+        }
+
+    @property
+    def form(self) -> Form:
+        return self.forms[0]
+
+    def document(self) -> dict[str, str | bool | None]:
+        return self.form.document()
+
+    def chunks(self) -> Iterator[Chunk]:
+        done = 0
+        for file, form in zip(self.files, self.forms, strict=True):
+            with no_panic(file):
+                for chunk in rows_of(file, form, list(self.columns.values())):
+                    yield self._ours(chunk, done)
+                    done += len(chunk.frame)
+
+    def _ours(self, chunk: Chunk, done: int) -> Chunk:
+        theirs = chunk.frame
+        absent = [name for name in self.columns.values() if name not in theirs.columns]
+        theirs = theirs.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in absent)
+        frame = theirs.select(pl.col(name).alias(ours) for ours, name in self.columns.items())
+        frame = self._words(frame)
+        if self.entity == "interactions":
+            frame = self._timed(typed_events(frame, self.mapping), done)
+        return replace(chunk, frame=frame)
+
+    def _words(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """What the mapping says of words: those for nothing, ids like 12.0, statuses."""
+        mapping = self.mapping
+        texts = [name for name, kind in frame.schema.items() if kind == pl.String]
+        if mapping.nothing:
+            is_nothing = pl.col(texts).is_in(mapping.nothing)
+            frame = frame.with_columns(pl.when(~is_nothing).then(pl.col(texts)))
+        if mapping.whole_ids:
+            ids = {one.name for one in COLUMNS[self.entity] if one.kind == "id"}
+            here = [name for name in texts if name in ids]
+            frame = frame.with_columns(pl.col(here).str.replace(r"^(\d+)\.0+$", "$1"))
+        if mapping.statuses and "status" in frame.columns:
+            words = pl.col("status").cast(pl.String).replace(dict(mapping.statuses))
+            frame = frame.with_columns(status=words)
+        return frame
+
+    def _timed(self, frame: pl.DataFrame, done: int) -> pl.DataFrame:
+        if not self.mapping.default_time or "occurred_at" in frame.columns:
+            return frame
+        start = STAND_IN
+        if self.mapping.default_time == "none":
+            return frame.with_columns(occurred_at=pl.lit(start))
+        start += timedelta(seconds=done)
+        seconds = pl.duration(seconds=pl.int_range(pl.len()))
+        return frame.with_columns(occurred_at=pl.lit(start) + seconds)
+
+
+@dataclass(frozen=True)
+class OncePerId:
+    """Rows of a file in which ids come again and again: the first of each."""
+
+    rows: FileRows
+
+    def document(self) -> dict[str, str | bool | None]:
+        return self.rows.document()
+
+    def chunks(self) -> Iterator[Chunk]:
+        seen = pl.Series([], dtype=pl.UInt64)
+        for chunk in self.rows.chunks():
+            ids = chunk.frame["id"]
+            keys = ids.hash()
+            new = ids.is_not_null() & keys.is_first_distinct() & ~keys.is_in(seen.implode())
+            seen = seen.append(keys.filter(new))
+            if chunk.problem is not None:
+                new &= chunk.problem.is_null()  # refused among the interactions
+            yield chunk.only(new)
+
+
+def parts_of_events(events: FileRows, others: Dict[Entity, FileRows]) -> dict[Entity, FileRows]:
+    """Items, users or owners that stand in the file of interactions and have no file."""
+    found: dict[Entity, FileRows] = {}
+    mapping = events.mapping
+    keys: tuple[tuple[Entity, str, tuple[str, ...]], ...] = (
+        ("items", "item_id", OF_ITEMS), ("users", "user_id", ()),
+    )  # fmt: skip
+    for entity, key, own in keys:
+        if entity in others or mapping.files.get(entity, False) is None:
+            continue
+        wanted = {name: name for name in own} | mapping.columns(entity)
+        wanted = {name: wanted[name] for name in wanted if name in mapping.wanted(entity)}
+        taken = set(events.columns.values())
+        columns = {
+            ours: theirs
+            for ours, theirs in wanted.items()
+            if theirs in events.there and (theirs not in taken or ours in mapping.columns(entity))
+        }
+        columns.pop("id", None)
+        if columns and key in events.columns:
+            rows = copy(events)
+            rows.entity, rows.columns = entity, {"id": events.columns[key], **columns}
+            found[entity] = rows
+    return found
+
+
+def unused(there: Sequence[str], used: set[str]) -> list[str]:
+    """The columns that nothing of ours is read from; of keys with dots, the outer ones."""
+    outer = {name.partition(".")[0] for name in used}
+    everywhere = set(there)
+    nested = {name for name in there if "." in name and name.partition(".")[0] in everywhere}
+    return [name for name in there if name not in used | outer | nested]
+
+
+def columns_of(file: Path, form: Form) -> list[str]:
+    """The columns of a file, or the keys of its first rows."""
+    if form.kind == "csv":
+        return list(form.names)
+    return parquet.names(file) if form.kind == "parquet" else json_lines.keys(file, form)
+
+
+def rows_of(file: Path, form: Form, wanted: Sequence[str]) -> Iterator[Chunk]:
+    """The rows of a file, under its own names; of CSV all columns."""
+    if form.kind == "csv":
+        return delimited.read(file, form)
+    if form.kind == "parquet":
+        return parquet.read(file, wanted)
+    return json_lines.read(file, form, wanted)
+
+
+@contextmanager
+def no_panic(file: Path) -> Iterator[None]:
+    """Errors of polars, and panics of its Rust code, as a sentence.
+
+    Raises:
+        LoadError: instead of both.
+    """
+    try:
+        yield
+    except BaseException as error:
+        is_panic = type(error).__name__ == "PanicException"
+        if not is_panic and not isinstance(error, PolarsError):
+            raise
+        said = str(error).strip().partition("\n")[0][:200]
+        raise LoadError(f"{file} cannot be read: {said}. Export it again, as CSV.") from error
