@@ -1,7 +1,6 @@
 """A Bento that returns one stored answer: the ceiling of the server that the feed runs on.
 
-The settings are those of ``serving/service.py``. ``bentoml serve benchmarks.constant:Constant``
-with ``CONSTANT_BODY`` naming the file of the answer, and ``CONSTANT_WORKERS``.
+The settings are those of ``serving/service.py``. ``CONSTANT_BODY`` names the file of the answer.
 """
 
 from __future__ import annotations
@@ -35,7 +34,6 @@ async def _lifespan(_: Starlette) -> AsyncIterator[None]:
 
 @bentoml.service(
     name="constant",
-    workers=int(os.environ["CONSTANT_WORKERS"]),
     traffic={"timeout": 5},
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},

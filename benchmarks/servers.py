@@ -46,7 +46,7 @@ class Server:
         workers = [
             one
             for one in psutil.Process(self.process.pid).children(recursive=True)
-            if "_bentoml_impl.worker.service" in one.cmdline()
+            if "serving.worker" in one.cmdline()
         ] or [psutil.Process(self.process.pid)]
         told = [worker.memory_full_info() for worker in workers]
         own = sum(one.uss for one in told)
@@ -132,17 +132,13 @@ def feed_server(
 @contextmanager
 def constant_server(body: bytes, workers: int, folder: Path) -> Iterator[Server]:
     """The same kind of server, which returns ``body`` to everybody."""
-    settings = Settings(home=folder / "constant", host=HOST, feed_port=free_port())
+    settings = Settings(
+        home=folder / "constant", host=HOST, feed_port=free_port(), feed_workers=workers
+    )
     file = folder / "constant.json"
     file.write_bytes(body)
-    command = [
-        "benchmarks.constant:Constant" if part == "serving.service:Feed" else part
-        for part in feed_command(settings)
-    ]
-    environment = feed_environment(settings) | {
-        "CONSTANT_BODY": str(file),
-        "CONSTANT_WORKERS": str(workers),
-    }
+    command = [*feed_command(settings), "benchmarks.constant:Constant"]
+    environment = feed_environment(settings) | {"CONSTANT_BODY": str(file)}
     with serving(command, environment, settings.feed_port, folder / "constant.log") as server:
         yield server
 

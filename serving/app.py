@@ -217,12 +217,13 @@ class FeedApp:
         finally:
             for task in tasks:
                 task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self.ingest.close()
             await self.access.close()
             await self.served.flush()
             TALLY.flush()
             await asyncio.to_thread(self.live.stop)
-            self.follower.close()
+            await self.follower.close()
             await self.database.close()
             self.engine.close()
             await asyncio.to_thread(traces.stop)
@@ -259,10 +260,8 @@ class FeedApp:
         if self._loop is None:  # nothing is served yet
             return
         done = asyncio.run_coroutine_threadsafe(self.follower.catch_up(live), self._loop)
-        try:
+        with contextlib.suppress(TimeoutError):  # much changed: the follower goes on with it
             done.result(CATCH_UP_SECONDS)
-        except TimeoutError:  # much changed: the follower goes on with it
-            done.cancel()
 
     async def _feed(self, request: Request) -> Response:
         start = perf_counter()

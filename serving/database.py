@@ -14,6 +14,7 @@ from typing import Any, LiteralString, TypeVar
 
 import psycopg
 
+from serving.connection import ServingConnection
 from storage.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from storage.settings import Settings, with_driver
 
@@ -54,8 +55,8 @@ class Database:
 
     def __init__(self, address: Callable[[], str]) -> None:
         self._address = address
-        self._connection: psycopg.AsyncConnection[Any] | None = None
-        self._idle: list[psycopg.AsyncConnection[Any]] = []
+        self._connection: ServingConnection | None = None
+        self._idle: list[ServingConnection] = []
         self._calls = asyncio.Semaphore(MAX_CALLS)
         self.up = False
         self.checked = False
@@ -74,7 +75,7 @@ class Database:
         except DatabaseAway as error:
             self._note(False, str(error))
 
-    async def run(self, work: Callable[[psycopg.AsyncConnection[Any]], Awaitable[T]]) -> T:
+    async def run(self, work: Callable[[ServingConnection], Awaitable[T]]) -> T:
         """The result of ``work`` in one transaction; it is rolled back if ``work`` raises.
 
         Up to ``MAX_CALLS`` run at once, others wait within their time. No pool of a library:
@@ -84,43 +85,33 @@ class Database:
             DatabaseAway: Postgres fails, a statement takes longer than ``STATEMENT_SECONDS``, or
                 all of it longer than ``CALL_SECONDS``. What ``work`` raises is passed on.
         """
-        held: list[psycopg.AsyncConnection[Any]] = []
-
-        async def call() -> T:
-            async with self._calls, self._lent(held) as connection, connection.transaction():
-                return await work(connection)
-
         try:
-            return await _within(CALL_SECONDS, call())
-        except asyncio.CancelledError:  # nobody waits for it: it must not keep its place either
-            for connection in held:
-                connection.pgconn.finish()
-            raise
+            async with (
+                asyncio.timeout(CALL_SECONDS),
+                self._calls,
+                self._lent() as connection,
+                connection.transaction(),
+            ):
+                return await work(connection)
         except TimeoutError as error:
-            for connection in held:
-                connection.pgconn.finish()
             raise _away(f"not done within {CALL_SECONDS:g} s") from error
         except _AWAY as error:
             raise _away(" ".join(str(error).split())) from error
 
     @contextlib.asynccontextmanager
-    async def _lent(
-        self, held: list[psycopg.AsyncConnection[Any]]
-    ) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
-        """A connection that works, noted in ``held``; an idle one if there is one."""
+    async def _lent(self) -> AsyncIterator[ServingConnection]:
+        """A connection that works; an idle one if there is one."""
         while self._idle:
             connection = self._idle.pop()
-            held.append(connection)
             try:
                 await connection.execute("")  # Postgres may have been restarted
                 break
             except psycopg.OperationalError:
                 connection.pgconn.finish()
         else:
-            connection = await psycopg.AsyncConnection.connect(
+            connection = await ServingConnection.connect(
                 self._address(), autocommit=True, application_name="feedwright api"
             )
-            held.append(connection)
             milliseconds = f"{STATEMENT_SECONDS * 1000:.0f}"
             await connection.execute(
                 "SELECT set_config('statement_timeout', %s, false),"
@@ -151,22 +142,20 @@ class Database:
             DatabaseAway: no answer within ``seconds``, or an error.
         """
 
-        async def ask() -> tuple[Any, ...] | None:
-            if self._connection is None or self._connection.broken:
-                self._connection = await psycopg.AsyncConnection.connect(
-                    self._address(), autocommit=True, application_name="feedwright feed"
-                )
-            cursor = await self._connection.execute(query, parameters)
-            return await cursor.fetchone()
-
         try:
-            return await _within(seconds, ask())
-        except (psycopg.Error, OSError, EmbeddedPostgresError) as error:
-            self._drop()
-            raise DatabaseAway(" ".join(str(error).split())) from error
+            async with asyncio.timeout(seconds):
+                if self._connection is None or self._connection.closed:
+                    self._connection = await ServingConnection.connect(
+                        self._address(), autocommit=True, application_name="feedwright feed"
+                    )
+                cursor = await self._connection.execute(query, parameters)
+                return await cursor.fetchone()
         except TimeoutError as error:
             self._drop()
             raise DatabaseAway(f"no answer within {seconds} s") from error
+        except (psycopg.Error, OSError, EmbeddedPostgresError) as error:
+            self._drop()
+            raise DatabaseAway(" ".join(str(error).split())) from error
 
     def _drop(self) -> None:
         # Closing properly would talk to a server that may not answer.
@@ -184,21 +173,3 @@ class Database:
 def _away(why: str) -> DatabaseAway:
     log.warning("database call failed", extra={"detail": why})
     return DatabaseAway(why)
-
-
-async def _within(seconds: float, work: Awaitable[T]) -> T:
-    """The result of ``work``, or TimeoutError on the dot.
-
-    ``asyncio.timeout`` would wait until a cancelled query is over, which a server that
-    hangs never tells.
-    """
-    task = asyncio.ensure_future(work)
-    try:
-        await asyncio.wait({task}, timeout=seconds)
-    finally:  # in time, too late, or whoever waits was cancelled
-        if not task.done():
-            task.cancel()
-            task.add_done_callback(lambda late: late.cancelled() or late.exception())
-    if task.cancelled() or not task.done():
-        raise TimeoutError
-    return task.result()

@@ -14,6 +14,7 @@ import psycopg
 from models.live_catalogue import LiveCatalogue
 from models.profile import Profile
 from models.viewer import Indices
+from serving.connection import ServingConnection
 from serving.erased_users import ErasedUsers
 from serving.metrics import APPLIED_SECONDS, CATALOGUE_READ, CHANGES
 from serving.touched import Touched
@@ -27,7 +28,6 @@ log = logging.getLogger("feedwright.serving")
 AT_ONCE = 200
 """Ids taken in between two requests: some milliseconds."""
 TRENDING_SECONDS = 30.0
-STUCK_SECONDS = 5.0
 BEGINNING = "3:3:"
 """Position before any change, for a snapshot that does not know its own."""
 
@@ -80,9 +80,7 @@ class Follower:
             lives = set(self._current())
             for live in lives:
                 if not self._following(live).busy:
-                    turn = asyncio.create_task(self.catch_up(live))
-                    self._turns.add(turn)
-                    turn.add_done_callback(self._turns.discard)
+                    self._begin(live)
             for live in [live for live in self._followed if live not in lives]:
                 if not self._followed[live].busy:  # else it is about to be used
                     self._followed.pop(live).close()
@@ -95,14 +93,22 @@ class Follower:
         self._soon.set()
 
     async def catch_up(self, live: LiveCatalogue) -> bool:
-        """Apply all that is committed by now; False: Postgres does not answer, or failed."""
-        return await self._following(live).catch_up()
+        """Apply all that is committed by now; False: Postgres does not answer, or failed. It goes
+        on when nobody waits for it any longer."""
+        return await asyncio.shield(self._begin(live))
 
-    def close(self) -> None:
+    async def close(self) -> None:
         for turn in self._turns:
             turn.cancel()
+        await asyncio.gather(*self._turns, return_exceptions=True)
         for following in self._followed.values():
             following.close()
+
+    def _begin(self, live: LiveCatalogue) -> asyncio.Task[bool]:
+        turn = asyncio.create_task(self._following(live).catch_up())
+        self._turns.add(turn)
+        turn.add_done_callback(self._turns.discard)
+        return turn
 
     def _following(self, live: LiveCatalogue) -> _Following:
         if live not in self._followed:
@@ -133,10 +139,9 @@ class _Following:
         self._touched = touched
         self._erased = erased
         self._one_at_a_time = asyncio.Lock()
-        self._connection: psycopg.AsyncConnection | None = None
+        self._connection: ServingConnection | None = None
         self._trending_at = -TRENDING_SECONDS
         self.read_at: float | None = None
-        self._moved_at = 0.0
         self._problem: str | None = None
 
     @property
@@ -146,19 +151,8 @@ class _Following:
     async def catch_up(self) -> bool:
         """See ``Follower.catch_up``."""
         async with self._one_at_a_time:
-            turn = asyncio.ensure_future(self._turn(self._live))
-            self._moved()
-            while not turn.done():
-                await asyncio.wait({turn}, timeout=STUCK_SECONDS)
-                if self._still_for() > STUCK_SECONDS and not turn.done():
-                    # Not awaited: a query to a server that hangs cannot be cancelled either.
-                    turn.cancel()
-                    turn.add_done_callback(lambda late: late.cancelled() or late.exception())
-                    self.close()
-                    self._tell(f"Postgres gave no answer within {STUCK_SECONDS:g} s")
-                    return False
             try:
-                turn.result()
+                await self._turn(self._live)
             except (psycopg.Error, OSError, EmbeddedPostgresError) as error:
                 self.close()
                 self._tell(" ".join(str(error).split()))
@@ -177,16 +171,8 @@ class _Following:
         if not self._erased.loaded:
             await self._erased.load(connection)
         await self._apply(connection, live)
-        self._moved()
         await self._count(connection, live)
-        self._moved()
         await self._refresh_trending(connection, live)
-
-    def _moved(self) -> None:
-        self._moved_at = asyncio.get_running_loop().time()
-
-    def _still_for(self) -> float:
-        return asyncio.get_running_loop().time() - self._moved_at
 
     def _tell(self, problem: str) -> None:
         """Once for each problem."""
@@ -195,13 +181,14 @@ class _Following:
             log.warning("catalogue not followed", extra={"detail": problem})
 
     def close(self) -> None:
+        """Not while it is ``busy``."""
         if self._connection is not None:
             self._connection.pgconn.finish()
             self._connection = None
 
-    async def _connected(self) -> psycopg.AsyncConnection:
+    async def _connected(self) -> ServingConnection:
         if self._connection is None or self._connection.closed:
-            self._connection = await psycopg.AsyncConnection.connect(
+            self._connection = await ServingConnection.connect(
                 self._address(),
                 autocommit=True,
                 application_name="feedwright follower",
@@ -209,7 +196,7 @@ class _Following:
             )
         return self._connection
 
-    async def _apply(self, connection: psycopg.AsyncConnection, live: LiveCatalogue) -> None:
+    async def _apply(self, connection: ServingConnection, live: LiveCatalogue) -> None:
         checks = self._profile().checks
         try:
             since = live.position or BEGINNING
@@ -218,7 +205,6 @@ class _Following:
                     self._erased.note(changes.erased_users)
                     live.apply(changes)
                     CHANGES.inc(changes.count)
-                    self._moved()
                     await asyncio.sleep(0)  # requests come first
                 live.position = changes.position
         except PositionLost as error:
@@ -231,12 +217,11 @@ class _Following:
                 position = changes.position
                 items.update(item.id for item in changes.items)
                 users.update(user.id for user in changes.users)
-                self._moved()
                 await asyncio.sleep(0)
             live.remove_all_but(items, users)
             live.position = position
 
-    async def _count(self, connection: psycopg.AsyncConnection, live: LiveCatalogue) -> None:
+    async def _count(self, connection: ServingConnection, live: LiveCatalogue) -> None:
         """Take in what users did since the last look: who they are, and counts of items.
 
         The first look at a catalogue takes in what was received since its model was trained;
@@ -274,9 +259,7 @@ class _Following:
         if new.oldest_seconds is not None and not first:
             APPLIED_SECONDS.observe(new.oldest_seconds)
 
-    async def _refresh_trending(
-        self, connection: psycopg.AsyncConnection, live: LiveCatalogue
-    ) -> None:
+    async def _refresh_trending(self, connection: ServingConnection, live: LiveCatalogue) -> None:
         now = asyncio.get_running_loop().time()
         if now - self._trending_at < TRENDING_SECONDS:
             return

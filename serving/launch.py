@@ -12,38 +12,22 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def feed_command(settings: Settings) -> list[str]:
-    """``bentoml serve`` of the feed on the port of ``settings``; run it in ``ROOT``."""
+    """The feed on the port of ``settings``, with its workers; run it in ``ROOT``."""
     return [
-        sys.executable,
-        "-m",
-        "bentoml",
-        "serve",
-        "serving.service:Feed",
-        "--working-dir",
-        str(ROOT),
-        "--host",
-        settings.host,
-        "--port",
-        str(settings.feed_port),
-        "--timeout-graceful-shutdown",
-        "5",
+        *(sys.executable, "-m", "serving.runner"),
+        *("--host", settings.host),
+        *("--port", str(settings.feed_port)),
     ]
 
 
 def feed_environment(settings: Settings) -> dict[str, str]:
-    """The whole environment of that command: ours, these settings, BentoML kept in our home.
-
-    BentoML wipes the metrics folder of its home at every start, so two installations must
-    not share one.
-    """
+    """The whole environment of that command: ours, these settings, BentoML kept in our home."""
     home = settings.home / "bentoml"
     home.mkdir(parents=True, exist_ok=True)
     return {
         **settings_environment(settings),
         "BENTOML_HOME": str(home),
         "BENTOML_DO_NOT_TRACK": "True",  # "1" means no to BentoML
-        "OPENBLAS_NUM_THREADS": "1",
-        "OMP_NUM_THREADS": "1",
     }
 
 

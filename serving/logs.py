@@ -40,11 +40,15 @@ class JsonLines(logging.Formatter):
         return orjson.dumps(line, default=str).decode()
 
 
+def handler() -> logging.Handler:
+    to_output = logging.StreamHandler(sys.stdout)
+    to_output.setFormatter(JsonLines())
+    return to_output
+
+
 def configure(level: str = "info") -> None:
     """Send what ``feedwright`` logs to standard output, from ``level`` on. Safe to call again."""
     logger = logging.getLogger("feedwright")
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonLines())
-    logger.handlers = [handler]
+    logger.handlers = [handler()]
     logger.setLevel(level.upper())
     logger.propagate = False

@@ -22,9 +22,10 @@ from prometheus_client import (
     generate_latest,
 )
 from prometheus_client.metrics_core import GaugeMetricFamily, InfoMetricFamily, Metric
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
+from serving.worker_metrics import unchanged
 from storage.standing import Standing
 
 FEED_REQUESTS = Counter(
@@ -203,17 +204,6 @@ def exposition(now: NowCollector) -> bytes:
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if folder is None:
         return generate_latest(registry) + generate_latest(REGISTRY)
-    _forget_the_dead(Path(folder))
     MultiProcessCollector(registry)
-    return generate_latest(registry)
-
-
-def _forget_the_dead(folder: Path) -> None:
-    """Remove what workers that were killed left: they would be the worst one for ever."""
-    for pid in {int(file.stem.rpartition("_")[2]) for file in folder.glob("gauge_live*_*.db")}:
-        try:
-            os.kill(pid, 0)
-        except ProcessLookupError:
-            mark_process_dead(pid, str(folder))
-        except PermissionError:  # somebody else's by now; it cannot be told whose the file is
-            continue
+    with unchanged(Path(folder)):
+        return generate_latest(registry)

@@ -1,4 +1,4 @@
-"""The Bento: ``bentoml serve serving.service:Feed``."""
+"""The Bento. ``serving/runner.py`` runs it."""
 
 from __future__ import annotations
 

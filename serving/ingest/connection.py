@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Sequence
-from typing import Any
 
 import psycopg
 
+from serving.connection import ServingConnection
 from storage import events
 from storage.catalogue import MAX_REASON
 from storage.embedded import EmbeddedPostgresError
@@ -52,23 +52,18 @@ class EventConnection:
         Raises:
             Away: nothing is known of what is stored.
         """
-        task = asyncio.ensure_future(self._store(given, refused))
         try:
-            done, _ = await asyncio.wait({task}, timeout=CALL_SECONDS)
-            if not done:
-                raise Away(f"no answer within {CALL_SECONDS} s")
-            return task.result()
+            async with asyncio.timeout(CALL_SECONDS):
+                return await self._store(given, refused)
+        except TimeoutError as error:
+            self.drop()
+            raise Away(f"no answer within {CALL_SECONDS} s") from error
         except (psycopg.Error, OSError, EmbeddedPostgresError) as error:
             self.drop()
             raise Away(" ".join(str(error).split())) from error
-        except (Away, asyncio.CancelledError):
-            self.drop()
-            task.cancel()  # a server that hangs would not let it end
-            task.add_done_callback(lambda late: late.cancelled() or late.exception())
-            raise
 
     def drop(self) -> None:
-        """Without a word to the server, which may not answer."""
+        """Without a word to the server, which may not answer. Not while ``insert`` runs."""
         if self._connection is not None:
             self._connection.pgconn.finish()
             self._connection = None
@@ -112,9 +107,9 @@ class EventConnection:
         return Stored(refused={0: Refusal("", reason)})
 
     async def _connected(self) -> Connection:
-        if self._connection is None or self._connection.broken:
+        if self._connection is None or self._connection.closed:
             self._months.clear()
-            self._connection = await psycopg.AsyncConnection[Any].connect(
+            self._connection = await ServingConnection.connect(
                 self._address(),
                 autocommit=True,
                 application_name="feedwright ingest",

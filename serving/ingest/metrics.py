@@ -33,7 +33,7 @@ WAITING = Gauge(
 SPOOL_BYTES = Gauge(
     "feedwright_ingest_spool_bytes",
     "Bytes in the spool of this machine: above 0 while Postgres is away, and a little longer.",
-    multiprocess_mode="mostrecent",
+    multiprocess_mode="livemostrecent",
 )
 REPLAYED = Counter("feedwright_ingest_replayed_total", "Events that came out of the spool.")
 DAMAGED = Counter(

@@ -185,7 +185,7 @@ def bento_workers(installation: Installation) -> list[psutil.Process]:
     mark = f"FEEDWRIGHT_HOME={installation.settings.home}"
     found = []
     for process in psutil.process_iter(["cmdline"]):
-        if "_bentoml_impl.worker.service" in " ".join(process.info["cmdline"] or []):
+        if "serving.worker" in (process.info["cmdline"] or []):
             environment = process.environ()
             if f"FEEDWRIGHT_HOME={environment.get('FEEDWRIGHT_HOME')}" == mark:
                 found.append(process)

@@ -1,4 +1,4 @@
-"""The real server: ``bentoml serve`` with two workers on loopback."""
+"""The real server with two workers on loopback."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Server:
         return [
             child
             for child in psutil.Process(self.process.pid).children(recursive=True)
-            if "_bentoml_impl.worker.service" in child.cmdline()
+            if "serving.worker" in child.cmdline()
         ]
 
 

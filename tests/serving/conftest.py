@@ -47,6 +47,15 @@ class Worker:
             assert time.monotonic() < deadline, self.client.get("/api/v1/status").json()
             time.sleep(0.02)
 
+    def end_sessions(self) -> None:
+        """Have Postgres end every session on the worker's database, as a restart does."""
+        assert self.settings.database_url is not None
+        with psycopg.connect(self.settings.database_url, autocommit=True) as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+                " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+
     def fallback(self, user_id: str = "u0007") -> str | None:
         return self.feed(user_id=user_id)["fallback_reason"]
 

@@ -433,8 +433,7 @@ def test_what_is_known_stays_while_postgres_is_away(
     on_trial(worker)
     user = user_in(worker, "new")
     worker.app.database._address = lambda: "host=127.0.0.1 port=1 user=x dbname=x"
-    worker.app.database._drop()
-    worker.app.database._idle.clear()
+    worker.end_sessions()
     worker.wait_for(lambda: worker.fallback(user) == "database_unavailable")
     assert worker.feed(user_id=user)["experiments"] == {"trial": "new"}
     time.sleep(0.3)

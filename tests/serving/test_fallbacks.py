@@ -232,7 +232,7 @@ def test_a_start_without_mlflow_serves_the_last_champion(
 def test_postgres_away_and_back(worker: Worker) -> None:
     address = worker.app.database._address
     worker.app.database._address = lambda: "host=127.0.0.1 port=1 user=x dbname=x"
-    worker.app.database._drop()
+    worker.end_sessions()
     worker.wait_for(lambda: worker.fallback() == "database_unavailable")
     heuristic_because(worker.feed(user_id=KNOWN), "database_unavailable")
     heuristic_because(worker.feed(user_id="nobody"), "database_unavailable")
@@ -240,12 +240,8 @@ def test_postgres_away_and_back(worker: Worker) -> None:
     worker.wait_for(lambda: worker.fallback() is None)
 
 
-def test_a_session_that_postgres_ends_is_opened_anew(worker: Worker, database: str) -> None:
-    with psycopg.connect(database, autocommit=True) as connection:
-        connection.execute(
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
-        )
+def test_a_session_that_postgres_ends_is_opened_anew(worker: Worker) -> None:
+    worker.end_sessions()
     worker.wait_for(lambda: worker.fallback() is None)
 
 

@@ -1,4 +1,4 @@
-"""The real server: ``bentoml serve`` with two workers on loopback, and its Bento."""
+"""The real server with two workers on loopback, and its Bento."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import psutil
 import psycopg
 import pytest
 import schemathesis
@@ -39,6 +40,10 @@ def server(
     home = tmp_path_factory.mktemp("served")
     with bento(postgres_url, _server, home, "serving_served") as running:
         yield running
+
+
+def metrics_of(server: Server) -> str:
+    return httpx.get(f"{server.url}/metrics").text
 
 
 Ranked = tuple[str | None, str | None]
@@ -205,11 +210,25 @@ def test_a_catalogue_change_reaches_every_worker_in_two_seconds(server: Server) 
     assert not any("in-prague" in found for found in feeds(12))
 
 
+def test_nothing_listens_but_the_feed_itself(server: Server) -> None:
+    """No control port, and no socket in the file system that another account could open."""
+    runner = psutil.Process(server.process.pid)
+    for process in (runner, *runner.children(recursive=True)):
+        listening = [
+            connection.laddr.port
+            for connection in process.net_connections("inet")
+            if connection.status == psutil.CONN_LISTEN
+        ]
+        assert set(listening) == {server.settings.feed_port}
+        named = [one.laddr for one in process.net_connections("unix") if one.laddr]
+        assert named == []
+
+
 def test_a_killed_worker_is_replaced(server: Server) -> None:
     before = server.workers()
     assert len(before) == WORKERS
     before[0].kill()
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 120
     served: set[int] = set()
     while len(served) < WORKERS and time.monotonic() < deadline:
         try:
@@ -219,6 +238,7 @@ def test_a_killed_worker_is_replaced(server: Server) -> None:
         assert status["fallback_reason"] is None  # a new worker serves the champion at once
         served |= {status["worker"]} - {before[0].pid}
     assert len(served) == WORKERS
+    assert 'feedwright_worker_deaths_total{signal="SIGKILL"} 1.0' in metrics_of(server)
 
 
 def test_metrics_are_of_all_workers(server: Server) -> None:
@@ -227,7 +247,7 @@ def test_metrics_are_of_all_workers(server: Server) -> None:
         httpx.get(f"{server.url}/api/v1/feed")
 
     def scrape() -> dict[str, float]:
-        families = text_string_to_metric_families(httpx.get(f"{server.url}/metrics").text)
+        families = text_string_to_metric_families(metrics_of(server))
         return {
             f"{sample.name}{sorted(sample.labels.items())}": sample.value
             for family in families
