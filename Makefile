@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-.PHONY: help env dev sample-data up down status test lint format typecheck layers lock bench bench-quality clean
+.PHONY: help env dev sample-data up down status test test-clock lint format typecheck layers lock bench bench-quality clean
 
 VENV := .venv
 RUN := $(VENV)/bin
@@ -37,6 +37,10 @@ status: env ## What runs, which model is live, how much data there is
 
 test: dev ## Run all tests
 	@$(RUN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
+
+test-clock: dev ## Run tests under other clocks (ARGS="tests/storage"): leap day, summer time, …
+	@tools/test_programs.sh faketime
+	@tools/test_clock.sh $(ARGS)
 
 lint: dev ## Check style and formatting
 	@$(RUN)/ruff check

@@ -13,7 +13,6 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -63,7 +62,7 @@ def run(world: World, list_users: int, judged_users: int) -> None:
         item_features = features.item_features(catalogue.items, items)
     known = catalogue, users, items, user_features, item_features, profile
     with _stage("dataset, all"):
-        whole = build_dataset(lake.scan(), *known, as_of=datetime.now(UTC))
+        whole = build_dataset(lake.scan(), *known, as_of=world.end)
     with _stage("LightFM, all"):
         model = LightFMHybrid().fit(whole)
     with _stage("dataset, past"):
@@ -77,9 +76,9 @@ def run(world: World, list_users: int, judged_users: int) -> None:
             whole.catalogue,
             whole.matrix,
             profile,
-            now=datetime.now(UTC),
+            now=world.end,
             vectors=model.vectors,
-            model=ModelInfo("1", model.name, datetime.now(UTC)),
+            model=ModelInfo("1", model.name, world.end),
             user_neighbours=user_neighbours,
             item_neighbours=item_neighbours,
         )
@@ -91,7 +90,7 @@ def run(world: World, list_users: int, judged_users: int) -> None:
             loaded = Snapshot.load(folder)
         rows = np.random.default_rng(0).permutation(len(users))[:list_users]
         with _stage("lists"):
-            lists = recommendation_lists(loaded, profile, rows, now=time.time())
+            lists = recommendation_lists(loaded, profile, rows, now=world.end.timestamp())
         _fact("list users", len(rows))
         _fact("list rows", len(lists))
 

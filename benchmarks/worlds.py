@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,7 @@ from storage.lake import SCHEMA, Lake
 from storage.log import Log
 from storage.samples import marketplace
 
-FORMAT = 2  # part of the folders' names: raise it when what is in them changes
+FORMAT = 3  # part of the folders' names: raise it when what is in them changes
 KEPT_SECONDS = 86_400  # a snapshot must not be older than a champion may be
 VERSION = "1"
 DIMS = 33  # as LightFM's 32, and one for the trend
@@ -58,6 +58,11 @@ class World:
     def lake(self) -> Lake:
         return Lake(str(self.folder / "lake"))
 
+    @property
+    def end(self) -> datetime:
+        """The midnight at which the log ends: what is learnt depends on no hour."""
+        return midnight(self.lake.days()[-1] + timedelta(days=1))
+
     def catalogue(self) -> Catalogue:
         users, items, owners = (
             pl.read_parquet(self.folder / f"{name}.parquet")
@@ -77,8 +82,14 @@ def snapshot(size: Size) -> Path:
 
 
 def log_of(size: Size) -> Log:
-    """The same log as frames, for a database."""
-    return marketplace.generate(size.users, size.items, size.interactions)
+    """The same log as frames, for a database. It ends at the last midnight."""
+    now = midnight(datetime.now(UTC).date())
+    return marketplace.generate(size.users, size.items, size.interactions, now=now)
+
+
+def midnight(day: date) -> datetime:
+    """When a day begins."""
+    return datetime.combine(day, datetime.min.time(), UTC)
 
 
 def _write_log(size: Size, folder: Path) -> None:

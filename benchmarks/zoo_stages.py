@@ -6,7 +6,6 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -74,7 +73,7 @@ def _dataset(world: World) -> Dataset:
         features.user_features(catalogue.users, users),
         features.item_features(catalogue.items, items),
         PROFILE,
-        as_of=datetime.now(UTC),
+        as_of=world.end,
     )
 
 

@@ -46,6 +46,10 @@ PREFERENCES: dict[str, Any] = {
 }
 
 
+class NotFiniteError(ValueError):
+    """Vectors or scores that nobody can be served by."""
+
+
 @dataclass(frozen=True)
 class Vectors:
     """What a recommender that factorises gives: score = user · item + item bias.
@@ -59,6 +63,9 @@ class Vectors:
             nearly so. None: ``models.fold_in`` finds a step by ridge regression.
         weighted: the row holds how much each item is liked, as ``InteractionMatrix.liked``;
             False: 1 for each.
+
+    Raises:
+        NotFiniteError: a number is NaN or infinite, or the scores could be.
     """
 
     users: NDArray[np.float32]
@@ -66,6 +73,13 @@ class Vectors:
     bias: NDArray[np.float32]
     fold: NDArray[np.float32] | None = None
     weighted: bool = False
+
+    def __post_init__(self) -> None:
+        largest = {name: _largest(name, value) for name, value in self.arrays().items()}
+        of_users = max(largest["users"], largest.get("fold", 0.0))
+        score = self.items.shape[1] * of_users * largest["items"] + largest["bias"]
+        if score > float(np.finfo(np.float32).max):
+            raise NotFiniteError(f"the vectors are so long that scores overflow: up to {score:.1e}")
 
     def arrays(self) -> dict[str, NDArray[np.float32]]:
         """Those that it has, by name."""
@@ -252,6 +266,14 @@ def build_snapshot(
         popular,
         _items_of_tags(tagged, popular, len(tags)),
     )
+
+
+def _largest(name: str, values: NDArray[np.floating]) -> float:
+    """The largest absolute value; 0 of none. No copy: they may be a gigabyte."""
+    found = max(float(values.max(initial=0)), -float(values.min(initial=0)))
+    if not np.isfinite(found):
+        raise NotFiniteError(f"{name}: some of the numbers are not finite")
+    return found
 
 
 def _prior(items: Items) -> NDArray[np.float32]:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models import exposure
+from models.catalogue import NotFiniteError
 from models.exposure import Exposure, ItemFacts
 from models.list_quality import intra_list_diversity, popular_lists, serendipity
 from models.matrices import InteractionMatrix
@@ -192,6 +193,9 @@ def recommend(
 
     Args:
         seen: shape (len(users), items): what is not new.
+
+    Raises:
+        NotFiniteError: a score is NaN or +inf. At -inf an item is never recommended.
     """
     n_items = seen.shape[1]
     k = min(k, n_items)
@@ -200,6 +204,8 @@ def recommend(
     for start in range(0, len(users), block):
         rows = users[start : start + block]
         scores = recommender.score(rows).astype(np.float32, copy=True)
+        if not (scores < np.inf).all():  # nor NaN; -inf: never recommended
+            raise NotFiniteError("some of the scores are NaN or infinite")
         known = seen[start : start + block]
         scores[np.repeat(np.arange(len(rows)), np.diff(known.indptr)), known.indices] = -np.inf
         best = np.array([top_places(of_user, k) for of_user in scores])

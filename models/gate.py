@@ -218,10 +218,7 @@ def judge(
     """
     rules = profile.gate
     number = champion.number if champion else None
-    findings = [_finite(candidate)]
-    if findings[0].status == "refused":
-        return Report(candidate.number, number, tuple(findings))
-    findings += _final(candidate, comparison, users, items, rules)
+    findings = _final(candidate, comparison, users, items, rules)
     findings += _ranker(candidate)
     if champion is not None:
         findings += _on_split(
@@ -231,13 +228,6 @@ def judge(
             _artifacts(candidate, champion, comparison.test, users, items, rules, comparison.k)
         )
     return Report(candidate.number, number, tuple(findings))
-
-
-def _finite(version: Version) -> Finding:
-    for name, values in version.vectors.arrays().items():
-        if not np.isfinite(values).all():
-            return Finding("finite", "refused", f"a value of the vectors' {name} is not a number")
-    return Finding("finite", "passed", "all vectors are numbers")
 
 
 def _sample(rows: NDArray[np.integer]) -> NDArray[np.integer]:

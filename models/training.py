@@ -99,6 +99,19 @@ class Comparison:
         name, _ = parts_of(self.winner)
         return replace(self, winner=name, verdict=f"{self.verdict}; {why}", vectors=None)
 
+    def without(self, name: str, why: str) -> Comparison:
+        """The same without that recommender, which could not be trained on everything.
+
+        Raises:
+            ValueError: no other is left.
+        """
+        failed = self.failed | {name: why}
+        left = [one for one in self.evaluations if parts_of(one.recommender)[0] != name]
+        winner, verdict = _choose(left, failed, self.k)
+        return replace(
+            self, evaluations=left, winner=winner, verdict=verdict, failed=failed, vectors=None
+        )
+
     def of(self, name: str) -> evaluation.Evaluation:
         return next(one for one in self.evaluations if one.recommender == name)
 
@@ -153,7 +166,7 @@ def compare(
             trained = time.perf_counter()
             judged = evaluation.evaluate(made, dataset, test, k=rules.k, background=background)
         except Exception as error:
-            failed[name] = f"{type(error).__name__}: {error}"
+            failed[name] = reason_of(error)
             return None
         seconds = {
             "seconds_to_train": trained - started,
@@ -166,12 +179,10 @@ def compare(
     favourite: Scorer | None = None
     for name in profile.recommenders:
         made = judge(name, partial(_fitted, name, dataset, progress))
-        if made is not None and _choose(evaluations, rules.k)[0] == name:
+        if made is not None and _best(evaluations, rules.k)[0] == name:
             favourite = made
         del made
-    if not evaluations:
-        raise ValueError(f"recommenders: none could be trained: {failed}")
-    winner, verdict = _choose(evaluations, rules.k)
+    winner, verdict = _choose(evaluations, failed, rules.k)
     vectors = None
     if earlier is not None and profile.ranker.kinds:
         if favourite is None or favourite.name != winner:  # an earlier one stands again
@@ -190,7 +201,24 @@ def _fitted(name: str, dataset: Dataset, progress: ProgressOf | None) -> Scorer:
     return as_served(zoo.make(name, dataset.profile).fit(dataset, progress=tell))
 
 
-def _choose(evaluations: list[evaluation.Evaluation], k: int) -> tuple[str, str]:
+def reason_of(error: Exception) -> str:
+    """Why a recommender could not be trained."""
+    return f"{type(error).__name__}: {error}"
+
+
+def _choose(
+    evaluations: list[evaluation.Evaluation], failed: dict[str, str], k: int
+) -> tuple[str, str]:
+    """The winner, and why, which names what was left out."""
+    if not evaluations:
+        raise ValueError(f"recommenders: none could be trained: {failed}")
+    winner, verdict = _best(evaluations, k)
+    if failed:
+        verdict += f"; left out, since not to be trained: {', '.join(failed)}"
+    return winner, verdict
+
+
+def _best(evaluations: list[evaluation.Evaluation], k: int) -> tuple[str, str]:
     best = max(evaluations, key=lambda one: one.per_user["ndcg"].mean())
     for one in evaluations:
         stands, difference, half = evaluation.not_worse(one.per_user["ndcg"], best.per_user["ndcg"])

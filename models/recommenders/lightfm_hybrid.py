@@ -34,6 +34,8 @@ from models.recommenders.base import Dataset, Progress
 from models.recommenders.factorised import ridge_step
 
 Flags = NDArray[np.bool_]
+LEAST_SPREAD = 1e-6
+"""Of products of trained vectors, which are of the order of 0.1: less is rounding alone."""
 
 
 class LightFMHybrid:
@@ -172,7 +174,7 @@ class _Taste:
         of_items = self._items @ self._model.item_embeddings
         of_users = _centred(self._users, self._model.user_embeddings, self._trained)
         spread = _spread(of_users[self._trained], of_items[self._known])
-        return of_users / (spread or 1.0), of_items
+        return of_users / (spread if spread > LEAST_SPREAD else 1.0), of_items
 
 
 def _with_prior(

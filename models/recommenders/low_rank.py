@@ -31,6 +31,9 @@ from models.recommenders.base import Progress
 # What these leave out is far below the loss by the rank.
 SPARE = 16  # random vectors beyond the rank
 ROUNDS = 4  # of the power iteration
+BLOCK = 65_536  # rows that are held in 64 bits at once
+NOISE = 1e-5
+"""Singular values below this share of the largest are rounding errors of 32 bits."""
 
 
 def axes(
@@ -44,7 +47,8 @@ def axes(
         scores: float32, shape (users, items).
 
     Returns:
-        the vectors, shape (items, rank or fewer), and their singular values.
+        the vectors, shape (items, rank or fewer), and their singular values: no more than the
+        scores have dimensions, none where all scores are 0.
     """
     users, items = scores.shape
     width = min(rank + SPARE, users, items)
@@ -64,15 +68,26 @@ def axes(
     base, _ = np.linalg.qr(sample)
     image = across(base)
     # The eigenvectors of a small matrix turn the base to the singular vectors.
-    squares, turn = np.linalg.eigh((image.T @ image).astype(np.float64))
-    squares, turn = squares[::-1][:rank], turn[:, ::-1][:, :rank]
-    singular = np.sqrt(np.maximum(squares, 0))
+    squares, turn = np.linalg.eigh(_gram(image))
+    singular = np.sqrt(np.maximum(squares[::-1][:rank], 0))
+    kept = singular > NOISE * singular.max(initial=0)
+    singular, turn = singular[kept], turn[:, ::-1][:, :rank][:, kept]
     if of_users:
-        turn = np.divide(turn, singular, out=np.zeros_like(turn), where=singular > 0)
+        turn /= singular
     found = (image if of_users else base) @ turn.astype(np.float32)
     if progress is not None:
         progress(ROUNDS + 1, ROUNDS + 1)
     return np.ascontiguousarray(found), singular
+
+
+def _gram(image: NDArray[np.float32]) -> NDArray[np.float64]:
+    """``imageᵀ image``: in 32 bits, squares would lose small singular values beside large ones."""
+    width = image.shape[1]
+    gram = np.zeros((width, width))
+    for start in range(0, len(image), BLOCK):
+        block = image[start : start + BLOCK].astype(np.float64)
+        gram += block.T @ block
+    return gram
 
 
 def vectors(

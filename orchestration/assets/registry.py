@@ -55,8 +55,11 @@ def registered_model(
 
     registry, comparison = platform.registry, offline_evaluation
     with ending_with(platform, training_run):
+        for name, why in recommender.left_out.items():
+            comparison = comparison.without(name, why)
         if ranker is None and parts_of(comparison.winner)[1] is not None:
             comparison = comparison.without_ranker(LONELY)
+        if comparison is not offline_evaluation:
             tracking.log_comparison(registry, training_run.run_id, comparison)
             Report.of(comparison).log(registry, training_run.run_id)
         version = tracking.register(

@@ -1,9 +1,9 @@
 """Group ``model``, first part: what is learnt from, the evaluation, and the winner."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -24,7 +24,7 @@ from models.ranking.training import TooLittleData, train_ranker
 from models.recommenders import zoo
 from models.recommenders.base import Dataset
 from models.recommenders.served import vectors_of
-from models.training import Comparison, build_dataset, compare, fingerprint
+from models.training import Comparison, build_dataset, compare, fingerprint, reason_of
 from orchestration import plots
 from orchestration.assets.sources import Rows
 from orchestration.partitions import RANGE_END, RANGE_START
@@ -35,6 +35,7 @@ from storage.changes import oldest
 
 GROUP = "model"
 HYBRID = "lightfm_hybrid"
+CANNOT_TRAIN = "%s is left out: it could not be trained: %s"
 READ = ("interactions", "users", "items", "owners", "interaction_matrix")
 """Assets that a training reads, of which the version says which run made them."""
 
@@ -60,11 +61,13 @@ class Trained:
 
     Attributes:
         seconds: that the training took.
+        left_out: better ones that could not be trained on everything: name → why.
     """
 
     name: str
     vectors: Vectors
     seconds: float
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
 
 @contextmanager
@@ -212,12 +215,16 @@ def lightfm_hybrid(
 ) -> dg.MaterializeResult:
     """A LightFM hybrid over all interactions, users' and items' features.
 
-    Nothing, where the profile's `recommenders` do not name it.
+    Nothing, where the profile's `recommenders` do not name it, or where it cannot be trained.
     """
     if HYBRID not in platform.profile.recommenders:
         return dg.MaterializeResult(value=None, metadata={"trained": "not among the recommenders"})
     with ending_with(platform, training_run):
-        trained = _trained(context, HYBRID, training_run.dataset)
+        try:
+            trained = _trained(context, HYBRID, training_run.dataset)
+        except Exception as error:
+            context.log.warning(CANNOT_TRAIN, HYBRID, error)
+            return dg.MaterializeResult(value=None, metadata={"trained": reason_of(error)})
     return dg.MaterializeResult(value=trained, metadata=_described(trained))
 
 
@@ -255,7 +262,7 @@ def offline_evaluation(
         report = evaluation_report.Report.of(comparison)
         report.log(platform.registry, training_run.run_id)
     for name, why in comparison.failed.items():
-        context.log.warning("%s is left out: it could not be trained: %s", name, why)
+        context.log.warning(CANNOT_TRAIN, name, why)
     return dg.MaterializeResult(
         value=comparison,
         metadata={
@@ -297,16 +304,27 @@ def recommender(
     lightfm_hybrid: Trained | None,
     offline_evaluation: Comparison,
 ) -> dg.MaterializeResult:
-    """The winner of the evaluation, trained on everything, as vectors that can be served."""
-    winner, _ = parts_of(offline_evaluation.winner)
+    """The winner of the evaluation, trained on everything, as vectors that can be served.
+
+    Where it cannot be trained on everything, the next best goes live, with a warning.
+    """
+    comparison, left_out = offline_evaluation, dict[str, str]()
     with ending_with(platform, training_run):
-        trained = (
-            lightfm_hybrid
-            if lightfm_hybrid is not None and winner == HYBRID
-            else _trained(context, winner, training_run.dataset)
-        )
+        while True:
+            winner, _ = parts_of(comparison.winner)
+            try:
+                if lightfm_hybrid is not None and winner == HYBRID:
+                    trained = lightfm_hybrid
+                else:
+                    trained = _trained(context, winner, training_run.dataset)
+                break
+            except Exception as error:
+                context.log.warning(CANNOT_TRAIN, winner, error)
+                left_out[winner] = reason_of(error)
+                comparison = comparison.without(winner, left_out[winner])
         platform.registry.client.log_metric(training_run.run_id, "train_seconds", trained.seconds)
-    return dg.MaterializeResult(value=trained, metadata=_described(trained))
+    metadata = _described(trained) | {"left_out": dg.MetadataValue.json(left_out)}
+    return dg.MaterializeResult(value=replace(trained, left_out=left_out), metadata=metadata)
 
 
 @dg.asset(
@@ -321,6 +339,7 @@ def ranker(
     platform: Platform,
     training_run: Training,
     offline_evaluation: Comparison,
+    recommender: Trained,
 ) -> dg.MaterializeResult:
     """What puts the recommender's first items in order, where the evaluation found it better.
 
@@ -331,6 +350,10 @@ def ranker(
     name, kind = parts_of(offline_evaluation.winner)
     if kind is None:
         return dg.MaterializeResult(value=None, metadata={"trained": "no ranker won"})
+    if recommender.left_out:
+        return dg.MaterializeResult(
+            value=None, metadata={"trained": f"{name}, behind which it won, could not be trained"}
+        )
     from models import tracking  # brings MLflow, which takes seconds to import
 
     profile, vectors = platform.profile, offline_evaluation.vectors

@@ -2,17 +2,40 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
 import numpy as np
 import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
+from polars import selectors
 
+from storage.log import Log
 from storage.samples.cities import CITIES
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 DAY = 86_400_000_000  # microseconds
+END = datetime(2026, 1, 1, tzinfo=UTC)
+"""When every sample's log ends as it is drawn: what is drawn depends on no clock."""
+
+
+def microseconds(moment: datetime) -> int:
+    """Since the epoch."""
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def moved(log: Log, now: datetime) -> Log:
+    """A log that ends at ``END``, moved as a whole, by hours: it ends within the hour before
+    ``now``, and what began on the hour still does."""
+    hours = (now - END) // timedelta(hours=1)
+    later = selectors.datetime() + timedelta(hours=hours)
+    users, items = (
+        None if frame is None else frame.with_columns(later) for frame in (log.users, log.items)
+    )
+    return replace(log, interactions=log.interactions.with_columns(later), users=users, items=items)
 
 
 def ids(prefix: str, count: int) -> pl.Series:

@@ -18,12 +18,15 @@ from storage.log import Log
 from storage.samples.cities import CITIES
 from storage.samples.drawing import (
     DAY,
+    END,
     Floats,
     Ints,
     city_names,
     distance_km,
     event_ids,
     ids,
+    microseconds,
+    moved,
     pick_tags,
     places,
     times,
@@ -71,12 +74,12 @@ def generate(
 
     Args:
         users, items, interactions: at least 1 each.
-        days: length of the log, which ends at ``now`` (default: the present).
+        days: length of the log, which ends within the hour before ``now`` (default: the present).
     """
     if min(users, items, interactions) < 1 or days <= 0:
         raise ValueError("users, items, interactions and days must be above 0")
     rng = np.random.default_rng(seed)
-    end = int((now or datetime.now(UTC)).timestamp() * 1e6)
+    end = microseconds(END)
     start = end - int(days * DAY)
     user_ids, item_ids = ids("u", users), ids("e", items)
     owners = rng.choice(users, size=max(1, min(users // 10, items)), replace=False)
@@ -86,7 +89,7 @@ def generate(
         interactions,
         lambda sessions: _sessions(rng, world, sessions, start, end, user_ids, item_ids),
     )
-    return Log(
+    made = Log(
         interactions=log.select(event_ids(rng, len(log)), pl.all()),
         users=user_frame,
         items=_with_capacity(rng, item_frame, log),
@@ -101,6 +104,7 @@ def generate(
         sources=dict.fromkeys(("users", "items", "owners", "interactions"), "synthetic"),
         notice=NOTICE,
     )
+    return moved(made, now or datetime.now(UTC))
 
 
 def _world(

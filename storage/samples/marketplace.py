@@ -10,7 +10,7 @@ matches: taste, distance, the owner's quality, and the position on the page.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
@@ -20,12 +20,15 @@ from storage.samples.categories import CATEGORIES
 from storage.samples.cities import CITIES
 from storage.samples.drawing import (
     DAY,
+    END,
     Floats,
     Ints,
     city_names,
     distance_km,
     event_ids,
     ids,
+    microseconds,
+    moved,
     pick_tags,
     places,
     times,
@@ -73,13 +76,13 @@ def generate(
 
     Args:
         users, items, interactions: at least 1 each.
-        days: length of the log, which ends at ``now`` (default: the present).
+        days: length of the log, which ends within the hour before ``now`` (default: the present).
     """
     if min(users, items, interactions) < 1 or days <= 0:
         raise ValueError("users, items, interactions and days must be above 0")
     rng = np.random.default_rng(seed)
-    end = int((now or datetime.now(UTC)).timestamp() * 1e6)
-    start = end - int(timedelta(days=days) / timedelta(microseconds=1))
+    end = microseconds(END)
+    start = end - int(days * DAY)
     user_ids = ids("u", users)
     item_ids = ids("i", items)
     owners = rng.choice(users, size=max(1, min(users // 5, items)), replace=False)
@@ -89,7 +92,7 @@ def generate(
         interactions,
         lambda sessions: _sessions(rng, world, sessions, start, end, user_ids, item_ids),
     )
-    return Log(
+    made = Log(
         interactions=log.select(event_ids(rng, len(log)), pl.all()),
         users=user_frame,
         items=item_frame,
@@ -97,6 +100,7 @@ def generate(
         sources=dict.fromkeys(("users", "items", "owners", "interactions"), "synthetic"),
         notice=NOTICE,
     )
+    return moved(made, now or datetime.now(UTC))
 
 
 def _world(

@@ -17,11 +17,14 @@ import polars as pl
 from storage.log import Log
 from storage.samples.drawing import (
     DAY,
+    END,
     Floats,
     Ints,
     city_names,
     event_ids,
     ids,
+    microseconds,
+    moved,
     pick_tags,
     places,
     times,
@@ -65,12 +68,12 @@ def generate(
 
     Args:
         users, items, interactions: at least 1 each.
-        days: length of the log, which ends at ``now`` (default: the present).
+        days: length of the log, which ends within the hour before ``now`` (default: the present).
     """
     if min(users, items, interactions) < 1 or days <= 0:
         raise ValueError("users, items, interactions and days must be above 0")
     rng = np.random.default_rng(seed)
-    end = int((now or datetime.now(UTC)).timestamp() * 1e6)
+    end = microseconds(END)
     start = end - int(days * DAY)
     user_ids, item_ids = ids("u", users), ids("p", items)
     world, user_frame, item_frame = _world(rng, user_ids, item_ids, start, end)
@@ -78,7 +81,7 @@ def generate(
         interactions,
         lambda sessions: _sessions(rng, world, sessions, start, end, user_ids, item_ids),
     )
-    return Log(
+    made = Log(
         interactions=log.select(event_ids(rng, len(log)), pl.all()),
         users=user_frame,
         items=item_frame,
@@ -86,6 +89,7 @@ def generate(
         sources=dict.fromkeys(("users", "items", "owners", "interactions"), "synthetic"),
         notice=NOTICE,
     )
+    return moved(made, now or datetime.now(UTC))
 
 
 def _world(

@@ -101,7 +101,7 @@ def test_every_alert_fires_and_is_quiet(tmp_path: Path) -> None:
     assert rules == list(CASES)
     promtool = shutil.which("promtool")
     if promtool is None:
-        pytest.skip("promtool (Debian's package prometheus) is not installed")
+        pytest.skip("no promtool: tools/test_programs.sh promtool")
     file = tmp_path / "cases.yml"
     tests = [
         case(alert, series, fires)

@@ -11,8 +11,8 @@ import pytest
 
 from feedwright.environment import ROOT
 
-TARGETS = ("env", "up", "down", "status", "test", "lint", "format", "typecheck", "layers", "lock",
-           "clean", "bench")  # fmt: skip
+TARGETS = ("env", "up", "down", "status", "test", "test-clock", "lint", "format", "typecheck",
+           "layers", "lock", "clean", "bench")  # fmt: skip
 LOCKS = sorted(ROOT.glob("requirements*.lock"))
 
 
@@ -29,7 +29,16 @@ def test_help_lists_the_targets() -> None:
     assert all(f"make {target}" in shown for target in TARGETS)
 
 
-@pytest.mark.parametrize("script", [".ci/run", "tools/environment.sh", "tools/lock.sh"])
+@pytest.mark.parametrize(
+    "script",
+    [
+        ".ci/run",
+        "tools/environment.sh",
+        "tools/lock.sh",
+        "tools/test_programs.sh",
+        "tools/test_clock.sh",
+    ],
+)
 def test_script_is_executable_and_parses(script: str) -> None:
     file = ROOT / script
     assert file.stat().st_mode & 0o111

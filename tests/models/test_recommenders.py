@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.catalogue import Catalogue
+from models.catalogue import Catalogue, NotFiniteError, Vectors
 from models.evaluation import evaluate, split_moment
 from models.popularity import Popularity
 from models.profile import Profile
@@ -115,9 +115,39 @@ def test_one_that_does_not_train_is_left_out(monkeypatch: pytest.MonkeyPatch) ->
     found = compare(past, rows)
     assert [one.recommender for one in found.evaluations] == [found.winner] == ["popularity"]
     assert found.failed == {"als": "ArithmeticError: on purpose"}
+    assert found.verdict.endswith("; left out, since not to be trained: als")
     past, rows = past_and_rows(als={})
     with pytest.raises(ValueError, match=r"none could be trained.*als.*on purpose"):
         compare(past, rows)
+
+
+@pytest.mark.parametrize(
+    ("users", "fold", "said"),
+    [
+        (np.nan, None, "^users: some of the numbers are not finite"),
+        (1, np.inf, "^fold: some of the numbers are not finite"),
+        (-1e30, None, "scores overflow"),
+        (1, 1e30, "scores overflow"),
+    ],
+)
+def test_vectors_that_score_no_number_are_refused(
+    users: float, fold: float | None, said: str
+) -> None:
+    def of(value: float) -> np.ndarray:
+        return np.array([[1, value]], np.float32)
+
+    with pytest.raises(NotFiniteError, match=said):
+        Vectors(of(users), of(1e20), of(0)[0], None if fold is None else of(fold))
+
+
+def test_scores_that_are_no_numbers_leave_a_recommender_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Heuristic, "score", lambda self, users: np.full((len(users), 120), np.nan))
+    past, rows = past_and_rows(heuristic={}, popularity={})
+    found = compare(past, rows)
+    assert found.winner == "popularity"
+    assert found.failed == {"heuristic": "NotFiniteError: some of the scores are NaN or infinite"}
 
 
 def test_an_interrupt_ends_the_comparison() -> None:

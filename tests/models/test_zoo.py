@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 from scipy import sparse
+from scipy.sparse.linalg import aslinearoperator
 from sklearn.metrics.pairwise import cosine_similarity
 
 from models.features import Features
@@ -20,6 +21,7 @@ from models.ids import IdIndex
 from models.matrices import InteractionMatrix
 from models.popularity import Popularity
 from models.profile import Profile
+from models.recommenders import low_rank
 from models.recommenders.als import ALS
 from models.recommenders.base import Dataset, Recommender, Validation, signal
 from models.recommenders.bpr import BPR, BPRSettings
@@ -371,6 +373,30 @@ def test_low_rank_keeps_the_best_of_the_scores(data: Dataset, kind: type[ItemToI
     singular = np.linalg.svd(scores - vectors.bias, compute_uv=False)
     lost = np.linalg.norm(scores - vectors.bias - product)
     assert lost == pytest.approx(np.sqrt((singular[5:] ** 2).sum()), rel=0.01)
+
+
+@given(
+    rows=st.integers(1, 12),
+    columns=st.integers(1, 12),
+    rank=st.integers(0, 4),
+    size=st.sampled_from([1e-6, 1.0, 1e6]),
+    seed=st.integers(0, 2**32 - 1),
+)
+@settings(max_examples=100, deadline=None)
+def test_axes_of_scores_of_any_rank(
+    rows: int, columns: int, rank: int, size: float, seed: int
+) -> None:
+    """As many as the scores have dimensions, and those lose nothing: what is rounding alone is
+    no axis, or it would be divided by nearly 0."""
+    rng = np.random.default_rng(seed)
+    scores = size * rng.normal(size=(rows, rank)) @ rng.normal(size=(rank, columns))
+    scores = scores.astype(np.float32)
+    found, singular = low_rank.axes(aslinearoperator(scores), 8)
+    assert found.shape == (columns, len(singular))
+    assert len(singular) <= min(rank, rows, columns)
+    assert found.T @ found == pytest.approx(np.eye(len(singular)), abs=1e-3)
+    lost = np.linalg.norm(scores - scores @ found @ found.T)
+    assert lost <= 5e-3 * np.linalg.norm(scores)
 
 
 def test_vectors_that_fold_in(data: Dataset) -> None:

@@ -1,4 +1,4 @@
-"""A ranker won the evaluation, and then there are too few users to teach the one that goes live."""
+"""What won the evaluation cannot be trained on everything: the next best goes live, and says so."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 
 from models import training
+from models.catalogue import NotFiniteError
 from models.ranking.training import TooLittleData
 from models.recipe import Recipe
 from models.snapshot import Snapshot
@@ -21,7 +22,7 @@ def test_the_recommender_goes_on_alone_and_the_verdict_says_so(
         gate={"promote": "challenger"},
         ranker={"min_users": 2, "kinds": ["boosted"]},
     )
-    monkeypatch.setattr(training, "_choose", lambda evaluations, k: ("user_knn", "forced"))
+    monkeypatch.setattr(training, "_choose", lambda *_: ("user_knn", "forced"))
     monkeypatch.setattr(training, "_with_best_ranker", lambda *_: ("user_knn-boosted", "forced"))
 
     def too_few(*_, **__):
@@ -40,3 +41,30 @@ def test_the_recommender_goes_on_alone_and_the_verdict_says_so(
     assert run.data.metrics["ndcg_at_10"] == run.data.metrics["user_knn.ndcg_at_10"]
     assert not [name for name in run.data.metrics if name.startswith("ranker.")]
     assert Snapshot.load(trained.snapshots / version.version).ranker is None
+
+
+def test_the_next_best_goes_live_where_the_winner_cannot_be_trained(
+    trained, instance, registry, without_plots, with_profile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_profile(gate={"promote": "challenger"}, ranker={"kinds": []})
+    fit = assets._trained
+
+    def overflows(context, name: str, dataset):
+        if name != "popularity":
+            raise NotFiniteError("users: some of the numbers are not finite")
+        return fit(context, name, dataset)
+
+    monkeypatch.setattr(assets, "_trained", overflows)
+    monkeypatch.setattr(training, "_best", lambda found, k: (found[0].recommender, "the first"))
+    done = run_job(instance, "daily", asset_selection=[dg.AssetKey(asset) for asset in MODEL[:-1]])
+    assert done.success
+    (event,) = done.asset_materializations_for_node("recommender")
+    left_out = event.metadata["left_out"].value
+    assert isinstance(left_out, dict)
+    assert set(left_out.values()) == {"NotFiniteError: users: some of the numbers are not finite"}
+    version = registry.newest()
+    assert version.tags["recommender"] == "popularity"
+    names = ", ".join(left_out)
+    assert version.tags["verdict"] == f"the first; left out, since not to be trained: {names}"
+    tags = registry.client.get_run(version.run_id).data.tags
+    assert {f"left_out.{name}": why for name, why in left_out.items()}.items() <= tags.items()

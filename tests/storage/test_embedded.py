@@ -28,7 +28,9 @@ from storage.settings import with_driver
 from tests.conftest import fast_folder
 
 ROOT = Path(embedded.__file__).parents[1]
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+as_root = pytest.mark.skipif(
+    os.geteuid() != 0, reason="not root, who alone can become another user: sudo make test"
+)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ def test_sizes_types_and_times(log: Log) -> None:
     assert (len(log.users), len(log.items), len(log.interactions)) == (500, 800, 60_000)
     assert set(log.interactions["type"]) == set(INTERACTION_TYPES)
     times = log.interactions["occurred_at"]
-    assert times.is_between(NOW - timedelta(days=30, minutes=1), NOW).all()
+    assert times.is_between(NOW - timedelta(days=30, hours=1), NOW).all()
     assert log.interactions["event_id"].n_unique() == 60_000
     assert "SYNTHETIC" in log.notice
     without = log.interactions.filter(pl.col("item_id").is_null())["type"].unique().sort().to_list()

@@ -8,11 +8,12 @@ from types import ModuleType
 import polars as pl
 import psycopg
 import pytest
+from polars import selectors
 
 from models.profile import INTERACTION_TYPES
 from storage.loading import load
 from storage.log import Log
-from storage.samples import events, social
+from storage.samples import events, marketplace, social
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 SAMPLES = pytest.mark.parametrize("sample", [social, events])
@@ -66,6 +67,21 @@ def test_the_same_seed_gives_the_same_log(sample: ModuleType) -> None:
     for name, frame in one.frames().items():
         assert frame.equals(again.frames()[name])
         assert not frame.equals(other.frames()[name])
+
+
+@pytest.mark.parametrize("sample", [marketplace, social, events])
+def test_a_world_is_the_same_on_every_day(sample: ModuleType) -> None:
+    """And in every hour: it is moved as a whole."""
+    new_year, leap_day = (
+        sample.generate(50, 80, 500, days=9.5, now=now)
+        for now in (
+            datetime(2025, 1, 1, 0, 30, tzinfo=UTC),
+            datetime(2028, 2, 29, 23, 59, 59, 999_999, tzinfo=UTC),
+        )
+    )
+    between = datetime(2028, 2, 29, 23, tzinfo=UTC) - datetime(2025, 1, 1, tzinfo=UTC)
+    for name, frame in leap_day.frames().items():
+        assert frame.equals(new_year.frames()[name].with_columns(selectors.datetime() + between))
 
 
 @SAMPLES
