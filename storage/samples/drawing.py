@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -11,7 +10,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from polars import selectors
 
-from storage.log import Log
 from storage.samples.cities import CITIES
 
 Floats = NDArray[np.float64]
@@ -27,15 +25,11 @@ def microseconds(moment: datetime) -> int:
     return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
-def moved(log: Log, now: datetime) -> Log:
-    """A log that ends at ``END``, moved as a whole, by hours: it ends within the hour before
-    ``now``, and what began on the hour still does."""
+def moved(frame: pl.DataFrame, now: datetime) -> pl.DataFrame:
+    """Rows of a world that ends at ``END``, moved by hours, all by as many: it ends within the hour
+    before ``now``, and what began on the hour still does."""
     hours = (now - END) // timedelta(hours=1)
-    later = selectors.datetime() + timedelta(hours=hours)
-    users, items = (
-        None if frame is None else frame.with_columns(later) for frame in (log.users, log.items)
-    )
-    return replace(log, interactions=log.interactions.with_columns(later), users=users, items=items)
+    return frame.with_columns(selectors.datetime() + timedelta(hours=hours))
 
 
 def ids(prefix: str, count: int) -> pl.Series:

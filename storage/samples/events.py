@@ -78,7 +78,7 @@ def generate(
     """
     if min(users, items, interactions) < 1 or days <= 0:
         raise ValueError("users, items, interactions and days must be above 0")
-    rng = np.random.default_rng(seed)
+    rng, now = np.random.default_rng(seed), now or datetime.now(UTC)
     end = microseconds(END)
     start = end - int(days * DAY)
     user_ids, item_ids = ids("u", users), ids("e", items)
@@ -89,10 +89,10 @@ def generate(
         interactions,
         lambda sessions: _sessions(rng, world, sessions, start, end, user_ids, item_ids),
     )
-    made = Log(
-        interactions=log.select(event_ids(rng, len(log)), pl.all()),
-        users=user_frame,
-        items=_with_capacity(rng, item_frame, log),
+    return Log(
+        interactions=moved(log.select(event_ids(rng, len(log)), pl.all()), now),
+        users=moved(user_frame, now),
+        items=moved(_with_capacity(rng, item_frame, log), now),
         owners=pl.DataFrame(
             {
                 "id": user_ids.gather(owners),
@@ -104,7 +104,6 @@ def generate(
         sources=dict.fromkeys(("users", "items", "owners", "interactions"), "synthetic"),
         notice=NOTICE,
     )
-    return moved(made, now or datetime.now(UTC))
 
 
 def _world(

@@ -80,7 +80,7 @@ def generate(
     """
     if min(users, items, interactions) < 1 or days <= 0:
         raise ValueError("users, items, interactions and days must be above 0")
-    rng = np.random.default_rng(seed)
+    rng, now = np.random.default_rng(seed), now or datetime.now(UTC)
     end = microseconds(END)
     start = end - int(days * DAY)
     user_ids = ids("u", users)
@@ -92,15 +92,14 @@ def generate(
         interactions,
         lambda sessions: _sessions(rng, world, sessions, start, end, user_ids, item_ids),
     )
-    made = Log(
-        interactions=log.select(event_ids(rng, len(log)), pl.all()),
-        users=user_frame,
-        items=item_frame,
+    return Log(
+        interactions=moved(log.select(event_ids(rng, len(log)), pl.all()), now),
+        users=moved(user_frame, now),
+        items=moved(item_frame, now),
         owners=_owner_frame(rng, user_ids, owners, quality),
         sources=dict.fromkeys(("users", "items", "owners", "interactions"), "synthetic"),
         notice=NOTICE,
     )
-    return moved(made, now or datetime.now(UTC))
 
 
 def _world(

@@ -72,7 +72,7 @@ def generate(
     """
     if min(users, items, interactions) < 1 or days <= 0:
         raise ValueError("users, items, interactions and days must be above 0")
-    rng = np.random.default_rng(seed)
+    rng, now = np.random.default_rng(seed), now or datetime.now(UTC)
     end = microseconds(END)
     start = end - int(days * DAY)
     user_ids, item_ids = ids("u", users), ids("p", items)
@@ -81,15 +81,14 @@ def generate(
         interactions,
         lambda sessions: _sessions(rng, world, sessions, start, end, user_ids, item_ids),
     )
-    made = Log(
-        interactions=log.select(event_ids(rng, len(log)), pl.all()),
-        users=user_frame,
-        items=item_frame,
+    return Log(
+        interactions=moved(log.select(event_ids(rng, len(log)), pl.all()), now),
+        users=moved(user_frame, now),
+        items=moved(item_frame, now),
         owners=item_frame.select(pl.col("owner_id").unique(maintain_order=True).alias("id")),
         sources=dict.fromkeys(("users", "items", "owners", "interactions"), "synthetic"),
         notice=NOTICE,
     )
-    return moved(made, now or datetime.now(UTC))
 
 
 def _world(
