@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import pytest
 from typer.testing import CliRunner
 
 from feedwright.cli import app
+from storage.database import connect
+from storage.loading import load
 from storage.log import LoadError
 from storage.mapping import load_mapping
 from storage.readers import Format, read_log
@@ -57,6 +60,26 @@ def _rows(good: pl.DataFrame) -> list[dict[str, Any]]:
         {name: cell for name, cell in row.items() if cell is not None and name != "row_number"}
         for row in rows.iter_rows(named=True)
     ]
+
+
+def loaded(
+    folder: Path, request: pytest.FixtureRequest, *, before: list[str] | None = None
+) -> dict[str, Any]:
+    """The ``counts`` of a load after these statements, and how many rows each of the
+    ``partitions`` of the interactions has then."""
+    database: str = request.getfixturevalue("database")
+    with connect(database) as connection:
+        for statement in before or []:
+            connection.execute(statement)
+        connection.commit()
+        report = load(connection, read_log(folder, "auto"))
+        rows = connection.execute(
+            "SELECT relname, (SELECT count(*) FROM feed.interactions AS i WHERE i.tableoid = c.oid)"
+            " FROM pg_class AS c JOIN pg_inherits ON inhrelid = c.oid"
+            " WHERE inhparent = 'feed.interactions'::regclass"
+        ).fetchall()
+    counts = {str(entity): asdict(one) for entity, one in report.entities.items()}
+    return {"counts": counts, "partitions": dict(rows)}
 
 
 def calls(

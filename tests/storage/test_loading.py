@@ -19,11 +19,13 @@ from storage.loading import LoadReport, load
 from storage.log import Log, shift_to
 from storage.mapping import Mapping, load_mapping
 from storage.readers import read_log
+from storage.staging import Numbering
 from storage.times import UNDERSTOOD
 from storage.writers import write
 
 EVENT = "5f0c8b1e-5d0b-4f7a-9f55-0d7c1f0f3c01"
 HEADER = "event_id,user_id,item_id,type,occurred_at,metadata"
+NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 GOOD = ",u1,i1,click,2026-01-02T03:04:05Z,"
 
 
@@ -309,6 +311,68 @@ def test_a_failure_loads_nothing(conn: psycopg.Connection, tmp_path: Path) -> No
     assert all_of(conn, "SELECT count(*) FROM feed.users") == [(0,)]
 
 
+def test_an_event_id_of_another_event_is_refused(conn: psycopg.Connection, tmp_path: Path) -> None:
+    load_rows(conn, tmp_path, EVENT + GOOD)
+    same = load_rows(conn, tmp_path, EVENT + GOOD).entities["interactions"]
+    assert (same.inserted, same.duplicate, same.rejected) == (0, 1, 0)
+    for row, fields in (
+        (",u2,i2,click,2026-01-02T03:04:05Z,", "user_id and item_id"),
+        (",u1,i1,view,2026-03-02T03:04:05Z,", "type and occurred_at"),
+    ):
+        counts = load_rows(conn, tmp_path, EVENT + row).entities["interactions"]
+        assert (counts.inserted, counts.duplicate, counts.rejected) == (0, 0, 1)
+        assert f"another event's, with another {fields}: " in reasons(conn)[-1]
+    assert all_of(conn, "SELECT user_id FROM feed.interactions") == [("u1",)]
+    assert all_of(conn, "SELECT id FROM feed.users") == [("u1",)]
+
+
+def test_months_that_have_rows_get_partitions_and_a_stray_row_stays(
+    conn: psycopg.Connection, tmp_path: Path
+) -> None:
+    conn.execute(
+        "INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at)"
+        " VALUES (gen_random_uuid(), 'p', 'i', 'click', '2025-06-10')"
+    )
+    conn.commit()
+    report = load_rows(conn, tmp_path, *(f",u1,i1,click,{day}," for day in
+        ("1970-01-01", "2025-05-31", "2025-06-01", "2026-01-31T23:59:59Z")))  # fmt: skip
+    assert report.entities["interactions"].inserted == 4
+    tables = all_of(
+        conn,
+        "SELECT tableoid::regclass::text, count(*) FROM feed.interactions GROUP BY 1 ORDER BY 1",
+    )
+    assert tables == [
+        ("feed.interactions_197001", 1),
+        ("feed.interactions_202505", 1),
+        ("feed.interactions_202601", 1),
+        ("feed.interactions_default", 2),
+    ]
+    partitions = "SELECT count(*) FROM pg_inherits WHERE inhparent = 'feed.interactions'::regclass"
+    assert all_of(conn, partitions) == [(4,)]
+
+
+def test_rows_alike_are_numbered_over_chunks() -> None:
+    rows = pl.DataFrame(
+        {"user_id": ["a", "b", "a", "a"], "item_id": "i", "type": "click", "occurred_at": NOON}
+    )
+    own = rows.with_columns(event_id=pl.Series([None, "e", None, None], dtype=pl.String))
+    number = Numbering()
+    found = [number.add(part)["nth"].to_list() for part in (own, rows[:2], rows[:1])]
+    assert found == [[0, None, 1, 2], [3, 0], [4]]
+
+
+def test_nothing_is_left_behind(conn: psycopg.Connection, tmp_path: Path) -> None:
+    temporary = "SELECT count(*) FROM pg_class WHERE relpersistence = 't' AND relkind = 'r'"
+    load_rows(conn, tmp_path, GOOD)
+    assert all_of(conn, temporary) == [(0,)]
+    conn.execute("ALTER TABLE feed.interactions ADD CHECK (type <> 'view') NOT VALID")
+    conn.commit()
+    with pytest.raises(psycopg.errors.CheckViolation):
+        load_rows(conn, tmp_path, ",u1,i1,view,2026-01-01,", ",u1,i1,?,2026-01-01,")
+    assert all_of(conn, temporary) == [(0,)]
+    assert reasons(conn) == []
+
+
 def test_a_large_first_load_leaves_the_indexes_as_they_were(
     conn: psycopg.Connection, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -318,9 +382,12 @@ def test_a_large_first_load_leaves_the_indexes_as_they_were(
     )
     before = all_of(conn, indexes)
     conn.commit()
-    monkeypatch.setattr("storage.loading.INDEX_LATER", 1)
+    monkeypatch.setattr("storage.interactions_table.INDEX_LATER", 1)
     load_rows(conn, tmp_path, GOOD)
     assert all_of(conn, indexes) == before
+    assert all_of(conn, "SELECT DISTINCT tgenabled FROM pg_trigger WHERE tgname = 'drop_late'") == [
+        ("O",)
+    ]
     assert load_rows(conn, tmp_path, GOOD).entities["interactions"].inserted == 0
 
 

@@ -1,0 +1,145 @@
+"""Checked rows of a log -> temporary tables of the session, some rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+import psycopg
+from numpy.typing import NDArray
+from psycopg import sql
+
+from storage.bulk import copy_frame
+from storage.columns import COLUMNS, SQL_TYPES, Entity
+from storage.log import Log
+from storage.validation import checked
+
+Progress = Callable[[str, int, int], None]
+
+REFUSED = "staging_refused"
+REFUSED_AT_ONCE = 2_000  # rows: a single one may hold megabytes
+_ALIKE = ["user_id", "item_id", "type", "occurred_at"]
+
+
+@dataclass
+class Staged:
+    """The rows of one entity in ``staging_<entity>``.
+
+    ``columns``: what the log has. ``months``: their first days, of interactions. ``derived`` and
+    ``given``: whether there are rows without an event id, and with one.
+    """
+
+    columns: list[str] = field(default_factory=list)
+    read: int = 0
+    good: int = 0
+    duplicates: int = 0
+    refused: int = 0
+    reasons: dict[str, int] = field(default_factory=dict)
+    months: set[datetime] = field(default_factory=set)
+    derived: bool = False
+    given: bool = False
+
+
+@contextmanager
+def staged(
+    conn: psycopg.Connection, log: Log, progress: Progress | None
+) -> Iterator[dict[Entity, Staged]]:
+    """The checked rows of ``log`` in temporary tables, and the refused ones in ``REFUSED``.
+
+    Nothing else is written or locked. Memory holds a few chunks of rows, and 8 bytes for each
+    interaction without an event id.
+    """
+    try:
+        with conn.transaction():
+            conn.execute(
+                f"CREATE TEMP TABLE {REFUSED}"
+                " (entity text, source text, row_number bigint, reason text, raw text)"
+            )
+            found = {entity: _stage(conn, log, entity, progress) for entity in log.entities}
+        yield found
+    finally:
+        if not conn.broken:
+            with conn.transaction():
+                for name in (REFUSED, *(f"staging_{entity}" for entity in log.entities)):
+                    conn.execute(sql.SQL("DROP TABLE IF EXISTS {}").format(sql.Identifier(name)))
+
+
+def _stage(conn: psycopg.Connection, log: Log, entity: Entity, progress: Progress | None) -> Staged:
+    result = Staged()
+    table = sql.Identifier(f"staging_{entity}")
+    number = Numbering()
+    for part in checked(log, entity):
+        good = part.good
+        if entity == "interactions":
+            good = number.add(good)
+            result.months.update(good["occurred_at"].dt.truncate("1mo").unique().to_list())
+            without = int(good["nth"].count())
+            result.derived |= without > 0
+            result.given |= without < len(good)
+        if not result.read:
+            result.columns = [name for name in good.columns if name not in ("row_number", "nth")]
+            _create(conn, table, entity, good.columns)
+        copy_frame(conn, table, good)
+        _stage_refused(conn, entity, log.source(entity), part.rejected)
+        for kind, count in part.rejected["kind"].value_counts().iter_rows():
+            result.reasons[kind] = result.reasons.get(kind, 0) + count
+        result.read += part.rows
+        result.good += len(good)
+        result.duplicates += part.duplicates
+        result.refused += len(part.rejected)
+        if progress is not None:
+            progress(entity, result.read, 0)
+    if progress is not None:
+        progress(entity, result.read, result.read)
+    if result.columns:
+        conn.execute(sql.SQL("ANALYZE {}").format(table))
+    return result
+
+
+def _create(
+    conn: psycopg.Connection, table: sql.Identifier, entity: Entity, columns: list[str]
+) -> None:
+    kinds = {column.name: SQL_TYPES[column.kind] for column in COLUMNS[entity]}
+    kinds |= {"row_number": "bigint", "nth": "bigint"}
+    definition = ", ".join(f"{name} {kinds[name]}" for name in columns)
+    conn.execute(sql.SQL("CREATE TEMP TABLE {} ({})").format(table, sql.SQL(definition)))
+
+
+def _stage_refused(
+    conn: psycopg.Connection, entity: Entity, source: str, rejected: pl.DataFrame
+) -> None:
+    if rejected.is_empty():
+        return
+    rows = rejected.select(
+        "row_number", "reason", "raw", entity=pl.lit(entity), source=pl.lit(source)
+    )
+    copy_frame(conn, sql.Identifier(REFUSED), rows, chunk=REFUSED_AT_ONCE)
+
+
+class Numbering:
+    """Which of several interactions alike one without an event id is, over all chunks."""
+
+    def __init__(self) -> None:
+        self._before: list[NDArray[np.uint64]] = []  # hashes of each chunk, sorted
+
+    def add(self, good: pl.DataFrame) -> pl.DataFrame:
+        """``good`` with ``nth``: 0 for the first; null where the row has an id of its own."""
+        without = pl.repeat(True, len(good), eager=True)
+        if "event_id" in good.columns:
+            without = good["event_id"].is_null()
+        hashes = good.filter(without).select(_ALIKE).hash_rows()
+        nth = pl.zeros(len(hashes), pl.Int64, eager=True)
+        if hashes.is_duplicated().any():
+            among = pl.int_range(pl.len(), dtype=pl.Int64).over("hash")
+            nth = pl.DataFrame({"hash": hashes}).select(nth=among)["nth"]
+        wanted = hashes.to_numpy()
+        earlier = np.zeros(len(wanted), np.int64)
+        for run in self._before:
+            earlier += np.searchsorted(run, wanted, "right") - np.searchsorted(run, wanted, "left")
+        self._before.append(np.sort(wanted))
+        numbers = pl.repeat(None, len(good), dtype=pl.Int64, eager=True)
+        return good.with_columns(nth=numbers.scatter(without.arg_true(), nth + pl.Series(earlier)))
