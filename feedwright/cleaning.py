@@ -18,6 +18,7 @@ FOLDERS = (
     "lake",
     "logs",
     "pipeline",
+    "run",
     "serving",
     "snapshots",
 )

@@ -23,6 +23,7 @@ from feedwright.shell import (
     require_terminal_or_yes,
     settings,
 )
+from storage.home import PRIVATE
 
 app = application(
     "Turns a product's interaction log into a personalised feed.\n\n"
@@ -37,6 +38,12 @@ app.add_typer(commands_experiments.flags, name="flags")
 commands_data.register(app)
 commands_privacy.register(app)
 commands_search.register(app)
+
+
+def run() -> None:
+    """The command, as the shell starts it."""
+    os.umask(PRIVATE)  # of this process and of all that it starts
+    app()
 
 
 @app.callback()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+from storage.home import make_closed
 from storage.settings import REMEMBERED, Settings, get_settings, with_driver
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -66,7 +67,7 @@ def adopt(variables: Mapping[str, str]) -> None:
 def remember(settings: Settings, **choices: str) -> Settings:
     """Keep choices for every later process of this installation; the settings that result."""
     file = settings.home / REMEMBERED
-    settings.home.mkdir(parents=True, exist_ok=True)
+    make_closed(settings.home)
     lines = file.read_text(encoding="utf-8").splitlines() if file.exists() else []
     kept = dict(line.split("=", 1) for line in lines if "=" in line and not line.startswith("#"))
     kept |= {f"FEEDWRIGHT_{name.upper()}": value for name, value in choices.items()}

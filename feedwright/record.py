@@ -13,6 +13,7 @@ from typing import Literal
 
 from feedwright.errors import FeedwrightError
 from feedwright.process import Identity
+from storage.home import make_closed
 
 State = Literal["starting", "ready", "stopping"]
 
@@ -59,6 +60,16 @@ def remove(home: Path) -> None:
     _file(home).unlink(missing_ok=True)
 
 
+def is_held(home: Path) -> bool:
+    """Whether a supervisor, perhaps one that has no record yet, holds the installation's lock.
+
+    Raises:
+        FeedwrightError: the file system cannot lock files.
+    """
+    with only_one(home) as alone:
+        return not alone
+
+
 @contextmanager
 def only_one(home: Path) -> Iterator[bool]:
     """Hold the installation's lock; False when another supervisor holds it.
@@ -66,7 +77,7 @@ def only_one(home: Path) -> Iterator[bool]:
     Raises:
         FeedwrightError: the file system cannot lock files.
     """
-    home.mkdir(parents=True, exist_ok=True)
+    make_closed(home)
     handle = os.open(home / "supervisor.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         try:

@@ -31,6 +31,7 @@ def status(settings: Settings) -> dict[str, Any]:
     """The document of ``status --json``. Nothing is started; what is not to be had is null."""
     document: dict[str, Any] = {
         "services": service_status(settings),
+        "database_problem": None,
         "champion": None,
         "counts": dict.fromkeys(COUNTS),
         "assets": [],
@@ -47,7 +48,8 @@ def status(settings: Settings) -> dict[str, Any]:
             document["sample_users"] = sample_users(connection)
             document["champion"] = champion(connection, settings, url)
             has_dagster = connection.execute("SELECT to_regclass('dagster.runs')").fetchone()
-    except DatabaseError:
+    except DatabaseError as error:
+        document["database_problem"] = str(error)
         return document
     if has_dagster != (None,):
         document["assets"] = assets(settings, url)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 YES, NO, UNKNOWN = "[green]✓[/]", "[red]✗[/]", "[dim]–[/]"
@@ -18,6 +19,9 @@ def show(document: dict[str, Any], home: Path, console: Console) -> None:
         services.add_row(name, service["url"], YES if service["ready"] else NO)
     console.print(services)
     champion, down = document["champion"], document["counts"]["users"] is None
+    if document["database_problem"]:
+        console.print(f"\n{NO} {escape(document['database_problem'])}", highlight=False)
+        return
     if down:
         console.print("\nThe database is down: [bold]feedwright up[/] starts it.")
         return

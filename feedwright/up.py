@@ -20,6 +20,7 @@ from rich.table import Table
 
 from feedwright import doctor, first_run
 from feedwright import record as records
+from feedwright.cleaning import FILES, FOLDERS
 from feedwright.commands_keys import greet_with_first_keys
 from feedwright.environment import ROOT
 from feedwright.errors import FeedwrightError
@@ -37,6 +38,7 @@ from feedwright.supervisor import (
 )
 from storage.database import connect, prepare
 from storage.embedded import EmbeddedPostgres
+from storage.home import tighten
 from storage.postgres_binaries import EmbeddedPostgresError
 from storage.settings import Settings
 
@@ -55,15 +57,15 @@ def up(settings: Settings, console: Console, *, sample: bool = True) -> None:
 
     Raises:
         FeedwrightError, EmbeddedPostgresError, DatabaseError, LoadError: it cannot start;
-            what was started by then is stopped again.
+            what was started by then is stopped again. Or another starts, and does not come up.
     """
     with records.only_one(settings.home) as alone:
-        if not alone:
-            _already_up(settings, console)
+        if alone:
+            _log_to_file(settings)
+            with _stop_signals(), suppress(Stopping):
+                _run(settings, console, sample)
             return
-        _log_to_file(settings)
-        with _stop_signals(), suppress(Stopping):
-            _run(settings, console, sample)
+    wait_for_other(settings, console)
 
 
 def detach(settings: Settings, console: Console, *, sample: bool = True) -> None:
@@ -72,9 +74,8 @@ def detach(settings: Settings, console: Console, *, sample: bool = True) -> None
     Raises:
         FeedwrightError: it does not start.
     """
-    record = records.read(settings.home)
-    if record is not None and record.is_alive:
-        _already_up(settings, console)
+    if records.is_held(settings.home):
+        wait_for_other(settings, console)
         return
     file = settings.logs / "supervisor.log"
     handle = open_log(file)
@@ -84,11 +85,8 @@ def detach(settings: Settings, console: Console, *, sample: bool = True) -> None
         command, stdin=subprocess.DEVNULL, stdout=handle, stderr=handle, start_new_session=True
     )
     try:
-        while child.poll() is None:
+        while child.poll() is None and not _is_up(settings, child.pid):
             shown = _print_new(file, shown, console)
-            record = records.read(settings.home)
-            if record and record.is_alive and record.state == "ready":
-                break
             time.sleep(0.2)
     except KeyboardInterrupt:
         child.terminate()
@@ -96,7 +94,8 @@ def detach(settings: Settings, console: Console, *, sample: bool = True) -> None
         raise
     finally:
         _print_new(file, shown, console)
-    if child.returncode:
+    # Without an error it ends too where another was first, or `down` came.
+    if child.returncode or not _is_up(settings):
         raise FeedwrightError("It did not start; the reason is above.", f"The whole log: {file}")
 
 
@@ -119,6 +118,7 @@ def _run(settings: Settings, console: Console, sample: bool) -> None:
         with stages.stage("checks", "Looking at this machine", "This machine has all it takes"):
             if leftovers(settings.home):
                 stop_leftovers(settings.home)
+            _close_to_others(settings)
             doctor.require_essentials(settings)
             for address in addresses(settings):
                 if address.name != "mlflow" or settings.mlflow_url is None:
@@ -137,6 +137,15 @@ def _run(settings: Settings, console: Console, sample: bool) -> None:
         _watch(supervisor, postgres)
     finally:
         _stop(supervisor, postgres, settings, console)
+
+
+def _close_to_others(settings: Settings) -> None:
+    """State that earlier releases left open. What Postgres keeps is its own account's."""
+    ours = [settings.home / name for name in (*FOLDERS, *FILES)]
+    ours += [settings.postgres_dir / name for name in ("lock", "place.json")]
+    changed = sum(map(tighten, ours))
+    if changed:
+        log.info("Closed %d files and folders of %s to other accounts.", changed, settings.home)
 
 
 def _first_run(
@@ -246,21 +255,45 @@ def _stop_signals() -> Iterator[None]:
             signal.signal(each, handler)
 
 
-def _already_up(settings: Settings, console: Console) -> None:
-    record = records.read(settings.home)
-    if record is not None and record.state == "starting":
-        console.print("It is starting already …")
+def wait_for_other(settings: Settings, console: Console) -> None:
+    """Wait until all that another `up` of this home starts is ready.
+
+    Raises:
+        FeedwrightError: it ended before, is on its way down, or takes too long.
+    """
     deadline = time.monotonic() + ALREADY_UP_SECONDS
-    while record is None or record.state != "ready":
+    told = False
+    while not _is_up(settings):
+        record = records.read(settings.home)
+        if not records.is_held(settings.home):
+            raise FeedwrightError(
+                "The other `feedwright up` of this home ended before all was ready.",
+                f"Its log: {settings.logs / 'supervisor.log'}. Start again: feedwright up",
+            )
         if (record and record.state == "stopping") or time.monotonic() > deadline:
             raise FeedwrightError(
                 "Another `feedwright up` of this home is on its way down.",
                 "Try again in some seconds.",
             )
+        if not told:
+            console.print("It is starting already …")
+            told = True
         time.sleep(0.5)
-        record = records.read(settings.home)
-    console.print(f"Already up, by process {record.supervisor.pid}.", highlight=False)
+    record = records.read(settings.home)
+    pid = record.supervisor.pid if record else "?"
+    console.print(f"Already up, by process {pid}.", highlight=False)
     _show_addresses(settings, console)
+
+
+def _is_up(settings: Settings, pid: int | None = None) -> bool:
+    """Whether a supervisor, that with ``pid`` if it is named, lives and says that all is ready."""
+    record = records.read(settings.home)
+    return (
+        record is not None
+        and record.state == "ready"
+        and pid in (None, record.supervisor.pid)
+        and record.is_alive
+    )
 
 
 def _greet(settings: Settings, console: Console, user: str | None, seconds: float) -> None:

@@ -568,6 +568,8 @@ def yaml_path(name_or_path: str | Path, shipped: Path) -> Path:
 
 
 Model = TypeVar("Model", bound=BaseModel)
+MOST_PROBLEMS = 20
+"""As many are named in one message."""
 
 
 def read_yaml(
@@ -592,14 +594,18 @@ def read_yaml(
             f"{what} {str(name_or_path)!r} cannot be read ({error.strerror}). "
             f"Give the path of a YAML file, or one that ships: {names}."
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise refusal(f"{what} {path} is not valid YAML: {error}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # or no text, no date, too deep
+        raise refusal(f"{what} {path} is not valid YAML: {str(error)[:600]}") from error
     try:
         return kind.model_validate({} if content is None else content)
     except ValidationError as error:
-        problems = "; ".join(
+        problems = [
             f"{'.'.join(map(str, problem['loc'])) or what}: "
             + ("no such field" if problem["type"] == "extra_forbidden" else problem["msg"])
             for problem in error.errors()
-        )
-        raise refusal(f"{what} {path}: {problems}") from error
+        ]
+        listed = "; ".join(problems[:MOST_PROBLEMS])
+        more = len(problems) - MOST_PROBLEMS
+        if more > 0:
+            listed += f"; and {more:,} more"
+        raise refusal(f"{what} {path}: {listed:.800}") from error

@@ -6,7 +6,9 @@ user_id, rank, item_id, score. Users that the model does not know get its popula
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
@@ -80,23 +82,25 @@ def log_recommender(client: MlflowClient, run_id: str, path: Path, features: Pat
     model = client.create_logged_model(
         run.info.experiment_id, name="recommender", source_run_id=run_id, params=run.data.params
     )
-    logged = mlflow.pyfunc.log_model(
-        name="recommender",
-        model_id=model.model_id,
-        python_model=str(Path(__file__)),
-        artifacts={"recommender": str(path), "features": str(features)},
-        code_paths=[str(Path(__file__).parent)],
-        pip_requirements=[
-            "mlflow",
-            "numpy",
-            "pandas",
-            "polars",
-            "pyarrow",
-            "scipy",
-            "pydantic",
-            "pyyaml",
-        ],
-    )
+    with TemporaryDirectory() as folder:
+        code = _own_code(Path(folder))
+        logged = mlflow.pyfunc.log_model(
+            name="recommender",
+            model_id=model.model_id,
+            python_model=str(code / Path(__file__).name),
+            artifacts={"recommender": str(path), "features": str(features)},
+            code_paths=[str(code)],
+            pip_requirements=[
+                "mlflow",
+                "numpy",
+                "pandas",
+                "polars",
+                "pyarrow",
+                "scipy",
+                "pydantic",
+                "pyyaml",
+            ],
+        )
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
     metrics = [
         Metric(one.key, one.value, one.timestamp, one.step, model_id=model.model_id)
@@ -104,6 +108,17 @@ def log_recommender(client: MlflowClient, run_id: str, path: Path, features: Pat
     ]
     client.log_batch(run_id, metrics=metrics)
     return logged
+
+
+def _own_code(folder: Path) -> Path:
+    """A copy of this package in ``folder``, closed to other accounts: MLflow keeps the modes."""
+    package = Path(__file__).parent
+    copy = folder / package.name
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(package, copy, copy_function=shutil.copyfile, ignore=ignored)
+    for path in (copy, *copy.rglob("*")):
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    return copy
 
 
 set_model(RecommenderModel())

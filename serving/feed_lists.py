@@ -323,6 +323,8 @@ def _open(folder: Path, max_bytes: int, keep_seconds: float) -> lmdb.Environment
 
 
 def _environment(folder: Path, max_bytes: int) -> lmdb.Environment:
+    folder.mkdir(exist_ok=True, mode=0o700)  # py-lmdb makes it so that only root can enter
+    folder.chmod(0o700)
     # Not writemap: a write is 20 µs instead of 8, but never the 13 ms that growing a map can take.
     return lmdb.open(
         str(folder),

@@ -9,6 +9,7 @@ from psycopg.conninfo import conninfo_to_dict
 from psycopg_pool import AsyncConnectionPool
 
 from storage.embedded import EmbeddedPostgres
+from storage.home import make_closed
 from storage.postgres_binaries import OLDEST_MAJOR
 from storage.settings import Settings, with_driver
 
@@ -91,6 +92,7 @@ def prepare(settings: Settings) -> str:
     Raises:
         DatabaseError, EmbeddedPostgresError: see ``migrate`` and ``database_url``.
     """
+    make_closed(settings.home)
     url = database_url(settings)
     migrate(url)
     return url

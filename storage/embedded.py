@@ -25,6 +25,7 @@ from urllib.parse import quote
 
 import psutil
 
+from storage.home import make_closed
 from storage.postgres_binaries import Account, Binaries, EmbeddedPostgresError, find_binaries
 from storage.postgres_place import (
     NOTE,
@@ -198,7 +199,7 @@ class EmbeddedPostgres:
         path = self.data_dir / "lock"
         try:
             while True:
-                self.data_dir.mkdir(parents=True, exist_ok=True)
+                make_closed(self.data_dir)
                 with path.open("a") as file:
                     fcntl.flock(file, fcntl.LOCK_EX)
                     # remove() may have deleted the file while we waited for it

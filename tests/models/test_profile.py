@@ -90,13 +90,25 @@ def test_a_wrong_field_is_named(tmp_path: Path, change: dict, named: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "content", [b"", b"- a\n- list", b"name: [unclosed", b"\xff\xfe\xfa", b"just text", b"a: \x00"]
+    "content",
+    [
+        b"",
+        b"- a\n- list",
+        b"name: [unclosed",
+        b"\xff\xfe\xfa",
+        b"just text",
+        b"a: \x00",
+        b"a: 2026-13-45",
+        b"a: " + b"[" * 5_000,
+        b"1: 2\n" + b"".join(b"field%d: 1\n" % n for n in range(5_000)),
+    ],
 )
 def test_what_is_no_profile_is_refused(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "mine.yaml"
     file.write_bytes(content)
-    with pytest.raises(ProfileError, match=r"mine\.yaml"):
+    with pytest.raises(ProfileError, match=r"mine\.yaml") as caught:
         load_profile(str(file))
+    assert len(str(caught.value)) < 1_000
 
 
 def test_a_missing_file_names_what_ships(tmp_path: Path) -> None:
