@@ -14,7 +14,8 @@ PREVIEW = 5
 MOST = 20  # reasons and warnings that are told
 LONGEST = 300  # characters of one of them
 HARDLY = 0.1  # share of the interactions' ids in the catalogue, below which it is told
-NOTHING = ("null", "nan", "none", "na", "n/a", "<na>", "\\n", "nil", "undefined")
+NOTHING = [form for word in ("null", "nan", "none", "na", "n/a", "<na>", "\\n", "nil", "undefined")
+           for form in (word, word.upper(), word.capitalize())] + ["NaN"]  # fmt: skip
 _KNOWN_BY: dict[Entity, str] = {"items": "item_id", "users": "user_id"}
 
 
@@ -75,9 +76,10 @@ class Summary:
         if name not in one.example and len(first := ids.drop_nulls().head(1)):
             one.example[name] = first[0][:60]
         pointed, all_of = one.pointed.get(name, (0, 0))
-        here = int(ids.str.contains(r"^\d+\.0$").sum())
+        ends = ids.filter(ids.str.ends_with(".0"))
+        here = int(ends.str.contains(r"^\d+\.0$").sum())
         one.pointed[name] = pointed + here, all_of + len(ids) - ids.null_count()
-        is_word = ids.str.to_lowercase().is_in(NOTHING).fill_null(False)
+        is_word = ids.is_in(NOTHING).fill_null(False)
         if is_word.any():
             found = good.filter(is_word).group_by(name).agg(pl.len(), pl.col("row_number").min())
             for word, count, line in found.sort("row_number").iter_rows():

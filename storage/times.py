@@ -118,12 +118,15 @@ class TimeReader:
         return times
 
     def _by_pattern(self, text: pl.Series) -> pl.Series:
-        self.order = self.order or day_or_month(text)
+        times = self._parsed(text, _ISO)
+        missing = times.is_null() & text.is_not_null() & (text != "")
+        if self.form == "rfc3339" or not missing.any():
+            return times
+        rest = text.filter(missing)
+        self.order = self.order or day_or_month(rest)
         by_order = {"day": _DAY_FIRST, "month": _MONTH_FIRST}.get(self.order or "", ())
-        if self.form == "rfc3339":
-            return self._parsed(text, _ISO)
-        patterns = dict.fromkeys((*self._likely, *_ISO, *by_order, *_WORDS))
-        return self._parsed(text, list(patterns))
+        patterns = dict.fromkeys((*self._likely, *by_order, *_WORDS))
+        return times.scatter(missing.arg_true(), self._parsed(rest, list(patterns)))
 
     def _parsed(self, text: pl.Series, patterns: Sequence[str], suffix: str = "") -> pl.Series:
         """By the first pattern that fits; each is tried on the cells that are left alone."""
