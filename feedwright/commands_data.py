@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
+from rich.console import Console
 
 from feedwright import commands_rejected, load_view
 from feedwright.errors import FeedwrightError
@@ -136,12 +137,44 @@ def _log(
     return loading.synthetic_log(synthetic, cast("loading.Domain", domain or of_profile))
 
 
-def _say_notice(log: Log) -> None:
+def _say_notice(log: Log, view: Console = console) -> None:
     """Licences, columns that are not used, and what does not work without times."""
     if log.notice:
-        console.print(log.notice, style="yellow", markup=False, highlight=False, soft_wrap=True)
+        view.print(log.notice, style="yellow", markup=False, highlight=False, soft_wrap=True)
     if not log.has_times:
-        console.print(WITHOUT_TIMES, style="yellow", highlight=False, soft_wrap=True)
+        view.print(WITHOUT_TIMES, style="yellow", highlight=False, soft_wrap=True)
+
+
+def propose_mapping(
+    folder: Annotated[Path, typer.Argument(help="Folder with the files of a log, or one file.")],
+    output: Annotated[
+        Path | None, typer.Option(help="Write the mapping to this file instead of showing it.")
+    ] = None,
+) -> None:
+    """Look at files as they are, and write a proposal of the mapping that loads them.
+
+    It says which file and column is what, with examples, and shows the first five rows of each
+    as they would be loaded. Load with it as it is, or change it first.
+    """
+    from feedwright import loading
+
+    text, log = loading.proposed(folder)
+    if output is None:
+        print(text, end="")
+    else:
+        output.write_text(text, encoding="utf-8")
+    view = console if output else Console(stderr=True)
+    load_view.peek(log)
+    load_view.show_preview(log, view)
+    load_view.say_findings(log, view)
+    _say_notice(log, view)
+    if output:
+        view.print(
+            f"Written to {output}. Next: feedwright load {folder} --mapping {output} --dry-run",
+            markup=False,
+            highlight=False,
+            soft_wrap=True,
+        )
 
 
 def train() -> None:
@@ -194,6 +227,9 @@ def register(app: typer.Typer) -> None:
             "feedwright load --synthetic 1000x2000x50000 --domain events",
         )
     )(load)
+    app.command(
+        "map", epilog=examples("feedwright map ml-1m/", "feedwright map export/ --output map.yaml")
+    )(propose_mapping)
     commands_rejected.register(app)
     app.command(epilog=examples("feedwright train"))(train)
     app.command(epilog=examples("feedwright feed 405", "feedwright feed 405 --svg feed.svg"))(feed)

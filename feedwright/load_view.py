@@ -32,6 +32,14 @@ def check(log: Log) -> list[Entity]:
     return [entity for entity, one in log.summary.entities.items() if not one.good]
 
 
+def peek(log: Log) -> None:
+    """Check the first rows of each file; the log's summary then has them."""
+    from storage.validation import checked
+
+    for entity in log.entities:
+        next(checked(log, entity), None)
+
+
 def show_check(log: Log, console: Console) -> None:
     """Say what a load of a checked log would do."""
     counts = Table("", "rows", "good", "duplicate", "refused", title="Dry run: nothing is loaded")

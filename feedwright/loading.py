@@ -30,6 +30,23 @@ def file_log(path: Path, form: Form, mapping: str | None) -> Log:
     return read_log(path, form, load_mapping(mapping) if mapping else None)
 
 
+def proposed(folder: Path) -> tuple[str, Log]:
+    """A mapping for the files of ``folder``, as YAML, and the log that it makes of them.
+
+    Raises:
+        LoadError: no file has users and items.
+    """
+    from storage.mapping import read_mapping
+    from storage.proposal.proposal import propose
+    from storage.proposal.written import written
+    from storage.readers import read_log
+
+    if not folder.exists():
+        raise FeedwrightError(f"{folder}: no such file or folder.", "Check the path.")
+    text = written(propose(folder))
+    return text, read_log(folder, mapping=read_mapping(text, "the proposal"))
+
+
 def sample_log() -> Log:
     """MovieLens 100K, with its own times.
 

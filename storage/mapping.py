@@ -14,6 +14,7 @@ from storage.log import LoadError
 from storage.times import FORMATS
 
 SHIPPED = Path(__file__).parent / "mappings"
+LONGEST = 990  # characters of a message
 SHOWN = 20  # problems of one mapping that a message names
 
 Status = Literal["draft", "published", "removed"]
@@ -40,6 +41,9 @@ class FileForm(BaseModel):
     escape: str | None = Field(default=None, min_length=1, max_length=1)
     header: bool | None = None
     columns: list[str] | None = Field(default=None, description="Names, instead of a header's.")
+    rows: str | None = Field(
+        default=None, description="A column or key whose cells hold several rows each."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -176,25 +180,35 @@ def load_mapping(name_or_path: str | Path) -> Mapping:
     path = yaml_path(name_or_path, SHIPPED)
     try:
         text = path.read_text(encoding="utf-8-sig")
-        node = yaml.compose(text, _Words)
-        content = yaml.load(text, _Words)
     except OSError as error:
         names = ", ".join(sorted(file.stem for file in SHIPPED.glob("*.yaml")))
         raise LoadError(
             f"mapping {str(name_or_path)!r} cannot be read ({error.strerror}). "
             f"Give the path of a YAML file, or one that ships: {names}."
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise LoadError(
-            f"mapping {path} is not valid YAML: {' '.join(str(error).split())}"
-        ) from error
+    except UnicodeDecodeError as error:
+        raise LoadError(f"mapping {path} is not valid YAML: {error}") from error
+    return read_mapping(text, f"mapping {path}")
+
+
+def read_mapping(text: str, what: str) -> Mapping:
+    """Read YAML; errors call it ``what``.
+
+    Raises:
+        LoadError: not YAML, or a field is wrong; the message names line and word.
+    """
+    try:
+        node = yaml.compose(text, _Words)
+        content = yaml.load(text, _Words)
+    except yaml.YAMLError as error:
+        raise LoadError(f"{what} is not valid YAML: {' '.join(str(error).split())}") from error
     try:
         return Mapping.model_validate({} if content is None else content)
     except ValidationError as error:
         problems = error.errors()
         said = [f"line {_line(node, one['loc'])}: {_sentence(one)}" for one in problems[:SHOWN]]
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise LoadError(f"mapping {path}: {'; '.join(said)}{more}"[:990]) from error
+        raise LoadError(f"{what}: {'; '.join(said)}{more}"[:LONGEST]) from error
 
 
 class _Words(yaml.SafeLoader):

@@ -209,6 +209,13 @@ def day_or_month(text: pl.Series) -> str | None:
     return "month" if is_twelve.any() else None
 
 
+def ambiguous_pattern(text: pl.Series) -> str | None:
+    """The pattern, month first, of cells like 1/2/2026 that do not tell what comes first."""
+    return next(
+        (one for one in _MONTH_FIRST if len(text) and not _strptime(text, one).null_count()), None
+    )
+
+
 def why_not(cell: str) -> str:
     """What to say of a cell that is no time."""
     if re.match(_EITHER, cell):

@@ -42,8 +42,8 @@ def found(path: Path, mapping: Mapping, form: str = "auto") -> dict[Entity, list
             files[entity] = [path]
         elif file := _called(folder, entity, form):
             files[entity] = file
-    if "interactions" not in files and _parts(path):
-        files["interactions"] = _parts(path)
+    if "interactions" not in files and parts(path):
+        files["interactions"] = parts(path)
     if "interactions" not in files:
         ending = ENDINGS.get(form, (".csv",))[0]
         there = listed(sorted(file.name for file in folder.iterdir())) or "nothing"
@@ -73,7 +73,7 @@ def data_files(folder: Path) -> list[Path]:
     return [
         file
         for file in sorted(folder.iterdir())
-        if not file.name.startswith(_MARKS) and (file.is_file() or _parts(file))
+        if not file.name.startswith(_MARKS) and (file.is_file() or parts(file))
     ]
 
 
@@ -84,7 +84,7 @@ def _named(folder: Path, entity: Entity, name: str, form: str) -> list[Path]:
     if file.is_file():
         return [file]
     if file.is_dir():
-        return _parts(file) or _missing(folder, name)
+        return parts(file) or _missing(folder, name)
     return sorted(one for one in folder.glob(name) if one.is_file()) or _missing(folder, name)
 
 
@@ -100,7 +100,7 @@ def _called(folder: Path, entity: Entity, form: str) -> list[Path]:
             continue
         for file in data_files(folder):
             if stem(file) == entity and _plain_name(file).endswith((*endings, f"/{entity}")):
-                return [file] if file.is_file() else _parts(file)
+                return [file] if file.is_file() else parts(file)
     return []
 
 
@@ -111,7 +111,7 @@ def _plain_name(file: Path) -> str:
     return name
 
 
-def _parts(folder: Path) -> list[Path]:
+def parts(folder: Path) -> list[Path]:
     """The parts of a file that was written as a folder, as Spark does; none for other folders."""
     if not folder.is_dir():
         return []

@@ -37,6 +37,8 @@ class Form:
     header: bool | None = None
     names: tuple[str, ...] = ()
     first: int = 1
+    inner: str | None = None
+    """A column or key whose cells hold several rows each."""
 
     def document(self) -> dict[str, str | bool | None]:
         """What a report says of it."""
@@ -64,7 +66,7 @@ def form_of(file: Path, said: FileForm | None = None) -> Form:
     lines = text.split("\n")
     if len(block) >= HEAD // 2 and len(lines) > 1:
         lines.pop()  # may be cut
-    form = Form("csv", encoding, line_end)
+    form = Form("csv", encoding, line_end, inner=said.rows)
     first = next((line.strip() for line in lines if line.strip()), "")
     if kind := _json_kind(first, text):
         return replace(form, kind=kind)
@@ -132,15 +134,19 @@ def delimiter_of(lines: list[str]) -> str:
     parting the lines then does.
     """
     best, found = STEADY, ","
+    escapes = [None, "\\"] if any('\\"' in line for line in lines) else [None]
     for delimiter in (*DELIMITERS, " "):
-        grammar = Grammar(delimiter, '"', None)
-        widths = [len(grammar.cells(line)) for line in lines]
-        width, count = max(Counter(widths).items(), key=lambda item: (item[1], item[0]))
-        share = count / len(lines)
-        is_steady = share > best and (delimiter != " " or share > 0.99)
-        if width > 1 and widths[0] in (width, width - 1) and is_steady:
+        share = max(_steadiness(lines, Grammar(delimiter, '"', escape)) for escape in escapes)
+        if share > best and (delimiter != " " or share > 0.99):
             best, found = share, delimiter
     return found
+
+
+def _steadiness(lines: list[str], grammar: Grammar) -> float:
+    """Share of lines with as many cells as most have; 0 for one cell, or another header."""
+    widths = [len(grammar.cells(line)) for line in lines]
+    width, count = max(Counter(widths).items(), key=lambda item: (item[1], item[0]))
+    return count / len(lines) if width > 1 and widths[0] in (width, width - 1) else 0.0
 
 
 def _has_quotes(lines: list[str], delimiter: str) -> bool:

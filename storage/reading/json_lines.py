@@ -15,6 +15,7 @@ from polars.exceptions import PolarsError
 from storage.log import LoadError
 from storage.reading.chunk import Chunk, Note
 from storage.reading.form import Form
+from storage.reading.inner import each_object
 from storage.reading.streams import BLOCK, lines_of, opened
 
 NO_OBJECT = "row: not a JSON object"
@@ -26,8 +27,23 @@ def read(file: Path, form: Form, wanted: Sequence[str], size: int = BLOCK) -> It
     for first, lines in texts(file, form, size):
         number = pl.int_range(first, first + len(lines), eager=True)
         there = lines.str.strip_chars() != ""
-        if there.any():
-            yield _chunk(lines.filter(there), number.filter(there), wanted)
+        lines, number = lines.filter(there), number.filter(there)
+        if form.inner:
+            lines, number = _each(lines, number, form.inner)
+        if len(lines):
+            yield _chunk(lines, number, wanted)
+
+
+def _each(lines: pl.Series, number: pl.Series, inner: str) -> tuple[pl.Series, pl.Series]:
+    """A line for each object within the key ``inner``; lines that are no object stay."""
+    found: list[str] = []
+    places: list[int] = []
+    for line, place in zip(lines, number, strict=True):
+        one, _, _ = parsed(line)
+        rows = [line] if one is None else list(each_object(one, inner))
+        found += rows
+        places += [place] * len(rows)
+    return pl.Series("line", found, dtype=pl.String), pl.Series(places, dtype=pl.Int64)
 
 
 def texts(file: Path, form: Form, size: int = BLOCK) -> Iterator[tuple[int, pl.Series]]:
@@ -45,7 +61,10 @@ def texts(file: Path, form: Form, size: int = BLOCK) -> Iterator[tuple[int, pl.S
 def keys(file: Path, form: Form) -> list[str]:
     """The keys of the first rows, those within objects with dots."""
     _, lines = next(texts(file, form, 1 << 20), (1, pl.Series("line", [], dtype=pl.String)))
-    objects = [found for line in lines.head(LOOKED_AT) if (found := parsed(line)[0])]
+    lines = lines.head(LOOKED_AT)
+    if form.inner:
+        lines, _ = _each(lines, pl.int_range(len(lines), eager=True), form.inner)
+    objects = [found for line in lines if (found := parsed(line)[0])]
     if not objects:
         raise LoadError(
             f"{file}: no line is a JSON object, as in "

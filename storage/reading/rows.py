@@ -16,15 +16,18 @@ from polars.exceptions import PolarsError
 from storage.columns import COLUMNS, Entity
 from storage.log import LoadError
 from storage.mapping import Mapping
-from storage.reading import delimited, json_lines, parquet
+from storage.reading import delimited, inner, json_lines, parquet
 from storage.reading.chunk import Chunk
 from storage.reading.form import Form, form_of
+from storage.reading.streams import BLOCK
 from storage.reading.typed_events import scale, typed_events
 
 STAND_IN = datetime(2000, 1, 1, tzinfo=UTC)
 """Time of the first interaction of a log without times; the next are a second apart each."""
 
 
+LOOKED_AT = 10_000  # rows that tell whether a title is an item's
+ALIKE = 1.1  # different titles of an item, on average, that are still its own
 OF_ITEMS = ("title", "text", "tags", "category", "price_min", "price_max")
 """Columns that are an item's wherever they stand; a place or a status may be of either."""
 
@@ -143,11 +146,28 @@ def parts_of_events(events: FileRows, others: Dict[Entity, FileRows]) -> dict[En
             if theirs in events.there and (theirs not in taken or ours in mapping.columns(entity))
         }
         columns.pop("id", None)
+        if columns and not mapping.columns(entity) and key in events.columns:
+            columns = _following(events, columns, events.columns[key])
         if columns and key in events.columns:
             rows = copy(events)
             rows.entity, rows.columns = entity, {"id": events.columns[key], **columns}
             found[entity] = rows
     return found
+
+
+def _following(events: FileRows, columns: dict[str, str], key: str) -> dict[str, str]:
+    """Those of ``columns`` that are the same in all rows of a key: the title of a review is not."""
+    names = [*columns.values(), key]
+    for chunk in rows_of(events.files[0], events.form, names):
+        rows = chunk.frame.head(LOOKED_AT)
+        return {ours: name for ours, name in columns.items() if follows(rows[name], rows[key])}
+    return columns
+
+
+def follows(cells: pl.Series, keys: pl.Series) -> bool:
+    """Whether what stands in a cell is told by its key, but for some rows."""
+    rows = pl.DataFrame({"key": keys, "cell": cells}).drop_nulls()
+    return rows.n_unique() <= ALIKE * rows["key"].n_unique()
 
 
 def unused(there: Sequence[str], used: set[str]) -> list[str]:
@@ -161,17 +181,18 @@ def unused(there: Sequence[str], used: set[str]) -> list[str]:
 def columns_of(file: Path, form: Form) -> list[str]:
     """The columns of a file, or the keys of its first rows."""
     if form.kind == "csv":
-        return list(form.names)
+        return inner.columns(form.inner, form.names) if form.inner else list(form.names)
     return parquet.names(file) if form.kind == "parquet" else json_lines.keys(file, form)
 
 
-def rows_of(file: Path, form: Form, wanted: Sequence[str]) -> Iterator[Chunk]:
-    """The rows of a file, under its own names; of CSV all columns."""
+def rows_of(file: Path, form: Form, wanted: Sequence[str], size: int = BLOCK) -> Iterator[Chunk]:
+    """The rows of a file, under its own names, ``size`` bytes at a time; of CSV all columns."""
     if form.kind == "csv":
-        return delimited.read(file, form)
+        chunks = delimited.read(file, form, size)
+        return (inner.each_word(one, form.inner) for one in chunks) if form.inner else chunks
     if form.kind == "parquet":
         return parquet.read(file, wanted)
-    return json_lines.read(file, form, wanted)
+    return json_lines.read(file, form, wanted, size)
 
 
 @contextmanager

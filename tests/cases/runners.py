@@ -52,6 +52,16 @@ def dry_run(
     }
 
 
+def proposed(folder: Path, request: pytest.FixtureRequest) -> dict[str, Any]:
+    """`map`, then what `load --dry-run` says with its ``proposal`` as it is."""
+    mapping = request.getfixturevalue("tmp_path") / "mapping.yaml"
+    result = CliRunner().invoke(app, ["map", str(folder), "--output", str(mapping)])
+    if result.exit_code:
+        return {"exit": result.exit_code, "error": result.stderr}
+    text = mapping.read_text(encoding="utf-8")
+    return {"proposal": text, **dry_run(folder, request, mapping=str(mapping))}
+
+
 def _rows(good: pl.DataFrame) -> list[dict[str, Any]]:
     """Rows without what is empty; times as text in UTC."""
     times = [name for name, kind in good.schema.items() if kind == pl.Datetime]

@@ -1,0 +1,1 @@
+"""A proposal of the mapping for files as they are: looked at, guessed, written with comments."""

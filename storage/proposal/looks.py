@@ -1,0 +1,177 @@
+"""What the first rows of a file look like, column by column."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import orjson
+import polars as pl
+
+from storage.cells import nested_kind, to_ids, to_text
+from storage.log import LoadError
+from storage.mapping import FileForm
+from storage.reading.form import Form, form_of
+from storage.reading.rows import columns_of, no_panic, rows_of
+from storage.summary import NOTHING
+from storage.times import TimeReader
+
+ROWS = 10_000  # that are looked at
+COLUMNS = 200
+MOSTLY = 0.9
+_CODE = r"^[\w\-.:+/=]{1,64}$"
+
+
+@dataclass
+class Column:
+    """One column. Shares are of the cells that are not empty."""
+
+    name: str
+    text: pl.Series
+    filled: int
+    distinct: int
+    numbers: float
+    """Share that are numbers."""
+    whole: float
+    codes: float
+    """Share that are one short word without spaces, as ids are."""
+    low: float | None
+    high: float | None
+    length: float
+    """Mean length in characters."""
+    pointed: bool
+    """Whether all are like 12.0."""
+    words: list[str]
+    """Words for nothing among them."""
+    _times: list[bool] = field(default_factory=list)
+
+    @property
+    def is_time(self) -> bool:
+        """Whether nearly all cells are times as they are."""
+        if not self._times:
+            sample = self.text.drop_nulls().head(1_000)
+            read = TimeReader().read(sample)
+            self._times.append(bool(len(sample)) and read.null_count() < (1 - MOSTLY) * len(sample))
+        return self._times[0]
+
+    @property
+    def is_unique(self) -> bool:
+        return bool(self.filled) and self.distinct > 0.95 * self.filled
+
+    @property
+    def plain(self) -> str:
+        """The name without what spellings differ in; of a nested key the key alone."""
+        last = self.name.rpartition(".")[2] or self.name
+        return "".join(filter(str.isalnum, last)).lower()
+
+    def like(self, pattern: str) -> bool:
+        """Whether nearly all cells are of the pattern."""
+        cells = self.text.drop_nulls()
+        return bool(len(cells)) and int(cells.str.contains(pattern).sum()) > MOSTLY * len(cells)
+
+
+@dataclass
+class Look:
+    """A file: its form, the columns of its first rows, and a key with several rows within."""
+
+    name: str
+    files: list[Path]
+    form: Form
+    columns: list[Column]
+    rows: int
+    size: int
+    inner: str | None = None
+
+    def column(self, name: str) -> Column:
+        return next(column for column in self.columns if column.name == name)
+
+
+def look(name: str, files: list[Path]) -> Look:
+    """Look at the first rows.
+
+    Raises:
+        LoadError: they cannot be read.
+    """
+    form = form_of(files[0])
+    size = sum(file.stat().st_size for file in files)
+    with no_panic(files[0]):
+        names = columns_of(files[0], form)[:COLUMNS]
+        frame = _first_rows(files[0], form, names)
+        columns = [_column(frame[name]) for name in names if name in frame.columns]
+    found = Look(name, files, form, columns, len(frame), size)
+    if inner := _inner(found):
+        return look_within(found, inner)
+    return found
+
+
+def look_within(outer: Look, inner: str) -> Look:
+    """The same file, with a row for each value of the list in column ``inner``."""
+    form = form_of(outer.files[0], FileForm(rows=inner))
+    names = columns_of(outer.files[0], form)[:COLUMNS]
+    frame = _first_rows(outer.files[0], form, names)
+    columns = [_column(frame[name]) for name in names if name in frame.columns]
+    return Look(outer.name, outer.files, form, columns, len(frame), outer.size, inner)
+
+
+def _first_rows(file: Path, form: Form, names: list[str]) -> pl.DataFrame:
+    for chunk in rows_of(file, form, names, size=1 << 20):
+        frame = chunk.frame.head(ROWS)
+        if chunk.problem is not None:
+            frame = frame.filter(chunk.problem.head(ROWS).is_null())
+        return frame
+    raise LoadError(f"{file}: there is no row in it.")
+
+
+def _column(cells: pl.Series) -> Column:
+    is_id_like = cells.dtype.is_float() or nested_kind(cells.dtype) is None
+    text = to_ids(cells) if is_id_like else to_text(cells)
+    text = text.set(text.str.strip_chars() == "", None)
+    there = text.drop_nulls()
+    count = max(len(there), 1)
+    number = there.str.strip_chars().cast(pl.Float64, strict=False)
+    number = number.set(~number.is_finite(), None).drop_nulls()
+    whole = there.str.contains(r"^[-+]?\d+(\.0)?$")
+    low, high = number.min(), number.max()
+    words = there.filter(there.is_in(NOTHING)).unique().sort().to_list()
+    return Column(
+        name=cells.name,
+        text=text,
+        filled=len(there),
+        distinct=there.n_unique(),
+        numbers=len(number) / count,
+        whole=int(whole.sum()) / count,
+        codes=int(there.str.contains(_CODE).sum()) / count,
+        low=float(low) if isinstance(low, float) else None,
+        high=float(high) if isinstance(high, float) else None,
+        length=float(there.str.len_chars().mean() or 0),  # type: ignore[arg-type]
+        pointed=bool(len(there)) and there.str.contains(r"^\d+\.0$").all(),
+        words=words,
+    )
+
+
+def _inner(found: Look) -> str | None:
+    """A key or column that holds several interactions of one row, as sessions do."""
+    for column in found.columns:
+        cells = column.text.drop_nulls().head(100)
+        if found.form.kind in ("json", "jsonl") and column.like(r"^\[\s*\{"):
+            keys = {key for cell in cells for one in _objects(cell) for key in one}
+            if (
+                any("id" in key.lower() or key in ("asin", "item") for key in keys)
+                and len(keys) > 1
+            ):
+                return column.name
+        # MIND: N55689-1 N35729-0
+        if (
+            found.form.kind == "csv"
+            and column.like(r"^\S+-[01]( \S+-[01])*$")
+            and column.length > 12
+        ):
+            return column.name
+    return None
+
+
+def _objects(cell: str) -> list[dict[str, object]]:
+    try:
+        return [one for one in orjson.loads(cell) if isinstance(one, dict)]
+    except orjson.JSONDecodeError:
+        return []
