@@ -63,7 +63,7 @@ class EventConnection:
             raise Away(" ".join(str(error).split())) from error
 
     def drop(self) -> None:
-        """Without a word to the server, which may not answer. Not while ``insert`` runs."""
+        """Without a word to the server, which may not answer. Not while ``store`` runs."""
         if self._connection is not None:
             self._connection.pgconn.finish()
             self._connection = None

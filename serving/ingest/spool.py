@@ -6,8 +6,10 @@ taken over by a living one. A record is its length, a CRC-32 and the bytes:
 
     <u4 length> <u4 CRC-32 of the payload> <payload>
 
-It is durable once ``append`` has returned. Reading it again does no harm: events are written
-once to Postgres however often they come. So a segment is only deleted, when all of it is there.
+Each is written twice, so that a damaged place costs no event; what follows such a place is found
+again. A record is durable once ``append`` has returned. Reading it again does no harm: events are
+written once to Postgres however often they come. So a segment is only deleted, when all of it is
+there.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from serving.ingest.metrics import DAMAGED, SPOOL_BYTES
 
 log = logging.getLogger("feedwright.serving")
@@ -32,6 +36,7 @@ SEGMENT_BYTES = 8 * 2**20
 MAX_RECORD = 64 * 2**20
 """A length above this is no length."""
 HEADER = struct.Struct("<II")
+COPIES = 2
 SUFFIX, NEW = ".spool", ".new"
 FORGOTTEN_SECONDS = 60
 
@@ -94,7 +99,7 @@ class Spool:
         Raises:
             SpoolFull: nothing was added.
         """
-        record = HEADER.pack(len(payload), zlib.crc32(payload)) + payload
+        record = (HEADER.pack(len(payload), zlib.crc32(payload)) + payload) * COPIES
         used = self.size()
         if used + len(record) > self._max_bytes:
             raise SpoolFull(f"{used} of {self._max_bytes} bytes are in use")
@@ -106,10 +111,7 @@ class Spool:
             _write(segment.file, record, segment.end)
             os.fdatasync(segment.file)
         except OSError as error:
-            # After a failed sync nobody knows what is on disk: this segment ends before it.
-            segment.full = True
-            with contextlib.suppress(OSError):  # then it is replayed, though nobody was told so
-                os.ftruncate(segment.file, segment.end)
+            self._end_before_failure(segment)
             raise SpoolFull(f"{segment.path}: {error}") from error
         segment.end += len(record)
         SPOOL_BYTES.set(used + len(record))
@@ -135,21 +137,18 @@ class Spool:
         if not self._segments:
             return None
         segment = self._segments[0]
-        records, at, end = [], segment.read, segment.end
+        records: list[bytes] = []
+        at, end = segment.read, segment.end
         while at < end and at - segment.read < max_bytes:
-            header = os.pread(segment.file, HEADER.size, at)
-            length, checksum = HEADER.unpack(header) if len(header) == HEADER.size else (0, 0)
-            whole = length > 0 and at + HEADER.size + length <= end
-            if not whole or length > MAX_RECORD:  # its writer was killed while it wrote
-                self._damaged(segment, f"cut off at byte {at} of {end}", torn=True)
-                at = end
-                break
-            payload = os.pread(segment.file, length, at + HEADER.size)
-            at += HEADER.size + length
-            if zlib.crc32(payload) == checksum:
-                records.append(payload)
+            payload = _record(segment.file, at, end)
+            if payload is None:
+                at = self._after_damage(segment, at)
             else:
-                self._damaged(segment, f"a record before byte {at} of {end}", torn=at == end)
+                at += HEADER.size + len(payload)
+                if not records or payload != records[-1]:  # its copy
+                    records.append(payload)
+        if records and _record(segment.file, at, end) == records[-1]:
+            at += HEADER.size + len(records[-1])
         return Chunk(records, segment, at)
 
     def done(self, chunk: Chunk) -> None:
@@ -188,22 +187,46 @@ class Spool:
         name = f"{time.time_ns():020d}-{os.getpid()}-{self._made}"
         # It gets its name when it is locked: until then nobody takes it for a dead worker's.
         new = self._folder / f"{name}{NEW}"
-        file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-        fcntl.flock(file, fcntl.LOCK_EX)
         path = new.with_suffix(SUFFIX)
-        new.rename(path)
-        _sync_folder(self._folder)
+        file = os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            new.rename(path)
+            _sync_folder(self._folder)
+        except OSError:
+            os.close(file)
+            new.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+            raise
         segment = _Segment(path, file, own=True)
         self._segments.append(segment)
         return segment
 
-    def _damaged(self, segment: _Segment, what: str, *, torn: bool) -> None:
-        if torn:  # as a kill leaves it: nobody was told that it is durable
-            log.info("spool: torn record dropped", extra={"detail": f"{segment.path}: {what}"})
-            return
-        DAMAGED.inc()
-        segment.damaged = True
-        log.error("spool: damaged record skipped", extra={"detail": f"{segment.path}: {what}"})
+    def _end_before_failure(self, segment: _Segment) -> None:
+        """After a failed write or sync nobody knows what is on disk: the segment ends before it,
+        and goes if nothing was before it."""
+        segment.full = True
+        with contextlib.suppress(OSError):  # then it is replayed, though nobody was told so
+            os.ftruncate(segment.file, segment.end)
+        if segment.end == 0:
+            self._segments.remove(segment)
+            os.close(segment.file)
+            with contextlib.suppress(OSError):  # left empty, it is replayed as nothing
+                segment.path.unlink()
+
+    def _after_damage(self, segment: _Segment, at: int) -> int:
+        """Where to read on behind a place that is no record."""
+        end = segment.end
+        detail = {"detail": f"{segment.path}: byte {at} of {end}"}
+        there = _next_record(segment.file, at + 1, end)
+        if there is None and _is_torn(segment.file, at, end):
+            # As a kill leaves it: nobody was told that it is durable.
+            log.info("spool: torn record dropped", extra=detail)
+        else:
+            DAMAGED.inc()
+            segment.damaged = True
+            log.error("spool: damaged record skipped", extra=detail)
+        return end if there is None else there
 
 
 def oldest_age(folder: Path, now: float) -> float:
@@ -231,6 +254,37 @@ def _lock(path: Path) -> _Segment | None:
         pass
     os.close(file)
     return None
+
+
+def _record(file: int, at: int, end: int) -> bytes | None:
+    """The payload of the record that begins at ``at``; None: there is none, or it is damaged."""
+    header = os.pread(file, HEADER.size, at)
+    length, checksum = HEADER.unpack(header) if len(header) == HEADER.size else (0, 0)
+    if not 0 < length <= min(end - at - HEADER.size, MAX_RECORD):
+        return None
+    payload = os.pread(file, length, at + HEADER.size)
+    return payload if zlib.crc32(payload) == checksum else None
+
+
+def _next_record(file: int, start: int, end: int) -> int | None:
+    """Where the first whole record from ``start`` on begins."""
+    data = os.pread(file, end - start, start)
+    places = len(data) - HEADER.size
+    if places <= 0:
+        return None
+    lengths = np.ndarray((places,), "<u4", data, strides=(1,))  # as if one began at each byte
+    likely = (lengths > 0) & (lengths <= np.arange(places, 0, -1))  # text is none
+    for place in np.flatnonzero(likely):
+        if _record(file, start + int(place), end) is not None:
+            return start + int(place)
+    return None
+
+
+def _is_torn(file: int, at: int, end: int) -> bool:
+    """Whether the record at ``at`` goes beyond the end, or is of zeros."""
+    header = os.pread(file, HEADER.size, at)
+    length = HEADER.unpack(header)[0] if len(header) == HEADER.size else 0
+    return length == 0 or at + HEADER.size + length > end
 
 
 def _write(file: int, data: bytes, at: int) -> None:

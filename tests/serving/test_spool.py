@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from uuid import UUID
 
+import psutil
 import pytest
 from starlette.testclient import TestClient
 
 from serving.ingest import spool as spooling
-from serving.ingest.spool import Spool, SpoolFull
+from serving.ingest.spool import HEADER, Spool, SpoolFull
 from storage.database import connect, migrate
 from storage.embedded import EmbeddedPostgres
 from tests.conftest import fast_folder
@@ -66,13 +67,14 @@ def test_a_torn_tail_is_cut_off_and_what_was_before_is_kept(tmp_path: Path) -> N
         spool.append(b"%d" % n * 100)
     killed(spool)
     whole = only_segment(tmp_path).read_bytes()
-    for length in (len(whole) - 1, len(whole) - 100, len(whole) - 105):
+    record = HEADER.size + 100
+    for length in (len(whole) - record - 1, len(whole) - record - 105):
         only_segment(tmp_path).write_bytes(whole[:length])
         after = Spool(tmp_path)
         assert after.adopt() == 1
         chunk = after.next(10_000)
         assert chunk is not None
-        assert chunk.records == [b"0" * 100, b"1" * 100]
+        assert chunk.records == [b"0" * 100, b"1" * 100]  # the third was never acknowledged
         after.close()
     only_segment(tmp_path).write_bytes(whole + bytes(4096))  # as a file system may leave it
     last = Spool(tmp_path)
@@ -81,17 +83,33 @@ def test_a_torn_tail_is_cut_off_and_what_was_before_is_kept(tmp_path: Path) -> N
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_damaged_record_is_skipped_and_its_file_kept(tmp_path: Path) -> None:
+RECORD = HEADER.size + 100
+
+
+@pytest.mark.parametrize(
+    ("at", "damage", "left"),
+    [
+        (150, b"x", "012"),  # a payload
+        (2 * RECORD, b"\xff" * HEADER.size, "012"),  # a header: its length is no length
+        (2 * RECORD, b"\x05\x00\x00\x00", "012"),  # a length that could be one
+        (0, bytes(RECORD), "012"),  # zeros
+        (5 * RECORD + 50, b"x", "012"),  # the last one
+        (2 * RECORD + 50, b"x" * RECORD, "02"),  # both copies of the second
+    ],
+)
+def test_damage_costs_no_event_that_has_a_copy_and_its_file_is_kept(
+    tmp_path: Path, at: int, damage: bytes, left: str
+) -> None:
     spool = Spool(tmp_path)
     for n in range(3):
         spool.append(b"%d" % n * 100)
     killed(spool)
     with only_segment(tmp_path).open("r+b") as file:
-        file.seek(150)
-        file.write(b"x")
+        file.seek(at)
+        file.write(damage)
     after = Spool(tmp_path)
     after.adopt()
-    assert records(after) == [b"0" * 100, b"2" * 100]
+    assert records(after) == [one.encode() * 100 for one in left]
     assert [path.suffix for path in tmp_path.iterdir()] == [".damaged"]
 
 
@@ -107,11 +125,11 @@ def test_a_segment_belongs_to_one_process_until_it_ends(tmp_path: Path) -> None:
 
 
 def test_bounded_over_all_processes(tmp_path: Path) -> None:
-    one, other = Spool(tmp_path, 1_000), Spool(tmp_path, 1_000)
+    one, other = Spool(tmp_path, 2_000), Spool(tmp_path, 2_000)
     one.append(bytes(400))
     other.append(bytes(400))
     for spool in (one, other):
-        with pytest.raises(SpoolFull, match="of 1000 bytes"):
+        with pytest.raises(SpoolFull, match="of 2000 bytes"):
             spool.append(bytes(400))
     assert records(one) == [bytes(400)]
     other.append(bytes(400))
@@ -132,6 +150,27 @@ def test_a_full_disk_keeps_nothing_by_halves(
             spool.append(b"b")
     spool.append(b"c")
     assert records(spool) == [b"a", b"c"]
+
+
+@pytest.mark.parametrize("fails", ["fdatasync", "pwrite", "fsync"])
+def test_a_full_disk_leaks_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    spool = Spool(tmp_path)
+
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    before = psutil.Process().num_fds()
+    with monkeypatch.context() as patch:
+        patch.setattr(os, fails, full)
+        for _ in range(20):
+            with pytest.raises(SpoolFull, match="No space left"):
+                spool.append(b"a")
+            assert list(tmp_path.iterdir()) == []
+    assert psutil.Process().num_fds() == before
+    spool.append(b"b")
+    assert records(spool) == [b"b"]
 
 
 @pytest.fixture
