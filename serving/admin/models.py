@@ -10,6 +10,7 @@ import asyncio
 import json
 import subprocess
 import sys
+from collections.abc import Awaitable
 from functools import partial
 from typing import Annotated, Any
 
@@ -79,8 +80,11 @@ class ModelCalls:
         )
 
     async def activate(self, request: Request) -> Response:
-        version = request.path_params["version"]
         body = await asked(Activate, request)
+        return await self._in_time(request, self._activate(request, body))
+
+    async def _activate(self, request: Request, body: Activate) -> dict[str, Any]:
+        version = request.path_params["version"]
         known = await self._known()
         # Of many versions, and while MLflow is away, the command says it.
         missing = (
@@ -100,10 +104,13 @@ class ModelCalls:
                         "With `force` it goes live all the same.",
                     )
         force = ["--force"] if body.force else []
-        return await self._move(request, "activate", version, *_why(request, body), *force)
+        return await self._moved("activate", version, *_why(request, body), *force)
 
     async def rollback(self, request: Request) -> Response:
         body = await asked(Rollback, request)
+        return await self._in_time(request, self._roll_back(request, body))
+
+    async def _roll_back(self, request: Request, body: Rollback) -> dict[str, Any]:
         known = await self._known()
         live = (known.aliases or {}).get(CHAMPION) if known is not None else None
         if known is not None and body.expected not in (None, live):
@@ -116,7 +123,7 @@ class ModelCalls:
                 409, "A version is being moved right now: look again, or say which is `expected`."
             )
         expected = [f"--expected={goes}"] if goes else []
-        return await self._move(request, "rollback", *_why(request, body), *expected)
+        return await self._moved("rollback", *_why(request, body), *expected)
 
     async def _known(self) -> Listing | None:
         """What is refused anyhow is refused at once: the command takes seconds to say it."""
@@ -125,13 +132,14 @@ class ModelCalls:
         except RegistryAway:
             return None
 
-    async def _move(self, request: Request, *arguments: str) -> Response:
-        moved = await in_time(self._moved(arguments), self._running)
+    async def _in_time(self, request: Request, move: Awaitable[dict[str, Any]]) -> Response:
+        """The answer: looks and move together have one deadline."""
+        moved = await in_time(move, self._running)
         if isinstance(moved, Unfinished):
             return answer_json(request, {"done": False, "note": GOES_ON}, 202)
         return answer_json(request, moved, 200 if moved["done"] else 202)
 
-    async def _moved(self, arguments: tuple[str, ...]) -> dict[str, Any]:
+    async def _moved(self, *arguments: str) -> dict[str, Any]:
         """What the command says; one after the other.
 
         Raises:

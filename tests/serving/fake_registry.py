@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, urlsplit
@@ -18,6 +19,7 @@ class FakeRegistry:
         versions: tags and metrics by number.
         aliases, tags: of the model.
         broken: it answers HTML with status 502.
+        slow: seconds that every answer takes.
     """
 
     def __init__(self) -> None:
@@ -25,6 +27,7 @@ class FakeRegistry:
         self.aliases: dict[str, str] = {}
         self.tags: dict[str, str] = {}
         self.broken = False
+        self.slow = 0.0
         fake = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -40,6 +43,7 @@ class FakeRegistry:
             do_DELETE = do_POST
 
             def _answer(self, body: dict[str, Any]) -> None:
+                time.sleep(fake.slow)
                 parts = urlsplit(self.path)
                 path = parts.path.removeprefix("/api/2.0/mlflow/")
                 status, told = fake.answer(

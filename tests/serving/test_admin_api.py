@@ -249,3 +249,15 @@ def test_reading_is_not_noted_and_writing_is(http: httpx.Client, world: World) -
     wait_for(lambda: noted() > before)
     time.sleep(1.2)
     assert noted() == before + 1
+
+
+def test_a_rollback_is_taken_on_while_mlflow_hangs(http: httpx.Client, world: World) -> None:
+    world.registry.aliases["champion"] = LIVE
+    world.registry.slow = 3.0
+    try:
+        moved = http.post("models/rollback", json={"reason": "worse"})
+        assert moved.status_code == 202, moved.text
+        assert not moved.json()["done"]
+    finally:
+        world.registry.slow = 0.0
+    wait_for(lambda: LIVE in {one["version"] for one in read(http, "status")["withdrawn"]})
