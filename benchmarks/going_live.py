@@ -11,30 +11,22 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from uuid import uuid4
 
 import httpx
 import numpy as np
-import yaml
 
 from benchmarks import report
+from benchmarks.installation import Installation, folder_for
 from benchmarks.report import BenchmarkError, Row, log
-from benchmarks.servers import HOST, free_port
-from models.profile import SHIPPED
-from serving.launch import ROOT
 
 TAGS = 10
 LOVED = 2  # tags that a user likes
@@ -211,50 +203,8 @@ class Crowd:
             seen.last = now
 
 
-class Installation:
-    """A `feedwright up` of its own, used from outside."""
-
-    def __init__(self, home: Path, workers: int) -> None:
-        self.home = home
-        self.feed = f"http://{HOST}:{(feed := free_port())}"
-        self.dagster = f"http://{HOST}:{(dagster := free_port())}"
-        self.mlflow = f"http://{HOST}:{(mlflow := free_port())}"
-        self.environment = {
-            **{name: value for name, value in os.environ.items() if "FEEDWRIGHT" not in name},
-            "FEEDWRIGHT_HOME": str(home / "state"),
-            "FEEDWRIGHT_PROFILE": str(home / "profile.yaml"),
-            "FEEDWRIGHT_FEED_PORT": str(feed),
-            "FEEDWRIGHT_DAGSTER_PORT": str(dagster),
-            "FEEDWRIGHT_MLFLOW_PORT": str(mlflow),
-            "FEEDWRIGHT_FEED_WORKERS": str(workers),
-            "FEEDWRIGHT_RATE_LIMIT_PER_USER": "0",
-        }
-        self.environment.pop("DAGSTER_HOME", None)
-        self.http = httpx.Client(base_url=self.feed, timeout=60, trust_env=False)
-
-    def run(self, *arguments: str, module: str = "feedwright") -> str:
-        """What a command printed.
-
-        Raises:
-            BenchmarkError: it failed.
-        """
-        done = subprocess.run(
-            [sys.executable, "-m", module, *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=UP_SECONDS,
-        )
-        if done.returncode:
-            raise BenchmarkError(f"{module} {' '.join(arguments)}: {done.stdout}{done.stderr}")
-        return done.stdout
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        answer = self.http.request(method, f"/api/v1/admin/{path}", json=body)
-        if answer.is_error:
-            raise BenchmarkError(f"{method} {path}: {answer.status_code} {answer.text}")
-        return answer.json()
+class Trial(Installation):
+    """What the three acts ask of an installation."""
 
     def live(self) -> str | None:
         """The version that is champion."""
@@ -343,7 +293,7 @@ def measure(users: int, items: int, clicks: int, seconds: float, workers: int) -
     return rows
 
 
-def _good(place: Installation, crowd: Crowd) -> list[Row]:
+def _good(place: Trial, crowd: Crowd) -> list[Row]:
     """A better challenger is tried on half of the users, wins, and goes live by itself."""
     place.run("load", str(place.home / "taste"))
     place.run("train")
@@ -375,7 +325,7 @@ def _good(place: Installation, crowd: Crowd) -> list[Row]:
     ]  # fmt: skip
 
 
-def _bad(place: Installation, crowd: Crowd, seconds: float) -> list[Row]:
+def _bad(place: Trial, crowd: Crowd, seconds: float) -> list[Row]:
     """A version with inverted scores is forced live, and goes by itself."""
     good = place.live()
     assert good is not None
@@ -408,24 +358,21 @@ def _bad(place: Installation, crowd: Crowd, seconds: float) -> list[Row]:
 
 
 @contextmanager
-def _running(workers: int) -> Iterator[Installation]:
+def _running(workers: int) -> Iterator[Trial]:
     """An empty installation; what runs in it is stopped and removed at the end."""
-    home = Path(tempfile.mkdtemp(prefix="feedwright-going-live-"))
-    profile: Mapping[str, Any] = yaml.safe_load((SHIPPED / "social.yaml").read_text())
-    changed = {
+    changes = {
         "gate": {"promote": "challenger"},
         # nothing else may train meanwhile
         "retraining": {"min_new_interactions": 10**9},
         "drift": {"min_rows": 10**9},
         "serving": {"reuse_seconds": 0},
     }
-    (home / "profile.yaml").write_text(yaml.safe_dump({**profile, **changed}))
-    place = Installation(home, workers)
-    try:
-        yield place
-    finally:
-        place.run("down")
-        shutil.rmtree(home, ignore_errors=True)
+    with folder_for("going-live", "social", changes) as home:
+        place = Trial(home, workers)
+        try:
+            yield place
+        finally:
+            place.run("down")
 
 
 def _csv(path: Path, header: Sequence[str], rows: Iterator[Sequence[object]]) -> None:

@@ -24,7 +24,7 @@ log = logging.getLogger("feedwright")
 LOOK_SECONDS = 0.25
 READY_SECONDS = 240.0
 GRACE_SECONDS = 15.0
-STABLE_SECONDS = 60.0  # up for so long, a service starts again with the shortest pause
+STABLE_SECONDS = 20.0  # up for so long, a service starts again with the shortest pause
 LONGEST_PAUSE = 60.0
 STARTS_BEFORE_READY = 3  # more deaths than this before the first answer: it will never come
 
@@ -99,12 +99,19 @@ class Supervisor:
         """Notice services that died, and restart those whose pause is over."""
         now = time.monotonic()
         for child in self.children:
-            if child.process is None:
-                if now >= child.start_at:
-                    self._start(child)
-            elif (status := child.process.poll()) is not None:
-                self._bury(child, status, now)
-            trim_log(self.logs / f"{child.service.name}.log")
+            try:
+                self._look_at(child, now)
+            except OSError as error:  # no room on the disk, or no process to be had: it may pass
+                log.error("%s: %s", child.service.name, error)
+                child.start_at = now + child.pause
+
+    def _look_at(self, child: _Child, now: float) -> None:
+        if child.process is None:
+            if now >= child.start_at:
+                self._start(child)
+        elif (status := child.process.poll()) is not None:
+            self._bury(child, status, now)
+        trim_log(self.logs / f"{child.service.name}.log")
 
     def stop(self) -> None:
         """Stop all, in the reverse order of their start, and whatever they left behind."""

@@ -255,7 +255,7 @@ def test_a_rollback_is_taken_on_while_mlflow_hangs(http: httpx.Client, world: Wo
     world.registry.aliases["champion"] = LIVE
     world.registry.slow = 3.0
     try:
-        moved = http.post("models/rollback", json={"reason": "worse"})
+        moved = http.post("models/rollback", json={"reason": "worse", "expected": LIVE})
         assert moved.status_code == 202, moved.text
         assert not moved.json()["done"]
     finally:

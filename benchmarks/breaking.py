@@ -1,0 +1,346 @@
+"""The faults: how each is brought about, and how one sees that it is over."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import httpx
+import psutil
+import psycopg
+
+from benchmarks.installation import Installation
+from benchmarks.report import BenchmarkError
+from feedwright import record as records
+from feedwright.process import marked
+from feedwright.supervisor import mark
+from storage.embedded import EmbeddedPostgres
+from storage.postgres_place import read_place
+
+GARBAGE = os.urandom(4096)
+LOOKS = 6
+"""At the feed, by new connections, so that every worker is seen."""
+
+
+class Broken(Installation):
+    """An installation whose parts are found, hurt and looked at.
+
+    Attributes:
+        user: somebody whom the model knows.
+    """
+
+    user = ""
+
+    def remember(self) -> None:
+        """What a sound installation looks like, once it is up."""
+        self.postgres = EmbeddedPostgres(self.state / "postgres")
+        self.database = self.postgres.url
+        self._stopped: list[psutil.Process] = []
+
+    def mend(self) -> None:
+        """Let go on what stands still."""
+        for process in getattr(self, "_stopped", []):
+            _signal([process], signal.SIGCONT)
+
+    def service(self, name: str) -> psutil.Process | None:
+        """The process of a service, if it lives."""
+        record = records.read(self.state)
+        identity = record.services.get(name) if record is not None else None
+        return identity.process() if identity is not None else None
+
+    def processes(self, *words: str) -> list[psutil.Process]:
+        """Processes of this installation with all of these words in their command."""
+        found = []
+        for process in marked(mark(self.state)):
+            with suppress(psutil.Error):
+                if set(words) <= set(process.cmdline()):
+                    found.append(process)
+        return found
+
+    def feed_workers(self) -> list[psutil.Process]:
+        return self.processes("serving.worker")
+
+    def postmaster(self) -> psutil.Process:
+        place = read_place(self.postgres.data_dir)
+        assert place is not None
+        return psutil.Process(int(place.pid_file.read_text().split()[0]))
+
+    def is_whole(self) -> bool:
+        """All workers are there, each has the champion and Postgres, and the consoles answer."""
+        with suppress(httpx.TransportError), httpx.Client(trust_env=False, timeout=10) as http:
+            if len(self.feed_workers()) != self.workers:
+                return False
+            for _ in range(LOOKS):
+                answer = http.get(f"{self.feed}/api/v1/status", headers={"Connection": "close"})
+                status = answer.json()
+                if status["fallback_reason"] is not None or not status["database_up"]:
+                    return False
+            return all(
+                http.get(f"{url}/{page}").is_success
+                for url, page in ((self.dagster, "server_info"), (self.mlflow, "health"))
+            )
+        return False
+
+    @contextmanager
+    def standing_still(self, family: list[psutil.Process]) -> Iterator[None]:
+        self._stopped = family
+        try:
+            _signal(family, signal.SIGSTOP)
+            yield
+        finally:
+            self.mend()
+
+    def postgres_family(self) -> list[psutil.Process]:
+        postmaster = self.postmaster()
+        return [postmaster, *postmaster.children(recursive=True)]
+
+
+@dataclass(frozen=True)
+class Fault:
+    """
+    Attributes:
+        happens: a context in which it is so.
+        seconds: that it lasts.
+        is_over: what must hold besides that the installation is whole.
+    """
+
+    name: str
+    happens: Callable[[Broken], AbstractContextManager[None]]
+    seconds: float = 0.0
+    needs_root: bool = False
+    is_over: Callable[[Broken], bool] = field(default=lambda place: True)
+
+
+def catalogue(seconds: float) -> list[Fault]:
+    """All faults, those that hurt most at the end."""
+    return [
+        Fault("a worker killed", _killed(lambda place: place.feed_workers()[:1])),
+        Fault("all workers killed", _killed(lambda place: place.feed_workers())),
+        Fault("runner killed", _killed_service("feed")),
+        Fault("gateway killed", _killed_service("gateway")),
+        Fault("MLflow killed", _killed_service("mlflow")),
+        Fault("Dagster's webserver killed", _killed_service("dagster-webserver")),
+        Fault(
+            "Dagster's daemon killed",
+            _killed_service("dagster-daemon"),
+            is_over=lambda place: place.service("dagster-daemon") is not None,
+        ),
+        Fault(
+            "code servers killed",
+            _killed(lambda place: place.processes("api", "grpc")),
+            is_over=lambda place: bool(place.processes("api", "grpc")),
+        ),
+        Fault("MLflow stopped", _stopped(lambda place: place.processes("mlflow")), seconds),
+        Fault("Postgres stopped", _stopped(Broken.postgres_family), seconds),
+        Fault("Postgres killed", _killed(lambda place: [place.postmaster()])),
+        Fault("Postgres restarted", _postgres_restarted),
+        Fault("all connections taken", _connections_taken, seconds),
+        Fault("spool's disk full", _spool_full, seconds, needs_root=True),
+        Fault("home's disk full", _home_full, seconds, needs_root=True),
+        Fault("spool segment corrupt", _spool_corrupt, seconds),
+        Fault("profile corrupt", _profile_corrupt, seconds),
+        Fault("kept lists corrupt", _files_corrupt("serving/lists/*/data.mdb")),
+        Fault("snapshot corrupt", _files_corrupt("snapshots/*/*")),
+        Fault("lake's day corrupt", _lake_corrupt),
+        Fault("run worker killed", _run_killed, is_over=_no_run_hangs),
+        Fault("supervisor killed", _supervisor_killed),
+        Fault("artifacts deleted", _artifacts_deleted, seconds),
+    ]
+
+
+def _signal(family: Iterable[psutil.Process], number: signal.Signals) -> None:
+    for process in family:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
+Find = Callable[[Broken], list[psutil.Process]]
+
+
+def _killed(find: Find) -> Callable[[Broken], AbstractContextManager[None]]:
+    @contextmanager
+    def happens(place: Broken) -> Iterator[None]:
+        victims = find(place)
+        if not victims:
+            raise BenchmarkError("there is no such process")
+        _signal(victims, signal.SIGKILL)
+        psutil.wait_procs(victims, timeout=10)
+        yield
+
+    return happens
+
+
+def _killed_service(name: str) -> Callable[[Broken], AbstractContextManager[None]]:
+    def find(place: Broken) -> list[psutil.Process]:
+        process = place.service(name)
+        return [] if process is None else [process]
+
+    return _killed(find)
+
+
+def _stopped(find: Find) -> Callable[[Broken], AbstractContextManager[None]]:
+    return lambda place: place.standing_still(find(place))
+
+
+@contextmanager
+def _postgres_restarted(place: Broken) -> Iterator[None]:
+    place.postgres.stop()
+    place.postgres.start()
+    yield
+
+
+@contextmanager
+def _connections_taken(place: Broken) -> Iterator[None]:
+    with ExitStack() as taken:
+        with suppress(psycopg.OperationalError):
+            while True:
+                taken.enter_context(psycopg.connect(place.database))
+        yield
+
+
+@contextmanager
+def _spool_full(place: Broken) -> Iterator[None]:
+    """Events go to the spool, whose disk takes hardly any."""
+    spool = place.state / "serving" / "spool"
+    spool.mkdir(parents=True, exist_ok=True)
+    command = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs", str(spool)]
+    subprocess.run(command, check=True)
+    try:
+        with place.standing_still(place.postgres_family()):
+            yield
+        _wait_until(lambda: not list(spool.glob("*.spool")))
+    finally:
+        subprocess.run(["umount", "-l", str(spool)], check=True)
+
+
+@contextmanager
+def _home_full(place: Broken) -> Iterator[None]:
+    filler = place.state / "filler"
+    try:
+        with open(filler, "wb") as file, suppress(OSError):
+            while True:
+                file.write(bytes(2**20))
+                file.flush()
+        yield
+    finally:
+        filler.unlink()
+
+
+@contextmanager
+def _spool_corrupt(place: Broken) -> Iterator[None]:
+    """Some bytes of every segment go bad while Postgres hangs."""
+    with place.standing_still(place.postgres_family()):
+        yield
+        for segment in (place.state / "serving" / "spool").glob("*.spool"):
+            _overwrite(segment, segment.stat().st_size // 3, b"\xff" * 16)
+
+
+@contextmanager
+def _profile_corrupt(place: Broken) -> Iterator[None]:
+    profile = place.home / "profile.yaml"
+    sound = profile.read_bytes()
+    profile.write_bytes(GARBAGE)
+    try:
+        yield
+    finally:
+        profile.write_bytes(sound)
+
+
+def _files_corrupt(pattern: str) -> Callable[[Broken], AbstractContextManager[None]]:
+    """Garbage in the middle and at the start of files; the workers then have to open them."""
+
+    @contextmanager
+    def happens(place: Broken) -> Iterator[None]:
+        files = [path for path in place.state.glob(pattern) if path.is_file()]
+        if not files:
+            raise BenchmarkError(f"no {pattern}")
+        for file in files:
+            _overwrite(file, 0, GARBAGE)
+            _overwrite(file, file.stat().st_size // 2, GARBAGE)
+        victims = place.feed_workers()
+        _signal(victims, signal.SIGKILL)
+        psutil.wait_procs(victims, timeout=10)
+        yield
+
+    return happens
+
+
+@contextmanager
+def _lake_corrupt(place: Broken) -> Iterator[None]:
+    """One day cannot be read while a training runs."""
+    days = sorted((place.state / "lake").rglob("*.parquet"))
+    sound = days[len(days) // 2].read_bytes()
+    days[len(days) // 2].write_bytes(GARBAGE)
+    try:
+        with suppress(BenchmarkError):  # it fails, and says which file
+            place.run("train")
+        yield
+    finally:
+        days[len(days) // 2].write_bytes(sound)
+
+
+@contextmanager
+def _run_killed(place: Broken) -> Iterator[None]:
+    place.call("POST", "train", {"reason": "to be killed"})
+    _wait_until(lambda: bool(_runs(place)))
+    time.sleep(3)
+    _signal(_runs(place), signal.SIGKILL)
+    yield
+
+
+def _runs(place: Broken) -> list[psutil.Process]:
+    return place.processes("api", "execute_run")
+
+
+def _no_run_hangs(place: Broken) -> bool:
+    training = place.call("GET", "status")["training"]
+    return training is None or not training["running"]
+
+
+@contextmanager
+def _supervisor_killed(place: Broken) -> Iterator[None]:
+    record = records.read(place.state)
+    supervisor = record.supervisor.process() if record is not None else None
+    if supervisor is None:
+        raise BenchmarkError("there is no supervisor")
+    supervisor.kill()
+    supervisor.wait()
+    time.sleep(1)
+    place.run("up", "--detach", "--no-sample")
+    yield
+
+
+@contextmanager
+def _artifacts_deleted(place: Broken) -> Iterator[None]:
+    """As a clean-up of the disk does it; the workers keep what they have fetched."""
+    artifacts, aside = place.state / "artifacts", place.home / "artifacts"
+    shutil.move(artifacts, aside)
+    victims = place.feed_workers()
+    _signal(victims, signal.SIGKILL)
+    try:
+        yield
+    finally:
+        shutil.rmtree(artifacts, ignore_errors=True)
+        shutil.move(aside, artifacts)
+
+
+def _overwrite(file: Path, at: int, data: bytes) -> None:
+    size = file.stat().st_size
+    with file.open("r+b") as stream:
+        stream.seek(at)
+        stream.write(data[: max(size - at, 0)])
+
+
+def _wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise BenchmarkError("it takes too long")
+        time.sleep(0.1)

@@ -1,0 +1,147 @@
+"""Everything that breaks, broken on purpose, on all that ``feedwright up`` starts, under load.
+
+Visitors ask for feeds and send events the whole time. Of each fault it is told what they saw, how
+long it took until all was whole again, and whether an acknowledged event was lost or stored twice.
+A full disk needs root, who may mount a small one; others leave those faults out and are told so.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+
+import psycopg
+
+from benchmarks import report
+from benchmarks.breaking import Broken, Fault, catalogue
+from benchmarks.installation import folder_for
+from benchmarks.report import BenchmarkError, Row, log
+from benchmarks.visitors import Visitors
+from storage.database import connect
+from storage.embedded import EmbeddedPostgres
+
+LIMIT_SECONDS = 90.0
+CALM_SECONDS = 2.0
+DISK = "1500m"
+
+
+def measure(seconds: float, size: str, workers: int, only: Sequence[str]) -> list[Row]:
+    """What became of every fault.
+
+    Args:
+        seconds: that a fault lasts, where it is not over at once.
+        size: of the synthetic world, as ``feedwright load --synthetic`` takes it.
+        only: names of faults; empty: all.
+
+    Raises:
+        BenchmarkError: the installation does not start; all that was started is stopped.
+    """
+    with _running(size, workers) as place:
+        url = EmbeddedPostgres(place.state / "postgres").url
+        with connect(url, autocommit=True) as connection:
+            users = _ids(connection, "users")
+            items = _ids(connection, "items")
+        with Visitors(place.feed, users, items) as visitors:
+            place.user = users[0]
+            _until_whole(place)
+            rows: list[Row] = []
+            for fault in catalogue(seconds):
+                if only and fault.name not in only:
+                    continue
+                if fault.needs_root and os.geteuid() != 0:
+                    log.warning("%s: left out, it needs root", fault.name)
+                    continue
+                rows += _suffer(place, visitors, fault)
+            rows.append(Row("acknowledged", float(visitors.acknowledged()), "events"))
+    return rows
+
+
+def _suffer(place: Broken, visitors: Visitors, fault: Fault) -> list[Row]:
+    time.sleep(CALM_SECONDS)
+    visitors.seen()
+    log.info("%s", fault.name)
+    with fault.happens(place):
+        time.sleep(fault.seconds)
+    began = time.monotonic()
+    took = _until_whole(place, fault)
+    with connect(place.database, autocommit=True) as connection:
+        lost, doubled = visitors.missing(connection)
+    seen = visitors.seen()
+    for text in seen.not_200[:3]:
+        log.warning("%s: a feed was answered %s", fault.name, text)
+    if took is None:
+        log.warning("%s: not whole after %.0f s", fault.name, LIMIT_SECONDS)
+        took = time.monotonic() - began
+    log.info("%s: whole after %.1f s, %d cut, %d lost", fault.name, took, seen.cut, lost)
+    numbers = {
+        "lost": (float(lost), "events"),
+        "doubled": (float(doubled), "events"),
+        "not_200": (float(len(seen.not_200)), "answers"),
+        "cut": (float(seen.cut), "connections"),
+        "seconds_to_recover": (took, "s"),
+        "seconds_without_answer": (seen.longest, "s"),
+    }
+    return [Row(f"{fault.name}: {name}", *number) for name, number in numbers.items()]
+
+
+def _until_whole(place: Broken, fault: Fault | None = None) -> float | None:
+    """Seconds until every part is as it was; None: not within ``LIMIT_SECONDS``."""
+    began = time.monotonic()
+    while time.monotonic() - began < LIMIT_SECONDS:
+        with suppress(BenchmarkError, psycopg.Error):
+            if place.is_whole() and (fault is None or fault.is_over(place)):
+                return time.monotonic() - began
+        time.sleep(0.1)
+    return None
+
+
+def _ids(connection: psycopg.Connection, table: str) -> list[str]:
+    rows = connection.execute(f"SELECT id FROM feed.{table} ORDER BY id LIMIT 200").fetchall()
+    return [row[0] for row in rows]
+
+
+@contextmanager
+def _running(size: str, workers: int) -> Iterator[Broken]:
+    """A trained installation, on a small disk of its own where that can be had."""
+    # Nothing is trained or found to drift by itself meanwhile.
+    changes = {"retraining": {"min_new_interactions": 10**9}, "drift": {"min_rows": 10**9}}
+    with folder_for("faults", "marketplace", changes) as home:
+        place = Broken(home, workers)
+        home.chmod(0o755)
+        place.state.mkdir(mode=0o711)
+        mounted = os.geteuid() == 0 and _mount(str(place.state))
+        try:
+            place.run("load", "--synthetic", size)
+            place.run("up", "--detach", "--no-sample")
+            place.remember()
+            yield place
+        finally:
+            place.mend()
+            place.run("down")
+            if mounted:
+                subprocess.run(["umount", "-l", str(place.state)], check=False)
+
+
+def _mount(folder: str) -> bool:
+    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK},mode=0711", "tmpfs", folder]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        log.warning("no disk of its own: %s", done.stderr.strip())
+    return done.returncode == 0
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = report.parser(str(__doc__), users=300, items=500, interactions=20_000, seconds=6)
+    parser.add_argument("--workers", type=int, default=2, help="workers")
+    parser.add_argument("--only", action="append", default=[], help="a fault's name; repeatable")
+    given = parser.parse_args(arguments)
+    size = f"{given.users}x{given.items}x{given.interactions}"
+    return report.run("faults", lambda: measure(given.seconds, size, given.workers, given.only))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
