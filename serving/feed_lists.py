@@ -34,6 +34,10 @@ KEY_BYTES = 16
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 FULL = 0.75  # share of the file in use from which the oldest lists go; deleting needs room too
 BATCH = 200  # lists deleted at once: for so long, other workers wait to write
+FILE = "data.mdb"  # LMDB's own name for it
+DAMAGE = (lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, SystemError)
+"""SystemError: what py-lmdb makes of some pages that are none."""
+FAILURES = (lmdb.Error, SystemError)
 REMEMBERED = 500  # lists that a worker has at hand, of about 15 kB each
 PREFIX = struct.Struct("<4sI")  # MAGIC, CRC-32 of all that follows
 LENGTHS = struct.Struct("<II")  # bytes of the header, entries
@@ -85,7 +89,8 @@ class FeedLists:
     """One a process, opened after the worker's process has begun: a fork must not take it along.
 
     Nothing here raises because of the disk: when it cannot be written, the worker keeps lists for
-    itself, and says so in the log, once.
+    itself, and says so in the log, once. A file that is found damaged is made anew within a minute,
+    by ``purge``, for all workers.
     """
 
     def __init__(self, folder: Path, max_bytes: int = 2**30, keep_seconds: float = 3600):
@@ -95,17 +100,23 @@ class FeedLists:
             max_bytes: of the file. The oldest lists go when three quarters are in use.
             keep_seconds: ``purge`` removes what is older.
         """
+        self._folder = folder
         self._max_bytes = max_bytes
         self._keep_seconds = keep_seconds
         self._at_hand = _AtHand()
         self._told = False
         self._env: lmdb.Environment | None = None
+        self._open()
+
+    def _open(self) -> None:
+        self._env = None  # before it is opened again: once a process
         try:
-            self._env = _open(folder, max_bytes, keep_seconds)
-            self._lists = self._env.open_db(b"lists")  # feed id -> key, then the list
-            self._latest = self._env.open_db(b"latest")  # key -> feed id
-        except (OSError, lmdb.Error) as error:
-            self.close()
+            env = _open(self._folder, self._max_bytes, self._keep_seconds)
+            self._lists = env.open_db(b"lists")  # feed id -> key, then the list
+            self._latest = env.open_db(b"latest")  # key -> feed id
+            self._file = _identity(env)
+            self._env, self._told = env, False
+        except (OSError, *FAILURES) as error:
             self._tell(error)
 
     def close(self) -> None:
@@ -124,18 +135,18 @@ class FeedLists:
         record = key + encode(feed_list)
         id = bytes.fromhex(feed_list.feed_id)
         self._at_hand.put(key, id, feed_list)
-        if self._env is None:
+        if (env := self._env) is None:
             return
         try:
             try:
-                if not self._write(self._env, key, id, record):  # a few, so that nobody waits long
-                    self._remove_oldest(self._env, min(self._entries(self._env) // 4, BATCH))
+                if not self._write(env, key, id, record):  # a few, so that nobody waits long
+                    self._remove_oldest(env, min(self._entries(env) // 4, BATCH))
             except lmdb.MapFullError as error:  # this list stays with this worker
                 self._tell(error)
-                self._env.reader_check()  # a reader that was killed would keep pages from reuse
-                self._remove_oldest(self._env, self._entries(self._env) // 4)
-        except lmdb.Error as error:
-            self._tell(error)
+                env.reader_check()  # a reader that was killed would keep pages from reuse
+                self._remove_oldest(env, self._entries(env) // 4)
+        except FAILURES as error:
+            self._fail(error)
 
     def get(self, feed_id: str) -> FeedList | None:
         """The list of that id, or None."""
@@ -148,36 +159,38 @@ class FeedLists:
     def latest(self, key: bytes) -> FeedList | None:
         """The newest list of ``key``, whichever worker made it, or None."""
         id = self._at_hand.latest(key)
-        if self._env is not None:
+        if (env := self._env) is not None:
             try:
-                with self._env.begin(db=self._latest) as reading:
+                with env.begin(db=self._latest) as reading:
                     id = reading.get(key)
-            except lmdb.Error as error:
-                self._tell(error)
+            except FAILURES as error:
+                self._fail(error)
         return self._get(id) if id is not None else None
 
     def purge(self, now: float) -> int:
         """Remove the lists that are older than ``keep_seconds``. Returns how many there were."""
         oldest = bytes.fromhex(new_feed_id(max(now - self._keep_seconds, 0)))
         self._at_hand.purge(oldest)
-        if self._env is None:
+        if self._env is None or _identity(self._env) != self._file:  # another made it anew
+            self._open()
+        if (env := self._env) is None:
             return 0
         try:
-            self._env.reader_check()
-            return self._remove_oldest(self._env, self._entries(self._env), before=oldest)
-        except lmdb.Error as error:
-            self._tell(error)
+            env.reader_check()
+            return self._remove_oldest(env, self._entries(env), before=oldest)
+        except FAILURES as error:
+            self._fail(error)
             return 0
 
     def _get(self, id: bytes) -> FeedList | None:
         found = self._at_hand.get(id)
-        if found is not None or self._env is None:
+        if found is not None or (env := self._env) is None:
             return found
         try:
-            with self._env.begin(db=self._lists) as reading:
+            with env.begin(db=self._lists) as reading:
                 record = reading.get(id)
-        except lmdb.Error as error:
-            self._tell(error)
+        except FAILURES as error:
+            self._fail(error)
             return None
         found = decode(record[KEY_BYTES:]) if record is not None else None
         if found is not None:
@@ -221,6 +234,13 @@ class FeedLists:
                 there = cursor.delete() and len(cursor.key()) > 0
                 removed += 1
         return removed
+
+    def _fail(self, error: Exception) -> None:
+        """The file goes if it is damaged: nothing in it is worth a repair."""
+        self._tell(error)
+        if isinstance(error, DAMAGE) and (env := self._env) is not None:
+            self._env = None
+            shutil.rmtree(env.path(), ignore_errors=True)
 
     def _tell(self, error: Exception) -> None:
         if not self._told:
@@ -316,10 +336,31 @@ def _open(folder: Path, max_bytes: int, keep_seconds: float) -> lmdb.Environment
             if other.is_dir() and other.name != boot and _age(other) > max(keep_seconds, 3600):
                 shutil.rmtree(other, ignore_errors=True)
         try:
-            return _environment(folder / boot, max_bytes)
-        except (lmdb.InvalidError, lmdb.CorruptedError, lmdb.VersionMismatchError):
+            return _whole(_environment(folder / boot, max_bytes))
+        except (*DAMAGE, lmdb.VersionMismatchError):
             shutil.rmtree(folder / boot)
             return _environment(folder / boot, max_bytes)
+
+
+def _whole(env: lmdb.Environment) -> lmdb.Environment:
+    """
+    Raises:
+        lmdb.CorruptedError: the file is shorter than it says; to read there would end the process.
+    """
+    if (Path(env.path()) / FILE).stat().st_size < (env.info()["last_pgno"] + 1) * env.stat()[
+        "psize"
+    ]:
+        env.close()
+        raise lmdb.CorruptedError("the file is cut off")
+    return env
+
+
+def _identity(env: lmdb.Environment) -> int | None:
+    """Of the file at the environment's path; None: there is none."""
+    try:
+        return (Path(env.path()) / FILE).stat().st_ino
+    except FileNotFoundError:
+        return None
 
 
 def _environment(folder: Path, max_bytes: int) -> lmdb.Environment:

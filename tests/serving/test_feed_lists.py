@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import shutil
 import time
 from multiprocessing.synchronize import Event
 from pathlib import Path
@@ -216,18 +217,60 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptu
     assert lists.latest(KEY) is None
 
 
-def test_a_damaged_file_is_made_anew(tmp_path: Path) -> None:
+@pytest.mark.parametrize("damage", ["no file of ours", "start", "middle", "scattered", "cut off"])
+def test_a_damaged_file_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    monkeypatch.setattr(feed_lists, "REMEMBERED", 0)
     lists = FeedLists(tmp_path)
-    lists.put(KEY, a_list())
+    for n in range(200):
+        lists.put(key_of(n), a_list(seed=n))
     lists.close()
     (file,) = tmp_path.rglob("data.mdb")
-    file.write_bytes(b"\x07" * 9000)
+    file.write_bytes(_damaged(file.read_bytes(), damage))
     lists = FeedLists(tmp_path)
-    assert lists.latest(KEY) is None
+    for n in range(200):  # none of these raises, or ends the process
+        lists.latest(key_of(n))
+        lists.put(key_of(n), a_list(seed=n))
+    lists.purge(time.time() + 10**6)
+    lists.purge(time.time())
     lists.put(KEY, mine := a_list())
     lists.close()
-    lists = FeedLists(tmp_path)
+    lists = FeedLists(tmp_path)  # another worker
     assert same(lists.latest(KEY), mine)
+    lists.close()
+
+
+def _damaged(whole: bytes, damage: str) -> bytes:
+    rng, data, middle = np.random.default_rng(0), bytearray(whole), len(whole) // 2
+    if damage == "no file of ours":
+        return b"\x07" * 9000
+    if damage == "cut off":
+        return whole[: len(whole) // 3]
+    if damage == "scattered":
+        for at in rng.integers(8192, len(data), 2_000):
+            data[at] = rng.integers(256)
+    else:
+        at = 0 if damage == "start" else middle
+        data[at : at + 4096] = rng.bytes(4096)
+    return bytes(data)
+
+
+def test_a_file_that_another_worker_made_anew_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed_lists, "REMEMBERED", 0)
+    lists = FeedLists(tmp_path)
+    lists.put(KEY, a_list())
+    shutil.rmtree(next(tmp_path.rglob("data.mdb")).parent)
+    done = SPAWN.Event()
+    process = SPAWN.Process(target=_worker, args=(tmp_path, KEY, 10, done))
+    process.start()
+    process.join()
+    lists.purge(time.time())
+    found = lists.latest(KEY)
+    assert found is not None
+    assert len(found.rows) == 10
     lists.close()
 
 
