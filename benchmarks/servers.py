@@ -42,12 +42,19 @@ class Server:
     url: str
     process: subprocess.Popen[bytes]
 
-    def memory(self) -> Memory:
-        workers = [
+    def workers(self) -> list[psutil.Process]:
+        return [
             one
             for one in psutil.Process(self.process.pid).children(recursive=True)
             if "serving.worker" in one.cmdline()
         ] or [psutil.Process(self.process.pid)]
+
+    def held(self) -> dict[int, float]:
+        """Bytes that each worker holds for itself, by its process id."""
+        return {one.pid: float(one.memory_full_info().uss) for one in self.workers()}
+
+    def memory(self) -> Memory:
+        workers = self.workers()
         told = [worker.memory_full_info() for worker in workers]
         own = sum(one.uss for one in told)
         return Memory(own / len(told), sum(one.pss for one in told) - own)

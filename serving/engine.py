@@ -27,7 +27,7 @@ from models.live_catalogue import LiveCatalogue
 from models.profile import Profile
 from models.ranker import By, Ranking, rank
 from models.rules import allowed
-from models.viewer import History, Indices, Viewer
+from models.viewer import NOTHING, History, Indices, Viewer
 from serving import traces
 from serving.erased_users import ErasedUsers
 from serving.feed_lists import FeedList, FeedLists, new_feed_id
@@ -473,14 +473,15 @@ class FeedEngine:
         start = time.perf_counter()
         version = live.version
         part = slice(request.offset, request.offset + request.limit)
-        rows = self._translations.read(catalogue, kept, part)
-        places = np.flatnonzero(rows >= 0)
+        rows = self._translations.read(catalogue, kept, slice(None))
+        shown = rows >= 0
         if not checked:
-            places = places[self._may(catalogue, profile, request, viewer, rows[places], now)]
-        rows = rows[places]
+            shown &= self._still(catalogue, profile, request, viewer, rows, now)
+        total, more = int(shown.sum()), bool(shown[part.stop :].any())
+        places = np.flatnonzero(shown[part])
+        rows = rows[part][places]
         if not viewer.wishes.personalized or kept.meta.get("impersonal"):
             viewer = viewer.impersonal()
-        more = part.stop < len(kept.rows)
         body = {
             "items": render(
                 live,
@@ -495,7 +496,7 @@ class FeedEngine:
                 explored=kept.explored[part][places],
                 by_model=kept.meta["by_model"],
             ),
-            "total": len(kept.rows),
+            "total": total,
             "has_more": more,
             "next": _next_page(request, kept.feed_id) if more else None,
             "feed_id": kept.feed_id,
@@ -511,6 +512,26 @@ class FeedEngine:
         stage_timer("page").observe(seconds)
         traces.stages({"page": seconds})
         return page
+
+    def _still(
+        self,
+        catalogue: Catalogue,
+        profile: Profile,
+        request: FeedRequest,
+        viewer: Viewer,
+        rows: Indices,
+        now: float,
+    ) -> np.ndarray:
+        """Which of a list's rows may be shown by now, or could have been on a page before this one:
+        what the user did with those since does not count."""
+        stranger = replace(viewer, seen=NOTHING, applied=NOTHING, dismissed=NOTHING)
+        before, after = rows[: request.offset], rows[request.offset :]
+        return np.concatenate(
+            [
+                self._may(catalogue, profile, request, stranger, before, now),
+                self._may(catalogue, profile, request, viewer, after, now),
+            ]
+        )
 
     def _may(
         self,

@@ -80,6 +80,32 @@ def test_what_is_removed_while_scrolling_is_left_out_and_moves_nothing(
     assert follow(worker, first) == [*whole[:10], *(id for id in whole[10:] if id not in gone)]
     again = worker.feed(**KNOWN, limit=10, feed_id=first["feed_id"])
     assert [item["item_id"] for item in again["items"]] == [*whole[:3], *whole[4:10]]
+    # The total falls with its items, and not with what the user does on the way.
+    assert again["total"] == len(follow(worker, again)) == len(whole) - len(gone)
+    dismissed = {"type": "dismiss"}
+    for id in (whole[0], whole[20]):
+        worker.client.post(
+            f"/api/v1/feed/interactions/{id}", params={"user_id": KNOWN["user_id"]}, json=dismissed
+        )
+    worker.wait_for(lambda: worker.client.get(first["next"]).json()["total"] == len(whole) - 3)
+
+
+def test_a_feed_ends_with_a_page_that_shows_something(worker: Worker, database: str) -> None:
+    first = worker.feed(**KNOWN, limit=10)
+    last = follow(worker, first)[10:]
+    with psycopg.connect(database, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO feed.items (id, status)"
+            " SELECT id, 'removed' FROM unnest(%s::text[]) AS id",
+            (last,),
+        )
+
+    def again() -> dict[str, Any]:
+        return worker.feed(**KNOWN, limit=10, feed_id=first["feed_id"])
+
+    worker.wait_for(lambda: not again()["has_more"])
+    page = again()
+    assert (page["total"], page["next"], len(page["items"])) == (10, None, 10)
 
 
 def test_a_new_item_can_appear_within_two_seconds(worker: Worker, database: str) -> None:

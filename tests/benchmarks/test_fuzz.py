@@ -1,0 +1,64 @@
+"""Every route bears what is sent to it: a few inputs of each kind, and what ends the benchmark."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import psutil
+
+from benchmarks.fuzz_inputs import CHANGES, inputs
+from serving import openapi
+from serving.launch import ROOT
+from tests.benchmarks.test_benchmarks import rows_of, run
+
+
+def test_a_few_inputs_over_every_route() -> None:
+    rows = rows_of(run("fuzz", "--inputs", "150"), "fuzz")
+    assert rows["inputs"]["value"] == 150
+    for name in ("5xx", "hangs", "workers that died"):
+        assert rows[name]["value"] == 0
+    assert {"memory of worker 1", "memory of worker 2"} <= rows.keys()
+
+
+def test_inputs_are_of_every_route_and_kind_and_the_same_each_time() -> None:
+    document = openapi.document()
+    document["paths"] = dict(list(document["paths"].items())[:12])
+    made = inputs(document, 900, 7)
+    assert len(made) == 900
+    routes = Counter(one.route for one in made)
+    assert len(routes) >= 12
+    assert max(routes.values()) <= 2 * min(routes.values())
+    assert {one.kind for one in made} >= {change.__name__.strip("_") for change in CHANGES}
+    assert [one.encoded() for one in made] == [one.encoded() for one in inputs(document, 900, 7)]
+
+
+def test_it_leaves_no_process_behind(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with open(log, "wb") as output:
+        started = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.fuzz", "--inputs", "100000"],
+            cwd=ROOT,
+            stdout=output,
+            stderr=output,
+            env={**os.environ, "TMPDIR": str(tmp_path)},
+        )
+    deadline = time.monotonic() + 120
+    while b"ready after" not in log.read_bytes():
+        assert started.poll() is None, log.read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    family = psutil.Process(started.pid).children(recursive=True)
+    assert len(family) >= 3  # the service and its workers
+    started.send_signal(signal.SIGTERM)
+    assert started.wait(60) == 143
+    assert psutil.wait_procs(family, timeout=20)[1] == []
+    assert not list(tmp_path.glob("feedwright-fuzz-*"))
+    left = [one for one in psutil.process_iter(["cmdline"])
+            if any(str(tmp_path) in part for part in one.info["cmdline"] or ())]  # fmt: skip
+    assert left == []  # Postgres
