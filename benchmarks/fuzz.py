@@ -13,12 +13,15 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from queue import Queue
 from select import select
+from threading import Thread
+from typing import Any
 
 import httpx
 
@@ -102,8 +105,7 @@ def _against(server: servers.Server, count: int, number: int) -> list[Row]:
         assert port is not None
         before: dict[int, float] = {}
         began = {one.pid for one in server.workers()}
-        for start in range(0, count, FIRST):
-            part = inputs(document, min(FIRST, count - start), number + start)
+        for part in _drawn(document, count, number):
             _send(port, part, tally)
             before = before or server.held()
             log.info("%d inputs: %d × 5xx, %d hangs, %s", tally.inputs, tally.failed.total(),
@@ -124,6 +126,26 @@ def _against(server: servers.Server, count: int, number: int) -> list[Row]:
             for place, pid in enumerate(sorted(before.keys() & after.keys()), 1)
         ),
     ]  # fmt: skip
+
+
+def _drawn(document: Mapping[str, Any], count: int, number: int) -> Iterator[list[Input]]:
+    """The inputs, ``FIRST`` at a time, while those before are sent. In a thread: hypothesis takes
+    the exit that a signal asks for, for a failed example."""
+    drawn: Queue[list[Input] | Exception] = Queue(1)
+
+    def draw() -> None:
+        try:
+            for start in range(0, count, FIRST):
+                drawn.put(inputs(document, min(FIRST, count - start), number + start))
+        except Exception as error:  # raised where the inputs are waited for
+            drawn.put(error)
+
+    Thread(target=draw, daemon=True).start()
+    for _ in range(0, count, FIRST):
+        part = drawn.get()
+        if isinstance(part, Exception):
+            raise part
+        yield part
 
 
 def _send(port: int, part: Sequence[Input], tally: Tally) -> None:

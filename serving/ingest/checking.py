@@ -136,7 +136,7 @@ def refused(entry: Any, refusal: Refusal, row_number: int) -> RefusedEvent:
     try:
         raw = orjson.dumps(entry).decode()
     except TypeError:  # half a surrogate pair, or nested too deeply for orjson
-        raw = json.dumps(entry)
+        raw = _written(entry)
     return {"row_number": row_number, "reason": str(refusal)[:MAX_REASON], "raw": raw[:MAX_RAW]}
 
 
@@ -204,7 +204,15 @@ def _occurred_at(value: Any, clock: Clock) -> tuple[str, str | None]:
 def _quoted(value: Any) -> str:
     if isinstance(value, str):
         return f"'{_shown(value)}'"
-    return "nothing" if value is None else _shown(json.dumps(value, default=str)[: SHOWN + 1])
+    return "nothing" if value is None else _shown(_written(value)[: SHOWN + 1])
+
+
+def _written(value: Any) -> str:
+    """JSON of whatever was read, also of what nests as deep as nobody needs."""
+    try:
+        return json.dumps(value, default=str)
+    except RecursionError:
+        return '"nested too deeply to be written"'
 
 
 def _shown(text: str) -> str:

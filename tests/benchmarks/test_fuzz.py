@@ -28,14 +28,14 @@ def test_a_few_inputs_over_every_route() -> None:
 
 def test_inputs_are_of_every_route_and_kind_and_the_same_each_time() -> None:
     document = openapi.document()
-    document["paths"] = dict(list(document["paths"].items())[:12])
-    made = inputs(document, 900, 7)
-    assert len(made) == 900
+    document["paths"] = dict(list(document["paths"].items())[:6])
+    made = inputs(document, 600, 7)
+    assert len(made) == 600
     routes = Counter(one.route for one in made)
-    assert len(routes) >= 12
+    assert len(routes) >= 6
     assert max(routes.values()) <= 2 * min(routes.values())
     assert {one.kind for one in made} >= {change.__name__.strip("_") for change in CHANGES}
-    assert [one.encoded() for one in made] == [one.encoded() for one in inputs(document, 900, 7)]
+    assert [one.encoded() for one in made] == [one.encoded() for one in inputs(document, 600, 7)]
 
 
 def test_it_leaves_no_process_behind(tmp_path: Path) -> None:
@@ -48,15 +48,18 @@ def test_it_leaves_no_process_behind(tmp_path: Path) -> None:
             stderr=output,
             env={**os.environ, "TMPDIR": str(tmp_path)},
         )
-    deadline = time.monotonic() + 120
-    while b"ready after" not in log.read_bytes():
-        assert started.poll() is None, log.read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    family = psutil.Process(started.pid).children(recursive=True)
-    assert len(family) >= 3  # the service and its workers
-    started.send_signal(signal.SIGTERM)
-    assert started.wait(60) == 143
+    try:
+        deadline = time.monotonic() + 120
+        while b"ready after" not in log.read_bytes():
+            assert started.poll() is None, log.read_text()
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        family = psutil.Process(started.pid).children(recursive=True)
+        assert len(family) >= 3  # the service and its workers
+        started.send_signal(signal.SIGTERM)
+        assert started.wait(60) == 143, log.read_text()
+    finally:
+        started.kill()
     assert psutil.wait_procs(family, timeout=20)[1] == []
     assert not list(tmp_path.glob("feedwright-fuzz-*"))
     left = [one for one in psutil.process_iter(["cmdline"])

@@ -184,6 +184,19 @@ def test_half_a_surrogate_pair_spoils_its_own_entry_alone(api: TestClient) -> No
     assert [one.get("field") for one in answer.json()["results"]] == [None, "metadata", "user_id"]
 
 
+def test_an_entry_that_nests_without_end_is_refused_alone(api: TestClient) -> None:
+    for depth in (300, 1_000):
+        deep = '{"a":' * depth + "1" + "}" * depth
+        bad = [deep, f'{{"type": {deep}}}', json.dumps(event(metadata={"q": "MARK"}))]
+        body = f"[{json.dumps(event())}, {', '.join(bad)}]".replace('"MARK"', deep)
+        answer = api.post("interactions", content=body, headers={"content-type": "text/plain"})
+        assert answer.status_code in (202, 400), answer.text  # deeper than JSON is read at all
+        if answer.status_code == 202:
+            assert outcomes(answer.json()) == ["accepted"] + ["rejected"] * 3
+        one = api.post("feed/interactions/i1", content=deep, headers={"content-type": "text/plain"})
+        assert one.json().get("rejected") == 1 or one.status_code == 400
+
+
 @pytest.mark.parametrize(
     "kind", ["", "application/cloudevents+json; charset=utf-8", "application/vnd.shop.v2+JSON"]
 )
