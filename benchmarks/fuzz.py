@@ -74,7 +74,7 @@ def measure(count: int, number: int, workers: int) -> list[Row]:
     """The rows of ``count`` inputs.
 
     Args:
-        number: decides what the inputs are.
+        number: seeds what is drawn.
     """
     snapshot = worlds.snapshot(SIZE)
     with (
@@ -192,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--inputs", type=int, default=10_000, help="inputs")
-    parser.add_argument("--seed", type=int, default=1, help="decides what they are")
+    parser.add_argument("--seed", type=int, default=1, help="of what is drawn")
     parser.add_argument("--workers", type=int, default=2, help="workers of the service")
     given = parser.parse_args(arguments)
     return report.run("fuzz", lambda: measure(given.inputs, given.seed, given.workers))

@@ -173,8 +173,12 @@ class Input:
 
 
 def inputs(document: Mapping[str, Any], count: int, number: int) -> list[Input]:
-    """``count`` inputs over all calls of an OpenAPI document, in a random order that ``number``
-    decides: a third as described, a third in breach of it, a third hostile in other ways."""
+    """``count`` inputs over all calls of an OpenAPI document, in a random order: a third as
+    described, a third in breach of it, a third hostile in other ways.
+
+    Args:
+        number: seeds them. What schemathesis draws may differ all the same.
+    """
     rng = random.Random(number)
     schema = schemathesis.openapi.from_dict(dict(document))
     calls = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]

@@ -26,7 +26,7 @@ def test_a_few_inputs_over_every_route() -> None:
     assert {"memory of worker 1", "memory of worker 2"} <= rows.keys()
 
 
-def test_inputs_are_of_every_route_and_kind_and_the_same_each_time() -> None:
+def test_inputs_are_of_every_route_and_kind() -> None:
     document = openapi.document()
     document["paths"] = dict(list(document["paths"].items())[:6])
     made = inputs(document, 600, 7)
@@ -35,7 +35,6 @@ def test_inputs_are_of_every_route_and_kind_and_the_same_each_time() -> None:
     assert len(routes) >= 6
     assert max(routes.values()) <= 2 * min(routes.values())
     assert {one.kind for one in made} >= {change.__name__.strip("_") for change in CHANGES}
-    assert [one.encoded() for one in made] == [one.encoded() for one in inputs(document, 600, 7)]
 
 
 def test_it_leaves_no_process_behind(tmp_path: Path) -> None:
