@@ -344,3 +344,30 @@ def test_the_catalogue_comes_from_postgres_while_there_is_no_model(
     away = worker_settings.model_copy(update={"database_url": "postgresql://x@127.0.0.1:1/x"})
     with running_worker(away, mlflow, None) as worker:
         heuristic_because(worker.feed(user_id="ann"), "no_model")
+
+
+@pytest.mark.parametrize("jump", [timedelta(days=1), timedelta(days=-1)])
+def test_the_clock_jumps(worker: Worker, monkeypatch: pytest.MonkeyPatch, jump: timedelta) -> None:
+    """Forth and back again: the champion answers all along, and what a user does counts at once."""
+    real, moved = time.time, [0.0]
+    monkeypatch.setattr(time, "time", lambda: real() + moved[0])
+    for moved[0] in (0.0, jump.total_seconds(), 0.0):
+        page = worker.feed(user_id=KNOWN, limit=10)
+        assert page["fallback_reason"] is None
+        first = page["items"][0]["item_id"]
+        following = worker.client.get(page["next"]).json()["items"]
+        assert {item["item_id"] for item in page["items"]}.isdisjoint(
+            item["item_id"] for item in following
+        )
+        dismissed = worker.client.post(
+            f"/api/v1/feed/interactions/{first}",
+            params={"user_id": KNOWN},
+            json={"type": "dismiss"},
+        )
+        assert dismissed.status_code == 202, dismissed.text
+
+        def is_gone(item_id: str = first) -> bool:
+            page = worker.feed(user_id=KNOWN, limit=100)
+            return item_id not in {item["item_id"] for item in page["items"]}
+
+        worker.wait_for(is_gone, 10)

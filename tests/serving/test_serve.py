@@ -321,12 +321,13 @@ def test_the_log_is_json_lines_and_has_none_of_what_is_well(server: Server) -> N
 
 
 def test_the_bento_builds(tmp_path: Path) -> None:
-    for folder in ("serving", "storage", "models", "going_live"):
+    for folder in ("serving", "storage", "models", "going_live", "gateway"):
         shutil.copytree(
             ROOT / folder, tmp_path / "src" / folder, ignore=shutil.ignore_patterns("__pycache__")
         )
-    for file in ("bentofile.yaml", "pyproject.toml", "requirements.lock"):
-        shutil.copy(ROOT / file, tmp_path / "src")
+    (tmp_path / "src" / "deploy").mkdir()
+    for file in ("bentofile.yaml", "pyproject.toml", "requirements.lock", "deploy/bento.j2"):
+        shutil.copy(ROOT / file, tmp_path / "src" / file)
     settings = Settings(home=tmp_path / "home")
     # BentoML installs uv if there is none, though with a finished lock file it has no use for it.
     unused = tmp_path / "bin" / "uv"
@@ -348,6 +349,10 @@ def test_the_bento_builds(tmp_path: Path) -> None:
     built = settings.home / "bentoml" / "bentos" / "feedwright" / "test"
     for file in ("src/serving/service.py", "src/models/ranker.py", "src/storage/settings.py"):
         assert (built / file).is_file()
+    recipe = (built / "env" / "docker" / "Dockerfile").read_text().splitlines()
+    entry = [line for line in recipe if line.startswith("ENTRYPOINT")][-1]
+    assert "serving.runner" in entry
+    assert "WORKDIR /home/bentoml/bento/src" in recipe
 
 
 def test_a_worker_leaves_out_what_it_does_not_need() -> None:
