@@ -117,6 +117,10 @@ def load_into(connection: psycopg.Connection, log: Log, console: Console) -> lis
             made = f"{one.implied:,} {name if one.implied > 1 else name.removesuffix('s')}"
             console.print(f"{made} made from interactions alone", highlight=False)
     load_view.say_findings(log, console)
+    for name, one in report.entities.items():
+        found = log.summary.entities[name].reasons if name in log.summary.entities else {}
+        for reason in one.reasons.keys() - found.keys():  # those that the tables tell
+            console.print(f"  {one.reasons[reason]:,} × {name}: {reason}", highlight=False)
     if report.rejected:
         console.print("  Kept in feed.interactions_rejected: feedwright rejected", highlight=False)
     return report.lost

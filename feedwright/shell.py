@@ -26,7 +26,10 @@ class Group(TyperGroup):
     def invoke(self, ctx: Context) -> Any:  # type: ignore[override]
         try:
             return super().invoke(ctx)
-        except Exception as error:
+        except BaseException as error:
+            # a panic of a library's Rust code is no Exception
+            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+                raise
             if type(error).__module__.partition(".")[0] in ("typer", "click"):
                 raise  # usage errors and exits, which the library shows itself
             if is_debugging():

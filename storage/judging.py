@@ -48,7 +48,9 @@ class Judge:
     ) -> None:
         self._chunk, self._separator, self._shift, self._times = chunk, tag_separator, shift, times
         self._found: list[pl.DataFrame] = []
-        self.left_out = [Tally(note.kind, 1, note.example, note.line) for note in chunk.notes]
+        self.left_out = [
+            Tally(f"{note.kind}, left out", 1, note.example, note.line) for note in chunk.notes
+        ]
 
     def refuse_problems(self, problem: pl.Series) -> None:
         """Refuse the rows that could not be taken apart."""
@@ -135,6 +137,8 @@ class Judge:
         allowed = INTERACTION_TYPES if column.kind == "type" else STATUSES
         if column.kind == "status":
             text = text.set(text == "", None)
+        plain = text.str.strip_chars().str.to_lowercase()
+        text = plain.zip_with(plain.is_in(allowed), text)
         self._filled(text, column)
         one_of = f"is not one of {', '.join(allowed)}"
         text = self._judged(text, ~text.is_in(allowed), column, *_say(text, column, one_of))

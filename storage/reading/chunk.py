@@ -11,8 +11,9 @@ import polars as pl
 
 @dataclass(frozen=True)
 class Note:
-    """An optional value that was left out while its row was kept."""
+    """A value of ``field`` that was left out while its row was kept."""
 
+    field: str
     kind: str
     example: str
     line: int

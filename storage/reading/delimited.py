@@ -92,6 +92,7 @@ def _cells(text: bytes, form: Form, grammar: Grammar, quote: str | None) -> pl.D
         quote_char=quote,
         schema=schema,
         truncate_ragged_lines=True,
+        extra_columns="ignore",
         missing_columns="insert",
         null_values=[NULL] if form.escape else None,
     )
@@ -110,6 +111,8 @@ def _without_blanks(
         ).to_series()
         line = known["line"]
     frame = frame.select(form.names)
+    if form.spaced:
+        frame = frame.with_columns(pl.all().str.strip_chars_start(" "))
     # an unusual first column alone tells of a row that is all but empty
     there = frame.select(pl.any_horizontal(pl.all().is_not_null())).to_series()
     if problem is not None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+import orjson
 import polars as pl
 
 from storage.log import LoadError
@@ -21,6 +22,7 @@ Kind = Literal["csv", "jsonl", "json", "parquet"]
 
 DELIMITERS = ("\t", "::", ";", ",", "|")
 SAMPLE = 500  # lines that tell delimiter, quotes and header
+COVER = 5  # keys of an object that is but a cover for a list
 STEADY = 0.7  # share of lines that must have the same number of cells
 
 
@@ -37,6 +39,8 @@ class Form:
     header: bool | None = None
     names: tuple[str, ...] = ()
     first: int = 1
+    spaced: bool = False
+    """Whether a blank follows each delimiter."""
     inner: str | None = None
     """A column or key whose cells hold several rows each."""
 
@@ -68,7 +72,7 @@ def form_of(file: Path, said: FileForm | None = None) -> Form:
         lines.pop()  # may be cut
     form = Form("csv", encoding, line_end, inner=said.rows)
     first = next((line.strip() for line in lines if line.strip()), "")
-    if kind := _json_kind(first, text):
+    if kind := _json_kind(first, text, said.rows):
         return replace(form, kind=kind)
     if re.fullmatch(r"\d+:", first):
         raise LoadError(
@@ -79,9 +83,10 @@ def form_of(file: Path, said: FileForm | None = None) -> Form:
     return _delimited(form, lines, said)
 
 
-def _json_kind(first: str, text: str) -> Kind | None:
+def _json_kind(first: str, text: str, inner: str | None) -> Kind | None:
     if first.startswith("{") and first.endswith("}"):
-        return "jsonl"
+        is_one = text.strip() == first and inner is None
+        return "json" if is_one and _wraps(first) else "jsonl"
     if text.lstrip().startswith("["):
         return "json" if text.lstrip()[1:].lstrip()[:1] in ("{", "]") else None
     if not first.startswith("{"):
@@ -90,11 +95,22 @@ def _json_kind(first: str, text: str) -> Kind | None:
     return "jsonl" if re.match(r"\{\s*u?[\"'].+?[\"']\s*:.+,", first) else "json"
 
 
+def _wraps(line: str) -> bool:
+    """Whether an object is but a cover for a list of rows: ``{"total": 1, "items": [{…}]}``."""
+    try:
+        one = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    lists = [value for value in one.values() if isinstance(value, list)]
+    return len(one) <= COVER and any(value and isinstance(value[0], dict) for value in lists)
+
+
 def _delimited(form: Form, lines: list[str], said: FileForm) -> Form:
     blank = "\r ,;\t|"
-    places = [at for at, line in enumerate(lines) if line.strip(blank)][:SAMPLE]
-    if not places:
-        raise ValueError("a file without text has been refused before")
+    places = [at for at, line in enumerate(lines) if line.strip(blank)]
+    remarks = _remarks([lines[at] for at in places])
+    header_at = places[remarks - 1] if remarks else None
+    places = places[remarks:][:SAMPLE] or places[:SAMPLE]
     sample = [lines[at].rstrip("\r") for at in places]
     delimiter = said.delimiter or delimiter_of(sample)
     quote: str | None = said.quote or '"'
@@ -106,6 +122,11 @@ def _delimited(form: Form, lines: list[str], said: FileForm) -> Form:
     header = has_header(rows) if said.header is None else said.header
     names = said.columns or _names(rows, header)
     first = places[0] + (2 if header else 1)
+    if header_at is not None and not header and not said.columns:
+        # some write the names of the columns into a remark
+        named = grammar.cells(lines[header_at].lstrip("# ").rstrip("\r"))
+        if len(named) == len(names) and has_header([named, *rows]):
+            header, names = True, names_of(named)
     return replace(
         form,
         delimiter=delimiter,
@@ -114,7 +135,18 @@ def _delimited(form: Form, lines: list[str], said: FileForm) -> Form:
         header=header,
         names=tuple(names),
         first=first,
+        spaced=_is_spaced(rows),
     )
+
+
+def _remarks(lines: list[str]) -> int:
+    """How many lines stand before the rows: remarks, or what Excel writes of the delimiter."""
+    return next((at for at, line in enumerate(lines) if not re.match(r"#|sep=.$", line.strip())), 0)
+
+
+def _is_spaced(rows: list[list[str]]) -> bool:
+    cells = [cell for row in rows for cell in row[1:] if cell]
+    return bool(cells) and all(cell.startswith(" ") for cell in cells)
 
 
 def _names(rows: list[list[str]], header: bool) -> tuple[str, ...]:
@@ -122,8 +154,14 @@ def _names(rows: list[list[str]], header: bool) -> tuple[str, ...]:
     ((width, _),) = widths.most_common(1)
     if not header:
         return names_of([""] * width)
-    # R writes row names without a name of their own
-    return names_of([""] * (width == len(rows[0]) + 1 and width > 2) + rows[0])
+    wider = [row for row in rows[1:] if len(row) == len(rows[0]) + 1]
+    # R writes row names without a name of their own; a delimiter at the end is none
+    is_of_r = (
+        width == len(rows[0]) + 1 > 2
+        and any(row[-1].strip() for row in wider)
+        and 1 < len(wider) == len({row[0] for row in wider})
+    )
+    return names_of([""] * is_of_r + rows[0])
 
 
 def delimiter_of(lines: list[str]) -> str:
@@ -145,8 +183,10 @@ def delimiter_of(lines: list[str]) -> str:
 def _steadiness(lines: list[str], grammar: Grammar) -> float:
     """Share of lines with as many cells as most have; 0 for one cell, or another header."""
     widths = [len(grammar.cells(line)) for line in lines]
-    width, count = max(Counter(widths).items(), key=lambda item: (item[1], item[0]))
-    return count / len(lines) if width > 1 and widths[0] in (width, width - 1) else 0.0
+    below = widths[1:] or widths
+    width, count = max(Counter(below).items(), key=lambda item: (item[1], item[0]))
+    is_like = min(width, widths[0]) > 1 and widths[0] in (width, width - 1)
+    return count / len(below) if is_like else 0.0
 
 
 def _has_quotes(lines: list[str], delimiter: str) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from storage.reading.inner import each_object
 from storage.reading.streams import BLOCK, lines_of, opened
 
 NO_OBJECT = "row: not a JSON object"
+REST = 10_000  # characters of a document that are kept of what is no JSON
 LOOKED_AT = 1_000  # rows whose keys are told as the file's columns
 
 
@@ -80,8 +82,8 @@ def _names(value: dict[str, Any], before: str = "") -> Iterator[str]:
             yield from _names(inner, f"{before}{name}.")
 
 
-def parsed(line: str) -> tuple[dict[str, Any] | None, bool, list[str]]:
-    """The object of a line, whether the line is JSON, and what was left out: numbers not JSON's.
+def parsed(line: str) -> tuple[dict[str, Any] | None, bool, list[tuple[str, str]]]:
+    """The object of a line, whether the line is JSON, and which keys have numbers not JSON's.
 
     Python's way of writing (``{u'a': True}``) is read too.
     """
@@ -99,9 +101,24 @@ def parsed(line: str) -> tuple[dict[str, Any] | None, bool, list[str]]:
             return None, False, []
     if not isinstance(found, dict):
         return None, False, []
-    left_out = [f"{name}: {value} is no JSON" for name, value in found.items()
-                if isinstance(value, _NotJson)]  # fmt: skip
-    return {name: _plain(value) for name, value in found.items()}, False, left_out
+    left_out = [
+        (name, f"{path}: {value} is no JSON")
+        for name, inner in found.items()
+        for path, value in _not_json(inner, str(name))
+    ]
+    return {str(name): _plain(value) for name, value in found.items()}, False, left_out
+
+
+def _not_json(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """The numbers that JSON cannot hold, by where they stand."""
+    if isinstance(value, _NotJson):
+        yield path, value
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from _not_json(inner, f"{path}.{name}")
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _not_json(inner, path)
 
 
 class _NotJson(str):
@@ -130,7 +147,7 @@ def _chunk(lines: pl.Series, number: pl.Series, wanted: Sequence[str]) -> Chunk:
     if frame is None:  # some line is no object: find out which
         found = [parsed(line) for line in lines]
         for (_, _, left_out), at in zip(found, number, strict=True):
-            notes += [Note(f"{said}, left out", said, at) for said in left_out]
+            notes += [Note(field, said, said, at) for field, said in left_out]
         text = pl.Series(
             "line",
             [
@@ -181,9 +198,25 @@ def _document(file: Path, form: Form) -> list[str]:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise LoadError(f"{file} is not readable as JSON: {error}.") from error
+        found = _before(text)
+        if not found:
+            raise LoadError(f"{file} is not readable as JSON: {error}.") from error
+        return found
     if isinstance(value, dict):  # {"items": [{…}, …]} or one object
         lists = [one for one in value.values() if isinstance(one, list) and one]
         rows = max(lists, key=len) if lists else []
         value = rows if rows and isinstance(rows[0], dict) else [value]
     return [json.dumps(one) for one in value]
+
+
+def _before(text: str) -> list[str]:
+    """The objects of an array before what is no JSON, and that as one line."""
+    decoder, found, at = json.JSONDecoder(), list[str](), 1
+    try:
+        while text.startswith("["):
+            at = re.compile(r"[\s,]*").match(text, at).end()  # type: ignore[union-attr]
+            value, at = decoder.raw_decode(text, at)
+            found.append(json.dumps(value))
+    except ValueError:
+        return [*found, " ".join(text[at : at + REST].split())] if found else []
+    return found

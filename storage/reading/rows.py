@@ -77,7 +77,21 @@ class FileRows:
         frame = self._words(frame)
         if self.entity == "interactions":
             frame = self._timed(typed_events(frame, self.mapping), done)
-        return replace(chunk, frame=frame)
+        return self._noted(replace(chunk, frame=frame))
+
+    def _noted(self, chunk: Chunk) -> Chunk:
+        """Of values that were left out those that are needed refuse their row; others are told."""
+        if not chunk.notes:
+            return chunk
+        needed = {column.name for column in COLUMNS[self.entity] if column.required}
+        ours = {theirs.partition(".")[0]: name for name, theirs in self.columns.items()}
+        bad = {note.line: note.kind for note in chunk.notes if ours.get(note.field) in needed}
+        why = chunk.line.replace_strict(
+            list(bad), list(bad.values()), default=None, return_dtype=pl.String
+        )
+        problem = why if chunk.problem is None else _either(chunk.problem, why)
+        kept = [note for note in chunk.notes if note.field in ours and note.line not in bad]
+        return replace(chunk, problem=problem, notes=kept)
 
     def _words(self, frame: pl.DataFrame) -> pl.DataFrame:
         """What the mapping says of words: those for nothing, ids like 12.0, statuses."""
@@ -176,6 +190,10 @@ def unused(there: Sequence[str], used: set[str]) -> list[str]:
     everywhere = set(there)
     nested = {name for name in there if "." in name and name.partition(".")[0] in everywhere}
     return [name for name in there if name not in used | outer | nested]
+
+
+def _either(one: pl.Series, other: pl.Series) -> pl.Series:
+    return one.zip_with(one.is_not_null(), other)
 
 
 def columns_of(file: Path, form: Form) -> list[str]:

@@ -1,0 +1,121 @@
+"""Text of rows and cells, in any blocks: what csv writes comes back, and a bad row is one row."""
+
+from __future__ import annotations
+
+import csv
+import io
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from storage.reading.delimited import NOT_UTF8, read
+from storage.reading.form import Form, delimiter_of, form_of
+from storage.reading.grammar import UNCLOSED, Grammar
+from storage.reading.header import has_header
+
+NAMES = ("a", "b", "c")
+cell = st.text(st.sampled_from('ab,;"\n\\é\t '), max_size=6)
+
+
+def rows_of(
+    content: bytes, form: Form, size: int
+) -> tuple[list[tuple[str | None, ...]], list[int]]:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "x.csv"
+        file.write_bytes(content)
+        rows, lines = [], []
+        for chunk in read(file, form, size):
+            assert chunk.problem is None or chunk.problem.null_count() == len(chunk.line)
+            rows += chunk.frame.rows()
+            lines += chunk.line.to_list()
+        return rows, lines
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.just("id"), cell, cell), min_size=1, max_size=8),
+    size=st.sampled_from([1, 2, 7, 64, 1 << 20]),
+    delimiter=st.sampled_from([",", ";", "\t"]),
+)
+def test_what_csv_writes_comes_back_whatever_the_blocks(
+    rows: list[tuple[str, str, str]], size: int, delimiter: str
+) -> None:
+    out = io.StringIO()
+    writer = csv.writer(out, delimiter=delimiter, quoting=csv.QUOTE_ALL, lineterminator="\n")
+    writer.writerow(NAMES)
+    places = []
+    for row in rows:
+        places.append(out.getvalue().count("\n") + 1)
+        writer.writerow(row)
+    form = Form("csv", "utf-8", "\n", delimiter, '"', None, True, NAMES, 2)
+    assert rows_of(out.getvalue().encode(), form, size) == (rows, places)
+
+
+@pytest.mark.parametrize("size", [3, 1 << 20])
+@pytest.mark.parametrize(
+    ("bad", "problem"),
+    [
+        (b'2,"open,x', UNCLOSED),
+        (b'2,"open\n', UNCLOSED),
+        (b"2,\xff,x", NOT_UTF8),
+        (b"2,x,x,x", "row: more cells than the header's 3"),
+    ],
+)
+def test_a_row_that_cannot_be_taken_apart_is_one_row(
+    tmp_path: Path, bad: bytes, problem: str, size: int
+) -> None:
+    file = tmp_path / "x.csv"
+    file.write_bytes(b'a,b,c\n1,"\xc3\xa9 ""1""",x\n' + bad + b'\n3,"three\nlines",x\n4,4" pot,x\n')
+    form = form_of(file)
+    chunks = list(read(file, form, size))
+    problems = [p for c in chunks for p in (c.problem if c.problem is not None else c.line * 0)]
+    assert [one for one in problems if isinstance(one, str)] == [problem]
+    rows = [row for chunk in chunks for row in chunk.frame.rows()]
+    texts = [row[1] for row in rows]
+    assert 'é "1"' in texts
+    assert "three\nlines" in texts
+    assert '4" pot' in texts
+
+
+@pytest.mark.parametrize(
+    ("lines", "delimiter"),
+    [
+        (["id,title,genres", "1,Kite,A|B", "2,Rain,C", "3,Door,A|B|C"], ","),
+        (["1|Kite (1994)|01-Jan-94", "2|Salt, and Rain|x"], "|"),
+        (["1::Kite::A|B", "2::Rain: a, b::C"], "::"),
+        (["a;b;c", "1;2,5;3,7", "2;3,5;4,7"], ";"),
+        (["1\ta, b, c\tx", "2\td, e, f\ty"], "\t"),
+        (["1 2 5", "3 4 5"], " "),
+        (["title", "some words here", "others"], ","),
+        (['"a";"b"', r'"1";"x \"y\"; z"'], ";"),
+    ],
+)
+def test_the_delimiter_is_that_which_parts_all_lines_alike(
+    lines: list[str], delimiter: str
+) -> None:
+    assert delimiter_of(lines) == delimiter
+
+
+@pytest.mark.parametrize(
+    ("first", "below", "header"),
+    [
+        (["user_id", "item_id"], ["u1", "i1"], True),
+        (["", "user", "item"], ["0", "u1", "i1"], True),
+        (["user", "item"], ["ann", "saw"], True),
+        (["u1", "i1"], ["u2", "i3"], False),
+        (["1", "x"], ["2", "y"], False),
+        (["ann", "2026-01-01"], ["bob", "2026-01-02"], False),
+        (["A sentence that is much too long for the name of a column", "x"], ["b", "y"], False),
+    ],
+)
+def test_a_header_has_names_and_not_values(
+    first: list[str], below: list[str], header: bool
+) -> None:
+    assert has_header([first, below, below[::-1] if header else below]) == header
+
+
+def test_mysql_escapes_are_undone_in_order() -> None:
+    assert Grammar(",", '"', "\\").cells(r'"a \"b\" \\","c\\"') == ['a "b" \\', "c\\"]
