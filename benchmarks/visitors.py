@@ -151,6 +151,11 @@ class Visitors:
         self._looked = until
         return lost, doubled
 
+    def first_of_next(self) -> UUID:
+        """The first event that the next ``missing`` looks for."""
+        sender, first = next(iter(self._looked.items()))
+        return sender.id(first)
+
     def acknowledged(self) -> int:
         return sum(sender.acknowledged for sender in self._senders)
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+import time
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
 
-from benchmarks import ingest, servers, soak
+from benchmarks import ingest, servers, visitors
 from benchmarks.report import Row
 from serving.launch import settings_environment
+from storage.database import connect
 from storage.settings import Settings
 
 
@@ -40,9 +42,23 @@ def test_ingest(monkeypatch: pytest.MonkeyPatch) -> None:
     assert rows["events a second, at most"].baseline_value
 
 
-def test_soak() -> None:
-    rows = by_name(soak.measure(3, ingest_alone))
-    assert rows["acknowledged"].value > 0
-    assert rows["stored"].value == rows["acknowledged"].value
-    assert rows["lost"].value == rows["doubled"].value == 0
-    assert rows["kills of the service"].value == 3
+def test_visitors_count_what_is_lost_and_what_is_doubled(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(visitors, "SETTLE_SECONDS", 0.5)
+    tmp_path.chmod(0o755)
+    with (
+        servers.database(tmp_path) as url,
+        ingest_alone(url, tmp_path, servers.free_port()) as server,
+        connect(url, autocommit=True) as connection,
+        visitors.Visitors(server.url, ["u1", "u2"] * 4, ["i1"]) as there,
+    ):
+        while there.acknowledged() < 200:
+            time.sleep(0.05)
+        assert there.missing(connection) == (0, 0)
+        while there.acknowledged() < 400:
+            time.sleep(0.05)
+        first = there.first_of_next()
+        connection.execute("DELETE FROM feed.interactions WHERE event_id = %s", (first,))
+        assert there.missing(connection) == (1, 0)
+        assert there.seen().not_200  # ingest alone has no feed
