@@ -21,8 +21,8 @@ const banner = { js: `/* feedwright ${version}, sources ${hash.digest("hex").sli
 const mangleProps = new RegExp(
   `^(${[
     "page queue batch address failures notBefore refused sending running poke retryNow rest run cannot beacon timer most send wait",
-    "kept text bytes light beaconed prefix owner holding adopt hold release attempt names store first own end",
-    "watched known paused changes sight attention scan forget look clicked since dwelt pause resume about seen read watch start stop visible item ms",
+    "kept text bytes light beaconed remove prefix owner holding adopt hold release attempt names store first own end",
+    "tell watched known paused changes sight attention scan forget look clicked since dwelt pause resume about seen read watch start stop visible item ms",
   ].join(" ").replaceAll(" ", "|")})$`,
 );
 const common = { banner, mangleProps, bundle: true, minify: true, target: "es2020", absWorkingDir: src, legalComments: "none" };

@@ -107,6 +107,7 @@ export function feedwright(config: Config, page: Page = globalThis): Tracker {
   const possible = Boolean(document) && !asked; // a server renders pages, but nobody sees them
   let consent = config.consent !== false;
   let open = false; // the parts are at work
+  let early: Parameters<typeof track>[] | null = null; // what a prerendered page says
 
   // Events that a token says the user of wait for a token of the same user.
   const owner = config.token ? encodeURIComponent(user ?? "") : "";
@@ -122,7 +123,7 @@ export function feedwright(config: Config, page: Page = globalThis): Tracker {
   });
 
   function track(type: InteractionType, item: Item | null, metadata?: Metadata): void {
-    if (!open) return;
+    if (!open) return void early?.push([type, item, metadata]);
     const event = {
       event_id: uuid(page),
       user_id: user,
@@ -171,10 +172,16 @@ export function feedwright(config: Config, page: Page = globalThis): Tracker {
 
   function start(): void {
     if (open || !possible || !consent) return;
+    if ((document as { prerendering?: boolean }).prerendering) {
+      early = []; // nobody has seen it
+      return document.addEventListener("visibilitychange", start);
+    }
     open = true;
     shelf.hold();
     for (const [target, name, act] of listeners) target.addEventListener(name, act);
     wake();
+    early?.forEach((said) => track(...said));
+    early = null;
   }
 
   function stop(): void {
@@ -184,7 +191,7 @@ export function feedwright(config: Config, page: Page = globalThis): Tracker {
     shelf.release();
   }
 
-  if (asked || config.consent === false) shelf.clear(); // of a time when it was allowed
+  if (!possible || !consent) shelf.clear(); // of a time when it was allowed
   start();
 
   const one = (type: InteractionType) => (item: Item, metadata?: Metadata) =>
@@ -204,6 +211,7 @@ export function feedwright(config: Config, page: Page = globalThis): Tracker {
     track,
     consent(given) {
       consent = given;
+      early = null;
       if (given) return start();
       if (open) stop();
       watcher.pause(true);
@@ -213,6 +221,7 @@ export function feedwright(config: Config, page: Page = globalThis): Tracker {
     flush: async () => void (open && (await sender.flush())),
     close() {
       watcher.close();
+      consent = false;
       if (!open) return;
       leave();
       stop();

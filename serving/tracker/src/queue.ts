@@ -29,7 +29,7 @@ export class Queue {
       const text = JSON.stringify(event);
       const bytes = new TextEncoder().encode(text).length;
       if (bytes > MOST_REQUEST - FRAME) {
-        warn(`${event.type} not sent: ${bytes} bytes`);
+        warn(`${event.type} rejected: ${bytes} bytes`);
         continue;
       }
       this.kept.push({ text, bytes, light: event.type === "impression" });

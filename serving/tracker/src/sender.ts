@@ -107,13 +107,13 @@ export class Sender {
       else if (bad) warn(`event ${bad.event_id} rejected: ${bad.field ?? ""} ${bad.reason}`);
     } else if (status === 401 || status === 403) {
       this.refused = true;
-      warn(`key refused (${status}), nothing more is sent`);
+      warn(`key rejected: ${status}`);
     } else if (status === 400 || status === 413 || status === 422) {
       // One of them is the reason: halves find it, and it goes alone.
       if (entries.length > 1) this.most = Math.ceil(entries.length / 2);
       else {
         this.queue.remove(entries);
-        warn(`event refused (${status}): ${entries[0].text}`);
+        warn(`event rejected: ${status} ${entries[0].text}`);
       }
     } else {
       this.wait(answer.headers.get("Retry-After"));

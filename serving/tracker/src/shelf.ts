@@ -9,7 +9,7 @@ const SETTLE_MS = 1000;
 const AT_ONCE = { ifAvailable: true };
 
 export class Shelf {
-  private storage: Storage | null = null;
+  private store: Storage | null = null;
   private own: string;
   private holding = false;
   private end: (() => void) | undefined;
@@ -26,20 +26,20 @@ export class Shelf {
   ) {
     this.own = prefix + owner + Math.random().toString(36).slice(2);
     this.attempt(() => {
-      this.storage = storage === undefined ? page.localStorage : storage;
+      this.store = storage === undefined ? page.localStorage : storage;
     });
   }
 
   save(events: string | null): void {
     this.attempt(() => {
-      if (events) this.storage?.setItem(this.own, `[${this.page.Date.now()},${events}]`);
-      else this.storage?.removeItem(this.own);
+      if (events) this.store?.setItem(this.own, `[${this.page.Date.now()},${events}]`);
+      else this.store?.removeItem(this.own);
     });
   }
 
   /** Says to other tabs that this one lives. */
   hold(): void {
-    if (!this.storage || this.holding) return;
+    if (!this.store || this.holding) return;
     this.holding = true;
     const held = () =>
       new Promise<void>((end) => {
@@ -61,10 +61,10 @@ export class Shelf {
       if (name === this.own) continue;
       const move = () =>
         this.attempt(() => {
-          const [at, events] = JSON.parse(this.storage!.getItem(name)!);
+          const [at, events] = JSON.parse(this.store!.getItem(name)!);
           if (!locks && this.page.Date.now() - at < ALIVE_MS) return;
           take(events);
-          this.storage!.removeItem(name);
+          this.store!.removeItem(name);
         });
       // What another process wrote last may take a moment to be seen here.
       const settle = () => new Promise<void>((end) => this.page.setTimeout(end, SETTLE_MS));
@@ -75,13 +75,13 @@ export class Shelf {
 
   /** Removes the events of all tabs. */
   clear(): void {
-    for (const name of this.names()) this.attempt(() => this.storage!.removeItem(name));
+    for (const name of this.names()) this.attempt(() => this.store!.removeItem(name));
   }
 
   private names(owner = ""): string[] {
     const names: string[] = [];
     this.attempt(() => {
-      for (let at = 0; at < (this.storage?.length ?? 0); at++) names.push(this.storage!.key(at)!);
+      for (let at = 0; at < (this.store?.length ?? 0); at++) names.push(this.store!.key(at)!);
     });
     return names.filter((name) => name.startsWith(this.prefix + owner));
   }

@@ -34,7 +34,7 @@ export class Watcher {
   constructor(
     private page: Page,
     private feed: Feed,
-    private track: (type: InteractionType, item: string, about: Metadata) => void,
+    private tell: (type: InteractionType, item: string, about: Metadata) => void,
     private visible: { share: number; ms: number },
   ) {}
 
@@ -118,10 +118,10 @@ export class Watcher {
     const seen = () => {
       if (this.seen.has(name)) return;
       this.seen.add(name);
-      this.track("impression", item, about);
+      this.tell("impression", item, about);
     };
     const attention = new Attention(this.page, this.visible.ms, seen, (seconds) =>
-      this.track("dwell", item, { ...about, seconds }),
+      this.tell("dwell", item, { ...about, seconds }),
     );
     this.watched.set(element, { item, about, visible: false, attention });
     this.known.set(item, about);
@@ -158,7 +158,7 @@ export class Watcher {
       const watched = this.watched.get(element);
       if (!watched) continue;
       const type = (action ?? "click") as InteractionType;
-      if (action !== "none") this.track(type, watched.item, watched.about);
+      if (action !== "none") this.tell(type, watched.item, watched.about);
       return;
     }
   };

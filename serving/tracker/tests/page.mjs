@@ -109,11 +109,13 @@ export class FakePage extends Target {
   sights = [];
   changes = [];
 
-  constructor({ server = new FakeServer(), storage = new FakeStorage(), locks = new FakeLocks(), navigator = {} } = {}) {
+  constructor({ server = new FakeServer(), storage = new FakeStorage(), locks = new FakeLocks(), navigator = {}, prerendering = false } = {}) {
     super();
     this.server = server;
     this.localStorage = storage;
-    this.document = Object.assign(new Target(), { visibilityState: "visible", body: null });
+    this.document = Object.assign(new Target(), {
+      visibilityState: prerendering ? "hidden" : "visible", prerendering, body: null,
+    });
     this.navigator = {
       onLine: true,
       locks,
@@ -186,6 +188,12 @@ export class FakePage extends Target {
     for (const sight of this.sights) if (sight.observed.has(element)) sight.look([entry]);
   }
 
+  /** Somebody comes to a page that was rendered before. */
+  activate() {
+    this.document.prerendering = false;
+    this.document.fire("prerenderingchange");
+    this.reveal();
+  }
   hide() {
     this.document.visibilityState = "hidden";
     this.document.fire("visibilitychange");

@@ -7,8 +7,8 @@ import { FakeElement, FakePage } from "./page.mjs";
 
 const item = (id, more = {}, children = []) => new FakeElement({ "data-fw-item": id, ...more }, children);
 
-function watched(elements, { config = {}, list = {} } = {}) {
-  const page = new FakePage();
+function watched(elements, { config = {}, list = {}, ...browser } = {}) {
+  const page = new FakePage(browser);
   const root = new FakeElement(list, elements);
   const fw = feedwright({ url: "", batchSize: 1_000, ...config }, page);
   const end = fw.observe(root);
@@ -149,4 +149,61 @@ test("consent given later starts the clocks; withdrawn, they tell nothing", asyn
   await page.pass(5_000);
   page.show(card, 0);
   assert.deepEqual(await told(), ["impression i1"]);
+});
+
+test("nothing of a page that is rendered for the case counts before somebody comes", async () => {
+  const card = item("i1");
+  const { page, fw, told } = watched([card], { prerendering: true });
+  page.show(card, 1);
+  fw.view("i1");
+  page.fire("pageshow");
+  await page.pass(60_000);
+  await told();
+  assert.equal(page.server.requests.length + page.beacons.length, 0);
+  page.activate();
+  await page.pass(2_000);
+  page.show(card, 0);
+  assert.deepEqual(await told(), ["view i1", "impression i1", "dwell i1 2"]);
+  const [view] = page.server.events.values();
+  assert.equal(view.occurred_at, "2026-05-17T09:01:00.000Z"); // when they came
+});
+
+test("of such a page that is closed, or for which consent is withdrawn, nothing is told", async () => {
+  for (const end of [(fw) => fw.close(), (fw) => fw.consent(false)]) {
+    const { page, fw, told } = watched([item("i1")], { prerendering: true });
+    fw.view("i1");
+    end(fw);
+    page.activate();
+    await page.pass(60_000);
+    assert.deepEqual(await told(), []);
+  }
+});
+
+test("a page that was left and is gone back to goes on: its pause is no dwell", async () => {
+  const card = item("i1");
+  const { page, fw, told } = watched([card]);
+  page.show(card, 1);
+  await page.pass(3_000);
+  page.fire("pagehide", { persisted: true });
+  await page.pass(3_600_000);
+  page.fire("pageshow", { persisted: true });
+  await page.pass(2_000);
+  page.show(card, 0);
+  fw.like("i1");
+  assert.deepEqual(await told(), ["impression i1", "dwell i1 3", "dwell i1 2", "like i1"]);
+  assert.equal(new Set([...page.server.events.keys()]).size, 4);
+});
+
+test("a duplicated tab is a page of its own: other ids, its own impressions", async () => {
+  const [one, other] = [item("i1"), item("i1")];
+  const first = watched([one]);
+  first.page.show(one, 1);
+  await first.page.pass(1_000);
+  const { server, localStorage: storage } = first.page;
+  const second = watched([other], { server, storage, locks: first.page.navigator.locks });
+  second.page.show(other, 1);
+  await second.page.pass(2_000);
+  await first.told();
+  assert.deepEqual(await second.told(), ["impression i1", "impression i1"]);
+  assert.equal(server.events.size, 2);
 });
