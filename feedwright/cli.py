@@ -91,12 +91,16 @@ def up(
     (starting.detach if detach else starting.up)(current, console, sample=not no_sample)
 
 
-@app.command(epilog=examples("feedwright down"))
-def down() -> None:
-    """Stop what `up` started, from any shell. Nothing is lost."""
+@app.command(epilog=examples("feedwright down", "feedwright down --wait"))
+def down(
+    wait: Annotated[
+        bool, typer.Option("--wait", help="Let runs of the pipeline end by themselves first.")
+    ] = False,
+) -> None:
+    """Stop what `up` started, from any shell. Nothing is lost; runs of the pipeline are cancelled."""
     from feedwright import up as starting
 
-    starting.down(settings(), console)
+    starting.down(settings(), console, wait=wait)
 
 
 @app.command(epilog=examples("feedwright status", "feedwright status --json | jq .services"))

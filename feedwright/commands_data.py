@@ -180,23 +180,25 @@ def propose_mapping(
 def train() -> None:
     """Run the daily job now: features, training, evaluation, the gate, a new champion.
 
-    It runs in a process of its own; Ctrl-C ends it and leaves the live model as it is.
+    It runs in a process of its own; Ctrl-C ends it and leaves the live model as it is. While
+    another training is on its way it shows that one's progress, and Ctrl-C leaves it alone.
     """
-    from feedwright import first_run
+    from feedwright import first_run, training
     from feedwright.database import running_database
     from storage.database import connect
 
     current = settings()
-    first_run.allow_interrupt()
+    training.allow_interrupt()
     with running_database(current) as url:
         with connect(url, autocommit=True) as connection:
             if not first_run.has_interactions(connection):
                 raise FeedwrightError(
                     "There is no data to learn from.", "feedwright load PATH, or load --sample."
                 )
-        if not first_run.train(current, url, console):
+        failed = training.train(current, url, console)
+        if failed is not None:
             raise FeedwrightError(
-                f"The training failed: {first_run.last_words(current)}",
+                f"The training failed: {failed}",
                 "Its log: feedwright logs training; the run is in Dagster too.",
             )
 

@@ -40,15 +40,19 @@ def configuration(settings: Settings) -> dict[str, object]:
             "module": "dagster._core.run_coordinator",
             "class": "QueuedRunCoordinator",
         },
+        "run_launcher": {
+            "module": "orchestration.run_launcher",
+            "class": "HeartbeatRunLauncher",
+        },
         "concurrency": {
             "pools": {"default_limit": 1, "granularity": "run"},
             "runs": {"max_concurrent_runs": 4},
         },
         "run_monitoring": {
             "enabled": True,
-            "start_timeout_seconds": 300,
-            "poll_interval_seconds": 30,
-            # A run whose machine went down is running for ever, for all that Dagster hears.
+            "start_timeout_seconds": 120,
+            "cancel_timeout_seconds": 15,
+            "poll_interval_seconds": 5,
             "max_runtime_seconds": LONGEST_RUN,
         },
         # What our own modules log in a run is kept with it, and printed with its id.

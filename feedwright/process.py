@@ -19,6 +19,8 @@ MARK = "FEEDWRIGHT_SERVICE"
 servers put their workers into sessions of their own, where no process group finds them."""
 MAX_LOG = 20 * 2**20  # bytes; a longer log is put aside, and one old one is kept
 KILL_SECONDS = 5.0
+SWEEP_SECONDS = 12.0
+"""A run of the pipeline that is told to end does so within nine."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +121,7 @@ def _signal_group(process: psutil.Process, sign: signal.Signals) -> None:
             process.send_signal(sign)
 
 
-def sweep(prefix: str, grace: float = KILL_SECONDS) -> int:
+def sweep(prefix: str, grace: float = SWEEP_SECONDS) -> int:
     """End whatever still carries a mark that starts with ``prefix``; returns how many."""
     left = marked(prefix)
     _each(left, "terminate")

@@ -18,7 +18,7 @@ from rich.logging import RichHandler
 from rich.markup import escape
 from rich.table import Table
 
-from feedwright import doctor, first_run
+from feedwright import doctor, first_run, training
 from feedwright import record as records
 from feedwright.cleaning import FILES, FOLDERS
 from feedwright.commands_keys import greet_with_first_keys
@@ -28,7 +28,7 @@ from feedwright.ports import require_free
 from feedwright.process import open_log
 from feedwright.services import addresses, services
 from feedwright.stages import Stages
-from feedwright.status import sample_users
+from feedwright.status import running_database, sample_users
 from feedwright.supervisor import (
     Supervisor,
     is_ready,
@@ -36,6 +36,7 @@ from feedwright.supervisor import (
     stop_leftovers,
     stop_supervisor,
 )
+from storage import heartbeats
 from storage.database import connect, prepare
 from storage.embedded import EmbeddedPostgres
 from storage.home import tighten
@@ -99,8 +100,14 @@ def detach(settings: Settings, console: Console, *, sample: bool = True) -> None
         raise FeedwrightError("It did not start; the reason is above.", f"The whole log: {file}")
 
 
-def down(settings: Settings, console: Console) -> None:
-    """Stop all that ``up`` started, wherever it runs, and the embedded Postgres."""
+def down(settings: Settings, console: Console, *, wait: bool = False) -> None:
+    """Stop all that ``up`` started, wherever it runs, and the embedded Postgres.
+
+    Args:
+        wait: let the pipeline's runs come to their end first; else they are cancelled.
+    """
+    if wait:
+        _wait_for_runs(settings, console)
     with console.status("Stopping …"):
         was_up = stop_supervisor(settings.home)
         postgres = _embedded(settings)
@@ -108,6 +115,19 @@ def down(settings: Settings, console: Console) -> None:
             postgres.stop()
             was_up = True
     console.print("Stopped. Nothing is lost." if was_up else "Nothing was running.")
+
+
+def _wait_for_runs(settings: Settings, console: Console) -> None:
+    """Wait for those that execute now; Ctrl-C leaves everything as it is."""
+    url = running_database(settings)
+    if url is None:
+        return
+    with connect(url, autocommit=True) as connection:
+        waited = heartbeats.executing(connection)
+        if waited:
+            console.print(f"Waiting for {len(waited)} runs of the pipeline …", highlight=False)
+        while waited & heartbeats.executing(connection):
+            time.sleep(1)
 
 
 def _run(settings: Settings, console: Console, sample: bool) -> None:
@@ -169,12 +189,13 @@ def _first_run(
             if outdated
             else "Training the first model …"
         )
-        if first_run.train(settings, url, console):
+        failed = training.train(settings, url, console)
+        if failed is None:
             stages.finish("first_model", "Model trained", began)
         else:
             stages.seconds["first_model"] = time.monotonic() - began
             console.print(
-                f"[red]✗[/] The training failed: {escape(first_run.last_words(settings))}\n"
+                f"[red]✗[/] The training failed: {escape(failed)}\n"
                 "  The feed answers by the heuristic. See the run in Dagster or "
                 "[bold]feedwright logs training[/], then [bold]feedwright train[/].",
             )

@@ -416,7 +416,7 @@ class Retraining(_Section):
         default=2, description="Of a run whose process died; what fails by itself waits."
     )
     max_run_hours: Positive = Field(
-        default=12.0, description="A run that began longer ago keeps no other from starting."
+        default=12.0, description="A training that goes on for longer is ended."
     )
 
 

@@ -16,6 +16,7 @@ from orchestration.assets import (
     sources,
     training,
 )
+from orchestration.heartbeat import beating_executor
 from orchestration.jobs import JOBS
 from orchestration.release_sensors import RELEASE_SENSORS
 from orchestration.resources import Platform
@@ -43,5 +44,5 @@ defs = dg.Definitions(
         "io_manager": dg.FilesystemIOManager(base_dir=str(get_settings().home / "pipeline")),
     },
     # A process for each step costs seconds of imports; the assets are coarse.
-    executor=dg.in_process_executor,
+    executor=beating_executor,
 )

@@ -1,6 +1,7 @@
 """Run the daily job here and now: ``python -m orchestration.launch``.
 
-The run is an ordinary one of the Dagster instance in ``DAGSTER_HOME``: it shows in the UI.
+The run is an ordinary one of the Dagster instance in ``DAGSTER_HOME``: it shows in the UI. While
+another training is on its way, that one's progress is shown instead.
 """
 
 from __future__ import annotations
@@ -33,37 +34,59 @@ def main() -> int:
     platform.lake.cover(first.astimezone(UTC).date())
 
     # Only now: the days of the partitions begin where the lake does.
-    from orchestration.definitions import defs
+    from orchestration import run_log, runs
     from orchestration.jobs import daily_job, search_job
-    from orchestration.retraining import this_process, training_now
-    from orchestration.runs import going as runs_of
-    from orchestration.schedules import training_request
 
-    request = training_request(platform, datetime.now(UTC), "by hand")
-    job = defs.resolve_job_def(daily_job.name)
     with dg.DagsterInstance.get() as instance:
         hold_connections(instance)
-        going = training_now(instance, platform.profile.retraining)
-        if going is not None:
-            print(f"A training is on its way already: run {going.run_id}.")
-            return 1
+        for job in (daily_job, search_job):
+            runs.end_dead_runs(instance, job.name)
+        other = runs.next_in_line(instance, daily_job.name)
+        if other is not None:
+            return _follow(instance, other)
         # Others wait for it in the pool, which a run in this process does not ask.
-        if runs_of(instance, search_job.name):
+        if runs.going(instance, search_job.name):
             print("A search is on its way: wait for it, or end it in Dagster; it can go on later.")
             return 1
         run_id = str(uuid4())
         instance.add_event_listener(run_id, _tell)
-        result = job.execute_in_process(
-            instance=instance,
-            tags=dict(request.tags) | this_process(),
-            run_id=run_id,
-            raise_on_error=False,
-        )
-        if result.success:
-            print(_became(result), flush=True)
-            return 0
-        print(f"Failed: {'; '.join(_reasons(result))}", flush=True)
-        return 1
+        _execute(platform, instance, run_id)
+        return run_log.say_outcome(instance, run_id)
+
+
+def _execute(platform: Platform, instance: dg.DagsterInstance, run_id: str) -> None:
+    from dagster._core.definitions.job_base import InMemoryJob
+    from dagster._core.execution.execute_in_process import core_execute_in_process
+
+    from orchestration.definitions import defs
+    from orchestration.jobs import daily_job
+    from orchestration.schedules import training_request
+
+    # Not `execute_in_process`: it would take another executor than ours.
+    core_execute_in_process(
+        job=InMemoryJob(defs.resolve_job_def(daily_job.name)),
+        instance=instance,
+        run_config={},
+        run_tags=training_request(platform, datetime.now(UTC), "by hand").tags,
+        run_id=run_id,
+        raise_on_error=False,
+        output_capturing_enabled=False,
+    )
+
+
+def _follow(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int:
+    """Show the progress of a training that somebody else started; as ``main``."""
+    from orchestration import run_log
+
+    print(
+        f"A training is on its way already, run {run.run_id}, started by "
+        f"{run.tags.get('feedwright/trigger', 'somebody in Dagster')}. This is its progress; "
+        "Ctrl-C leaves it alone.",
+        flush=True,
+    )
+    for entry in run_log.as_it_grows(instance, run.run_id):
+        _tell(entry)
+    return run_log.say_outcome(instance, run.run_id)
 
 
 def _tell(entry: dg.EventLogEntry) -> None:
@@ -71,41 +94,6 @@ def _tell(entry: dg.EventLogEntry) -> None:
     if event is not None and event.is_step_success:
         seconds = event.step_success_data.duration_ms / 1000
         print(f"Finished {event.step_key} in {seconds:.1f} s", flush=True)
-
-
-def _became(result: dg.ExecuteInProcessResult) -> str:
-    """What the new version is, in a line."""
-    (made,) = result.asset_materializations_for_node("champion")
-    told = {name: of.value for name, of in made.metadata.items()}
-    quality = ", ".join(
-        f"{name} {value:.4f}" for name, value in told.items() if name.startswith("ndcg")
-    )
-    became = str(told["became"]).removeprefix(f"version {told['candidate']} is ")
-    line = f"Version {told['candidate']}: {became}, {quality}"
-    if told["live_version"] == told["candidate"]:
-        return line
-    why = "" if told["refused"] == "no" else f" ({told['refused']})"
-    return f"{line}{why}; version {told['live_version']} stays live"
-
-
-def _reasons(result: dg.ExecuteInProcessResult) -> list[str]:
-    """What went wrong, in a line each: failed checks, or else what the failed steps raised."""
-    checks = [
-        f"check {check.asset_key.to_user_string()}/{check.check_name}: {check.description}"
-        for check in result.get_asset_check_evaluations()
-        if not check.passed
-    ]
-    if checks:
-        return [*checks, "see `feedwright rejected`"]
-    reasons = []
-    for event in result.all_events:
-        if event.is_step_failure and event.step_failure_data.error is not None:
-            error = event.step_failure_data.error
-            while error.cause is not None:
-                error = error.cause
-            lines = [line.strip() for line in error.message.splitlines() if line.strip()]
-            reasons.append(f"{event.step_key}: {lines[0] if lines else 'no message'}")
-    return reasons or ["see the run in Dagster"]
 
 
 if __name__ == "__main__":

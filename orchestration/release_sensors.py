@@ -94,7 +94,7 @@ def ready_lists(
         return dg.SkipReason(f"all lists are of version {champion.version}")
     if going(context.instance, *(job.name for job in RELEASE_JOBS)):
         return dg.SkipReason("lists are being made")
-    if not withdrawn and training_now(context.instance, platform.profile.retraining):
+    if not withdrawn and training_now(context.instance):
         return dg.SkipReason("a training is on its way, which makes lists at its end")
     now = f"version {champion.version}" if champion else "none"
     why = f"lists of version {', '.join(sorted(made_by))}, and {now} is live"

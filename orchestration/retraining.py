@@ -7,60 +7,30 @@ after the other.
 
 from __future__ import annotations
 
-import socket
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
-import psutil
 
 from models.profile import Retraining
 from orchestration.assets.drift import last_drift
 from orchestration.jobs import daily_job
 from orchestration.resources import Platform
-from orchestration.runs import GOING
+from orchestration.runs import GOING, OVER
 from storage import queries, releases
 
 STALE_SHARE = 0.5
 """Retrain when the newest version has used up this share of the age at which serving gives the
 champion up."""
 LONGEST_WAIT = timedelta(days=1)
-PROCESS_TAG = "feedwright/process"
-"""Tag of a run that lives in the process that started it, which Dagster does not watch."""
-
-OVER = [dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED]
 
 
-def this_process() -> dict[str, str]:
-    """Tags of a run inside this process."""
-    process = psutil.Process()
-    return {PROCESS_TAG: f"{socket.gethostname()} {process.pid} {process.create_time():.0f}"}
-
-
-def training_now(
-    instance: dg.DagsterInstance, rules: Retraining, *, now: datetime | None = None
-) -> dg.DagsterRun | None:
+def training_now(instance: dg.DagsterInstance) -> dg.DagsterRun | None:
     """The training that is waiting or running, whoever started it; None: there is none.
 
-    One whose process died is marked as failed. One that began too long ago counts no more.
+    Dagster's monitoring ends one whose process died (``orchestration/run_launcher.py``).
     """
-    oldest = (now or datetime.now(UTC)) - timedelta(hours=rules.max_run_hours)
-    asked = dg.RunsFilter(job_name=daily_job.name, statuses=GOING, created_after=oldest)
-    for run in instance.get_runs(asked):
-        if not _gone(run):
-            return run
-        instance.report_run_failed(run, "the process that ran it is gone")
-    return None
-
-
-def _gone(run: dg.DagsterRun) -> bool:
-    """Whether the run was in a process of this machine that is no more."""
-    parts = run.tags.get(PROCESS_TAG, "").split()
-    if len(parts) != 3 or parts[0] != socket.gethostname():
-        return False
-    try:
-        return abs(psutil.Process(int(parts[1])).create_time() - float(parts[2])) > 2
-    except psutil.NoSuchProcess:
-        return True
+    runs = instance.get_runs(dg.RunsFilter(job_name=daily_job.name, statuses=GOING), limit=1)
+    return runs[0] if runs else None
 
 
 def cool_down(
@@ -72,15 +42,15 @@ def cool_down(
 ) -> str | None:
     """Why the next training must wait, in a sentence; None: it need not.
 
-    After a success ``min_hours_between``. After a failure ``failure_hours``, doubled for each
-    failure in a row: bad data would fail again a minute later. After a rollback ``failure_hours``:
-    somebody should look first.
+    After a success ``min_hours_between``, and after a run that somebody ended. After a failure
+    ``failure_hours``, doubled for each failure in a row: bad data would fail again a minute later.
+    After a rollback ``failure_hours``: somebody should look first.
     """
     pause = timedelta(hours=rules.failure_hours)
     waits = [(rolled_back_at, pause, "a rollback was")]
     over = instance.get_run_records(dg.RunsFilter(job_name=daily_job.name, statuses=OVER), limit=10)
     if over:
-        failed = [one.dagster_run.status != dg.DagsterRunStatus.SUCCESS for one in over]
+        failed = [one.dagster_run.status is dg.DagsterRunStatus.FAILURE for one in over]
         in_a_row = failed.index(False) if False in failed else len(failed)
         if in_a_row:
             wait = min(pause * 2 ** (in_a_row - 1), max(LONGEST_WAIT, pause))
@@ -133,7 +103,7 @@ def reason_to_train(
 def why_not_now(platform: Platform, instance: dg.DagsterInstance, *, now: datetime) -> str | None:
     """What keeps a training from starting, in a sentence; None: nothing."""
     rules = platform.profile.retraining
-    if (run := training_now(instance, rules, now=now)) is not None:
+    if (run := training_now(instance)) is not None:
         return f"a training is on its way: run {run.run_id}"
     with platform.connect() as conn:
         rolled_back_at = releases.last_rollback(conn)

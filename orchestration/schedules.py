@@ -3,7 +3,7 @@
 from datetime import date, datetime
 
 import dagster as dg
-from dagster._core.storage.tags import MAX_RETRIES_TAG
+from dagster._core.storage.tags import MAX_RETRIES_TAG, MAX_RUNTIME_SECONDS_TAG
 
 from orchestration.experiments import ten_minutely_experiments
 from orchestration.jobs import (
@@ -40,8 +40,12 @@ def days_to_read(platform: Platform, today: date) -> tuple[date, date]:
 def training_request(platform: Platform, now: datetime, why: str) -> dg.RunRequest:
     """A run of the daily job over the days that changed."""
     tags = range_tags(*days_to_read(platform, now.date()))
-    retries = str(platform.profile.retraining.max_retries)
-    return dg.RunRequest(tags=tags | {"feedwright/trigger": why, MAX_RETRIES_TAG: retries})
+    rules = platform.profile.retraining
+    limits = {
+        MAX_RETRIES_TAG: str(rules.max_retries),
+        MAX_RUNTIME_SECONDS_TAG: f"{rules.max_run_hours * 3600:.0f}",
+    }
+    return dg.RunRequest(tags=tags | limits | {"feedwright/trigger": why})
 
 
 @dg.schedule(
@@ -53,7 +57,7 @@ def training_request(platform: Platform, now: datetime, why: str) -> dg.RunReque
 def daily_at_two(
     context: dg.ScheduleEvaluationContext, platform: Platform
 ) -> dg.RunRequest | dg.SkipReason:
-    going = training_now(context.instance, platform.profile.retraining)
+    going = training_now(context.instance)
     if going is not None:
         return dg.SkipReason(f"a training is on its way: run {going.run_id}")
     return training_request(platform, context.scheduled_execution_time, "schedule")

@@ -168,7 +168,8 @@ def _is_current(connection: psycopg.Connection, url: str) -> bool:
 
 def _defaults(url: str) -> dict[str, Any]:
     """Options of every connection, where the address itself does not set them."""
-    wanted = {"application_name": "feedwright", "connect_timeout": CONNECT_SECONDS}
+    # A run of the pipeline names its connections by PGAPPNAME, which goes first.
+    wanted = {"fallback_application_name": "feedwright", "connect_timeout": CONNECT_SECONDS}
     named = _parts(url)
     return {name: value for name, value in wanted.items() if name not in named}
 

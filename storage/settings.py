@@ -81,6 +81,9 @@ class Settings(BaseSettings):
     webhook_secret: str | None = Field(
         default=None, description="Signs what is posted there (HMAC-SHA256). Empty: unsigned."
     )
+    run_silence_seconds: float = Field(
+        default=60.0, gt=0, description="A pipeline run that gives no sign of life is dead then."
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="What the feed logs; `debug` has a line for every request."
     )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -110,26 +108,16 @@ def test_never_two_at_once(trained, instance, platform, eager) -> None:
     assert request.tags["dagster/asset_partition_range_end"] == NOW.date().isoformat()
 
 
-def test_a_run_whose_process_died_keeps_nobody_waiting(trained, instance) -> None:
-    from orchestration.retraining import PROCESS_TAG, this_process, training_now
+def test_what_counts_as_on_its_way(trained, instance) -> None:
+    from orchestration.retraining import training_now
     from orchestration.runs import going
 
-    here = begin(instance, tags=this_process())
-    assert training_now(instance, RULES) == here
-    instance.delete_run(here.run_id)
-    host, _, started = this_process()[PROCESS_TAG].split()
-    died = subprocess.Popen([sys.executable, "-c", ""])
-    died.wait()
-    gone = begin(instance, tags={PROCESS_TAG: f"{host} {died.pid} {started}"})
-    assert training_now(instance, RULES) is None
-    assert instance.get_run_by_id(gone.run_id).status is dg.DagsterRunStatus.FAILURE
-    instance.delete_run(gone.run_id)
-    stuck = begin(instance)
-    later = datetime.now(UTC) + timedelta(hours=RULES.max_run_hours + 1)
-    assert training_now(instance, RULES, now=later) is None
-    assert going(instance, "rollback", stuck.job_name)
-    assert not going(instance, "rollback", stuck.job_name, within=timedelta(0))
-    instance.delete_run(stuck.run_id)
+    assert training_now(instance) is None
+    run = begin(instance)
+    assert training_now(instance) == run
+    assert going(instance, "rollback", run.job_name)
+    assert not going(instance, "rollback", run.job_name, within=timedelta(0))
+    instance.delete_run(run.run_id)
 
 
 def test_failures_and_rollbacks_make_it_wait_longer() -> None:
@@ -156,10 +144,13 @@ def test_failures_and_rollbacks_make_it_wait_longer() -> None:
         ended(dg.DagsterEventType.RUN_FAILURE)
         assert "failed, number 1 in a row" in (wait(3.9) or "")
         assert wait(4.1) is None
-        ended(dg.DagsterEventType.RUN_CANCELED)
+        ended(dg.DagsterEventType.RUN_FAILURE)
         assert "number 2 in a row" in (wait(7.9) or "")
         assert wait(8.1) is None
-        for _ in range(3):
+        ended(dg.DagsterEventType.RUN_CANCELED)
+        assert "the next one waits 1 h" in (wait(0.9) or "")
+        assert wait(1.1) is None
+        for _ in range(4):
             ended(dg.DagsterEventType.RUN_FAILURE)
         assert wait(23.9) is not None
         assert wait(24.1) is None  # a day is the longest
@@ -179,17 +170,6 @@ def test_the_real_log_has_the_last_training_and_the_last_rollback(
     conn.execute("DELETE FROM feed.audit_log WHERE actor = 'a test'")
     assert rolled_back_at is not None
     assert rolled_back_at > NOW
-
-
-def test_a_command_does_not_train_beside_another(trained, instance, capsys) -> None:
-    from orchestration.launch import main
-
-    run = begin(instance)
-    try:
-        assert main() == 1
-    finally:
-        instance.delete_run(run.run_id)
-    assert f"on its way already: run {run.run_id}" in capsys.readouterr().out
 
 
 def test_no_champion_waits_for_the_first_training_alone(

@@ -1,0 +1,96 @@
+"""What a training did, read from its log in Dagster, whichever process ran it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import dagster as dg
+
+from orchestration import runs
+
+LOOK_SECONDS = 1.0
+TOLD = {dg.DagsterEventType.STEP_SUCCESS}
+MADE = {dg.DagsterEventType.ASSET_MATERIALIZATION}
+CHECKED = {dg.DagsterEventType.ASSET_CHECK_EVALUATION}
+FAILED = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
+
+
+def as_it_grows(instance: dg.DagsterInstance, run_id: str) -> Iterator[dg.EventLogEntry]:
+    """The steps that a run finished and finishes, until it is over."""
+    cursor = None
+    while True:
+        run = instance.get_run_by_id(run_id)
+        found = instance.get_records_for_run(run_id, cursor=cursor, of_type=TOLD)
+        cursor = found.cursor
+        for record in found.records:
+            yield record.event_log_entry
+        if run is None or run.is_finished:
+            return
+        if not found.records:
+            time.sleep(LOOK_SECONDS)
+            runs.end_dead_runs(instance, run.job_name)
+
+
+def say_outcome(instance: dg.DagsterInstance, run_id: str) -> int:
+    """Print what came of a training that is over; its exit status."""
+    run = instance.get_run_by_id(run_id)
+    if run is not None and run.is_success:
+        print(_became(instance, run_id), flush=True)
+        return 0
+    if run is not None and run.status is dg.DagsterRunStatus.CANCELED:
+        print("Failed: it was cancelled", flush=True)
+        return 1
+    print(f"Failed: {'; '.join(reasons(instance, run_id))}", flush=True)
+    return 1
+
+
+def _became(instance: dg.DagsterInstance, run_id: str) -> str:
+    """What the new version is, in a line."""
+    told: dict[str, object] = {}
+    for entry in instance.all_logs(run_id, of_type=MADE):
+        made = entry.asset_materialization
+        if made is not None and made.asset_key == dg.AssetKey("champion"):
+            told = {name: of.value for name, of in made.metadata.items()}
+    if not told:
+        return "No new version: the run made other assets alone"
+    quality = ", ".join(
+        f"{name} {value:.4f}" for name, value in told.items() if name.startswith("ndcg")
+    )
+    became = str(told["became"]).removeprefix(f"version {told['candidate']} is ")
+    line = f"Version {told['candidate']}: {became}, {quality}"
+    if told["live_version"] == told["candidate"]:
+        return line
+    why = "" if told["refused"] == "no" else f" ({told['refused']})"
+    return f"{line}{why}; version {told['live_version']} stays live"
+
+
+def reasons(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """What went wrong, in a line each: failed checks, or else what the failed steps raised."""
+    checks = [
+        f"check {check.asset_key.to_user_string()}/{check.check_name}: {check.description}"
+        for check in failed_checks(instance, run_id)
+    ]
+    if checks:
+        return [*checks, "see `feedwright rejected`"]
+    said = []
+    for entry in instance.all_logs(run_id, of_type=FAILED):
+        event = entry.get_dagster_event()
+        if event.is_step_failure and event.step_failure_data.error is not None:
+            error = event.step_failure_data.error
+            while error.cause is not None:
+                error = error.cause
+            lines = [line.strip() for line in error.message.splitlines() if line.strip()]
+            said.append(f"{event.step_key}: {lines[0] if lines else 'no message'}")
+        elif event.is_run_failure and not said:
+            said.append(event.message or "see the run in Dagster")
+    return said or ["see the run in Dagster"]
+
+
+def failed_checks(instance: dg.DagsterInstance, run_id: str) -> list[dg.AssetCheckEvaluation]:
+    """The checks that did not pass."""
+    found = [
+        entry.get_dagster_event().asset_check_evaluation_data
+        for entry in instance.all_logs(run_id, of_type=CHECKED)
+    ]
+    return [check for check in found if not check.passed]
