@@ -97,7 +97,7 @@ def down(
         bool, typer.Option("--wait", help="Let runs of the pipeline end by themselves first.")
     ] = False,
 ) -> None:
-    """Stop what `up` started, from any shell. Nothing is lost; runs of the pipeline are cancelled."""
+    """Stop what `up` started, from any shell. Nothing is lost; runs of the pipeline end."""
     from feedwright import up as starting
 
     starting.down(settings(), console, wait=wait)

@@ -33,6 +33,7 @@ def status(settings: Settings) -> dict[str, Any]:
         "services": service_status(settings),
         "database_problem": None,
         "champion": None,
+        "feed": feed_status(settings),
         "counts": dict.fromkeys(COUNTS),
         "assets": [],
         "sample_users": [],
@@ -57,10 +58,13 @@ def status(settings: Settings) -> dict[str, Any]:
 
 
 def is_healthy(document: dict[str, Any]) -> bool:
-    """All services ready, a model live, and no asset check failed."""
+    """All services ready, a model live and served by the feed, and no asset check failed."""
+    feed = document["feed"]
     return (
         all(service["ready"] for service in document["services"].values())
         and document["champion"] is not None
+        and feed is not None
+        and feed["fallback_reason"] is None
         and not any(asset["checks_passed"] is False for asset in document["assets"])
     )
 
@@ -76,6 +80,17 @@ def service_status(settings: Settings) -> dict[str, dict[str, Any]]:
         address.name: {"url": address.url, "ready": answer}
         for address, answer in zip(listed, ready, strict=True)
     }
+
+
+def feed_status(settings: Settings) -> dict[str, Any] | None:
+    """What a worker of the feed says it serves: the version, and why the heuristic answers
+    instead. None: it does not answer."""
+    try:
+        with httpx.Client(timeout=3.0, trust_env=False) as client:
+            told = client.get(f"{settings.feed_address}/api/v1/status").raise_for_status().json()
+    except (httpx.HTTPError, ValueError):
+        return None
+    return {name: told.get(name) for name in ("model_version", "fallback_reason", "detail")}
 
 
 def running_database(settings: Settings) -> str | None:

@@ -36,6 +36,7 @@ def show(document: dict[str, Any], home: Path, console: Console) -> None:
             f"{champion['trained_at']}\n[dim]{metrics}[/]",
             highlight=False,
         )
+    _show_feed(document["feed"], console)
     counted = ", ".join(f"{count:,} {name}" for name, count in document["counts"].items())
     console.print(f"\n{counted}", highlight=False)
     if document["assets"]:
@@ -46,3 +47,18 @@ def show(document: dict[str, Any], home: Path, console: Console) -> None:
         console.print("", assets)
     if document["sample_users"]:
         console.print(f"\nUsers to try: {', '.join(document['sample_users'])}", highlight=False)
+
+
+def _show_feed(feed: dict[str, Any] | None, console: Console) -> None:
+    """What the feed serves, which is the live model only if all is well."""
+    if feed is None:
+        console.print(f"{NO} The feed does not say what it serves.")
+    elif feed["fallback_reason"] is None:
+        console.print(f"{YES} The feed serves version {feed['model_version']}.", highlight=False)
+    else:
+        why = f" ({escape(feed['detail'])})" if feed["detail"] else ""
+        console.print(
+            f"{NO} The feed serves no model, the heuristic answers: {feed['fallback_reason']}{why}",
+            highlight=False,
+            soft_wrap=True,
+        )

@@ -404,6 +404,23 @@ def _covered(check: str, ours: float, theirs: float, rules: Gate, users: int) ->
     return Finding(check, "refused" if narrower else "passed", text)
 
 
-def noted(report: Report, check: str, status: Status, text: str) -> Report:
-    """The report with one more finding."""
-    return replace(report, findings=(*report.findings, Finding(check, status, text)))
+def against_heuristic(
+    report: Report, candidate: Version, comparison: Comparison, profile: Profile, why: str
+) -> Report:
+    """The report with the heuristic in the place of the champion, for which it answers now.
+
+    Args:
+        why: there is no champion to compare with, in a sentence.
+    """
+    by_name = {one.recommender: one for one in comparison.evaluations}
+    ours, theirs = by_name.get(candidate.recommender), by_name.get(Heuristic.name)
+    if ours is None or theirs is None:
+        text = f"{why}; the profile does not name the heuristic, so it was not compared either"
+        findings = [Finding("champion", "skipped", text)]
+    else:
+        text = f"{why}; the heuristic answers meanwhile, so it was compared with that"
+        sides = [(one.per_user["ndcg"], one.metrics["coverage"]) for one in (ours, theirs)]
+        compared = _by_split(sides[0], sides[1], profile.gate, "the heuristic on the same split: ")
+        # Few items in any list are no reason to leave users without a model.
+        findings = [Finding("champion", "skipped", text), compared[0]]
+    return replace(report, findings=(*report.findings, *findings))

@@ -347,7 +347,9 @@ class Recommendations(_Section):
 
 class Serving(_Section):
     max_model_age_hours: Positive = Field(
-        default=72.0, description="An older champion is stale: the heuristic answers."
+        default=72.0,
+        description="A champion that was not found good for so long, by the gate or by an "
+        "experiment, is stale: the heuristic answers.",
     )
     time_budget_ms: Positive = Field(
         default=100.0, description="Past this the heuristic's ready list answers."

@@ -7,7 +7,7 @@ import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 
@@ -16,10 +16,12 @@ from mlflow.entities.model_registry import ModelVersion as _ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from models.snapshot import MANIFEST
 from models.versions import (
     CHALLENGER,
     CHAMPION,
     HISTORY_TAG,
+    JUDGED_TAG,
     SNAPSHOT_ARTIFACT,
     WITHDRAWN_TAG,
     ModelVersion,
@@ -102,15 +104,40 @@ class Registry:
         """Download the version's snapshot below ``into``; returns its folder.
 
         Raises:
-            RegistryError: the version has none.
+            RegistryError: the version has none, or its files are gone.
         """
-        if not version.has_snapshot:
-            raise RegistryError(f"version {version.version} has no snapshot")
+        self._require_files(version)
         return Path(
             mlflow.artifacts.download_artifacts(
                 run_id=version.run_id, artifact_path=SNAPSHOT_ARTIFACT, dst_path=str(into)
             )
         )
+
+    def has_files(self, version: ModelVersion) -> bool:
+        """Whether the files of the version's snapshot are still there.
+
+        Raises:
+            RegistryAway: MLflow does not answer.
+        """
+        try:
+            files = self.client.list_artifacts(version.run_id, SNAPSHOT_ARTIFACT)
+        except MlflowException as error:
+            if error.error_code in NOT_THERE:
+                return False
+            raise _away(error) from error
+        return any(PurePosixPath(file.path).name == MANIFEST for file in files)
+
+    def _require_files(self, version: ModelVersion) -> None:
+        if not version.has_snapshot:
+            raise RegistryError(
+                f"version {version.version} has no snapshot, so nothing could serve it; "
+                "materialise the asset `snapshot` or choose another version"
+            )
+        if not self.has_files(version):
+            raise RegistryError(
+                f"the files of version {version.version} are gone from MLflow, so nothing could "
+                "serve it; bring them back, or choose another version (`feedwright models list`)"
+            )
 
     def get(self, version: str) -> ModelVersion:
         """One version.
@@ -177,14 +204,11 @@ class Registry:
         """One version that a service could load.
 
         Raises:
-            RegistryError: there is no such version, or it has no snapshot to serve from.
+            RegistryError: there is no such version, it has no snapshot to serve from, or the
+                files of that are gone.
         """
         chosen = self.get(version)
-        if not chosen.has_snapshot:
-            raise RegistryError(
-                f"version {version} has no snapshot, so nothing could serve it; "
-                "materialise the asset `snapshot` or choose another version"
-            )
+        self._require_files(chosen)
         return chosen
 
     def activate(self, version: str) -> ModelVersion:
@@ -199,7 +223,7 @@ class Registry:
             if not history or history[-1] != chosen.version:
                 self._set_history([*history, chosen.version])
             self.client.delete_model_version_tag(self.model_name, chosen.version, WITHDRAWN_TAG)
-            self.client.set_registered_model_alias(self.model_name, CHAMPION, chosen.version)
+            self._set_champion(chosen.version)
             self._free_challenger(chosen.version)
         return self.get(chosen.version)
 
@@ -214,6 +238,11 @@ class Registry:
             self.client.set_registered_model_alias(self.model_name, CHALLENGER, chosen.version)
         return self.get(chosen.version)
 
+    def judged_good(self, version: str) -> None:
+        """Note that a version is good on the data of now: from here on its age counts."""
+        now = datetime.now(UTC).isoformat()
+        self.client.set_model_version_tag(self.model_name, version, JUDGED_TAG, now)
+
     def refuse(self, version: ModelVersion, reason: str) -> None:
         """Note why a version did not go live."""
         self.client.set_model_version_tag(self.model_name, version.version, "refused", reason)
@@ -221,14 +250,17 @@ class Registry:
     def earlier(self, live: str | None, passed_over: Collection[str] = ()) -> list[str]:
         """Champions before ``live`` that could be it again, oldest first.
 
-        Versions that were deleted since are passed over.
+        Versions that were deleted since are passed over, and the latest whose files are gone.
         """
         there = self._numbers() - set(passed_over)
         history = self.history()
         # What stands after the live version is of a change that broke off half way.
         while live in history and history[-1] != live:
             history.pop()
-        return [version for version in history if version in there and version != live]
+        could = [version for version in history if version in there and version != live]
+        while could and not self.has_files(self.get(could[-1])):
+            could.pop()
+        return could
 
     def withdraw(
         self, version: str, reason: str, passed_over: Collection[str] = ()
@@ -263,6 +295,7 @@ class Registry:
         if version is None:
             self.client.delete_registered_model_alias(self.model_name, CHAMPION)
         else:
+            self.judged_good(version)
             self.client.set_registered_model_alias(self.model_name, CHAMPION, version)
 
     def _free_challenger(self, version: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 CHAMPION = "champion"
 CHALLENGER = "challenger"
@@ -12,6 +13,9 @@ WITHDRAWN_TAG = "withdrawn"
 """Tag of a version that nothing may put live again: why."""
 FEATURES_TAG = "feature_digest"
 """Tag of a version: ``models.feature_set.FeatureSet.digest`` of what it was trained on."""
+JUDGED_TAG = "judged_at"
+"""Tag of a version: when it was last made champion, or kept as such beside a newcomer that had
+learnt from newer data. RFC 3339."""
 SNAPSHOT_ARTIFACT = "snapshot"
 """Folder of a run's artifacts that holds the snapshot of its version."""
 
@@ -42,6 +46,17 @@ class ModelVersion:
     @property
     def has_snapshot(self) -> bool:
         return "snapshot_artifact" in self.tags
+
+    @property
+    def good_since(self) -> datetime | None:
+        """What the age of a champion counts from, for serving and for the next training alike."""
+        return good_since(self.trained_at, self.tags.get(JUDGED_TAG))
+
+
+def good_since(trained_at: str | None, judged_at: str | None) -> datetime | None:
+    """The later of a training and of the last judgement on newer data; both are RFC 3339."""
+    moments = [datetime.fromisoformat(one) for one in (trained_at, judged_at) if one]
+    return max((one if one.tzinfo else one.replace(tzinfo=UTC) for one in moments), default=None)
 
 
 def metric_name(name: str) -> str:

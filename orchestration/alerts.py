@@ -1,8 +1,10 @@
-"""What people are told: alerts that wait are delivered, a failed run becomes one."""
+"""What people are told: alerts are delivered, failed runs become some, and so does their end."""
 
 import dagster as dg
 
-from going_live.alerts import Severity, raise_alert, send_due
+from going_live import causes
+from going_live.alerts import Severity, send_due
+from orchestration import run_log
 from orchestration.release_jobs import rollback_job
 from orchestration.resources import Platform
 from storage import telemetry
@@ -32,27 +34,46 @@ def alerts(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SkipRe
     name="failed_run",
     default_status=RUNNING,
     minimum_interval_seconds=30,
-    description="Notes a failed run in `feed.audit_log`, and raises an alert, at most one an hour "
-    "for each job.",
+    description="Notes a failed run in `feed.audit_log`, and raises an alert for each cause (job, "
+    "step, data check): when it begins, and daily while it lasts.",
 )
 def failed_run(context: dg.RunFailureSensorContext, platform: Platform) -> None:
-    job = context.dagster_run.job_name
-    detail = {
-        "job": job,
-        "run": context.dagster_run.run_id,
-        "error": context.failure_event.message,
-        "address": f"{platform.settings.dagster_address}/runs/{context.dagster_run.run_id}",
-    }
+    run, job = context.dagster_run, context.dagster_run.job_name
+    link = {"run": run.run_id, "address": run_address(platform, run.run_id)}
+    found = run_log.causes(context.instance, run.run_id)
+    severity: Severity = "critical" if job == rollback_job.name else "warning"
     with platform.connect() as conn:
-        telemetry.write_audit(conn, "pipeline", "run.failed", detail)
-        told = conn.execute(
-            "SELECT FROM feed.alerts WHERE kind = 'run_failed' AND detail->>'job' = %s"
-            " AND raised_at > now() - interval '1 hour' LIMIT 1",
-            (job,),
-        ).fetchone()
-        if told is None:
-            severity: Severity = "critical" if job == rollback_job.name else "warning"
-            raise_alert(conn, "run_failed", severity, f"A run of the job {job} failed", detail)
+        error = "; ".join(map(str, found)) or context.failure_event.message
+        telemetry.write_audit(conn, "pipeline", "run.failed", {"job": job, "error": error, **link})
+        for cause in found:
+            key = causes.Key(job, cause.step, cause.check)
+            causes.failed(conn, key, severity, cause.said, {"job": job, **link})
 
 
-ALERT_SENSORS = [alerts, failed_run]
+@dg.run_status_sensor(
+    run_status=dg.DagsterRunStatus.SUCCESS,
+    name="recovered_run",
+    default_status=RUNNING,
+    minimum_interval_seconds=30,
+    description="Gives the all-clear when what failed passes again.",
+)
+def recovered_run(context: dg.RunStatusSensorContext, platform: Platform) -> None:
+    run, job = context.dagster_run, context.dagster_run.job_name
+    link = {"run": run.run_id, "address": run_address(platform, run.run_id)}
+    with platform.connect() as conn:
+        lasting = causes.lasting(conn, job)
+        if not lasting:
+            return
+        steps, checks = run_log.passed(context.instance, run.run_id)
+        for key in lasting:
+            passed = key.check in checks if key.check else key.step is None or key.step in steps
+            if passed:
+                causes.over(conn, key, {"job": job, **link})
+
+
+def run_address(platform: Platform, run_id: str) -> str:
+    """Of the run's page in Dagster."""
+    return f"{platform.settings.dagster_address}/runs/{run_id}"
+
+
+ALERT_SENSORS = [alerts, failed_run, recovered_run]

@@ -68,8 +68,8 @@ class Heartbeat:
     def __enter__(self) -> Self:
         # Connections of every driver carry the name: all are of libpq.
         os.environ["PGAPPNAME"] = heartbeats.application_name(self._run_id)
-        with connect(self._url, autocommit=True) as conn:
-            heartbeats.begin(conn, self._run_id, socket.gethostname(), os.getpid())
+        self._conn = connect(self._url, autocommit=True)
+        heartbeats.begin(self._conn, self._run_id, socket.gethostname(), os.getpid())
         self._reader, self._writer = os.pipe()
         for end in (self._reader, self._writer):
             os.set_blocking(end, False)
@@ -110,20 +110,19 @@ class Heartbeat:
 
     def _beat(self) -> None:
         """Renew the row until the body is done."""
-        conn: psycopg.Connection | None = None
         while not self._done.wait(heartbeats.BEAT_SECONDS):
             try:
-                if conn is None or conn.closed:
-                    conn = connect(self._url, autocommit=True)
-                order = heartbeats.beat(conn, self._run_id)
+                if self._conn.closed:
+                    self._conn = connect(self._url, autocommit=True)
+                order = heartbeats.beat(self._conn, self._run_id)
             except (DatabaseError, psycopg.Error) as problem:
                 log.warning("no sign of life: %s", problem)
                 continue
             if order != "go on" and not self._stopping.is_set():
                 self._declared_dead = order == "over"
                 signal.pthread_kill(self._main, signal.SIGINT)
-        if conn is not None and not conn.closed:
-            with conn:
+        if not self._conn.closed:
+            with self._conn as conn:
                 heartbeats.end(conn, self._run_id)
 
     def _watch(self) -> None:

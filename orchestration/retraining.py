@@ -19,8 +19,7 @@ from orchestration.runs import GOING, OVER
 from storage import queries, releases
 
 STALE_SHARE = 0.5
-"""Retrain when the newest version has used up this share of the age at which serving gives the
-champion up."""
+"""Retrain when the champion has used up this share of the age at which serving gives it up."""
 LONGEST_WAIT = timedelta(days=1)
 
 
@@ -77,11 +76,12 @@ def reason_to_train(
     if newest is None:
         return None, "no version yet: the first training is started by hand or by the schedule"
     trained_at = datetime.fromisoformat(newest.trained_at or "1970-01-01T00:00:00+00:00")
-    age, limit = now - trained_at, platform.profile.serving.max_model_age_hours * STALE_SHARE
+    good_since = (live or newest).good_since or trained_at
+    age, limit = now - good_since, platform.profile.serving.max_model_age_hours * STALE_SHARE
     if live is None and age >= timedelta(hours=platform.profile.retraining.failure_hours):
         return "there is no champion", ""
     if age >= timedelta(hours=limit):
-        return f"the newest version is {_hours(age)} old", ""
+        return f"the champion was found good {_hours(age)} ago", ""
     with platform.connect() as conn:
         count = queries.count_received_since(conn, trained_at)
     least = platform.profile.retraining.min_new_interactions
@@ -95,8 +95,8 @@ def reason_to_train(
     ):
         return "the data have drifted: see the asset `drift_report`", ""
     return None, (
-        f"{count} new interactions of {least}, no drift, the newest version is {_hours(age)} old "
-        f"of {limit:g} h"
+        f"{count} new interactions of {least}, no drift, the champion was found good "
+        f"{_hours(age)} ago, of {limit:g} h"
     )
 
 

@@ -22,6 +22,8 @@ class HeartbeatRunLauncher(DefaultRunLauncher):
 
     @cached_property
     def _watch(self) -> Watch:
+        # Not hasty: what killed a run may have killed the code server, and until that is back
+        # Dagster would give up its retry.
         return Watch(get_settings().run_silence_seconds)
 
     @cached_property
@@ -33,17 +35,17 @@ class HeartbeatRunLauncher(DefaultRunLauncher):
         return True
 
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
-        if self.life(run) is not Life.DEAD:
+        if self.life(run, self._watch) is not Life.DEAD:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
         said = f"no sign of life for {get_settings().run_silence_seconds:g} s: its process died"
         return CheckRunHealthResult(WorkerStatus.FAILED, said)
 
-    def life(self, run: dg.DagsterRun) -> Life:
+    def life(self, run: dg.DagsterRun, watch: Watch) -> Life:
         """Whether a run that has started still lives; what a dead one holds is freed."""
         record = self._instance.get_run_record_by_id(run.run_id)
         started_at = record.start_time if record else None
         with connect(self._url, autocommit=True) as conn:
-            found = self._watch.look(conn, run.run_id, started_at)
+            found = watch.look(conn, run.run_id, started_at)
             if found is Life.DEAD:
                 bury(conn, self._instance, run.run_id)
         return found

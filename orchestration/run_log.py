@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import dagster as dg
 
@@ -41,7 +42,11 @@ def say_outcome(instance: dg.DagsterInstance, run_id: str) -> int:
     if run is not None and run.status is dg.DagsterRunStatus.CANCELED:
         print("Failed: it was cancelled", flush=True)
         return 1
-    print(f"Failed: {'; '.join(reasons(instance, run_id))}", flush=True)
+    why = causes(instance, run_id)
+    said = [str(cause) for cause in why] or ["see the run in Dagster"]
+    if any(cause.check for cause in why):
+        said.append("see `feedwright rejected`")
+    print(f"Failed: {'; '.join(said)}"[:1000], flush=True)
     return 1
 
 
@@ -65,15 +70,35 @@ def _became(instance: dg.DagsterInstance, run_id: str) -> str:
     return f"{line}{why}; version {told['live_version']} stays live"
 
 
-def reasons(instance: dg.DagsterInstance, run_id: str) -> list[str]:
-    """What went wrong, in a line each: failed checks, or else what the failed steps raised."""
-    checks = [
-        f"check {check.asset_key.to_user_string()}/{check.check_name}: {check.description}"
-        for check in failed_checks(instance, run_id)
-    ]
-    if checks:
-        return [*checks, "see `feedwright rejected`"]
-    said = []
+@dataclass(frozen=True)
+class Cause:
+    """One thing that made a run fail.
+
+    Attributes:
+        step: whose; None: the run itself, as when its process died.
+        check: the data check that failed; None: it was something else.
+        said: in a sentence.
+    """
+
+    step: str | None
+    check: str | None
+    said: str
+
+    def __str__(self) -> str:
+        where = f"check {self.check}" if self.check else self.step
+        return f"{where}: {self.said}" if where else self.said
+
+
+def causes(instance: dg.DagsterInstance, run_id: str) -> list[Cause]:
+    """Why a run failed: the checks that did not pass, or else what the failed steps raised."""
+    found = []
+    for entry in instance.all_logs(run_id, of_type=CHECKED):
+        check = entry.get_dagster_event().asset_check_evaluation_data
+        if not check.passed and check.blocking:
+            name = f"{check.asset_key.to_user_string()}/{check.check_name}"
+            found.append(Cause(entry.step_key, name, check.description or "it did not pass"))
+    if found:
+        return found
     for entry in instance.all_logs(run_id, of_type=FAILED):
         event = entry.get_dagster_event()
         if event.is_step_failure and event.step_failure_data.error is not None:
@@ -81,16 +106,20 @@ def reasons(instance: dg.DagsterInstance, run_id: str) -> list[str]:
             while error.cause is not None:
                 error = error.cause
             lines = [line.strip() for line in error.message.splitlines() if line.strip()]
-            said.append(f"{event.step_key}: {lines[0] if lines else 'no message'}")
-        elif event.is_run_failure and not said:
-            said.append(event.message or "see the run in Dagster")
-    return said or ["see the run in Dagster"]
+            found.append(Cause(event.step_key, None, lines[0] if lines else "no message"))
+        elif event.is_run_failure and not found:
+            found.append(Cause(None, None, event.message or "see the run in Dagster"))
+    return found
 
 
-def failed_checks(instance: dg.DagsterInstance, run_id: str) -> list[dg.AssetCheckEvaluation]:
-    """The checks that did not pass."""
-    found = [
+def passed(instance: dg.DagsterInstance, run_id: str) -> tuple[set[str], set[str]]:
+    """The steps and the data checks that a run passed."""
+    steps = {str(entry.step_key) for entry in instance.all_logs(run_id, of_type=TOLD)}
+    evaluated = [
         entry.get_dagster_event().asset_check_evaluation_data
         for entry in instance.all_logs(run_id, of_type=CHECKED)
     ]
-    return [check for check in found if not check.passed]
+    checks = {
+        f"{one.asset_key.to_user_string()}/{one.check_name}" for one in evaluated if one.passed
+    }
+    return steps, checks

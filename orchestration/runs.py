@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from orchestration.run_launcher import HeartbeatRunLauncher
-from orchestration.silence import Life
+from orchestration.silence import Life, Watch
+from storage.settings import get_settings
 
 GOING = [
     dg.DagsterRunStatus.QUEUED,
@@ -29,7 +30,7 @@ def going(instance: dg.DagsterInstance, *jobs: str, within: timedelta | None = N
     Args:
         within: one that began longer ago counts no more.
     """
-    oldest = datetime.now(UTC) - within if within else None
+    oldest = datetime.now(UTC) - within if within is not None else None
     return any(
         instance.get_runs_count(dg.RunsFilter(job_name=job, statuses=GOING, created_after=oldest))
         for job in jobs
@@ -63,7 +64,8 @@ def _is_dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
     launcher = instance.run_launcher
     if not isinstance(launcher, HeartbeatRunLauncher):
         return False
-    while (life := launcher.life(run)) is Life.SILENT:
+    watch = Watch(get_settings().run_silence_seconds, hasty=True)
+    while (life := launcher.life(run, watch)) is Life.SILENT:
         time.sleep(0.5)
     return life is Life.DEAD
 

@@ -19,7 +19,7 @@ RUNNING = dg.DefaultSensorStatus.RUNNING
     minimum_interval_seconds=60,
     default_status=RUNNING,
     description="Trains when enough interactions have come since the last training, when the data "
-    "have drifted, or when the newest version is halfway to the age at which serving falls back "
+    "have drifted, or when the champion is halfway to the age at which serving falls back "
     "to the heuristic (profile: retraining, drift, serving). Never two at once; waits after a "
     "training, longer after failures and rollbacks.",
 )

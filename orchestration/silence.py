@@ -41,10 +41,11 @@ class Watch:
 
     Args:
         silence: seconds after which a run that gave no sign of life is dead.
+        hasty: those whose processes are known to be gone need not be silent for so long.
     """
 
-    def __init__(self, silence: float) -> None:
-        self._silence = silence
+    def __init__(self, silence: float, *, hasty: bool = False) -> None:
+        self._silence, self._hasty = silence, hasty
         self._silent: dict[str, _Look] = {}
 
     def look(self, conn: psycopg.Connection, run_id: str, started_at: float | None) -> Life:
@@ -54,7 +55,8 @@ class Watch:
         """
         beat = heartbeats.last_beat(conn, run_id)
         if beat is not None:
-            age, longest = beat.age, GONE_SECONDS if _gone(beat) else self._silence
+            gone = self._hasty and _gone(beat)
+            age, longest = beat.age, GONE_SECONDS if gone else self._silence
         else:
             age = datetime.now(UTC).timestamp() - (started_at or 0.0)
             longest = self._silence

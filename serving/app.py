@@ -98,6 +98,7 @@ class FeedApp:
                 for experiment in self.traffic.now.traffic.experiments
                 for arm in experiment.arms
             ),
+            compared=lambda: bool(self.traffic.now.traffic.experiments),
         )
         self.follower = Follower(
             lambda: database_address(settings),

@@ -13,6 +13,7 @@ from typing import Any
 
 from models.profile_file import ProfileFile
 from models.snapshot import Snapshot
+from models.versions import good_since
 from serving.background import Background
 from serving.catalogue import (
     FIRST_SECONDS,
@@ -76,6 +77,15 @@ class _Alias:
         self.snapshot.let_go()
         self.standing = None
 
+    def good_since(self) -> float | None:
+        """Epoch seconds from which the age of what is loaded counts."""
+        loaded, named = self.snapshot.loaded, self._pointer
+        if loaded is None or loaded.trained_at is None:
+            return None
+        judged = named.judged_at if named and named.version == loaded.version else None
+        since = good_since(None, judged)
+        return max(loaded.trained_at, since.timestamp()) if since else loaded.trained_at
+
     def _wanted(self) -> NamedVersion | None:
         try:
             version = self._registry.version(self.name)
@@ -108,17 +118,20 @@ class LiveModel:
         catch_up: CatchUp = lambda _: None,
         withdrawn: Callable[[], frozenset[str]] = lambda: NO_VERSIONS,
         challenger_needed: Callable[[], bool] = lambda: False,
+        compared: Callable[[], bool] = lambda: False,
     ) -> None:
         """
         Args:
             withdrawn: versions that are not served, whatever an alias says.
             challenger_needed: whether an experiment has an arm that it ranks.
+            compared: whether an experiment compares what is live.
         """
         self._settings = settings
         self._profile = profile
         self._database_up = database_up
         self._withdrawn = withdrawn
         self._challenger_needed = challenger_needed
+        self._compared = compared
         self._asked_at = -ASKED_SECONDS
         self._registry = Registry(settings.mlflow_address, settings.model_name)
         self._champion, self._challenger = (
@@ -199,6 +212,8 @@ class LiveModel:
             catalogue=catalogue,
             model_version=loaded.version if loaded and not problem_now else None,
             trained_at=loaded.trained_at if loaded else None,
+            good_since=own.good_since(),
+            compared=self._compared(),
             problem=problem_now,
             detail=own.snapshot.detail,
             registry_up=own.registry_up,

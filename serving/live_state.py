@@ -55,6 +55,8 @@ class LiveState:
         catalogue: what is ranked; None when there is nothing at all.
         model_version: the champion that is loaded, if one is.
         trained_at: epoch seconds.
+        good_since: epoch seconds from which its age counts; None: that is not known.
+        compared: an experiment compares what is live: none of it is given up for its age.
         problem: why the champion does not answer; None: it can.
         detail: the same in words, for people.
         registry_up: MLflow answered the last poll.
@@ -67,6 +69,8 @@ class LiveState:
     catalogue: Catalogue | None = None
     model_version: str | None = None
     trained_at: float | None = None
+    good_since: float | None = None
+    compared: bool = False
     problem: FallbackReason | None = "no_model"
     detail: str | None = None
     registry_up: bool = False
@@ -97,9 +101,9 @@ class LiveState:
             version: the one that is on trial; None: whichever the challenger is.
         """
         one = self.challenger
-        if one is None or self._is_stale(one.trained_at, now):
+        if one is None or version not in (None, one.version):
             return None
-        return one if version is None or version == one.version else None
+        return None if self._is_stale(one.trained_at, now) else one
 
     def fallback_for(
         self, viewer: Viewer, now: float, database_up: bool, *, challenger: bool = False
@@ -125,13 +129,14 @@ class LiveState:
             return "no_catalogue"
         if self.problem is not None:
             return self.problem
-        if self._is_stale(self.trained_at, now):
+        if self._is_stale(self.good_since, now):
             return "model_stale"
         return None if database_up else "database_unavailable"
 
-    def _is_stale(self, trained_at: float | None, now: float) -> bool:
-        oldest = now - self.profile.serving.max_model_age_hours * 3600
-        return trained_at is not None and trained_at < oldest
+    def _is_stale(self, good_since: float | None, now: float) -> bool:
+        if self.compared or good_since is None:
+            return False
+        return now - good_since > self.profile.serving.max_model_age_hours * 3600
 
 
 def name_of(snapshot: Snapshot) -> str:

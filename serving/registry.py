@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from models.versions import FEATURES_TAG
+from models.versions import FEATURES_TAG, JUDGED_TAG
 
 SNAPSHOT_TAG = "snapshot_artifact"
 NO_SUCH = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
@@ -32,6 +32,7 @@ class NamedVersion:
     run_id: str | None
     artifact: str | None
     features: str | None = None  # digest of what it was trained on
+    judged_at: str | None = None
 
 
 class Registry:
@@ -74,7 +75,11 @@ def _named(model_version: dict) -> NamedVersion:
         raise ValueError(f"odd version {version!r}")
     tags = {tag["key"]: tag["value"] for tag in model_version.get("tags") or []}
     return NamedVersion(
-        version, model_version.get("run_id") or None, tags.get(SNAPSHOT_TAG), tags.get(FEATURES_TAG)
+        version,
+        model_version.get("run_id") or None,
+        tags.get(SNAPSHOT_TAG),
+        tags.get(FEATURES_TAG),
+        tags.get(JUDGED_TAG),
     )
 
 

@@ -59,6 +59,8 @@ def champion(
         _refuse(platform, candidate, report.refusal, context.run.run_id)
     context.log.info("version %s: %s", version, became)
     live = registry.champion()
+    if live is not None and live.version == report.champion:
+        registry.judged_good(live.version)  # kept, beside what learnt from newer data
     if live is None and report.refusal:
         told = f"version {version} was refused, and no other is live: {report.refusal}"
         raise dg.Failure(told, allow_retries=False)
@@ -90,13 +92,16 @@ def _judge(
 ) -> gate.Report:
     whole, live = training.dataset, platform.registry.champion()
     against, why = None, ""
-    if live is not None:
+    if live is None and platform.registry.history():
+        why = "no version is live: the champion was deleted, or rolled back"
+    elif live is not None:
         try:
             against = gate.Version.of(live, snapshot_of(platform, live))
         except (RegistryError, SnapshotError) as error:
             why = f"version {live.version} cannot be compared with: {error}"
+    judged = gate.Version.of(candidate, snapshot_of(platform, candidate))
     report = gate.judge(
-        gate.Version.of(candidate, snapshot_of(platform, candidate)),
+        judged,
         against,
         comparison,
         whole.users,
@@ -106,7 +111,9 @@ def _judge(
         platform.lake.scan(),
         progress=partial(progress_of, context),
     )
-    return gate.noted(report, "champion", "skipped", why) if why else report
+    if not why:
+        return report
+    return gate.against_heuristic(report, judged, comparison, platform.profile, why)
 
 
 def _promote(platform: Platform, training: Training, version: str) -> str:

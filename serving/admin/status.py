@@ -65,6 +65,10 @@ class StatusCalls:
             _within("Postgres", self._stored(), problems),
         )
         now = time.time()
+        fallback = self._state().fallback(now, stored is not None)
+        if fallback is not None:
+            why = self._state().detail
+            problems.append(f"The heuristic answers, {fallback}" + (f": {why}" if why else ""))
         withdrawn = stored.withdrawn if stored else []
         pending = next((row for row in withdrawn if row["done_at"] is None), None)
         return answer_json(

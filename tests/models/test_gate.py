@@ -226,7 +226,7 @@ def test_paired(difference: float, spread: float, worse: bool, rng) -> None:
 def test_a_report_says_why() -> None:
     report = Report("2", "1", ())
     assert report.refusal is None
-    report = gate.noted(report, "split", "refused", "much worse")
+    report = replace(report, findings=(gate.Finding("split", "refused", "much worse"),))
     assert report.refusal == report.to_dict()["refused"] == "split: much worse"
 
 

@@ -57,8 +57,9 @@ def test_a_run_that_breaks_off_is_marked_in_mlflow(trained, registry) -> None:
     assert registry.client.get_run(run_id).info.status == "FAILED"
 
 
-def test_a_failed_run_is_told(trained, instance, conn, monkeypatch) -> None:
-    from orchestration.alerts import alerts, failed_run
+def test_failures_are_told_by_cause(trained, instance, conn, monkeypatch) -> None:
+    """Once when one begins, once a day, and once when it is over."""
+    from orchestration.alerts import alerts, failed_run, recovered_run
     from orchestration.resources import Platform
 
     told: list[dict] = []
@@ -74,37 +75,76 @@ def test_a_failed_run_is_told(trained, instance, conn, monkeypatch) -> None:
     conn.execute("DELETE FROM feed.alerts")
     monkeypatch.setenv("FEEDWRIGHT_WEBHOOK_URL", f"http://127.0.0.1:{server.server_port}/")
     get_settings.cache_clear()
+    wrong: set[str] = set()
 
     @dg.op
-    def breaks() -> None:
-        raise ValueError("on purpose")
+    def step() -> None:
+        if "step" in wrong:
+            raise ValueError("on purpose")
+
+    @dg.asset(check_specs=[dg.AssetCheckSpec("rows", asset="table", blocking=True)])
+    def table() -> dg.MaterializeResult:
+        passed = "rows" not in wrong
+        check = dg.AssetCheckResult(check_name="rows", passed=passed, description="5 rows are bad")
+        return dg.MaterializeResult(check_results=[check])
+
+    @dg.asset(deps=[table])
+    def after() -> None: ...
 
     @dg.job
-    def broken() -> None:
-        breaks()
+    def work() -> None:
+        step()
+
+    tables = dg.Definitions([table, after], jobs=[dg.define_asset_job("tables", "*")])
+
+    def run(job: dg.JobDefinition, *faults: str) -> str:
+        wrong.clear()
+        wrong.update(faults)
+        result = job.execute_in_process(instance=instance, raise_on_error=False)
+        last = result.get_run_success_event() if result.success else result.get_run_failure_event()
+        context = dg.build_run_status_sensor_context(
+            sensor_name="told",
+            dagster_instance=instance,
+            dagster_run=result.dagster_run,
+            dagster_event=last,
+        )
+        if result.success:
+            recovered_run(context, platform=Platform())
+        else:
+            failed_run(context.for_run_failure(), platform=Platform())
+        return result.run_id
 
     try:
-        for _ in range(2):  # of a job that fails again and again, one alert an hour
-            result = broken.execute_in_process(instance=instance, raise_on_error=False)
-            context = dg.build_run_status_sensor_context(
-                sensor_name="failed_run",
-                dagster_instance=instance,
-                dagster_run=result.dagster_run,
-                dagster_event=result.get_run_failure_event(),
-            ).for_run_failure()
-            failed_run(context, platform=Platform())
+        checked = tables.resolve_job_def("tables")
+        first = run(work, "step")
+        run(work, "step")
+        other = run(checked, "rows")
+        conn.execute("UPDATE feed.alerts SET raised_at = raised_at - interval '1 day'")
+        again = run(work, "step")
+        run(work)
+        run(work)
+        run(checked)
         skipped = alerts(dg.build_sensor_context(instance), platform=Platform())
     finally:
         server.shutdown()
         get_settings.cache_clear()
     assert isinstance(skipped, dg.SkipReason)
-    assert (skipped.skip_message or "").startswith("1 alerts delivered")
-    assert [one["detail"]["job"] for one in told] == ["broken"]
-    assert told[0]["detail"]["run"] != result.run_id
-    (detail,) = conn.execute(
-        "SELECT detail FROM feed.audit_log WHERE action = 'run.failed' ORDER BY id DESC LIMIT 1"
+    assert (skipped.skip_message or "").startswith("5 alerts delivered")
+    told.sort(key=lambda one: one["id"])
+    assert [one["title"] for one in told] == [
+        "work fails at step: ValueError: on purpose",
+        "tables fails at the check table/rows: 5 rows are bad",
+        "work fails at step: ValueError: on purpose",
+        "All clear: work passes again at step",
+        "All clear: tables passes again at the check table/rows",
+    ]
+    assert [one["detail"]["run"] for one in told[:3]] == [first, other, again]
+    assert all(one["detail"]["address"].endswith(f"/runs/{one['detail']['run']}") for one in told)
+    audited = conn.execute(
+        "SELECT count(*) FROM feed.audit_log WHERE action = 'run.failed'"
+        " AND detail->>'job' IN ('work', 'tables')"
     ).fetchone()
-    assert detail["run"] == result.run_id
+    assert audited == (4,)
 
 
 def test_two_trainings_share_a_pool(trained) -> None:
