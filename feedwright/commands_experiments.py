@@ -93,18 +93,23 @@ def list_experiments(as_json: AsJson = False) -> None:
 
 @experiments.command(epilog=examples("feedwright experiments show new-model-may"))
 def show(id: Id, as_json: AsJson = False) -> None:
-    """One experiment: what it is, who saw it, what it waits for."""
+    """One experiment: what it is, who saw it, how they did, what it waits for."""
+    from datetime import UTC, datetime
+
     from rich.table import Table
 
     from going_live.experiments import find
+    from going_live.metrics import of_experiment
     from going_live.ramps import due_at, next_step, sample_ratio_p
     from storage.experiments import shown
 
     with _connection() as (_, connection):
         row = find(connection, id)
         seen = shown(connection, row)
+        rates = of_experiment(connection, row, _profile().guardrails, datetime.now(UTC))["arms"]
     if as_json:
         told = asdict(row) | {"shown": {arm: asdict(of) for arm, of in seen.items()}}
+        told["rates"] = {one.pop("arm"): one for one in rates}
         _print_json(told | {"sample_ratio_p": sample_ratio_p(row, seen)})
         return
     facts = Table(show_header=False, box=None)
@@ -129,6 +134,24 @@ def show(id: Id, as_json: AsJson = False) -> None:
         ranked_by = arm["ranked_by"] or "as usual"
         arms.add_row(arm["name"], f"{arm['weight']:g}", ranked_by, settings_of, *counts)
     console.print(arms, markup=False)
+    measured = Table("arm", "metric", "rate", "95 % interval", "against the control")
+    for one in rates:
+        for name, rate in one["metrics"].items():
+            difference = (one["differences"] or {}).get(name)
+            against = _interval(difference, "relative", "+.1%") if difference else rate["note"]
+            if one["control"]:
+                against = "control"
+            value = "" if rate["value"] is None else f"{rate['value']:.4f}"
+            bounds = "" if rate["low"] is None else f"{rate['low']:.4f} to {rate['high']:.4f}"
+            measured.add_row(one["arm"], name, value, bounds, against or "not enough data")
+    console.print(measured, markup=False)
+
+
+def _interval(found: dict[str, Any], name: str, form: str) -> str:
+    """A value and its bounds."""
+    value, low, high = (found[key] for key in (name, "low", "high"))
+    known = [format(one, form) for one in (value, low, high) if one is not None]
+    return f"{known[0]} ({known[1]} to {known[2]})" if len(known) == 3 else "not known"
 
 
 @experiments.command(epilog=examples("feedwright experiments create new-model.yaml"))
@@ -242,7 +265,8 @@ def list_flags(as_json: AsJson = False) -> None:
     for row in rows:
         on = "yes" if row.enabled else "no"
         changed = f"{row.updated_at:%Y-%m-%d %H:%M}"
-        table.add_row(row.name, row.environment, on, f"{row.share:.1%}", changed)
+        share = f"{row.share:.1%}" if row.enabled else ""
+        table.add_row(row.name, row.environment, on, share, changed)
     console.print(table, markup=False)
     console.print(f"This environment is {settings().environment}.", markup=False)
 
@@ -257,10 +281,17 @@ def list_flags(as_json: AsJson = False) -> None:
 def set_flag(
     name: Annotated[str, typer.Argument(help="Its name.")],
     on: Annotated[bool, typer.Option("--on/--off", help="On, for its share of the users, or off.")],
-    share: Annotated[float, typer.Option(min=0, max=1, help="Of the users.")] = 1.0,
+    share: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Of the users, with --on; default: all.")
+    ] = None,
     environment: Environment = "default",
 ) -> None:
     """Make or change a flag; workers go by it within seconds."""
+    if not on and share is not None:
+        raise FeedwrightError(
+            "No flag was set: --off switches off for all, so it has no --share.",
+            f"For a share of the users: feedwright flags set {name} --on --share {share:g}",
+        )
     from pydantic import TypeAdapter, ValidationError
 
     from going_live import definitions
@@ -277,7 +308,12 @@ def set_flag(
             raise FeedwrightError(f"No flag was set: {field} {value!r} {why}.") from error
     with _connection() as (_, connection):
         row = changed(
-            connection, name, enabled=on, share=share, environment=environment, actor=ACTOR
+            connection,
+            name,
+            enabled=on,
+            share=1.0 if share is None else share,
+            environment=environment,
+            actor=ACTOR,
         )
     state = f"on for {row.share:.1%} of the users" if row.enabled else "off"
     console.print(f"{row.name} is {state}, environment {row.environment}.", markup=False)

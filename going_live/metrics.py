@@ -15,7 +15,7 @@ from models.guardrails import METRICS, too_few
 from models.profile import Guardrails, Profile
 from models.sequential import compare
 from storage import experiments, variant_metrics
-from storage.experiments import arm_of
+from storage.experiments import ExperimentRow, arm_of
 from storage.served import fallback_shares, served_between
 from storage.variant_metrics import NOTHING, Totals
 
@@ -74,40 +74,48 @@ def _experiments(
     """Those that ran in the window, each since it began: its differences hold at any look, but
     only for all of its data."""
     start, now = window
-    told = []
-    for row in sorted(experiments.listed(conn), key=lambda row: (row.started_at or now, row.id)):
-        if row.started_at is None or (row.ended_at is not None and row.ended_at <= start):
-            continue
-        found = variant_metrics.by_arm(
-            conn, row.id, row.started_at, now, conversion_hours=limits.conversion_hours
-        )
-        arms = [arm_of(stored) for stored in row.arms]
-        control = found.get(arms[0].name, NOTHING)
-        shown = experiments.shown(conn, row)
-        told.append(
-            {
-                "experiment": row.id,
-                "status": row.status,
-                "started_at": _rfc3339(row.started_at),
-                "ended_at": _rfc3339(row.ended_at) if row.ended_at else None,
-                "arms": [
-                    {"arm": arm.name, "control": place == 0, "ranked_by": arm.ranked_by}
-                    | _told(found.get(arm.name, NOTHING), limits)
-                    | {
-                        "differences": None
-                        if place == 0
-                        else _differences(found.get(arm.name, NOTHING), control, limits)
-                    }
-                    for place, arm in enumerate(arms)
-                ],
-                "sample_ratio": {
-                    "users": [shown[arm.name].users for arm in arms],
-                    "weights": [arm.weight for arm in arms],
-                    "p_value": sample_ratio_p(row, shown),
-                },
+    rows = sorted(experiments.listed(conn), key=lambda row: (row.started_at or now, row.id))
+    return [
+        {
+            "experiment": row.id,
+            "status": row.status,
+            "started_at": _rfc3339(row.started_at),
+            "ended_at": _rfc3339(row.ended_at) if row.ended_at else None,
+            **of_experiment(conn, row, limits, now),
+        }
+        for row in rows
+        if row.started_at is not None and (row.ended_at is None or row.ended_at > start)
+    ]
+
+
+def of_experiment(
+    conn: psycopg.Connection, row: ExperimentRow, limits: Guardrails, now: datetime
+) -> dict[str, Any]:
+    """Rates of each arm since the experiment began, differences to the control, and whether the
+    users fit the weights: ``arms``, ``sample_ratio``."""
+    found = variant_metrics.by_arm(
+        conn, row.id, row.started_at or now, now, conversion_hours=limits.conversion_hours
+    )
+    arms = [arm_of(stored) for stored in row.arms]
+    control = found.get(arms[0].name, NOTHING)
+    shown = experiments.shown(conn, row)
+    return {
+        "arms": [
+            {"arm": arm.name, "control": place == 0, "ranked_by": arm.ranked_by}
+            | _told(found.get(arm.name, NOTHING), limits)
+            | {
+                "differences": None
+                if place == 0
+                else _differences(found.get(arm.name, NOTHING), control, limits)
             }
-        )
-    return told
+            for place, arm in enumerate(arms)
+        ],
+        "sample_ratio": {
+            "users": [shown[arm.name].users for arm in arms],
+            "weights": [arm.weight for arm in arms],
+            "p_value": sample_ratio_p(row, shown),
+        },
+    }
 
 
 def _differences(arm: Totals, control: Totals, limits: Guardrails) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import dagster as dg
 from dagster._core.storage.asset_check_execution_record import (
+    AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
 )
 
@@ -15,7 +16,7 @@ from orchestration.definitions import defs
 
 def asset_status() -> list[dict[str, Any]]:
     """Each asset's key, last materialization (RFC 3339, None: never), and whether all its
-    checks passed the last time (None: it has none, or they never ran)."""
+    checks passed when they last ran (None: it has none, or they never ran)."""
     graph = defs.resolve_asset_graph()
     keys = sorted(graph.materializable_asset_keys)
     with dg.DagsterInstance.get() as instance:
@@ -26,10 +27,12 @@ def asset_status() -> list[dict[str, Any]]:
         checks = instance.event_log_storage.get_latest_asset_check_execution_by_key(
             list(graph.asset_check_keys)
         )
+        ran = {key: _last_that_ran(instance, key, latest) for key, latest in checks.items()}
     passed: dict[dg.AssetKey, bool] = {}
-    for key, record in checks.items():
-        ok = record.status == AssetCheckExecutionRecordStatus.SUCCEEDED
-        passed[key.asset_key] = passed.get(key.asset_key, True) and ok
+    for key, record in ran.items():
+        if record is not None:
+            ok = record.status is AssetCheckExecutionRecordStatus.SUCCEEDED
+            passed[key.asset_key] = passed.get(key.asset_key, True) and ok
     return [
         {
             "key": key.to_user_string(),
@@ -38,6 +41,17 @@ def asset_status() -> list[dict[str, Any]]:
         }
         for key in keys
     ]
+
+
+def _last_that_ran(
+    instance: dg.DagsterInstance, key: dg.AssetCheckKey, latest: AssetCheckExecutionRecord
+) -> AssetCheckExecutionRecord | None:
+    """A run plans its checks at its start, and skips those of assets that it does not come to."""
+    if latest.status is not AssetCheckExecutionRecordStatus.PLANNED:
+        return latest
+    ran = {AssetCheckExecutionRecordStatus.SUCCEEDED, AssetCheckExecutionRecordStatus.FAILED}
+    found = instance.event_log_storage.get_asset_check_execution_history(key, limit=1, status=ran)
+    return found[0] if found else None
 
 
 def _time(entry: Any) -> str | None:

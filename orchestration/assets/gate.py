@@ -59,8 +59,9 @@ def champion(
         _refuse(platform, candidate, report.refusal, context.run.run_id)
     context.log.info("version %s: %s", version, became)
     live = registry.champion()
-    if live is not None and live.version == report.champion:
-        registry.judged_good(live.version)  # kept, beside what learnt from newer data
+    kept = live is not None and live.version == report.champion
+    if live is not None and kept and any(one.check == "split" for one in report.findings):
+        registry.judged_good(live.version)  # beside what learnt from newer data
     if live is None and report.refusal:
         told = f"version {version} was refused, and no other is live: {report.refusal}"
         raise dg.Failure(told, allow_retries=False)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 import polars as pl
@@ -46,10 +46,13 @@ def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
 
     Bad rows go to `feed.interactions_rejected` with their reason. Whatever days a run is for,
     it reads those that got rows since the last run, so that a late one is never passed over,
-    and a new day costs its own rows. A run for one day alone reads that day in any case.
+    and a new day costs its own rows. A run for one day alone reads that day in any case, and one
+    that was started for no day reads today.
     Users who were erased are erased here too, so no training learns from them.
     """
-    asked = [date.fromisoformat(key) for key in context.partition_keys]
+    chosen = context.has_partition_key or context.has_partition_key_range
+    keys = context.partition_keys if chosen else [datetime.now(UTC).date().isoformat()]
+    asked = [date.fromisoformat(key) for key in keys]
     lake, profile = platform.lake, platform.profile
     extent = lake.extent()
     with platform.connect() as conn:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 from datetime import datetime
 from functools import partial
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -42,6 +42,15 @@ class FlagAsked(Asked):
     environment: Environment = Field(
         default=EVERYWHERE, description="Where; `default`: in each that has none of its own."
     )
+
+    @model_validator(mode="after")
+    def _off_for_all(self) -> Self:
+        if not self.enabled and self.share < 1:
+            raise ValueError(
+                "share is of the users for whom the flag is on: leave it out to switch off for "
+                "all, or send enabled true"
+            )
+        return self
 
 
 class FlagPlace(BaseModel):

@@ -61,6 +61,8 @@ def test_a_life_by_commands(tmp_path: Path) -> None:
     shown = run("experiments", "show", "nearer").stdout
     assert "Does distance count for more?" in shown
     assert "p = 1" in shown
+    assert re.search(r"nearer .*ctr .*not enough data", shown)
+    assert "95 % interval" in shown
     run("experiments", "ramp", "nearer", "--share", "0.25")
     assert "no step after" in run("experiments", "ramp", "nearer", status=1).stderr
     run("experiments", "pause", "nearer", "--reason", "sale")
@@ -100,3 +102,11 @@ def test_flags() -> None:
     assert "No flag was set" in run("flags", "set", "New Cards", "--on", status=1).stderr
     assert "no flag new_cards" in run("flags", "unset", "new_cards", status=1).stderr
     run("flags", "unset", "new_cards", "--environment", "staging")
+
+
+def test_off_has_no_share() -> None:
+    refused = run("flags", "set", "new_cards", "--off", "--share", "0.3", status=1).stderr
+    assert "--off switches off for all" in refused
+    assert "new_cards" not in run("flags", "list").stdout
+    run("flags", "set", "new_cards", "--off")
+    assert "100" not in run("flags", "list").stdout

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -71,7 +72,11 @@ def make(registry: Registry, count: int, *, servable: bool = True) -> None:
     if not client.search_registered_models(f"name = '{name}'"):
         client.create_registered_model(name)
     tags = {"snapshot_artifact": "snapshot"} if servable else {}
-    made = [client.create_model_version(name, "nowhere", tags=tags) for _ in range(count)]
+    made = []
+    for _ in range(count):
+        run = client.create_run(registry.experiment_id()).info.run_id
+        client.log_text(run, "{}", "snapshot/manifest.json")
+        made.append(client.create_model_version(name, "nowhere", run_id=run, tags=tags))
     client.set_registered_model_alias(name, "challenger", made[-1].version)
 
 
@@ -194,6 +199,17 @@ def test_a_rollback_passes_over_what_was_withdrawn_or_deleted(registry, moves, c
     assert moves.rollback(**WHO).version == "3"
     fails("nothing_earlier", moves.rollback, **WHO)
     assert live(registry) == "3"
+
+
+def test_a_version_without_files_never_goes_live(registry, moves, conn, three) -> None:
+    """By nobody's will, and not by a rollback either."""
+    run = registry.client.get_run(registry.get("2").run_id)
+    shutil.rmtree(run.info.artifact_uri.removeprefix("file://"))
+    for force in (False, True):
+        told = fails("not_servable", moves.activate, "2", **WHO, force=force)
+        assert "the files of version 2 are gone" in told
+    assert live(registry) == "3"
+    assert moves.rollback(**WHO).version == "1"
 
 
 def test_the_live_version_was_deleted(registry, moves, conn, three) -> None:

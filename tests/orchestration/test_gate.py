@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from models.recipe import Recipe
 from models.recommenders.lightfm_hybrid import LightFMHybrid
 from models.recommenders.served import vectors_of
 from models.snapshot import FEATURES, Snapshot
+from models.versions import JUDGED_TAG, SNAPSHOT_ARTIFACT
 from storage import releases
 from storage.lake import Lake
 from storage.releases import ROLLED_BACK
@@ -106,7 +108,7 @@ def test_without_a_champion_there_is_no_trial(trained, instance, registry, with_
     with_profile(gate={"promote": "challenger"})
     registry.client.delete_registered_model_alias(registry.model_name, "champion")
     assert train(instance, "champion").success
-    assert registry.champion() == live
+    assert registry.champion().version == live.version
 
 
 def test_a_training_that_went_wrong_is_refused(
@@ -123,7 +125,9 @@ def test_a_training_that_went_wrong_is_refused(
     result = train(instance)
     assert result.success
     bad = registry.newest()
-    assert registry.champion() == live
+    kept = registry.champion()
+    assert kept.version == live.version
+    assert kept.tags[JUDGED_TAG] > live.tags[JUDGED_TAG]  # on newer data, so it is not stale
     assert bad.version != live.version
     assert bad.aliases == ()
     metadata = shown(result)
@@ -155,7 +159,27 @@ def test_a_worse_recipe_is_refused_out_of_sample(
         one for one in gate_of(registry, registry.newest())["findings"] if one["check"] == "split"
     ]
     assert f"the champion's recipe ({live.tags['recommender']}), refitted" in split["text"]
-    assert registry.champion() == live
+    assert registry.champion().version == live.version
+
+
+def test_a_champion_whose_files_are_gone(trained, instance, registry, with_profile) -> None:
+    """The heuristic takes its place in the gate, and the newcomer its place in the feed."""
+    live = registry.champion()
+    with_profile(recommenders={live.tags["recommender"]: {}, "heuristic": {}})
+    artifacts = registry.client.get_run(live.run_id).info.artifact_uri.removeprefix("file://")
+    shutil.move(Path(artifacts) / SNAPSHOT_ARTIFACT, trained.home / "put aside")
+    shutil.rmtree(trained.snapshots / live.version)
+    try:
+        assert not registry.has_files(live)
+        result = train(instance)
+        assert result.success
+        new = registry.champion()
+        assert shown(result)["live_version"] == new.version != live.version
+        found = {one["check"]: one for one in gate_of(registry, new)["findings"]}
+        assert f"the files of version {live.version} are gone" in found["champion"]["text"]
+        assert "the heuristic on the same split: nDCG" in found["split"]["text"]
+    finally:
+        shutil.move(trained.home / "put aside", Path(artifacts) / SNAPSHOT_ARTIFACT)
 
 
 def test_what_may_not_go_live_by_itself(trained, instance, registry, conn, monkeypatch) -> None:
@@ -172,7 +196,7 @@ def test_what_may_not_go_live_by_itself(trained, instance, registry, conn, monke
         assert result.success
         new = registry.newest()
         assert "challenger: there was a rollback" in shown(result)["became"]
-        assert registry.champion() == live
+        assert registry.champion().version == live.version
         assert registry.challenger() == new
 
         registry.put_on_trial("1")
@@ -187,7 +211,7 @@ def test_what_may_not_go_live_by_itself(trained, instance, registry, conn, monke
         releases.withdraw(conn, new.version, "a test", "on purpose")
         result = train(instance, "champion")
         assert "withdrawn: version" in shown(result)["became"]
-        assert registry.champion() == live
+        assert registry.champion().version == live.version
     finally:
         conn.execute("DELETE FROM feed.experiments WHERE id = 'e'")
         conn.execute("DELETE FROM feed.audit_log WHERE actor = 'a test'")

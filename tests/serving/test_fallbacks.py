@@ -6,19 +6,22 @@ import asyncio
 import shutil
 import sys
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import psycopg
 import pytest
 
 from models import ranker
 from models.ranker import By
+from models.versions import JUDGED_TAG
 from serving import engine, pages
 from serving.app import FeedApp
 from serving.background import Background
 from serving.database import Database
+from serving.live_state import Catalogue, Challenger, LiveState
 from serving.registry import read_pointer
 from storage.settings import Settings
 from tests.serving.conftest import Worker, running_worker
@@ -208,6 +211,18 @@ def test_a_stale_model(worker: Worker) -> None:
     worker.publish("2", make_snapshot("2", trained_at=old))
     worker.wait_for(lambda: worker.fallback() == "model_stale")
     heuristic_because(worker.feed(user_id=KNOWN), "model_stale")
+    # A gate that kept it beside a newcomer has found it good on the data of now.
+    worker.mlflow.tags[JUDGED_TAG] = datetime.now(UTC).isoformat()
+    worker.wait_for(lambda: worker.fallback() is None)
+
+
+def test_what_an_experiment_compares_is_never_stale() -> None:
+    old = time.time() - 2 * PROFILE.serving.max_model_age_hours * 3600
+    catalogue = cast(Catalogue, None)
+    challenger = Challenger("2", old, catalogue)
+    state = LiveState(PROFILE, good_since=old, challenger=challenger, problem=None)
+    assert state.challenger_at(time.time()) is None
+    assert replace(state, compared=True).challenger_at(time.time()) is challenger
 
 
 def test_mlflow_away_changes_nothing(worker: Worker) -> None:
