@@ -44,7 +44,8 @@ def dagster_variables(settings: Settings, database_url: str) -> dict[str, str]:
     """What any Dagster process needs to find its instance."""
     return {
         "DAGSTER_HOME": str(dagster_home(settings)),
-        "FEEDWRIGHT_DAGSTER_DATABASE_URL": with_driver(database_url, "psycopg2", schema="dagster"),
+        "FEEDWRIGHT_DAGSTER_DATABASE_URL": with_driver(database_url, "psycopg2", schema="dagster")
+        + "&application_name=dagster",
     }
 
 

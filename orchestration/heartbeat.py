@@ -66,7 +66,8 @@ class Heartbeat:
             self._stopping.set()
 
     def __enter__(self) -> Self:
-        # Connections of every driver carry the name: all are of libpq.
+        # Connections of every driver carry the name, since all are of libpq; Dagster's own have
+        # one in their address.
         os.environ["PGAPPNAME"] = heartbeats.application_name(self._run_id)
         self._conn = connect(self._url, autocommit=True)
         heartbeats.begin(self._conn, self._run_id, socket.gethostname(), os.getpid())
@@ -91,6 +92,9 @@ class Heartbeat:
         os.write(self._writer, bytes([DONE]))
         for thread in self._threads:
             thread.join(heartbeats.BEAT_SECONDS)
+        if stopping:  # a statement goes on in Postgres after psycopg was interrupted
+            with connect(self._url, autocommit=True) as conn:
+                heartbeats.cancel_statements(conn, self._run_id, heartbeats.now(conn))
         os.close(self._writer)
         os.close(self._reader)
         os.environ.pop("PGAPPNAME", None)

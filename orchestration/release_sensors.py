@@ -25,7 +25,8 @@ def _failed_lately(instance: dg.DagsterInstance, job: str, trigger: str) -> bool
         job_name=job,
         statuses=[dg.DagsterRunStatus.FAILURE],
         tags={TRIGGER: trigger},
-        created_after=datetime.now(UTC) - AGAIN_AFTER,
+        created_after=(now := datetime.now(UTC)) - AGAIN_AFTER,
+        created_before=now,  # else, once a clock was set back, for as long as that
     )
     return instance.get_runs_count(failed) > 0
 

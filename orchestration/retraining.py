@@ -21,6 +21,8 @@ from storage import queries, releases
 STALE_SHARE = 0.5
 """Retrain when the champion has used up this share of the age at which serving gives it up."""
 LONGEST_WAIT = timedelta(days=1)
+CLOCKS_DIFFER = timedelta(minutes=5)
+"""What lies further in the future is of a clock that was set back since."""
 
 
 def training_now(instance: dg.DagsterInstance) -> dg.DagsterRun | None:
@@ -59,7 +61,7 @@ def cool_down(
         ended = over[0].end_time or over[0].create_timestamp.timestamp()
         waits.append((datetime.fromtimestamp(ended, UTC), wait, what))
     for at, wait, what in waits:
-        if at is not None and now < at + wait:
+        if at is not None and at < now + CLOCKS_DIFFER and now < at + wait:
             return f"{what} {_hours(now - at)} ago: the next one waits {_hours(wait)}"
     return None
 

@@ -19,6 +19,9 @@ from fsspec.spec import AbstractFileSystem
 READ_BY_POLARS = {"file", "local", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"}
 """Protocols of which a scan fetches only what it needs. Others come through fsspec, whole."""
 
+MAGIC = b"PAR1"
+"""What each Parquet file begins and ends with."""
+
 SCHEMA: dict[str, type[pl.DataType] | pl.DataType] = {
     "event_id": pl.String,
     "user_id": pl.String,
@@ -84,6 +87,20 @@ class Lake:
             return pl.scan_parquet(paths, hive_partitioning=False)
         opened = [file.open() for file in fsspec.open_files(paths)]
         return pl.scan_parquet(opened, hive_partitioning=False)
+
+    def broken_days(self) -> list[date]:
+        """Days whose file is no Parquet, as after a disk was full or a copy broke off. Looks at
+        the ends of the files alone."""
+        files, root = fsspec.core.url_to_fs(f"{self.url}/interactions")
+        days = self.days()
+        paths = [f"{root}/day={day.isoformat()}/part.parquet" for day in days]
+        ends = files.cat_ranges(paths, [-len(MAGIC)] * len(paths), [None] * len(paths))
+        begins = files.cat_ranges(paths, [0] * len(paths), [len(MAGIC)] * len(paths))
+        return [
+            day
+            for day, end, begin in zip(days, ends, begins, strict=True)
+            if end != MAGIC or begin != MAGIC
+        ]
 
     def erase_users(self, users: Mapping[str, datetime]) -> dict[date, int]:
         """Write the files that hold these users anew, without them; other files stay as they are.

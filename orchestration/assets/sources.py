@@ -48,7 +48,8 @@ def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
     it reads those that got rows since the last run, so that a late one is never passed over,
     and a new day costs its own rows. A run for one day alone reads that day in any case, and one
     that was started for no day reads today.
-    Users who were erased are erased here too, so no training learns from them.
+    A day whose file is broken is read again. Users who were erased are erased here too, so no
+    training learns from them.
     """
     chosen = context.has_partition_key or context.has_partition_key_range
     keys = context.partition_keys if chosen else [datetime.now(UTC).date().isoformat()]
@@ -60,8 +61,12 @@ def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
         since = extent.received_until if extent else None
         erasures.delete_late(conn, since and since - queries.OVERLAP)
         changed = queries.changed_days(conn, since)
-        days = sorted({*changed, *asked}) if len(asked) == 1 else changed
+        broken = lake.broken_days()
+        days = sorted({*changed, *broken, *(asked if len(asked) == 1 else [])})
         rejected = _quarantine(conn, days, platform)
+    if broken:
+        told = ", ".join(map(str, broken[:20]))
+        context.log.warning("files of %d days are broken, and read again: %s", len(broken), told)
     context.log.info("%d days to read", len(days))
     written = 0
     for first, last in _stretches(days):
@@ -82,6 +87,7 @@ def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
         metadata={
             "dagster/row_count": written,
             "days_written": len(days),
+            "days_mended": len(broken),
             "rejected": dg.MetadataValue.json(rejected),
             "rows_of_erased_users": sum(erased.values()),
             "profile": profile.name,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
+import fsspec
 import psycopg
 import pytest
 
@@ -70,6 +71,23 @@ def test_one_day_alone_is_read_in_any_case(settled, conn, instance, lake: Lake) 
     conn.execute("DELETE FROM feed.interactions WHERE event_id = %s", (before[0],))
     assert read(instance, day).success
     assert in_lake(lake, day) == before[1:]
+
+
+def test_a_run_for_no_day_mends_the_lake_and_reads_today(
+    settled, conn, instance, lake: Lake
+) -> None:
+    """Started in Dagster without a partition. A file that is no Parquet would end each training."""
+    now = datetime.now(UTC)
+    today, broken = now.date(), now.date() - timedelta(days=4)
+    assert read(instance, broken).success
+    before = in_lake(lake, broken)
+    event = add_interaction(conn, now - timedelta(seconds=1))
+    with fsspec.open(lake.path(broken), "wb") as file:
+        file.write(b"no space left")
+    result = run_job(instance, "daily", asset_selection=[dg.AssetKey("interactions")])
+    assert result.success
+    assert sorted(in_lake(lake, broken)) == sorted(before)
+    assert event in in_lake(lake, today)
 
 
 def test_what_commits_after_the_run_is_in_the_next(

@@ -163,8 +163,10 @@ def test_the_real_log_has_the_last_training_and_the_last_rollback(
 ) -> None:
     from orchestration.retraining import why_not_now
 
-    assert "the next one waits" in (why_not_now(platform, instance, now=NOW) or "")
-    assert why_not_now(platform, instance, now=NOW + timedelta(days=2)) is None
+    now = datetime.now(UTC)
+    assert "the next one waits" in (why_not_now(platform, instance, now=now) or "")
+    for off_by in (timedelta(days=2), timedelta(days=-1)):  # later, and after a clock went back
+        assert why_not_now(platform, instance, now=now + off_by) is None
     write_audit(conn, "a test", ROLLED_BACK, {"version": "0"})
     rolled_back_at = last_rollback(conn)
     conn.execute("DELETE FROM feed.audit_log WHERE actor = 'a test'")

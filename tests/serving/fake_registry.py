@@ -98,8 +98,15 @@ class FakeRegistry:
                 metrics = self.versions[given["run_id"].removeprefix("run-")][1]
                 told = [{"key": k, "value": v, "timestamp": 1, "step": 0}
                         for k, v in metrics.items()]  # fmt: skip
-                info = {"run_id": given["run_id"], "experiment_id": "1", "status": "FINISHED"}
+                info = {
+                    "run_id": given["run_id"],
+                    "experiment_id": "1",
+                    "status": "FINISHED",
+                    "artifact_uri": f"mlflow-artifacts:/{given['run_id']}",
+                }
                 return 200, {"run": {"info": info, "data": {"metrics": told}}}
+            case "GET /api/2.0/mlflow-artifacts/artifacts":
+                return 200, {"files": [{"path": "manifest.json", "is_dir": False, "file_size": 1}]}
         return 200, {}
 
     def _version(self, number: str) -> dict[str, Any]:

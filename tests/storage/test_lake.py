@@ -123,3 +123,13 @@ def test_no_drafts_stay_behind(lake: Lake) -> None:
     files, root = fsspec.core.url_to_fs(lake.url)
     names = sorted(path.rpartition("/")[2] for path in files.find(root))
     assert names == ["extent.json", "part.parquet"]
+
+
+@pytest.mark.parametrize("content", [b"", b"PA", b"PAR1 and nothing more", b"\0" * 4096])
+def test_a_broken_day_is_found(lake: Lake, content: bytes) -> None:
+    lake.write_day(DAY, rows("a"))
+    lake.write_day(NEXT, rows("b", day=NEXT))
+    assert lake.broken_days() == []
+    with fsspec.open(lake.path(NEXT), "wb") as file:
+        file.write(content)
+    assert lake.broken_days() == [NEXT]
