@@ -138,7 +138,8 @@ def test_only_one_address_of_the_database():
             url = f"postgresql://{address or 'feedwright@postgres:5432/feedwright'}"
             for variable, expected in {
                 "FEEDWRIGHT_DATABASE_URL": url,
-                "FEEDWRIGHT_DAGSTER_DATABASE_URL": with_driver(url, "psycopg2", schema="dagster"),
+                "FEEDWRIGHT_DAGSTER_DATABASE_URL": with_driver(url, "psycopg2", schema="dagster")
+                + "&application_name=dagster",
                 "MLFLOW_BACKEND_STORE_URI": with_driver(url, "psycopg2", schema="mlflow"),
             }.items():
                 assert environment.get(variable, expected) == expected, name
