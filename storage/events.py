@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypedDict
 
 import orjson
@@ -26,6 +26,8 @@ from storage.catalogue import SOURCE
 Connection = psycopg.AsyncConnection[Any]
 Also = Callable[[Connection], Awaitable[None]]
 EVENT_ID_LOCK = 0x65_76_69_64  # key of the advisory lock; "evid" in ASCII
+SAME_TIME = timedelta(milliseconds=1)
+"""Ingest moves events of one time apart, by less than this."""
 
 
 class Event(TypedDict):
@@ -100,25 +102,20 @@ class _Row(NamedTuple):
 
 
 # The ids are in order, so that two writers with the same events wait for each other, not in a
-# circle. received_at tells the order in which events of one call came, which their own times may
-# not. A retry of an event that the server gave a time has another time: it is looked for by its
-# id alone.
+# circle. A retry of an event that the server gave a time has another time: it is looked for by
+# its id alone.
 _INSERT = f"""
 WITH given AS MATERIALIZED (
-    SELECT * FROM ROWS FROM (json_to_recordset(%(events)s::json) AS (event_id uuid, user_id text,
+    SELECT * FROM json_to_recordset(%(events)s::json) AS g(event_id uuid, user_id text,
         item_id text, type text, occurred_at timestamptz, metadata jsonb, flagged boolean)
-    ) WITH ORDINALITY AS g(event_id, user_id, item_id, type, occurred_at, metadata, flagged, nth)
 ), kept AS (
     INSERT INTO feed.interactions_rejected (entity, source, row_number, reason, raw)
     SELECT 'interactions', '{SOURCE}', row_number, reason, raw
     FROM json_to_recordset(%(refused)s::json) AS r(row_number bigint, reason text, raw text)
     ON CONFLICT (raw_hash, reason) DO NOTHING
 )
-INSERT INTO feed.interactions
-    (event_id, user_id, item_id, type, occurred_at, received_at, metadata)
-SELECT event_id, user_id, item_id, type, occurred_at, now() + nth * interval '1 microsecond',
-       metadata
-FROM given
+INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at, metadata)
+SELECT event_id, user_id, item_id, type, occurred_at, metadata FROM given
 WHERE NOT flagged
    OR NOT EXISTS (SELECT FROM feed.interactions i WHERE i.event_id = given.event_id)
 ORDER BY event_id ON CONFLICT DO NOTHING RETURNING event_id::text
@@ -270,10 +267,10 @@ def _differing(event: Event, row: _Row) -> list[str]:
     """The fields that make another event of it; none: it is a retry. A time that the server gave
     is not the event's own, so it is not compared."""
     mine = _as_row(event)
-    names = ["user_id", "item_id", "type"]
-    if not (mine.flagged or row.flagged):
+    names = [n for n in ("user_id", "item_id", "type") if getattr(mine, n) != getattr(row, n)]
+    if not (mine.flagged or row.flagged) and abs(mine.occurred_at - row.occurred_at) >= SAME_TIME:
         names.append("occurred_at")
-    return [name for name in names if getattr(mine, name) != getattr(row, name)]
+    return names
 
 
 def _another(differing: Sequence[str]) -> str:

@@ -25,8 +25,9 @@ WITH differing AS (
         CASE WHEN i.user_id IS DISTINCT FROM s.user_id THEN 'user_id' END,
         CASE WHEN i.item_id IS DISTINCT FROM s.item_id THEN 'item_id' END,
         CASE WHEN i.type <> s.type THEN 'type' END,
-        CASE WHEN i.occurred_at <> s.occurred_at AND NOT coalesce(i.metadata ? 'clock', false)
-             AND NOT %(shifted)s THEN 'occurred_at' END)) AS fields
+        CASE WHEN abs(extract(epoch FROM i.occurred_at - s.occurred_at)) >= 0.001
+             AND NOT coalesce(i.metadata ? 'clock', false) AND NOT %(shifted)s
+             THEN 'occurred_at' END)) AS fields
     FROM staging_interactions AS s JOIN feed.interactions AS i USING (event_id)
     GROUP BY s.ctid
 ), taken AS (

@@ -25,6 +25,7 @@ from serving.api.inputs import (
     conflicts,
     errors_of,
     merged,
+    no_numbers,
     parse,
     path_id,
     read_object,
@@ -32,6 +33,7 @@ from serving.api.inputs import (
 )
 from serving.api.shapes_catalogue import MAX_ENTRIES, BulkOutcome
 from serving.database import Database
+from serving.json_bodies import encode
 from serving.paths import path_of
 from serving.problems import InvalidParameters
 from serving.request_ids import request_id_of
@@ -136,10 +138,10 @@ class EntityCalls:
 
     async def bulk(self, request: Request) -> Response:
         name = self._kind.entity
-        entries = await self._check(_entries(await read_object(request), name))
+        entries = await self._check(_entries(await read_object(request, finite=False), name))
         good = [entry.values for entry in entries if not entry.errors]
         refused = [
-            Refused(number, _reason(entry.errors), orjson.dumps(entry.values).decode())
+            Refused(number, _reason(entry.errors), encode(entry.values))
             for number, entry in enumerate(entries, start=1)
             if entry.errors
         ]
@@ -209,11 +211,14 @@ class EntityCalls:
         return checked
 
     def _checked(self, entry: Any) -> _Entry:
+        errors = no_numbers(entry)
         try:
             values = self._kind.entry.model_validate(entry).model_dump()
         except ValidationError as error:
+            errors = errors or errors_of(error)
+        if errors:
             given = entry.get("id") if isinstance(entry, dict) else None
-            return _Entry(given if isinstance(given, str) else None, entry, errors_of(error))
+            return _Entry(given if isinstance(given, str) else None, entry, errors)
         return _Entry(values["id"], values, conflicts(values, values))
 
 

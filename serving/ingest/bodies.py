@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, NoReturn
 
 import orjson
@@ -11,6 +10,7 @@ from starlette.requests import Request
 
 from serving.api.inputs import refuse_unless_json
 from serving.ingest.shapes import MAX_ENTRIES
+from serving.json_bodies import decode
 from serving.problems import InvalidParameters
 
 MAX_BODY_BYTES = 4 * 2**20
@@ -45,14 +45,9 @@ async def read_json(request: Request) -> Any:
         if len(body) > MAX_BODY_BYTES:
             _too_large()
     try:
-        return orjson.loads(body)
+        return decode(body)
     except orjson.JSONDecodeError as error:
-        # One text with half a surrogate pair, as browsers can send, is no JSON to orjson: only
-        # its own entry is to be refused.
-        try:
-            return json.loads(body, parse_constant=_no_number)
-        except (ValueError, RecursionError):
-            raise HTTPException(400, f"The body is not JSON: {error}.") from error
+        raise HTTPException(400, f"The body is not JSON: {error}.") from error
 
 
 def entries_of(body: Any) -> list[Any]:
@@ -80,7 +75,3 @@ def entries_of(body: Any) -> list[Any]:
 
 def _too_large() -> NoReturn:
     raise HTTPException(413, f"The body is larger than {MAX_BODY_BYTES // 2**20} MiB: send less.")
-
-
-def _no_number(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number of JSON")

@@ -7,7 +7,6 @@ itself takes longer, without the checks that it has no words for. The limits are
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from uuid import UUID
 import orjson
 
 from models.profile import INTERACTION_TYPES
+from serving.json_bodies import encode, find_no_number, may_hold_no_number, written
 from storage.catalogue import MAX_REASON
 from storage.columns import MAX_ID_BYTES
 from storage.events import Event, Refusal, RefusedEvent
@@ -87,7 +87,32 @@ def check(entries: list[Any], clock: Clock) -> Checked:
         except _Refused as error:
             checked.refusals[place] = error.refusal
             checked.refused.append(refused(entry, error.refusal, place + 1))
+    _keep_order(checked.events)
     return checked
+
+
+def _keep_order(events: list[Event]) -> None:
+    """Let the times of each user's events tell their order, where they do not contradict it.
+
+    A time that the server gave is not after those that are believed of later events: a clock may
+    be set right between two events. Of several at one time each is a microsecond after the last.
+    """
+    if len(events) < 2:
+        return
+    times = [datetime.fromisoformat(event["occurred_at"]) for event in events]
+    believed: dict[str | None, datetime] = {}
+    for at in reversed(range(len(events))):
+        user_id = events[at]["user_id"]
+        if events[at]["flagged"]:
+            times[at] = min(times[at], believed.get(user_id, times[at]))
+        else:
+            believed[user_id] = min(times[at], believed.get(user_id, times[at]))
+    taken: dict[tuple[str | None, datetime], int] = {}
+    for event, time in zip(events, times, strict=True):
+        place = event["user_id"], time
+        taken[place] = later = taken.get(place, -1) + 1
+        if later or event["flagged"]:
+            event["occurred_at"] = (time + later * timedelta(microseconds=1)).isoformat()
 
 
 def check_one(entry: Any, clock: Clock) -> Event | Refusal:
@@ -133,10 +158,7 @@ def to_event(entry: Any, clock: Clock) -> Event:
 
 def refused(entry: Any, refusal: Refusal, row_number: int) -> RefusedEvent:
     """A refused entry as it is kept."""
-    try:
-        raw = orjson.dumps(entry).decode()
-    except TypeError:  # half a surrogate pair, or nested too deeply for orjson
-        raw = _written(entry)
+    raw = encode(entry)
     return {"row_number": row_number, "reason": str(refusal)[:MAX_REASON], "raw": raw[:MAX_RAW]}
 
 
@@ -175,6 +197,8 @@ def _metadata(value: Any) -> dict[str, Any] | None:
         text = orjson.dumps([[[value]]])  # as deep as it is written later
     except TypeError as error:
         raise _Refused("metadata", f"cannot be written as JSON: {_shown(str(error))}") from error
+    if may_hold_no_number(text) and (found := find_no_number(value)):
+        raise _Refused("metadata", f"{_shown(found[0])}: {found[1]}")
     if len(text) - 6 > MAX_METADATA_BYTES:
         raise _Refused("metadata", f"{len(text) - 6} bytes, at most {MAX_METADATA_BYTES}")
     if b"\\u0000" in text and _NUL.search(text):
@@ -204,15 +228,7 @@ def _occurred_at(value: Any, clock: Clock) -> tuple[str, str | None]:
 def _quoted(value: Any) -> str:
     if isinstance(value, str):
         return f"'{_shown(value)}'"
-    return "nothing" if value is None else _shown(_written(value)[: SHOWN + 1])
-
-
-def _written(value: Any) -> str:
-    """JSON of whatever was read, also of what nests as deep as nobody needs."""
-    try:
-        return json.dumps(value, default=str)
-    except RecursionError:
-        return '"nested too deeply to be written"'
+    return "nothing" if value is None else _shown(written(value)[: SHOWN + 1])
 
 
 def _shown(text: str) -> str:

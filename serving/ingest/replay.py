@@ -12,6 +12,7 @@ import orjson
 import psycopg
 
 from serving.ingest.checking import FIELDS, MAX_RAW, Clock, check_one
+from serving.json_bodies import decode
 from storage import events, rejections
 from storage.catalogue import SOURCE
 from storage.events import Connection, Event, Refusal, Stored
@@ -92,7 +93,7 @@ def _event(row: Rejection, clock: Clock, corrected: Mapping[int, Any]) -> Event 
     entry = corrected.get(row.id)
     if entry is None:
         try:
-            entry = orjson.loads(row.raw)
+            entry = decode(row.raw)
         except orjson.JSONDecodeError as error:
             cut = "; what was kept of it is not all" if len(row.raw) == MAX_RAW else ""
             return f"What was kept is not JSON{cut}: {error}"

@@ -119,16 +119,6 @@ def test_of_writers_with_other_events_of_one_id_at_once_one_has_it(database: str
     assert kept == (600, 600)
 
 
-def test_the_order_of_a_call_is_kept(database: str) -> None:
-    given = [event(item_id=str(number)) for number in range(50)]
-    with_connections(database, 1, lambda connections: events.store(connections[0], given))
-    with connect(database) as connection:
-        items = connection.execute(
-            "SELECT item_id FROM feed.interactions ORDER BY occurred_at, received_at"
-        ).fetchall()
-    assert items == [(str(number),) for number in range(50)]
-
-
 def test_what_belongs_to_it_is_in_the_same_transaction(database: str) -> None:
     async def work(connections: list[Connection]) -> None:
         async def fails(connection: Connection) -> None:

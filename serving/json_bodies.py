@@ -1,0 +1,64 @@
+"""JSON that callers send. Numbers that JSON cannot hold are found, so that they can be named."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import orjson
+
+
+def decode(body: bytes | bytearray | str) -> Any:
+    """What orjson reads; where it stumbles over NaN, Infinity or half a surrogate pair, which
+    spoil their own place alone, what Python reads. A number that is too large is infinite.
+
+    Raises:
+        orjson.JSONDecodeError: it is no JSON.
+    """
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        try:
+            return json.loads(body)
+        except (ValueError, RecursionError):
+            raise error from None
+
+
+def encode(value: Any) -> str:
+    """JSON text of what ``decode`` gave, to be kept: with NaN and Infinity as they are, and half
+    surrogate pairs as escapes."""
+    try:
+        text = orjson.dumps(value)
+        if not may_hold_no_number(text):
+            return text.decode()
+    except TypeError:  # half a surrogate pair, or nested too deeply for orjson
+        pass
+    return written(value)
+
+
+def written(value: Any) -> str:
+    """As ``encode``, in ASCII; of what nests deeper than can be written, that it does."""
+    try:
+        return json.dumps(value)
+    except RecursionError:
+        return '"nested too deeply to be written"'
+
+
+def may_hold_no_number(text: bytes) -> bool:
+    """Whether ``find_no_number`` may find one in what orjson wrote: there it is null."""
+    return b"null" in text
+
+
+def find_no_number(value: Any) -> tuple[str, str] | None:
+    """Where the first number is that JSON cannot hold (``price.max``, ``tags.2``), and what is
+    wrong with it; None: all are good."""
+    waiting = [("", value)]
+    while waiting:
+        path, one = waiting.pop()
+        if isinstance(one, float) and not math.isfinite(one):
+            return path, "NaN is no number of JSON" if math.isnan(one) else "is too large a number"
+        below = list(one.items() if isinstance(one, dict) else enumerate(one)
+                     if isinstance(one, list) else ())  # fmt: skip
+        waiting += [(f"{path}.{name}" if path else str(name), each) for name, each in below[::-1]]
+    return None
