@@ -74,3 +74,9 @@ clone_to_feed
     feed; then stops, starts again, stops, and looks for anything left running. The
     baseline is the target of five minutes. Packages come from the caches that the machine has.
 """
+
+import signal
+
+if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    # As Ctrl-C: what a benchmark has started is stopped where it ends.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)

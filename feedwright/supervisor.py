@@ -137,7 +137,9 @@ class Supervisor:
 
     def _bury(self, child: _Child, status: int, now: float) -> None:
         name = child.service.name
-        sweep(self.mark(name))  # workers that outlive it would hold the port
+        if child.service.health_url is not None:
+            sweep(self.mark(name))  # workers that outlive it would hold the port
+        # The daemon holds none, and the runs that it started go on without it.
         if now - child.started > STABLE_SECONDS:
             child.pause = 1.0
         child.process, child.start_at = None, now + child.pause
