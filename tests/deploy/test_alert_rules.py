@@ -68,6 +68,10 @@ CASES: dict[str, tuple[dict[str, str], dict[str, str]]] = {
         {'feedwright_ingest_spool_age_seconds{instance="a"}': "0+60x60"},
         {'feedwright_ingest_spool_age_seconds{instance="a"}': "0+0x60"},
     ),
+    "WorkersDie": (
+        {'feedwright_worker_deaths_total{instance="a",signal="SIGABRT"}': "0+1x60"},
+        {'feedwright_worker_deaths_total{instance="a",signal="SIGKILL"}': "0+0x30 1+0x30"},
+    ),
     "AlertsUndelivered": (
         {"feedwright_alerts_waiting_seconds": "0+60x60", "feedwright_alerts_given_up": "0+0x60"},
         {"feedwright_alerts_waiting_seconds": "30+0x60", "feedwright_alerts_given_up": "0+0x60"},
