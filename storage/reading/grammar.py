@@ -83,30 +83,33 @@ class Grammar:
         frame = pl.DataFrame(
             {"at": pl.int_range(len(lines), eager=True), "text": lines, "good": good}
         )
+        if good.all():
+            return frame, len(lines)
+        texts = lines.to_list()
         places, used, done = quoted.arg_true().to_list(), len(lines), -1
         joined: dict[int, str] = {}
         swallowed: list[int] = []
         for at in (~good).arg_true().to_list():
             if at <= done:
                 continue
-            last, waits = self._last_line(lines, at, places)
+            last, waits = self._last_line(texts, at, places)
             if waits and not at_end and len(lines) - at < LONGEST:
                 used = at
                 break
             if last is not None:
-                joined[at] = "\n".join(lines[at : last + 1])
+                joined[at] = "\n".join(texts[at : last + 1])
                 swallowed.extend(range(at + 1, last + 1))
                 done = last
         if used == len(lines) and not joined:
             return frame, used
-        texts = pl.DataFrame(
+        wholes = pl.DataFrame(
             {"at": list(joined), "whole": list(joined.values())},
             schema={"at": pl.Int64, "whole": pl.String},
         )
         frame = (
             frame.head(used)
             .filter(~pl.col("at").is_in(pl.Series(swallowed, dtype=pl.Int64).implode()))
-            .join(texts, on="at", how="left", maintain_order="left")
+            .join(wholes, on="at", how="left", maintain_order="left")
             .select(
                 "at",
                 text=pl.coalesce("whole", "text"),
@@ -115,11 +118,12 @@ class Grammar:
         )
         return frame, used
 
-    def _last_line(self, lines: pl.Series, at: int, places: list[int]) -> tuple[int | None, bool]:
+    def _last_line(self, lines: list[str], at: int, places: list[int]) -> tuple[int | None, bool]:
         """Where the cell closes that line ``at`` opens; and whether that is not yet known."""
         if not self._opens.match(lines[at]):
             return None, False
-        for place in places[bisect_right(places, at) :]:
+        for number in range(bisect_right(places, at), len(places)):
+            place = places[number]
             line = lines[place]
             if place - at > LONGEST:
                 return None, False

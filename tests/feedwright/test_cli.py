@@ -19,8 +19,8 @@ from storage.settings import get_settings
 from tests.feedwright.fakes import free_port
 
 COMMANDS = (
-    "up", "down", "status", "load", "rejected", "train", "feed", "logs", "doctor", "env", "clean",
-    "version", "models list", "models show", "models activate", "models rollback", "profile show",
+    "up", "down", "status", "load", "map", "rejected", "train", "feed", "logs", "doctor", "env",
+    "clean", "version", "models list", "models show", "models activate", "models rollback", "profile show",
     "profile check", "profile use",
 )  # fmt: skip
 

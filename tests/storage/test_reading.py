@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from storage.columns import COLUMNS
@@ -104,6 +105,18 @@ def test_files_that_cannot_be_read(
         path.write_bytes(content)
     with pytest.raises(LoadError, match=said):
         read_log(tmp_path if form == "csv-folder" else path, form.partition("-")[0])
+
+
+@pytest.mark.parametrize("codec", ["gzip", "zstd", "bz2"])
+def test_what_compresses_a_file_is_told_by_its_content(tmp_path: Path, codec: str) -> None:
+    rows = b"user_id,item_id,type,occurred_at\nu1,i1,click,2026-01-01\n"
+    file = tmp_path / "interactions.csv"
+    with pa.CompressedOutputStream(pa.OSFile(str(file), "wb"), codec) as out:
+        out.write(rows)
+    assert read_log(tmp_path).interactions["user_id"].to_list() == ["u1"]
+    file.write_bytes(file.read_bytes()[:-6])
+    with pytest.raises(LoadError, match=r"cut short|cannot be read"):
+        read_log(tmp_path)
 
 
 def test_a_wrong_mapping_names_the_field(tmp_path: Path) -> None:
