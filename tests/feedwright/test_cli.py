@@ -20,8 +20,8 @@ from tests.feedwright.fakes import free_port
 
 COMMANDS = (
     "up", "down", "status", "load", "map", "rejected", "train", "feed", "logs", "doctor", "env",
-    "clean", "version", "models list", "models show", "models activate", "models rollback", "profile show",
-    "profile check", "profile use",
+    "clean", "version", "models list", "models show", "models activate", "models rollback",
+    "profile show", "profile check", "profile use",
 )  # fmt: skip
 
 
