@@ -45,6 +45,8 @@ ServedCounter = Callable[[str, str | None, str | None, float], None]
 LOG_EVERY_SECONDS = 10.0
 LAST_REQUESTS_SECONDS = 10.0
 """By then requests that began before a swap are over."""
+CLOCK_SECONDS = 1.0
+"""A list may seem to be made so much later than now."""
 ADDED_MARGIN_SECONDS = 2.0
 """Another worker may learn of a new item so much later."""
 MODELS: tuple[Variant, ...] = ("champion", "challenger")
@@ -277,7 +279,8 @@ class FeedEngine:
             live = way.catalogue.live
             new_since = live.changed_at(request.user_id) + ADDED_MARGIN_SECONDS
             usable = (
-                now - kept.made_at < serving.reuse_seconds
+                # One of the future was made before the clock was set back: its age is not known.
+                -CLOCK_SECONDS < now - kept.made_at < serving.reuse_seconds
                 and kept.catalogue == way.catalogue.name
                 and kept.meta["fallback_reason"] == fallback
                 and kept.meta.get("plan") == plan.mark

@@ -154,6 +154,23 @@ def test_old_feeds_are_forgotten_and_answered_anew(
     assert lists.get(old["feed_id"]) is None
 
 
+@pytest.mark.parametrize("days", [-1, 1])
+def test_a_clock_that_jumps_keeps_no_feed_as_it_was(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch, days: int
+) -> None:
+    first = worker.feed(**KNOWN, limit=5)
+    jumped = time.time() + days * 86_400
+    monkeypatch.setattr(worker.app.engine, "_clock", lambda: jumped)
+    again = worker.feed(**KNOWN, limit=5)
+    assert again["items"]
+    assert again["feed_id"] != first["feed_id"]  # ranked by what is there now
+    assert worker.feed(**KNOWN, limit=5)["feed_id"] == again["feed_id"]
+    seen = {item["item_id"] for item in again["items"]}
+    after = worker.client.get(again["next"]).json()["items"]
+    assert after
+    assert not seen & {item["item_id"] for item in after}
+
+
 def changed(worker: Worker) -> set[str]:
     catalogue = worker.app.live.state.catalogue
     assert catalogue is not None
