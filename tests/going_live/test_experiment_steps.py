@@ -62,6 +62,7 @@ def registry(settings: Settings, url: str) -> Registry:
     for _ in range(2):
         run = registry.client.create_run(registry.experiment_id())
         made = registry.register(run.info.run_id, "runs:/none", {})
+        registry.client.log_text(run.info.run_id, "{}", "snapshot/manifest.json")
         registry.client.set_registered_model_alias(registry.model_name, "challenger", made.version)
         registry.client.set_model_version_tag(
             registry.model_name, made.version, "snapshot_artifact", "snapshot"

@@ -92,6 +92,7 @@ def bare(registry: Registry, *, servable: bool = True) -> ModelVersion:
     run = registry.client.create_run(registry.experiment_id())
     made = registry.register(run.info.run_id, "runs:/none", {"trained_at": NOW.isoformat()})
     if servable:
+        registry.client.log_text(run.info.run_id, "{}", "snapshot/manifest.json")
         registry.client.set_model_version_tag(
             registry.model_name, made.version, "snapshot_artifact", "snapshot"
         )
