@@ -151,10 +151,7 @@ def compare(
         dataset.matrix, future, heavy_user=rules.heavy_user, max_users=rules.max_users
     )
     if len(test.users) == 0:
-        raise ValueError(
-            f"nobody liked anything new after {dataset.as_of:%Y-%m-%d %H:%M}: "
-            "more interactions are needed before a model can be judged"
-        )
+        raise ValueError(_nobody_to_judge(dataset, future))
     background = evaluation.Background.of(dataset, test, k=rules.k)
     evaluations: list[evaluation.Evaluation] = []
     failed: dict[str, str] = {}
@@ -194,6 +191,18 @@ def compare(
             winner, verdict = _with_best_ranker(winner, verdict, evaluations, alone, rules.k)
             vectors = favourite.vectors if parts_of(winner)[1] else None
     return Comparison(dataset.as_of, evaluations, winner, verdict, rules.k, test, failed, vectors)
+
+
+def _nobody_to_judge(dataset: Dataset, future: InteractionMatrix) -> str:
+    """What is missing."""
+    if dataset.matrix.positive.nnz or future.positive.nnz:
+        return (
+            f"nobody liked anything new after {dataset.as_of:%Y-%m-%d %H:%M}: "
+            "more interactions are needed before a model can be judged"
+        )
+    weights = dataset.profile.interaction_weights
+    likes = ", ".join(name for name, weight in weights.items() if weight > 0)
+    return f"nobody likes anything: interactions that count as that are needed ({likes})"
 
 
 def _fitted(name: str, dataset: Dataset, progress: ProgressOf | None) -> Scorer:

@@ -103,11 +103,12 @@ def interactions(
     platform: Platform, start: datetime, end: datetime, *, may_be_empty: bool
 ) -> dg.AssetCheckResult:
     """The interactions with ``start <= occurred_at < end``, inside Postgres."""
-    from data_checks.suites.interactions import interactions_query, interactions_suite
-    from data_checks.validate import check_table
+    from data_checks.interactions import check_interactions
 
-    suite = interactions_suite(platform.profile, may_be_empty=may_be_empty)
-    return suite_result(platform, check_table(suite, platform.url, interactions_query(start, end)))
+    report = check_interactions(
+        platform.profile, platform.url, start, end, may_be_empty=may_be_empty
+    )
+    return suite_result(platform, report)
 
 
 def catalogue(platform: Platform, entity: Catalogue, where: str) -> dg.AssetCheckResult:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import tempfile
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -59,7 +61,7 @@ class Report:
             intervals[f"{prefix}{metric}.high"] = interval.high
         return cls(
             {name: plots.markdown(rows) for name, rows in tables(comparison).items()},
-            {name: plots.png(figure) for name, figure in figures(comparison).items()},
+            {name: plots.png(draw) for name, draw in figures(comparison).items()},
             intervals,
         )
 
@@ -93,8 +95,8 @@ def tables(comparison: Comparison) -> dict[str, Rows]:
     }
 
 
-def figures(comparison: Comparison) -> dict[str, Figure]:
-    """Best nDCG on top in each."""
+def figures(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
+    """What draws each, best nDCG on top."""
     ordered, k, winner = _ordered(comparison), comparison.k, comparison.winner
     users = f"{ordered[0].metrics['users']:.0f} users"
     quality = [
@@ -129,23 +131,29 @@ def figures(comparison: Comparison) -> dict[str, Figure]:
     }
     there = np.flatnonzero(np.any(list(ages.values()), axis=0))
     return {
-        "plot": plots.panels(
-            quality, f"Offline evaluation, 95 % intervals over {users}", highlight=winner
+        "plot": partial(
+            plots.panels,
+            quality,
+            f"Offline evaluation, 95 % intervals over {users}",
+            highlight=winner,
         ),
-        "plot_groups": plots.panels(
+        "plot_groups": partial(
+            plots.panels,
             groups,
             f"nDCG@{k} of groups (users), 95 % intervals",
             highlight=winner,
             same_scale=True,
         ),
-        "plot_lists": plots.panels(lists, "What the lists are like", highlight=winner),
-        "plot_exposure": plots.panels(
+        "plot_lists": partial(plots.panels, lists, "What the lists are like", highlight=winner),
+        "plot_exposure": partial(
+            plots.panels,
             _exposure_panels(ordered),
             "Who is shown: share of exposure",
             highlight=winner,
             same_scale=True,
         ),
-        "plot_ages": plots.shares(
+        "plot_ages": partial(
+            plots.shares,
             {name: of_row[there].tolist() for name, of_row in ages.items()},
             [AGES[place] for place in there],
             "Exposure by age of the item at the split",

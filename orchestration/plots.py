@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import numpy as np
@@ -23,6 +24,8 @@ if TYPE_CHECKING:  # matplotlib takes a second to import, and only a run needs i
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c7355", "#999999")
 QUIET = "#8a94a0"
 DPI = 80
+ALIKE = 1e-6  # relative difference of values
+log = logging.getLogger("feedwright.plots")
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,19 @@ def _room_for(names: Iterable[str]) -> float:
     return 0.2 + 0.06 * max(map(len, names), default=0)
 
 
-def png(figure: Figure) -> bytes:
+def png(draw: Callable[..., Figure], *arguments: Any, **named: Any) -> bytes:
+    """What ``draw`` makes of the rest. One that cannot be drawn says why in its place: a picture
+    never fails the run whose result it shows."""
+    try:
+        return _png(draw(*arguments, **named))
+    except Exception as error:
+        log.exception("a plot cannot be drawn")
+        figure, axes = _plot("no plot", "", "")
+        axes.text(0.5, 0.5, f"{type(error).__name__}: {error}"[:80], ha="center")
+        return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
     """Drawn once: ``savefig`` draws twice, the first time for a layout that it then keeps."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from PIL import Image
@@ -87,8 +102,9 @@ def picture(image: bytes) -> dg.MetadataValue:
     return dg.MetadataValue.md(f"![plot](data:image/png;base64,{base64.b64encode(image).decode()})")
 
 
-def as_metadata(figure: Figure) -> dg.MetadataValue:
-    return picture(png(figure))
+def as_metadata(draw: Callable[..., Figure], *arguments: Any, **named: Any) -> dg.MetadataValue:
+    """As ``png``."""
+    return picture(png(draw, *arguments, **named))
 
 
 def interactions_by_day(counts: pl.DataFrame) -> Figure:
@@ -118,7 +134,10 @@ def long_tail(counts: NDArray[np.integer]) -> Figure:
 
 def distribution(values: NDArray[np.floating], title: str, x: str) -> Figure:
     figure, axes = _plot(title, x, "count")
-    axes.stairs(*np.histogram(values[np.isfinite(values)], 50), fill=True, color=COLOURS[0])
+    shown = values[np.isfinite(values)].astype(np.float64)
+    # Values that differ by rounding alone cannot be told apart by 50 bins, nor need be.
+    one = np.ptp(shown) <= ALIKE * np.abs(shown).max() if len(shown) else True
+    axes.stairs(*np.histogram(shown, 1 if one else 50), fill=True, color=COLOURS[0])
     return figure
 
 

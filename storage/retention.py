@@ -67,10 +67,13 @@ def delete_older(conn: psycopg.Connection, first_kept: date, *, batch: int = BAT
     """Delete the interactions before ``first_kept`` that are in no month of their own, or in
     one that is partly kept. Each batch is a transaction of its own (``conn`` in autocommit).
 
+    Who and what was deleted before is forgotten with them.
+
     Returns:
-        Number of rows.
+        Number of interactions.
     """
     before = datetime.combine(first_kept, datetime.min.time(), UTC)
+    _delete(conn, sql.Identifier("feed", "deleted"), "deleted_at", before, batch)
     deleted = 0
     for table in (*_months(conn), DEFAULT):
         if table != DEFAULT and _month(table) >= first_kept:

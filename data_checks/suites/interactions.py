@@ -13,11 +13,15 @@ from models.profile import INTERACTION_TYPES, Profile
 from storage.columns import MAX_ID_BYTES
 from storage.quarantine import WITHOUT_ITEM
 
+UNKNOWN = "unknown"
+"""Column of ``interactions_query``."""
+
 
 def interactions_query(since: datetime | None = None, until: datetime | None = None) -> str:
     """SQL of the columns that the suite reads, for ``since <= occurred_at < until``.
 
-    ``unknown`` names the user or item that has no row of its own; null when all are known.
+    ``unknown`` names the user or item that has no row of its own, and was not deleted either; null
+    when all are known.
     """
     limits = [f"occurred_at >= '{since.isoformat()}'"] if since else []
     limits += [f"occurred_at < '{until.isoformat()}'"] if until else []
@@ -25,12 +29,21 @@ def interactions_query(since: datetime | None = None, until: datetime | None = N
     return f"""
         SELECT event_id::text AS event_id, i.type, i.user_id, i.item_id, i.occurred_at,
                octet_length(i.user_id) AS user_id_bytes, octet_length(i.item_id) AS item_id_bytes,
-               CASE WHEN i.user_id IS NOT NULL AND u.id IS NULL THEN 'user ' || left(i.user_id, 80)
-                    WHEN i.item_id IS NOT NULL AND t.id IS NULL THEN 'item ' || left(i.item_id, 80)
-               END AS unknown
+               CASE WHEN {_unknown("users", "i.user_id", "u.id")}
+                    THEN 'user ' || left(i.user_id, 80)
+                    WHEN {_unknown("items", "i.item_id", "t.id")}
+                    THEN 'item ' || left(i.item_id, 80)
+               END AS {UNKNOWN}
         FROM (SELECT * FROM feed.interactions {where}) AS i
         LEFT JOIN feed.users AS u ON u.id = i.user_id
         LEFT JOIN feed.items AS t ON t.id = i.item_id"""
+
+
+def _unknown(entity: str, named: str, known: str) -> str:
+    return (
+        f"{named} IS NOT NULL AND {known} IS NULL AND NOT EXISTS (SELECT FROM feed.deleted AS d "
+        f"WHERE d.entity = '{entity}' AND d.id_sha256 = sha256(convert_to({named}, 'UTF8')))"
+    )
 
 
 def interactions_suite(profile: Profile, *, may_be_empty: bool = False) -> ExpectationSuite:
@@ -60,7 +73,7 @@ def interactions_suite(profile: Profile, *, may_be_empty: bool = False) -> Expec
                 for column in ("user_id", "item_id")
             ),
             gxe.ExpectColumnValuesToBeNull(
-                column="unknown",
+                column=UNKNOWN,
                 mostly=1 - share,
                 description=f"user and item are known, but for a share of {share:g}",
             ),

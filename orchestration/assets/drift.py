@@ -44,10 +44,9 @@ def drift_report(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
             "reason": why,
             "shifts": plots.table(drift.described(found)),
             "plot": plots.as_metadata(
-                plots.bars(
-                    {one.group: {"PSI": one.psi, "by chance": one.noise} for one in found},
-                    "Population stability index",
-                )
+                plots.bars,
+                {one.group: {"PSI": one.psi, "by chance": one.noise} for one in found},
+                "Population stability index",
             ),
         }
     )

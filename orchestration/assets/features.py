@@ -55,12 +55,12 @@ def interaction_matrix(platform: Platform, users: Rows, items: Rows) -> dg.Mater
             "pairs": values.nnz,
             "density": values.nnz / cells,
             # Here, not on `interactions`: a run repeats its metadata for each of its days.
-            "interactions_by_day_and_type": plots.as_metadata(plots.interactions_by_day(by_day)),
+            "interactions_by_day_and_type": plots.as_metadata(plots.interactions_by_day, by_day),
             "long_tail": plots.as_metadata(
-                plots.long_tail(np.bincount(values.indices, minlength=values.shape[1]))
+                plots.long_tail, np.bincount(values.indices, minlength=values.shape[1])
             ),
             "values": plots.as_metadata(
-                plots.distribution(values.data, "Value of a pair", "sum of weights")
+                plots.distribution, values.data, "Value of a pair", "sum of weights"
             ),
         },
     )
@@ -128,7 +128,7 @@ def _described(neighbours: Neighbours) -> dict[str, dg.MetadataValue | float]:
         "rows": len(indices),
         "share_with_neighbours": float(with_neighbours / max(len(indices), 1)),
         "scores": plots.as_metadata(
-            plots.distribution(scores[indices >= 0], "Cosine of neighbours", "cosine")
+            plots.distribution, scores[indices >= 0], "Cosine of neighbours", "cosine"
         ),
     }
 

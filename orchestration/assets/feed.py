@@ -29,6 +29,10 @@ from storage.erasures import delete_orphans
 GROUP = "feed"
 ENGAGEMENT_HOURS = (720,)
 TRENDING_HOURS = (24, 168)
+NO_LISTS = (
+    "there are no lists: nobody was active lately, or nothing is new to those who were and may be "
+    "shown to them"
+)
 TRAINED_ON = timedelta(hours=1)
 """A version knows what was received up to so long before it was trained, or longer."""
 
@@ -129,12 +133,14 @@ def _publish(
     check_specs=[checks.suite_spec("recommendations", "ranks, scores and eligible items")],
     retry_policy=TRANSIENT,
 )
-def recommendations(platform: Platform) -> dg.MaterializeResult:
+def recommendations(context: dg.AssetExecutionContext, platform: Platform) -> dg.MaterializeResult:
     """A ready list with reasons for each lately active user, by the live version.
 
     Lists that fail their check are not published: the old ones stay.
     """
     lists, report = refresh_recommendations(platform)
+    if lists.is_empty():
+        context.log.warning(NO_LISTS)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": len(lists),
@@ -142,7 +148,7 @@ def recommendations(platform: Platform) -> dg.MaterializeResult:
             "items": lists["item_id"].n_unique(),
             "published": report.success,
             "scores": plots.as_metadata(
-                plots.distribution(lists["score"].to_numpy(), "Scores", "score")
+                plots.distribution, lists["score"].to_numpy(), "Scores", "score"
             ),
         },
         check_results=[checks.suite_result(platform, report)],

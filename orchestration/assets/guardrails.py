@@ -70,7 +70,7 @@ def guardrail_metrics(platform: Platform) -> dg.MaterializeResult:
             "verdicts": plots.table([_row(report) for report in reports]),
             "not_enough_data": all(report.status == "not_enough_data" for report in reports),
             **{
-                metric: plots.as_metadata(plots.intervals(_intervals(reports, metric), metric))
+                metric: plots.as_metadata(plots.intervals, _intervals(reports, metric), metric)
                 for metric in ("ctr", "conversion")
             },
         }
@@ -159,7 +159,7 @@ def _told(
         metadata={
             "challenger": challenger.version,
             "estimates": dg.MetadataValue.json(told),
-            "plot": plots.as_metadata(plots.intervals(shown, "CTR on logged feeds")),
+            "plot": plots.as_metadata(plots.intervals, shown, "CTR on logged feeds"),
         }
     )
 

@@ -81,7 +81,7 @@ def registered_model(
             "verdict": comparison.verdict,
             "mlflow_run_id": version.run_id,
             "metric_history": plots.as_metadata(
-                plots.history(list(past), list(past.values()), f"ndcg@{comparison.k}")
+                plots.history, list(past), list(past.values()), f"ndcg@{comparison.k}"
             ),
         },
     )

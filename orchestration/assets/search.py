@@ -94,7 +94,7 @@ def hyperparameter_search(
             "found": plots.table([{k: v for k, v in row.items() if k != "trials"} for row in rows]),
             "profile": dg.MetadataValue.md(f"```yaml\n{lines}```"),
             "history": plots.as_metadata(
-                plots.search_history({one.recommender: _reached(one) for one in found})
+                plots.search_history, {one.recommender: _reached(one) for one in found}
             ),
             "windows": plots.table(
                 [{"window": one.name, "users": len(one.test.users)} for one in (*windows, test)]

@@ -1,6 +1,6 @@
 """Group ``sources``: what the product's Postgres holds, checked, and without bad rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 
@@ -19,7 +19,8 @@ from storage.lake import Extent
 from storage.settled import settled_until
 
 GROUP = "sources"
-READ_DAYS = 31
+READ_ROWS = 1_000_000
+"""That are read at once, so memory stays bounded; a day is read whole."""
 
 
 @dataclass(frozen=True)
@@ -64,20 +65,20 @@ def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
         broken = lake.broken_days()
         days = sorted({*changed, *broken, *(asked if len(asked) == 1 else [])})
         rejected = _quarantine(conn, days, platform)
+        counts = queries.rows_by_day(conn, days)
     if broken:
         told = ", ".join(map(str, broken[:20]))
         context.log.warning("files of %d days are broken, and read again: %s", len(broken), told)
     context.log.info("%d days to read", len(days))
     written = 0
-    for first, last in _stretches(days):
-        rows = queries.read_interactions(platform.url, first, last)
+    for some in _batches(days, counts):
+        rows = queries.read_interactions(platform.url, some)
         rows = rows.with_columns(day=pl.col("occurred_at").dt.date())
         parts = rows.partition_by("day", include_key=False, as_dict=True)
-        for day in days:
-            if first <= day <= last:
-                lake.write_day(day, parts.get((day,), rows.clear()))
+        for day in some:
+            lake.write_day(day, parts.get((day,), rows.clear()))
         written += len(rows)
-        context.log.info("%s to %s: %d interactions", first, last, len(rows))
+        context.log.info("%s to %s: %d interactions", some[0], some[-1], len(rows))
     erased = erase_from_lake(platform)
     report = _check_days(platform, days, may_be_empty=bool(lake.days()))
     if report.passed:  # else the next run reads and checks these days again
@@ -99,17 +100,19 @@ def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
     )
 
 
-def _stretches(days: list[date]) -> list[tuple[date, date]]:
-    """Runs of neighbouring days, none longer than ``READ_DAYS``, so memory stays bounded."""
-    stretches: list[tuple[date, date]] = []
+def _batches(days: list[date], counts: Mapping[date, int]) -> Iterator[list[date]]:
+    """The days in order, ``READ_ROWS`` or a single day at once: a read costs what a connection
+    does, however few its rows."""
+    some: list[date] = []
+    rows = 0
     for day in days:
-        first, last = stretches[-1] if stretches else (day, day)
-        near = stretches and day - last <= timedelta(days=1)
-        if near and (day - first).days < READ_DAYS:
-            stretches[-1] = (first, day)
-        else:
-            stretches.append((day, day))
-    return stretches
+        if some and rows + counts.get(day, 0) > READ_ROWS:
+            yield some
+            some, rows = [], 0
+        some.append(day)
+        rows += counts.get(day, 0)
+    if some:
+        yield some
 
 
 def _quarantine(conn: psycopg.Connection, days: list[date], platform: Platform) -> dict[str, int]:

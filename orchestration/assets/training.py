@@ -402,7 +402,7 @@ def _described(trained: Trained) -> dict[str, dg.MetadataValue | str | int | flo
         "train_seconds": trained.seconds,
         "dims": trained.vectors.items.shape[1],
         "item_vector_norms": plots.as_metadata(
-            plots.distribution(norms, "Length of the items' vectors", "norm")
+            plots.distribution, norms, "Length of the items' vectors", "norm"
         ),
     }
 

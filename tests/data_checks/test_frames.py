@@ -152,12 +152,11 @@ def test_too_long_a_list_fails(profile: Profile) -> None:
     assert (failure.expectation, failure.unexpected_count) == ("rank is in 1 to 2", 2)
 
 
-def test_no_recommendations_fail(profile: Profile) -> None:
+def test_no_recommendations_pass(profile: Profile) -> None:
+    """Nobody was active lately, or all have seen everything."""
     frame = recommendations_frame(recommendations().clear(), ELIGIBLE)
-    assert "there are rows" in {
-        failure.expectation
-        for failure in check_frame(recommendations_suite(profile), frame).failures
-    }
+    report = check_frame(recommendations_suite(profile), frame)
+    assert report.success, report.summary
 
 
 def test_examples_are_few_and_short(profile: Profile) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import psycopg
 import pytest
@@ -11,8 +11,8 @@ from great_expectations import ExpectationSuite
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from data_checks.interactions import check_interactions
 from data_checks.report import CheckReport, Finding
-from data_checks.suites.interactions import interactions_query, interactions_suite
 from data_checks.suites.items import items_suite
 from data_checks.suites.owners import owners_suite
 from data_checks.suites.users import users_suite
@@ -20,6 +20,7 @@ from data_checks.validate import CheckError, check_table
 from models.profile import Profile, load_profile
 from storage.database import DatabaseError, connect
 from storage.quarantine import Catalogue, quarantine_items, quarantine_users, rules
+from storage.retention import delete_older
 
 NAN = float("nan")
 SUITES: dict[Catalogue, Callable[..., ExpectationSuite]] = {
@@ -149,15 +150,11 @@ def interaction(number: int, **row: object) -> dict[str, object]:
     return {"event_id": EVENT.format(number)} | good | row
 
 
-def check_interactions(database: str, profile: Profile) -> CheckReport:
-    return check_table(interactions_suite(profile), database, interactions_query())
-
-
 def test_good_interactions_pass(conn: psycopg.Connection, database: str, profile: Profile) -> None:
     insert(conn, "interactions", interaction(1))
     insert(conn, "interactions", interaction(2, item_id=None, type="search", user_id=None))
     insert(conn, "interactions", interaction(3, user_id="u'\"😀"))
-    report = check_interactions(database, profile)
+    report = check_interactions(profile, database)
     assert report.success, report.summary
     assert report.rows_checked == 3
 
@@ -181,7 +178,7 @@ def test_bad_interactions_fail(
 ) -> None:
     insert(conn, "interactions", interaction(1))
     insert(conn, "interactions", interaction(2, **row))
-    failure = only_failure(check_interactions(database, profile))
+    failure = only_failure(check_interactions(profile, database))
     assert failure.expectation == expectation
     twice = expectation == "event_id is unique"
     assert failure.unexpected_count == (2 if twice else 1)
@@ -194,7 +191,7 @@ def test_ids_of_interactions_are_bounded_in_bytes(
     conn: psycopg.Connection, database: str, profile: Profile, column: str, value: str
 ) -> None:
     insert(conn, "interactions", interaction(1, **{column: value}))
-    failures = {one.expectation for one in check_interactions(database, profile).failures}
+    failures = {one.expectation for one in check_interactions(profile, database).failures}
     assert f"{column} has 1 to 255 bytes" in failures
 
 
@@ -207,17 +204,30 @@ def test_a_share_of_unknown_users_and_items_is_tolerated(
         "INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at)"
         " VALUES (gen_random_uuid(), 'ghost', 'i1', 'view', now())"
     )
-    assert check_interactions(database, profile).success  # 1 %, as the profile allows
+    assert check_interactions(profile, database).success  # 1 %, as the profile allows
     conn.execute(
         "INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at)"
         " VALUES (gen_random_uuid(), 'u1', 'lost', 'view', now())"
     )
-    failure = only_failure(check_interactions(database, profile))
-    assert failure.observed == "2 of 101 rows"
+    failure = only_failure(check_interactions(profile, database))
+    assert failure.observed == "2 of 101 rows, most often item lost (1), user ghost (1)"
     assert {example.split("unknown ")[1] for example in failure.examples} == {
         "user ghost",
         "item lost",
     }
+
+
+def test_what_was_deleted_is_not_unknown(
+    conn: psycopg.Connection, database: str, profile: Profile
+) -> None:
+    """Whoever deleted it; until it is a stray again, its interactions long gone."""
+    for number in range(20):
+        insert(conn, "interactions", interaction(number, item_id="i2"))
+    conn.execute("DELETE FROM feed.items WHERE id = 'i2'")
+    conn.execute("DELETE FROM feed.users WHERE id = 'u1'")
+    assert check_interactions(profile, database).success
+    assert delete_older(conn, date(2100, 1, 1)) == 20
+    assert conn.execute("SELECT count(*) FROM feed.deleted").fetchone() == (0,)
 
 
 def test_a_day_is_checked_alone_and_may_be_empty(
@@ -225,10 +235,10 @@ def test_a_day_is_checked_alone_and_may_be_empty(
 ) -> None:
     today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
     insert(conn, "interactions", interaction(1, type="nonsense", occurred_at=today))
-    query = interactions_query(today - timedelta(days=1), today)
-    report = check_table(interactions_suite(profile, may_be_empty=True), database, query)
+    yesterday = today - timedelta(days=1), today
+    report = check_interactions(profile, database, *yesterday, may_be_empty=True)
     assert (report.success, report.rows_checked) == (True, 0)
-    assert not check_table(interactions_suite(profile), database, query).success
+    assert not check_interactions(profile, database, *yesterday).success
 
 
 NUMBER = st.none() | st.sampled_from([NAN, float("inf"), -1.0, 0.0, 90.0, 181.0, 1e16])

@@ -100,7 +100,7 @@ def registry(trained: Settings) -> Registry:
 @pytest.fixture
 def without_plots(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where a run is made for something else: drawing takes a third of it."""
-    monkeypatch.setattr("orchestration.plots.png", lambda figure: b"")
+    monkeypatch.setattr("orchestration.plots.png", lambda *_, **__: b"")
 
 
 @pytest.fixture

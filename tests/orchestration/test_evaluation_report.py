@@ -64,7 +64,7 @@ def test_a_report_has_all_tables_and_plots(count: int) -> None:
 
 def test_a_product_without_owners_has_no_panel_of_them() -> None:
     compared = comparison(2, owners=False)
-    assert [axes.get_title() for axes in figures(compared)["plot_exposure"].axes] == [
+    assert [axes.get_title() for axes in figures(compared)["plot_exposure"]().axes] == [
         "most popular 1 % of items",
         "most popular 10 % of items",
     ]
@@ -84,3 +84,15 @@ def test_no_dot_lies_outside_of_its_panel() -> None:
             assert low <= 0
             assert np.max([*values, *panel.lines.values()]) < high
     assert parts[0].get_xlim() == parts[1].get_xlim()
+
+
+@pytest.mark.parametrize("values", [[], [0.3] * 3, [0.3, np.nextafter(0.3, 1)], [np.nan], [1, 2]])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_any_values_have_a_distribution(values: list[float], kind: type, caplog) -> None:
+    assert plots.png(plots.distribution, np.array(values, kind), "", "").startswith(b"\x89PNG")
+    assert not caplog.records
+
+
+def test_a_plot_that_cannot_be_drawn_fails_nothing(caplog) -> None:
+    assert plots.png(plots.history, ["1"], [1.0, 2.0], "ndcg").startswith(b"\x89PNG")
+    assert "a plot cannot be drawn" in caplog.text

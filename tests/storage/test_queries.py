@@ -45,7 +45,7 @@ def test_frames_have_their_types_even_without_rows(database: str) -> None:
     assert dict(queries.read_users(database).schema) == queries.USERS
     assert dict(queries.read_items(database).schema) == queries.ITEMS
     assert dict(queries.read_owners(database).schema) == queries.OWNERS
-    empty = queries.read_interactions(database, DAY, DAY)
+    empty = queries.read_interactions(database, [DAY])
     assert empty.schema == pl.Schema(SCHEMA)
     assert queries.read_trending(database).columns == ["item_id", "score"]
 
@@ -79,10 +79,13 @@ def test_the_days_of_interactions_are_those_of_utc(conn, database: str) -> None:
     inside = [add(conn, start), add(conn, end - timedelta(microseconds=1), user_id=None)]
     add(conn, start - timedelta(microseconds=1))
     add(conn, end)
-    frame = queries.read_interactions(database, DAY, DAY)
+    frame = queries.read_interactions(database, [DAY])
     assert frame["event_id"].to_list() == inside
     assert frame["user_id"].to_list() == ["u", None]
-    assert queries.changed_days(conn, None) == [DAY + timedelta(days=n) for n in (-1, 0, 1)]
+    days = [DAY + timedelta(days=n) for n in (-1, 0, 1)]
+    assert queries.changed_days(conn, None) == days
+    assert queries.rows_by_day(conn, days) == dict(zip(days, (1, 2, 1), strict=True))
+    assert len(queries.read_interactions(database, [days[0], days[2]])) == 2  # none between
 
 
 def test_late_ones_change_their_day(conn) -> None:

@@ -1,0 +1,99 @@
+"""Small logs of odd forms: a run ends well, or with one sentence that says what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from feedwright.dagster_home import write_dagster_home
+from feedwright.environment import dagster_variables, settings_variables
+from storage.database import connect
+from storage.loading import load
+from storage.log import Log
+from storage.settings import Settings, get_settings
+
+Train = Callable[[Log], tuple[int, str]]
+YESTERDAY = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
+
+
+@pytest.fixture
+def train(
+    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> Iterator[Train]:
+    """Load a log into an installation of its own and train: exit status, and what was printed."""
+    from orchestration.launch import main
+
+    settings = Settings(home=tmp_path, database_url=database, profile="marketplace")
+    variables = settings_variables(settings) | dagster_variables(settings, database)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+    write_dagster_home(settings)
+
+    def trained(log: Log) -> tuple[int, str]:
+        with connect(database) as conn:
+            load(conn, log)
+        return main(), capsys.readouterr().out
+
+    yield trained
+    get_settings.cache_clear()
+
+
+def log_of(
+    users: int = 6,
+    items: int = 8,
+    *,
+    types: tuple[str, ...] = ("view", "click", "apply"),
+    each: int = 5,
+    days: float = 20,
+    until: datetime = YESTERDAY,
+) -> Log:
+    """Each user does ``each`` things with items in turn, spread over ``days``."""
+    rows = [
+        (f"u{user}", f"i{(user + number) % items}", number)
+        for user in range(users)
+        for number in range(each)
+    ]
+    count = len(rows)
+    interactions = pl.DataFrame(
+        {
+            "event_id": [f"{row:032x}" for row in range(1, count + 1)],
+            "user_id": [user for user, _, _ in rows],
+            "item_id": [item for _, item, _ in rows],
+            "type": [types[number % len(types)] for _, _, number in rows],
+            "occurred_at": [until - timedelta(days=days * row / count) for row in range(count)],
+        }
+    )
+    ids = pl.DataFrame({"id": [f"i{item}" for item in range(items)]})
+    return Log(
+        interactions, users=pl.DataFrame({"id": [f"u{user}" for user in range(users)]}), items=ids
+    )
+
+
+LIVE = "Version 1: live, ndcg_at_10 "
+NO_LIKES = "nobody likes anything: interactions that count as that are needed (apply"
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        pytest.param(log_of(1, each=8), LIVE, id="one user"),
+        pytest.param(log_of(9, 1), LIVE, id="one item"),
+        pytest.param(log_of(1, 1, each=1), LIVE, id="one row"),
+        pytest.param(log_of(days=0), LIVE, id="one moment"),
+        pytest.param(log_of(types=("view",)), LIVE, id="one type"),
+        pytest.param(log_of(types=("dismiss",)), NO_LIKES, id="only negatives"),
+        pytest.param(log_of(6, 5, each=5), LIVE, id="everybody likes everything"),
+        pytest.param(log_of(until=YESTERDAY - timedelta(days=900)), LIVE, id="no one lately"),
+        pytest.param(log_of(types=("impression",)), NO_LIKES, id="no likes"),
+    ],
+)
+def test_a_small_log(train: Train, log: Log, said: str) -> None:
+    status, told = train(log)
+    *_, last = told.splitlines()
+    assert said in last
+    assert (status == 0) == (said == LIVE)
