@@ -9,16 +9,15 @@ import dagster as dg
 from storage.lake import Lake
 from storage.settings import get_settings
 
-WITHOUT_DATA = timedelta(days=30)
-MOST = timedelta(days=3 * 365)
-"""Older days are in the lake too, but no partitions: one interaction of 1970 would make
-twenty thousand, and a run reports each of its own."""
+SHOWN = timedelta(days=30)
+"""Older days are in the lake too, but no partitions: a run reports each of its own, whether it has
+rows or not, which takes longer than to read a sparse log of years."""
 
 
 def _first_day() -> date:
-    today = datetime.now(UTC).date()
+    oldest = datetime.now(UTC).date() - SHOWN
     known = Lake(get_settings().lake).first_day()
-    return max(known, today - MOST) if known else today - WITHOUT_DATA
+    return max(known, oldest) if known else oldest
 
 
 # The day that is not over yet is one too: a retraining at noon learns from the morning.
