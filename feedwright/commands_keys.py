@@ -40,6 +40,7 @@ def _connection() -> Iterator[psycopg.Connection]:
     epilog=examples(
         "feedwright keys make --scope read --name backend",
         "feedwright keys make --scope track --name website --needs-token",
+        "feedwright keys make --scope track --name forwarder --limit 600000 --limit-per-user 0",
         "KEY=$(feedwright keys make --scope admin --name sync)",
     )
 )
@@ -55,13 +56,38 @@ def make(
             "--needs-token", help="For browsers: without a user token it speaks for nobody."
         ),
     ] = False,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=2**31 - 1,
+            help="Calls and events a minute of this key; 0: no limit. Left out: as "
+            "FEEDWRIGHT_RATE_LIMIT_PER_KEY says.",
+        ),
+    ] = None,
+    limit_per_user: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            max=2**31 - 1,
+            help="Events a minute of each user that come with this key, for a server that "
+            "forwards them; 0: no limit. Left out: as FEEDWRIGHT_RATE_LIMIT_PER_USER says.",
+        ),
+    ] = None,
 ) -> None:
     """Make a key. It is shown once, and kept nowhere."""
     from storage.keys import make_key
 
     with _connection() as connection:
         try:
-            key = make_key(connection, scope.value, name, needs_token=needs_token)
+            key = make_key(
+                connection,
+                scope.value,
+                name,
+                needs_token=needs_token,
+                limit_per_key=limit,
+                limit_per_user=limit_per_user,
+            )
         except ValueError as error:
             raise FeedwrightError(f"No key was made: {error}.") from error
     errors.print("This is the only time that the key is shown:", style="dim", highlight=False)

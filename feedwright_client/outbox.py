@@ -140,7 +140,8 @@ class Outbox:
             self._in_flight = []
 
     def settle(self, answer: httpx.Response) -> bool:
-        """What becomes of the batch in flight; whether it is over with. False: send it again."""
+        """What becomes of the batch in flight; whether it is over with. False: send again what is
+        left of it: all, or the events that are over their users' limits."""
         if answer.status_code in TEMPORARY:
             return False
         if answer.status_code == 413 and len(self._in_flight) > 1:
@@ -148,20 +149,21 @@ class Outbox:
             self.put_back()
             return True
         batch = list(self._in_flight)
+        limited: list[Event] = []
         if answer.is_success:
-            refused = self._refused(batch, answer)
+            refused, limited = self._refused(batch, answer)
         else:  # all of it: a wrong key, a wrong address
             error = FeedwrightError.of_answer(answer)
             log.error("%d events refused: %s", len(batch), error)
             refused = [Rejected(event, [str(error)]) for event in batch]
         with self._lock:
-            self._in_flight = []
+            self._in_flight = limited
             self._batch_size = min(self._batch_size * 2, BATCH_EVENTS)
             self.counts.rejected += len(refused)
-            self.counts.sent += len(batch) - len(refused)
+            self.counts.sent += len(batch) - len(refused) - len(limited)
         for one in refused:
             self._tell(one)
-        return True
+        return not limited
 
     def give_up(self, why: str) -> None:
         """Drop all that is left."""
@@ -173,19 +175,25 @@ class Outbox:
         if left:
             log.error("%d events not delivered: %s", left, why)
 
-    def _refused(self, batch: list[Event], answer: httpx.Response) -> list[Rejected]:
+    def _refused(
+        self, batch: list[Event], answer: httpx.Response
+    ) -> tuple[list[Rejected], list[Event]]:
+        """What is refused for good, and what may be sent again."""
         try:
             results = answer.json()["results"]
         except (ValueError, KeyError, TypeError):
             log.error("%s answers what Feedwright would not: is the address right?", answer.url)
-            return [Rejected(event, ["no such service at this address"]) for event in batch]
-        refused = []
+            return [Rejected(event, ["no such service at this address"]) for event in batch], []
+        refused: list[Rejected] = []
+        limited: list[Event] = []
         for event, one in zip(batch, results, strict=False):
             self.counts.duplicates += one["outcome"] == "duplicate"
-            if one["outcome"] == "rejected":
+            if one.get("retry_after"):
+                limited.append(event)
+            elif one["outcome"] == "rejected":
                 field, reason = one.get("field"), one.get("reason") or "no reason given"
                 refused.append(Rejected(event, [f"{field}: {reason}" if field else reason]))
-        return refused
+        return refused, limited
 
     def _tell(self, rejected: Rejected) -> None:
         log.warning("event refused: %s", "; ".join(rejected.reasons))

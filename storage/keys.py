@@ -53,13 +53,16 @@ class KeyRow:
 
 @dataclass(frozen=True)
 class LiveKey:
-    """A key that opens something. ``key_hash``: 32 bytes."""
+    """A key that opens something. ``key_hash``: 32 bytes. Limits a minute: None where it has
+    none of its own, 0: unlimited."""
 
     key_id: str
     name: str
     scope: KeyScope
     needs_token: bool
     key_hash: bytes
+    limit_per_key: int | None = None
+    limit_per_user: int | None = None
 
 
 @dataclass(frozen=True)
@@ -92,9 +95,18 @@ def hash_key(key: str) -> bytes:
 
 
 def make_key(
-    connection: psycopg.Connection, scope: KeyScope, name: str, *, needs_token: bool = False
+    connection: psycopg.Connection,
+    scope: KeyScope,
+    name: str,
+    *,
+    needs_token: bool = False,
+    limit_per_key: int | None = None,
+    limit_per_user: int | None = None,
 ) -> str:
     """A new key. It is in no other place than the answer.
+
+    Args:
+        limit_per_key, limit_per_user: see ``LiveKey``.
 
     Raises:
         ValueError: the name is empty, too long or not printable; or an admin key would need a
@@ -107,9 +119,10 @@ def make_key(
     key_id = secrets.token_hex(4)
     key = f"fw_{scope}_{key_id}_{secrets.token_urlsafe(32)}"
     connection.execute(
-        "INSERT INTO feed.api_keys (key_id, name, scope, key_hash, needs_token)"
-        " VALUES (%s, %s, %s, %s, %s)",
-        (key_id, name, scope, hash_key(key), needs_token),
+        "INSERT INTO feed.api_keys"
+        " (key_id, name, scope, key_hash, needs_token, limit_per_key, limit_per_user)"
+        " VALUES (%s, %s, %s, %s, %s, %s, %s)",
+        (key_id, name, scope, hash_key(key), needs_token, limit_per_key, limit_per_user),
     )
     _note(connection, "make_key", key_id=key_id, name=name, scope=scope)
     return key
@@ -178,7 +191,8 @@ async def live_keys(connection: psycopg.AsyncConnection[Any]) -> list[LiveKey]:
     """Keys that are not revoked."""
     async with connection.cursor(row_factory=class_row(LiveKey)) as cursor:
         await cursor.execute(
-            "SELECT key_id, name, scope, needs_token, key_hash FROM feed.api_keys"
+            "SELECT key_id, name, scope, needs_token, key_hash, limit_per_key, limit_per_user"
+            " FROM feed.api_keys"
             " WHERE revoked_at IS NULL AND key_id IS NOT NULL ORDER BY id"
         )
         return await cursor.fetchall()

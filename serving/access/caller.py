@@ -27,6 +27,7 @@ class Caller:
         key_id: of their key, if they sent one.
         user_id: whom their token binds them to; None: they may speak for anybody …
         needs_token: … unless this is set: then for nobody.
+        limit_per_key, limit_per_user: their key's own limits a minute; None: it has none.
     """
 
     scopes: frozenset[str]
@@ -34,6 +35,8 @@ class Caller:
     key_id: str | None = None
     user_id: str | None = None
     needs_token: bool = False
+    limit_per_key: int | None = None
+    limit_per_user: int | None = None
 
     def may(self, scope: Scope) -> bool:
         return scope == "public" or scope in self.scopes

@@ -24,7 +24,7 @@ from pathlib import Path
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from serving.access.caller import caller_of
+from serving.access.caller import Caller, caller_of
 
 WINDOW_SECONDS = 60.0
 SETS = 8_192
@@ -102,6 +102,15 @@ class Limits:
     per_user: int
     per_key: int
 
+    def of(self, caller: Caller) -> Limits:
+        """Those of a caller whose key may have its own."""
+        per_user, per_key = caller.limit_per_user, caller.limit_per_key
+        return Limits(
+            self.buckets,
+            self.per_user if per_user is None else per_user,
+            self.per_key if per_key is None else per_key,
+        )
+
     def take_key(self, key_id: str | None, cost: int) -> None:
         """Charge a key; a call without one is not limited.
 
@@ -146,7 +155,9 @@ def charge_events(request: Request, user_ids: Sequence[str | None]) -> Charged:
     limits: Limits | None = request.scope.get(STATE)
     if limits is None or not user_ids:
         return Charged([True] * len(user_ids), 0)
-    limits.take_key(caller_of(request).key_id, len(user_ids) - 1)  # the call itself took one
+    caller = caller_of(request)
+    limits = limits.of(caller)
+    limits.take_key(caller.key_id, len(user_ids) - 1)  # the call itself took one
     left: dict[str, int] = {}
     wait = 0.0
     for named, wanted in Counter(id for id in user_ids if id is not None).items():

@@ -226,6 +226,8 @@ class Access:
             f"{found.name} ({found.key_id})",
             found.key_id,
             needs_token=found.needs_token,
+            limit_per_key=found.limit_per_key,
+            limit_per_user=found.limit_per_user,
         )
 
     def _must_be_loaded(self) -> None:
@@ -265,11 +267,12 @@ class Access:
             self._check_user(scope, rule, text, caller)
         if self._limits is None:
             return
-        self._limits.take_key(caller.key_id, 1)
+        limits = self._limits.of(caller)
+        limits.take_key(caller.key_id, 1)
         if caller.user_id is not None and needed != "track":  # events are counted by the route
-            taken, wait = self._limits.take_user(caller.user_id)
+            taken, wait = limits.take_user(caller.user_id)
             if not taken:
-                raise limiting.too_many("user", self._limits.per_user, wait)
+                raise limiting.too_many("user", limits.per_user, wait)
 
     def _check_user(self, scope: Scope, rule: Rule, text: str, caller: Caller) -> None:
         """The users that path and query name, as the routes read them; one that the query

@@ -78,6 +78,11 @@ class Outcome(BaseModel):
     outcome: Literal["accepted", "duplicate", "rejected"]
     reason: str | None = Field(description="Why it was rejected.")
     field: str | None = Field(default=None, description="The field at fault.")
+    retry_after: int | None = Field(
+        default=None,
+        description="Seconds after which this entry alone may be sent again: it is over the rate "
+        "limit of its user, and is not kept.",
+    )
 
 
 class Outcomes(BaseModel):

@@ -67,7 +67,7 @@ class IngestCalls:
         """Check, write and answer."""
         checked = self._ingest.check(entries)
         self._keep_to_the_caller(request, checked)
-        wait = self._keep_to_the_limits(request, checked, len(entries))
+        wait, limited = self._keep_to_the_limits(request, checked, len(entries))
         stored = await self._ingest.write(checked)
         results: list[dict[str, Any]] = [
             {"event_id": _told_id(entry), "outcome": "accepted", "reason": None}
@@ -80,6 +80,8 @@ class IngestCalls:
             results[place].update(
                 outcome="rejected", reason=refusal.reason, field=refusal.field or None
             )
+        for place in limited:
+            results[place]["retry_after"] = wait
         for number in stored.known:
             results[checked.places[number]]["outcome"] = "duplicate"
         counts = Counter(one["outcome"] for one in results)
@@ -108,17 +110,19 @@ class IngestCalls:
                 event["user_id"] = caller.user_id
         checked.leave_out(refused)
 
-    def _keep_to_the_limits(self, request: Request, checked: Checked, entries: int) -> int:
-        """Seconds until those that are over a limit may come again; 0: none is."""
+    def _keep_to_the_limits(
+        self, request: Request, checked: Checked, entries: int
+    ) -> tuple[int, list[int]]:
+        """Leave out those that are over their user's limit: seconds until they may come again,
+        and their places."""
         users: list[str | None] = [None] * entries
         for place, event in zip(checked.places, checked.events, strict=True):
             users[place] = event["user_id"]
         charged = charge_events(request, users)
-        if charged.retry_after:
-            why = f"over the rate limit of this user: send it again in {charged.retry_after} s"
-            over = [place for place, granted in enumerate(charged.granted) if not granted]
-            checked.leave_out({place: Refusal("user_id", why) for place in over})
-        return charged.retry_after
+        over = [place for place, granted in enumerate(charged.granted) if not granted]
+        why = f"over the rate limit of this user: send it again in {charged.retry_after} s"
+        checked.leave_out({place: Refusal("user_id", why) for place in over})
+        return charged.retry_after, over
 
 
 def _told_id(entry: Any) -> str | None:

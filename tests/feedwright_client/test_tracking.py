@@ -8,9 +8,11 @@ import sys
 import time
 from datetime import datetime
 
+import httpx
 import pytest
 
 from feedwright_client import AsyncFeedwright, Feedwright, Rejected
+from feedwright_client.outbox import Outbox, new_event
 from tests.feedwright_client.conftest import Ingest, wait_for
 
 AWAY = "http://127.0.0.1:9"
@@ -55,6 +57,22 @@ def test_refused_events_are_told(ingest: Ingest) -> None:
     assert [one.entry["type"] for one in told] == ["stare", "save"]
     assert told[0].reasons == ["type: unknown type"]
     assert "401: a key is needed" in told[1].reasons[0]
+
+
+def test_events_over_the_limit_of_their_user_alone_are_sent_again() -> None:
+    outbox = Outbox()
+    for user in ("ann", "bob", "eve"):
+        outbox.add(new_event("view", user, "i", None, None, None))
+    outbox.take()
+    results = [
+        {"outcome": "accepted"},
+        {"outcome": "rejected", "field": "user_id", "reason": "slow down", "retry_after": 7},
+        {"outcome": "rejected", "field": "type", "reason": "unknown"},
+    ]
+    assert not outbox.settle(httpx.Response(202, json={"results": results}))
+    assert [event["user_id"] for event in outbox.take()] == ["bob"]
+    assert outbox.settle(httpx.Response(202, json={"results": results[:1]}))
+    assert (outbox.counts.sent, outbox.counts.rejected, len(outbox)) == (2, 1, 0)
 
 
 def test_a_batch_that_is_too_large_is_halved(ingest: Ingest) -> None:

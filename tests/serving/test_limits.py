@@ -158,3 +158,12 @@ def test_events_count_for_the_key_and_not_calls_alone(request_by: Callable[..., 
     local = request_by((0, 10), Caller(frozenset({"track"}), "local"))
     assert charge_events(local, [None] * 1_000).granted == [True] * 1_000
     assert charge_events(Request({"type": "http"}), ["ann"]).granted == [True]
+
+
+def test_a_key_may_have_limits_of_its_own(request_by: Callable[..., Request]) -> None:
+    web = Caller(frozenset({"track"}), "web", "k")
+    server = Caller(frozenset({"track"}), "server", "s", limit_per_key=50, limit_per_user=0)
+    assert charge_events(request_by((2, 10), server), ["ann"] * 40).granted == [True] * 40
+    with pytest.raises(HTTPException, match="50 a minute for this key"):
+        charge_events(request_by((2, 10), server), ["ann"] * 40)
+    assert charge_events(request_by((2, 10), web), ["bob"] * 3).granted == [True, True, False]

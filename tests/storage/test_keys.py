@@ -48,6 +48,16 @@ def actions(conn: psycopg.Connection) -> list[tuple[Any, ...]]:
     return conn.execute("SELECT actor, action FROM feed.audit_log ORDER BY id").fetchall()
 
 
+async def test_a_key_has_the_limits_that_it_was_given(
+    database: str, conn: psycopg.Connection
+) -> None:
+    make_key(conn, "track", "forwarder", limit_per_key=600_000, limit_per_user=0)
+    make_key(conn, "track", "site")
+    async with await psycopg.AsyncConnection.connect(database) as connection:
+        found = [(key.limit_per_key, key.limit_per_user) for key in await live_keys(connection)]
+    assert found == [(600_000, 0), (None, None)]
+
+
 @pytest.mark.parametrize("scope", SCOPES)
 def test_a_key_is_stored_as_its_hash_alone(conn: psycopg.Connection, scope: KeyScope) -> None:
     key = make_key(conn, scope, "back end")
