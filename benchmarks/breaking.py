@@ -29,6 +29,10 @@ LOOKS = 6
 """At the feed, by new connections, so that every worker is seen."""
 
 
+class CannotBreak(RuntimeError):
+    """A fault cannot be brought about here; the message says why."""
+
+
 class Broken(Installation):
     """An installation whose parts are found, hurt and looked at.
 
@@ -169,7 +173,7 @@ def _killed(find: Find) -> Callable[[Broken], AbstractContextManager[None]]:
     def happens(place: Broken) -> Iterator[None]:
         victims = find(place)
         if not victims:
-            raise BenchmarkError("there is no such process")
+            raise CannotBreak("there is no such process")
         _signal(victims, signal.SIGKILL)
         psutil.wait_procs(victims, timeout=10)
         yield
@@ -260,7 +264,7 @@ def _files_corrupt(pattern: str) -> Callable[[Broken], AbstractContextManager[No
     def happens(place: Broken) -> Iterator[None]:
         files = [path for path in place.state.glob(pattern) if path.is_file()]
         if not files:
-            raise BenchmarkError(f"no {pattern}")
+            raise CannotBreak(f"no {pattern}")
         for file in files:
             _overwrite(file, 0, GARBAGE)
             _overwrite(file, file.stat().st_size // 2, GARBAGE)
@@ -296,7 +300,13 @@ def _run_killed(place: Broken) -> Iterator[None]:
 
 
 def _runs(place: Broken) -> list[psutil.Process]:
-    return place.processes("api", "execute_run")
+    """A run is a process that a code server spawns."""
+    return [
+        child
+        for server in place.processes("api", "grpc")
+        for child in server.children()
+        if any("spawn_main" in word for word in child.cmdline())
+    ]
 
 
 def _no_run_hangs(place: Broken) -> bool:
@@ -309,7 +319,7 @@ def _supervisor_killed(place: Broken) -> Iterator[None]:
     record = records.read(place.state)
     supervisor = record.supervisor.process() if record is not None else None
     if supervisor is None:
-        raise BenchmarkError("there is no supervisor")
+        raise CannotBreak("there is no supervisor")
     supervisor.kill()
     supervisor.wait()
     time.sleep(1)
@@ -342,5 +352,5 @@ def _wait_until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
-            raise BenchmarkError("it takes too long")
+            raise CannotBreak("it takes too long")
         time.sleep(0.1)
