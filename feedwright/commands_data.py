@@ -100,7 +100,7 @@ def load(
             raise typer.Exit(1 if unusable else 0)
     except LoadError as error:
         if as_json and path is not None:
-            failed = load_view.failed_document(path, mapping, str(error))
+            failed = load_view.failed_document(path, form.value, mapping, str(error))
             print(json.dumps(failed, indent=2, ensure_ascii=False))
         raise
     if log.ends_now if shift_clock is None else shift_clock:

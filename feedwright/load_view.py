@@ -14,6 +14,7 @@ from rich.table import Table
 if TYPE_CHECKING:
     from storage.columns import Entity
     from storage.log import Log
+    from storage.readers import Format
 
 CELL = 40  # characters of a cell in the preview
 
@@ -106,23 +107,29 @@ def document(log: Log) -> dict[str, Any]:
     }
 
 
-def failed_document(path: Path, mapping: str, message: str) -> dict[str, Any]:
-    """The same of a log that cannot be read: the files that are there, and why."""
-    from storage.readers import forms_there
+def failed_document(path: Path, form: Format, mapping: str, message: str) -> dict[str, Any]:
+    """The same of a log that cannot be loaded as it is: what can be read, and why the rest not."""
+    from storage.log import LoadError
+    from storage.mapping import load_mapping
+    from storage.readers import readable
 
-    return {
-        "files": {
-            str(entity): {
-                "good": 0,
-                "refused": 0,
-                "form": form,
-                "warnings": [],
-                "reasons": [{"reason": message, "count": 1, "example": "", "line": None}],
-            }
-            for entity, form in forms_there(path, mapping).items()
-        },
-        "error": message,
-    }
+    try:
+        said = load_mapping(mapping or "default")
+        log, failed = readable(path, "auto" if form == "movielens" else form, said)
+        check(log)
+    except LoadError:
+        return {"files": {}, "error": message}
+    files = document(log)["files"]
+    for entity, (shape, why) in failed.items():
+        reason = {"reason": why, "count": 1, "example": "", "line": None}
+        files[entity] = {
+            "good": 0,
+            "refused": 0,
+            "form": shape.document(),
+            "warnings": [],
+            "reasons": [reason],
+        }
+    return {"files": files, "error": message}
 
 
 def _notices(log: Log, entity: Entity) -> list[str]:

@@ -11,9 +11,11 @@ import difflib
 from pathlib import Path
 from typing import Literal
 
+import polars as pl
+
 from storage.columns import COLUMNS, Entity
 from storage.log import LoadError, Log, Rows
-from storage.mapping import Mapping, load_mapping
+from storage.mapping import Mapping
 from storage.reading import files
 from storage.reading.form import Form, form_of
 from storage.reading.rows import FileRows, OncePerId, parts_of_events, unused
@@ -153,21 +155,37 @@ def _sentence(path: Path, rows: dict[Entity, FileRows], missing: dict[Entity, li
     return f"{' '.join(said)[: MOST - len(fix)]} {fix}"
 
 
-def forms_there(path: Path, mapping: str = "") -> dict[Entity, dict[str, str | bool | None]]:
-    """The form of each file that is there, as far as it can be told; none is read further."""
-    found: dict[Entity, dict[str, str | bool | None]] = {}
-    said = Mapping()
-    try:
-        said = load_mapping(mapping) if mapping else said
-        parts = files.found(path, said)
-    except LoadError:
+def readable(
+    path: Path, form: Format, mapping: Mapping
+) -> tuple[Log, dict[Entity, tuple[Form, str]]]:
+    """The log of those files that can be read; of the others what form they have, and why not.
+
+    Raises:
+        LoadError: it cannot be told which files there are.
+    """
+    rows: dict[Entity, FileRows] = {}
+    failed: dict[Entity, tuple[Form, str]] = {}
+    for entity, parts in files.found(path, mapping, form).items():
+        shape = Form("csv")
         try:
-            parts = files.found(path, Mapping())
-        except LoadError:
-            return found
-    for entity, (first, *_) in parts.items():
-        try:
-            found[entity] = form_of(first, said.files.get(entity)).document()
-        except LoadError:
-            found[entity] = Form("csv").document()
-    return found
+            shape = form_of(parts[0], mapping.files.get(entity))
+            one = FileRows(entity, parts, mapping)
+            if lines := _missing(one):
+                raise LoadError(_sentence(path, {entity: one}, {entity: lines}))
+            rows[entity] = one
+        except LoadError as error:
+            failed[entity] = shape, str(error)
+    nothing = pl.DataFrame({"occurred_at": []})
+    log = Log(
+        rows.get("interactions", nothing),
+        rows.get("users"),
+        rows.get("items"),
+        rows.get("owners"),
+        sources={entity: one.files[0].name for entity, one in rows.items()},
+        time_format=mapping.time_format,
+        time_zone=mapping.time_zone,
+        tag_separator=mapping.tag_separator,
+    )
+    if "interactions" in failed:
+        del log.rows["interactions"]
+    return log, failed
