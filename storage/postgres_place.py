@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 PORT = 5432  # only a part of the socket's name
 MAX_SOCKET_PATH = 103  # bytes; Linux allows 107, macOS 103
 NOTE = "place.json"
+OWNER = "owner"
+"""File in a base outside of the data folder, with the path of the folder that it is of."""
 STATE = Path("/var/lib")
 
 
@@ -64,7 +66,11 @@ def read_place(data_dir: Path) -> Place | None:
         return None
     except (PermissionError, NotADirectoryError) as error:
         raise EmbeddedPostgresError(explain_os_error(error, data_dir)) from error
-    return Place(**{name: data_dir / path for name, path in note.items()})
+    place = Place(**{name: data_dir / path for name, path in note.items()})
+    if not place.sockets.is_relative_to(place.base) and _key(data_dir) not in place.sockets.name:
+        # of the folder that this one is a copy of, whose server may run
+        place = replace(place, sockets=place.base / "sockets")
+    return place
 
 
 def choose_place(data_dir: Path, account: Account) -> Place:
@@ -81,6 +87,8 @@ def choose_place(data_dir: Path, account: Account) -> Place:
     private_folder(base / "server", account)
     place = Place(base / "server", base / "sockets", base / "binaries")
     _keep_note(data_dir, place)
+    if base != data_dir:
+        (base / OWNER).write_text(str(data_dir))
     return place
 
 

@@ -226,6 +226,51 @@ def test_below_a_closed_folder(
     assert not any(folder.iterdir())
 
 
+def test_a_copy_has_a_life_of_its_own(folder: Path) -> None:
+    """Also one that root made, whose files are root's, and one whose path is long for a socket."""
+    server = EmbeddedPostgres(folder / ("long" * 20) / "postgres")
+    copy = EmbeddedPostgres(folder / ("copy" * 20) / "postgres")
+    try:
+        query(server.start(), "CREATE TABLE mine AS SELECT 1 AS one")
+        server.stop()
+        shutil.copytree(server.data_dir, copy.data_dir)
+        server.start()
+        assert not copy.is_running()
+        assert query(copy.start(), "SELECT one FROM mine") == [(1,)]
+        query(copy.url, "DROP TABLE mine")
+        assert query(server.url, "SELECT one FROM mine") == [(1,)]
+    finally:
+        copy.remove()
+        server.remove()
+
+
+@as_root
+def test_a_copy_without_its_database_is_told(
+    tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root keeps the cluster elsewhere when its account cannot enter the data folder."""
+    monkeypatch.setattr(postgres_place, "STATE", folder)
+    tmp_path.chmod(0o700)
+    server = EmbeddedPostgres(tmp_path / "home" / "postgres")
+    moved = EmbeddedPostgres(tmp_path / "moved" / "postgres")
+    try:
+        query(server.start(), "CREATE TABLE mine AS SELECT 1 AS one")
+        server.stop()
+        shutil.copytree(server.data_dir, moved.data_dir)
+        with pytest.raises(EmbeddedPostgresError, match="is a copy of"):
+            moved.start()
+        shutil.rmtree(server.data_dir)
+        assert query(moved.start(), "SELECT one FROM mine") == [(1,)]
+        moved.stop()
+        base = place_of(moved).base
+        base.rename(folder / "lost")
+        with pytest.raises(EmbeddedPostgresError, match="not on this machine"):
+            moved.start()
+        (folder / "lost").rename(base)
+    finally:
+        moved.remove()
+
+
 def test_programs_below_a_closed_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     closed = folder / "closed"
     closed.mkdir(mode=0o700)
