@@ -207,7 +207,6 @@ class Snapshot:
             for name, content in files.items():
                 (draft / name).write_bytes(content)
             (draft / MANIFEST).write_text(json.dumps(asdict(manifest)), encoding="utf-8")
-            draft.chmod(0o755)
             shutil.rmtree(folder, ignore_errors=True)
             draft.rename(folder)
         finally:

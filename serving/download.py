@@ -44,7 +44,6 @@ def download(tracking: str, run_id: str, artifact: str, folder: Path, *, replace
                 )
             )
             Snapshot.load(fetched)
-            fetched.chmod(0o755)
             if folder.exists():
                 folder.rename(draft / "damaged")
             fetched.rename(folder)

@@ -40,7 +40,6 @@ def write(folder: Path, name: str, settings: Mapping[str, Any], arrays: Arrays) 
             else:
                 np.save(draft / f"{key}.npy", value, allow_pickle=False)
         (draft / MANIFEST).write_text(json.dumps(content), encoding="utf-8")
-        draft.chmod(0o755)
         shutil.rmtree(folder, ignore_errors=True)
         draft.rename(folder)
     finally:

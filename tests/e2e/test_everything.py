@@ -1,6 +1,7 @@
 """The promise, as a user has it: one command to a personalised feed that survives its parts.
 
-Real sample data, real Postgres, Dagster, MLflow and Bento, on ports of their own.
+Real sample data, real Postgres, Dagster, MLflow and Bento, on ports of their own. Root runs it all
+as an ordinary user, so that what only root may do shows.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import os
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -21,12 +23,15 @@ from typing import Any
 import httpx
 import psutil
 import pytest
+from playwright.sync_api import expect
 
 from feedwright.status import counts
 from models.registry import Registry
 from storage.database import connect
 from storage.embedded import EmbeddedPostgres
 from storage.settings import Settings, mlflow_tracking_uri
+from tests.browser import running_browser
+from tests.ordinary import ordinary_user
 
 ROOT = Path(__file__).parents[2]
 UP_SECONDS = 600
@@ -46,6 +51,7 @@ class Installation:
     """What `up` printed."""
 
     def __init__(self, home: Path) -> None:
+        self.user = ordinary_user(home.parent / "python", ROOT)
         self.settings = Settings(
             home=home,
             feed_port=free_port(),
@@ -59,17 +65,17 @@ class Installation:
             **{f"FEEDWRIGHT_{name.upper()}": str(getattr(self.settings, name)) for name in given},
         }
         self.environment.pop("DAGSTER_HOME", None)
+        if self.user is not None:
+            self.environment |= {"HOME": str(home.parent), **self.user.variables}
+            os.chown(home.parent, self.user.uid, self.user.gid)
         self.http = httpx.Client(base_url=self.settings.feed_address, trust_env=False, timeout=30)
 
     def run(self, *arguments: str, timeout: float = 120) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "feedwright", *arguments],
-            cwd=ROOT,
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=timeout,
-        )
+        command = ("-m", "feedwright", *arguments)
+        how: dict[str, Any] = {"cwd": ROOT, "env": self.environment, "timeout": timeout}
+        if self.user is not None:
+            return self.user.run(self.user.python, *command, **how)
+        return subprocess.run([sys.executable, *command], capture_output=True, text=True, **how)
 
     def feed(self, user: str, **parameters: Any) -> dict[str, Any]:
         answer = self.http.get("/api/v1/feed", params={"user_id": user, **parameters})
@@ -166,6 +172,51 @@ def test_two_users_get_feeds_of_their_own_with_reasons(installation, users) -> N
     assert len(set(first) & set(second)) < 15
 
 
+def test_workers_share_the_lists_of_feeds(installation, users) -> None:
+    """Each call by a connection of its own, which either worker may take."""
+    workers: set[int] = set()
+    for user in users:
+        page = installation.feed(user, limit=5)
+        shown = [item["item_id"] for item in page["items"]]
+        for _ in range(12):
+            with httpx.Client(base_url=installation.settings.feed_address, trust_env=False) as http:
+                following = http.get(page["next"]).json()
+                workers.add(http.get("/api/v1/status").json()["worker"])
+            assert following["feed_id"] == page["feed_id"]
+            page = following
+            shown += [item["item_id"] for item in page["items"]]
+        assert len(set(shown)) == len(shown)
+    assert len(workers) == installation.settings.feed_workers
+
+
+def test_nothing_is_open_to_other_accounts(installation, users) -> None:
+    home = installation.settings.home
+    modes = {path: path.lstat().st_mode for path in (home, *home.rglob("*"))}
+    kinds = (stat.S_ISDIR, stat.S_ISREG)
+    open_ones = {
+        str(path.relative_to(home)): oct(mode)
+        for path, mode in modes.items()
+        if mode & 0o077 and any(is_kind(mode) for is_kind in kinds)
+    }
+    # Where root runs it all, Postgres' account passes through these, and runs programs of the last.
+    passed = {".", "postgres", "postgres/binaries"} if home.stat().st_uid == 0 else set()
+    assert {name for name in open_ones if not name.startswith("postgres/binaries/")} <= passed
+    assert (home / "lake").is_dir()
+
+
+def test_nothing_else_listens_on_tcp(installation, users) -> None:
+    """A control port of any part would run programs for every account of the machine."""
+    settings = installation.settings
+    ports = {
+        connection.laddr.port
+        for process in psutil.process_iter()
+        if belongs(process, installation)
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert ports == {settings.feed_port, settings.dagster_port, settings.mlflow_port}
+
+
 def test_lightfm_is_ahead_of_popularity_on_the_sample(status) -> None:
     metrics = status["champion"]["metrics"]
     assert metrics["ndcg_at_10"] > metrics["popularity.ndcg_at_10"]
@@ -181,15 +232,19 @@ def test_up_again_changes_nothing(installation, status) -> None:
     assert champion.version == "1"
 
 
+def belongs(process: psutil.Process, installation: Installation) -> bool:
+    try:
+        return process.environ().get("FEEDWRIGHT_HOME") == str(installation.settings.home)
+    except psutil.Error:  # gone, or not ours to look at
+        return False
+
+
 def bento_workers(installation: Installation) -> list[psutil.Process]:
-    mark = f"FEEDWRIGHT_HOME={installation.settings.home}"
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if "serving.worker" in (process.info["cmdline"] or []):
-            environment = process.environ()
-            if f"FEEDWRIGHT_HOME={environment.get('FEEDWRIGHT_HOME')}" == mark:
-                found.append(process)
-    return found
+    return [
+        process
+        for process in psutil.process_iter(["cmdline"])
+        if "serving.worker" in (process.info["cmdline"] or []) and belongs(process, installation)
+    ]
 
 
 def test_a_killed_worker_comes_back(installation, users) -> None:
@@ -240,6 +295,8 @@ def test_a_version_that_does_not_load_never_reaches_a_user(
         shutil.copytree(installation.settings.snapshots / good.version, broken)
         (broken / "items.vectors.npy").write_bytes(b"not an array")
         shutil.copytree(broken, installation.settings.snapshots / bad.version)
+        if installation.user is not None:
+            installation.user.own(installation.settings.snapshots / bad.version)
         registry.client.set_model_version_tag(
             registry.model_name, bad.version, "snapshot_artifact", "snapshot"
         )
@@ -276,11 +333,30 @@ def test_dagster_and_mlflow_show_the_run(installation) -> None:
     assert found["model_version"]["version"] == "1"
 
 
-def test_the_command_line_shows_models_and_feed(installation, users, tmp_path: Path) -> None:
+def test_the_consoles_pages_work_behind_the_gateway(installation) -> None:
+    query = "{ runsOrError(filter: {statuses: [SUCCESS]}) { ... on Runs { results { runId } } } }"
+    with running_browser() as browser:
+        page = browser.new_page()
+        received: list[str | bytes] = []
+        page.on("websocket", lambda opened: opened.on("framereceived", received.append))
+        page.goto(installation.settings.dagster_address)
+        runs = page.evaluate(
+            "query => fetch('/graphql', {method: 'POST', body: JSON.stringify({query}), headers:"
+            " {'Content-Type': 'application/json'}}).then(answer => answer.json())",
+            query,
+        )["data"]["runsOrError"]["results"]
+        page.goto(f"{installation.settings.dagster_address}/runs/{runs[0]['runId']}")
+        expect(page.get_by_text("RUN_SUCCESS").first).to_be_visible(timeout=60_000)
+        assert any("pipelineRunLogs" in str(frame) for frame in received)
+        page.goto(f"{installation.settings.mlflow_address}/#/models")
+        expect(page.get_by_text("feedwright").first).to_be_visible(timeout=60_000)
+
+
+def test_the_command_line_shows_models_and_feed(installation, users) -> None:
     listed = installation.run("models", "list")
     assert listed.returncode == 0
     assert "champion" in listed.stdout
-    picture = tmp_path / "feed.svg"
+    picture = installation.settings.home.parent / "feed.svg"
     shown = installation.run("feed", users[0], "--svg", str(picture))
     assert shown.returncode == 0, shown.stderr
     assert picture.read_text().startswith("<svg")
