@@ -130,9 +130,12 @@ def _running(size: str, workers: int) -> Iterator[Broken]:
             yield place
         finally:
             place.mend()
-            place.run("down")
-            if mounted:
-                subprocess.run(["umount", "-l", str(place.state)], check=False)
+            try:
+                place.run("down")
+            finally:
+                EmbeddedPostgres(place.state / "postgres").stop()
+                if mounted:
+                    subprocess.run(["umount", "-l", str(place.state)], check=False)
 
 
 def _mount(folder: str) -> bool:
