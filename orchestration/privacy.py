@@ -4,6 +4,7 @@ from datetime import UTC, date, datetime
 
 import dagster as dg
 
+from orchestration.lake_days import mend_broken_days
 from orchestration.policies import LAKE_POOL, TRANSIENT
 from orchestration.resources import Platform
 from storage import changes, erasures, refresh_queue, retention
@@ -28,7 +29,9 @@ def erase_from_lake(platform: Platform) -> dict[date, int]:
 
 @dg.op(pool=LAKE_POOL, retry_policy=TRANSIENT, out=dg.Out(dg.Nothing))
 def erase_users(context: dg.OpExecutionContext, platform: Platform) -> None:
-    """Erase from the lake the users who were erased since the last run."""
+    """Erase from the lake the users who were erased since the last run. Files that are broken
+    cannot be searched for them: Postgres, which they have left, gives these days again."""
+    mend_broken_days(context.log, platform)
     with platform.connect() as conn:
         late = erasures.delete_late(conn, None)
     gone = erase_from_lake(platform)

@@ -1,6 +1,6 @@
 """Group ``sources``: what the product's Postgres holds, checked, and without bad rows."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 
@@ -10,6 +10,7 @@ import psycopg
 
 from models.profile import Checks
 from orchestration import checks
+from orchestration.lake_days import broken_days, write_days
 from orchestration.partitions import daily
 from orchestration.policies import LAKE_POOL, OWNERS, TRANSIENT, value_of
 from orchestration.privacy import erase_from_lake
@@ -19,8 +20,6 @@ from storage.lake import Extent
 from storage.settled import settled_until
 
 GROUP = "sources"
-READ_ROWS = 1_000_000
-"""That are read at once, so memory stays bounded; a day is read whole."""
 
 
 @dataclass(frozen=True)
@@ -62,23 +61,11 @@ def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
         since = extent.received_until if extent else None
         erasures.delete_late(conn, since and since - queries.OVERLAP)
         changed = queries.changed_days(conn, since)
-        broken = lake.broken_days()
+        broken = broken_days(context.log, lake)
         days = sorted({*changed, *broken, *(asked if len(asked) == 1 else [])})
         rejected = _quarantine(conn, days, platform)
-        counts = queries.rows_by_day(conn, days)
-    if broken:
-        told = ", ".join(map(str, broken[:20]))
-        context.log.warning("files of %d days are broken, and read again: %s", len(broken), told)
     context.log.info("%d days to read", len(days))
-    written = 0
-    for some in _batches(days, counts):
-        rows = queries.read_interactions(platform.url, some)
-        rows = rows.with_columns(day=pl.col("occurred_at").dt.date())
-        parts = rows.partition_by("day", include_key=False, as_dict=True)
-        for day in some:
-            lake.write_day(day, parts.get((day,), rows.clear()))
-        written += len(rows)
-        context.log.info("%s to %s: %d interactions", some[0], some[-1], len(rows))
+    written = write_days(context.log, platform, days)
     erased = erase_from_lake(platform)
     report = _check_days(platform, days, may_be_empty=bool(lake.days()))
     if report.passed:  # else the next run reads and checks these days again
@@ -98,21 +85,6 @@ def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
             report,
         ],
     )
-
-
-def _batches(days: list[date], counts: Mapping[date, int]) -> Iterator[list[date]]:
-    """The days in order, ``READ_ROWS`` or a single day at once: a read costs what a connection
-    does, however few its rows."""
-    some: list[date] = []
-    rows = 0
-    for day in days:
-        if some and rows + counts.get(day, 0) > READ_ROWS:
-            yield some
-            some, rows = [], 0
-        some.append(day)
-        rows += counts.get(day, 0)
-    if some:
-        yield some
 
 
 def _quarantine(conn: psycopg.Connection, days: list[date], platform: Platform) -> dict[str, int]:

@@ -17,6 +17,7 @@ from storage.lake import Lake
 from storage.settings import Settings
 from tests.orchestration.conftest import run_job
 from tests.orchestration.test_daily import add_interaction
+from tests.orchestration.test_interactions import damage
 
 REFRESH = {"ops": {"refresh_waiting_lists": {"config": {"at_once": 10}}}}
 
@@ -171,8 +172,10 @@ def test_what_is_old_goes(trained: Settings, conn, instance, lake: Lake) -> None
     for name in ("900001", "900002", "900003", "900004"):
         (trained.snapshots / name).mkdir()
     days, live = lake.days(), {folder.name for folder in trained.snapshots.iterdir()}
+    damage(lake, days[-1])  # could not be searched for who was erased
     result = run_job(instance, "privacy")
     assert result.success
+    assert lake.broken_days() == []
     assert lake.days() == days[1:]
     (oldest,) = conn.execute("SELECT min(occurred_at) FROM feed.interactions").fetchone()
     assert oldest > datetime.now(UTC) - timedelta(days=731)

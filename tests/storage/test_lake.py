@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import IO
 
 import fsspec
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
@@ -83,12 +87,12 @@ def test_a_write_that_breaks_off_leaves_the_old_day(
 ) -> None:
     lake.write_day(DAY, rows("a"))
 
-    def breaks(self: pl.DataFrame, file, **options) -> None:
+    def breaks(table: pa.Table, file: IO[bytes], **options: object) -> None:
         file.write(b"PAR1 half a file")
         raise OSError("disk full")
 
     with monkeypatch.context() as patch:
-        patch.setattr(pl.DataFrame, "write_parquet", breaks)
+        patch.setattr(pq, "write_table", breaks)
         for day in (DAY, NEXT):
             with pytest.raises(OSError, match="disk full"):
                 lake.write_day(day, rows("b"))
@@ -130,6 +134,28 @@ def test_a_broken_day_is_found(lake: Lake, content: bytes) -> None:
     lake.write_day(DAY, rows("a"))
     lake.write_day(NEXT, rows("b", day=NEXT))
     assert lake.broken_days() == []
-    with fsspec.open(lake.path(NEXT), "wb") as file:
-        file.write(content)
+    overwrite(lake, NEXT, content)
     assert lake.broken_days() == [NEXT]
+
+
+@pytest.mark.parametrize("share", [0.02, 0.1, 0.25, 0.5])
+@pytest.mark.parametrize("change", [bytes.swapcase, lambda old: bytes(len(old))])
+def test_a_day_damaged_in_its_middle_is_found(
+    lake: Lake, share: float, change: Callable[[bytes], bytes]
+) -> None:
+    """Such damage, between sound ends, gives other rows where no error comes."""
+    lake.write_day(DAY, rows(*(uuid.uuid4().hex for _ in range(2_000))))
+    content = content_of(lake, DAY)
+    at = int(len(content) * share)
+    overwrite(lake, DAY, content[:at] + change(content[at : at + 64]) + content[at + 64 :])
+    assert lake.broken_days() == [DAY]
+
+
+def content_of(lake: Lake, day: date) -> bytes:
+    with fsspec.open(lake.path(day), "rb") as file:
+        return bytes(file.read())
+
+
+def overwrite(lake: Lake, day: date, content: bytes) -> None:
+    with fsspec.open(lake.path(day), "wb") as file:
+        file.write(content)

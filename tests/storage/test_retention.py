@@ -117,12 +117,12 @@ def lake_rows(user: str | None, at: datetime, name: str) -> dict:
 def test_the_lake_forgets_users_and_old_days(tmp_path: Path, address: str) -> None:
     lake = Lake(address.format(folder=tmp_path))
     first, second = datetime(2026, 3, 1, 8, tzinfo=UTC), datetime(2026, 3, 2, 8, tzinfo=UTC)
-    later = second + timedelta(hours=4)
+    later, last = second + timedelta(hours=4), second + timedelta(days=2)
     days = {
         first.date(): [lake_rows("anna", first, "a"), lake_rows(None, first, "b")],
         second.date(): [lake_rows("anna", second, "c"), lake_rows("anna", later, "d")],
         date(2026, 3, 3): [lake_rows("ben", later + timedelta(days=1), "e")],
-        date(2026, 3, 4): [lake_rows("anna", first, "f")],
+        date(2026, 3, 4): [lake_rows("anna", last, "f") | {"received_at": first}],
     }
     for day, rows in days.items():
         lake.write_day(day, pl.DataFrame(rows, schema=SCHEMA))
