@@ -121,6 +121,9 @@ def list_keys(
         state = f"revoked {row.revoked_at:%Y-%m-%d}" if row.revoked_at else "good"
         if row.needs_token:
             state += ", needs a user token"
+        for which, most in (("key", row.limit_per_key), ("user", row.limit_per_user)):
+            if most is not None:
+                state += f", {most:,} a minute and {which}" if most else f", no limit by {which}"
         made = f"{row.created_at:%Y-%m-%d}"
         table.add_row(row.key_id, row.scope, row.name, made, used, state)
     console.print(table, markup=False)

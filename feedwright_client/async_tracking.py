@@ -44,7 +44,7 @@ class AsyncTracker:
         added = self.outbox.add(event)
         if self._task is None or self._task.done():
             self._task = loop.create_task(self._run())
-        elif self.outbox.due_in() == 0.0:
+        elif self.outbox.is_due_sooner:
             self._hurry.set()
         return added
 
@@ -91,10 +91,10 @@ class AsyncTracker:
         try:
             async with httpx.AsyncClient(headers=self._headers, timeout=self._timeout) as http:
                 attempt = 0
-                while (due := self.outbox.due_in()) is not None or self.outbox.is_sending:
-                    if attempt == 0 and due and not self._flushing:
+                while (due := self.outbox.due_in(hurried=self._flushing > 0)) is not None:
+                    if due:
                         await self._wait(due)
-                    self._hurry.clear()
+                        continue
                     seconds = await self._send(http, attempt)
                     if seconds is None:
                         attempt = 0
@@ -105,7 +105,8 @@ class AsyncTracker:
             self.outbox.put_back()  # cancelled: at the end of the program it is sent again
 
     async def _wait(self, seconds: float) -> None:
-        """Until a batch is due, full, or somebody waits for it."""
+        """Until a batch is due, or something changes when it is."""
+        self._hurry.clear()
         waiting = asyncio.ensure_future(self._hurry.wait())
         try:
             await asyncio.wait({waiting}, timeout=seconds)

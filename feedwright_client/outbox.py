@@ -11,7 +11,7 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 from typing import Any, TypedDict
@@ -78,8 +78,17 @@ class Counts:
     dropped: int = 0
 
 
+@dataclass
+class Held:
+    """Events of a user who is over the limit, until a time of the monotonic clock."""
+
+    until: float
+    events: deque[Event] = field(default_factory=deque)
+
+
 class Outbox:
-    """Threads may share it. ``take`` gives a batch, which is in flight until it is settled."""
+    """Threads may share it. ``take`` gives a batch, which is in flight until it is settled. Events
+    of users who are over their limit wait apart: they hold up nobody else's."""
 
     def __init__(self, max_events: int = QUEUE_EVENTS, on_rejected: OnRejected | None = None):
         self.counts = Counts()
@@ -87,19 +96,16 @@ class Outbox:
         self._on_rejected = on_rejected
         self._lock = threading.Lock()
         self._waiting: deque[Event] = deque()
+        self._held: dict[str | None, Held] = {}  # by user
         self._in_flight: list[Event] = []
         self._batch_size = BATCH_EVENTS
         self._since = 0.0
         self._full = False
 
     def __len__(self) -> int:
-        """Events that are waiting or in flight."""
-        return len(self._waiting) + len(self._in_flight)
-
-    @property
-    def is_sending(self) -> bool:
-        """A batch is in flight."""
-        return bool(self._in_flight)
+        """Events that are waiting, held or in flight."""
+        held = sum(len(one.events) for one in self._held.values())
+        return len(self._waiting) + len(self._in_flight) + held
 
     def add(self, event: Event) -> bool:
         """Whether there was room; else the event is dropped, and counted."""
@@ -111,23 +117,39 @@ class Outbox:
                     log.error("%d events wait for the server: new ones are dropped", self._max)
                 return False
             self._full = False
+            held = self._held.get(event.get("user_id"))
+            if held is not None:
+                held.events.append(event)
+                return True
             if not self._waiting:
                 self._since = monotonic()
             self._waiting.append(event)
             return True
 
-    def due_in(self) -> float | None:
-        """Seconds until a batch should be sent; None: there is nothing to send."""
-        if not self._waiting:
-            return None
-        if len(self._waiting) >= BATCH_EVENTS:
-            return 0.0
-        return max(self._since + BATCH_SECONDS - monotonic(), 0.0)
+    @property
+    def is_due_sooner(self) -> bool:
+        """The last event may have begun a batch, or filled one."""
+        return len(self._waiting) == 1 or len(self._waiting) >= BATCH_EVENTS
+
+    def due_in(self, *, hurried: bool = False) -> float | None:
+        """Seconds until a batch should be sent; None: there is nothing to send.
+
+        Args:
+            hurried: do not wait for more events, only for the limits of users.
+        """
+        with self._lock:
+            if self._in_flight or len(self._waiting) >= BATCH_EVENTS:
+                return 0.0
+            times = [held.until for held in self._held.values()]
+            if self._waiting:
+                times.append(self._since + (0.0 if hurried else BATCH_SECONDS))
+            return max(min(times) - monotonic(), 0.0) if times else None
 
     def take(self) -> list[Event]:
-        """The next batch, or the one that is in flight already; empty: there is nothing."""
+        """The next batch, or the one that is in flight already; empty: nothing may go now."""
         with self._lock:
             if not self._in_flight:
+                self._release()
                 n = min(self._batch_size, len(self._waiting))
                 self._in_flight = [self._waiting.popleft() for _ in range(n)]
                 self._since = monotonic()
@@ -140,8 +162,10 @@ class Outbox:
             self._in_flight = []
 
     def settle(self, answer: httpx.Response) -> bool:
-        """What becomes of the batch in flight; whether it is over with. False: send again what is
-        left of it: all, or the events that are over their users' limits."""
+        """What becomes of the batch in flight; whether it is over with. False: send it again.
+
+        An event over its user's limit is held with all that follow of this user.
+        """
         if answer.status_code in TEMPORARY:
             return False
         if answer.status_code == 413 and len(self._in_flight) > 1:
@@ -149,7 +173,7 @@ class Outbox:
             self.put_back()
             return True
         batch = list(self._in_flight)
-        limited: list[Event] = []
+        limited: list[tuple[Event, float]] = []
         if answer.is_success:
             refused, limited = self._refused(batch, answer)
         else:  # all of it: a wrong key, a wrong address
@@ -157,39 +181,59 @@ class Outbox:
             log.error("%d events refused: %s", len(batch), error)
             refused = [Rejected(event, [str(error)]) for event in batch]
         with self._lock:
-            self._in_flight = limited
+            self._in_flight = []
+            self._hold(limited)
             self._batch_size = min(self._batch_size * 2, BATCH_EVENTS)
             self.counts.rejected += len(refused)
             self.counts.sent += len(batch) - len(refused) - len(limited)
         for one in refused:
             self._tell(one)
-        return not limited
+        return True
 
     def give_up(self, why: str) -> None:
         """Drop all that is left."""
         with self._lock:
             left = len(self)
             self._waiting.clear()
+            self._held.clear()
             self._in_flight = []
             self.counts.dropped += left
         if left:
             log.error("%d events not delivered: %s", left, why)
 
+    def _hold(self, limited: list[tuple[Event, float]]) -> None:
+        """Put events back, before the others of their users, for so many seconds."""
+        for event, seconds in reversed(limited):
+            held = self._held.setdefault(event.get("user_id"), Held(0.0))
+            held.until = monotonic() + seconds
+            held.events.appendleft(event)
+
+    def _release(self) -> None:
+        """Let the events go whose users' time has come, so many of each as one batch holds."""
+        now = monotonic()
+        for user_id, held in list(self._held.items()):
+            if held.until > now:
+                continue
+            n = min(self._batch_size, len(held.events))
+            self._waiting.extendleft(reversed([held.events.popleft() for _ in range(n)]))
+            if not held.events:
+                del self._held[user_id]
+
     def _refused(
         self, batch: list[Event], answer: httpx.Response
-    ) -> tuple[list[Rejected], list[Event]]:
-        """What is refused for good, and what may be sent again."""
+    ) -> tuple[list[Rejected], list[tuple[Event, float]]]:
+        """What is refused for good, and what may be sent again after so many seconds."""
         try:
             results = answer.json()["results"]
         except (ValueError, KeyError, TypeError):
             log.error("%s answers what Feedwright would not: is the address right?", answer.url)
             return [Rejected(event, ["no such service at this address"]) for event in batch], []
         refused: list[Rejected] = []
-        limited: list[Event] = []
+        limited: list[tuple[Event, float]] = []
         for event, one in zip(batch, results, strict=False):
             self.counts.duplicates += one["outcome"] == "duplicate"
             if one.get("retry_after"):
-                limited.append(event)
+                limited.append((event, float(one["retry_after"])))
             elif one["outcome"] == "rejected":
                 field, reason = one.get("field"), one.get("reason") or "no reason given"
                 refused.append(Rejected(event, [f"{field}: {reason}" if field else reason]))

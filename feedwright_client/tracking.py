@@ -52,7 +52,7 @@ class Tracker:
                     target=self._run, name="feedwright-tracker", daemon=True
                 )
                 self._thread.start()
-            if len(self.outbox) == 1 or self.outbox.due_in() == 0.0:
+            if self.outbox.is_due_sooner:
                 self._changed.notify_all()
         return added
 
@@ -112,11 +112,13 @@ class Tracker:
                 left = self._left()
                 if left is not None and (left <= 0 or len(self.outbox) == 0):
                     return False
-                due = self.outbox.due_in()
-                hurried = (self._hurry or left is not None) and len(self.outbox) > 0
-                if hurried or due == 0.0 or self.outbox.is_sending:
+                due = self.outbox.due_in(hurried=self._hurry > 0 or left is not None)
+                if due == 0.0:
                     return True
-                self._changed.wait(due)
+                if due is not None and left is not None and due > left:
+                    return False  # held for longer than there is time
+                waits = [seconds for seconds in (due, left) if seconds is not None]
+                self._changed.wait(min(waits, default=None))
 
     def _send(self, http: httpx.Client, attempt: int) -> float | None:
         """Seconds until the batch is sent again; None: it is settled."""

@@ -27,7 +27,8 @@ LONGEST_TOKEN_LIFE = timedelta(hours=24)
 
 _KEY = re.compile(r"fw_(track|read|admin)_([0-9a-f]{8})_[A-Za-z0-9_-]{32,100}")
 _LIST = """
-    SELECT key_id, name, scope, needs_token, created_at, last_used_at, revoked_at
+    SELECT key_id, name, scope, needs_token, limit_per_key, limit_per_user,
+           created_at, last_used_at, revoked_at
     FROM feed.api_keys WHERE key_id IS NOT NULL
 """
 # As in the migration: the secret is in no statement that a server may log.
@@ -40,12 +41,14 @@ _NEW_SECRET = """
 
 @dataclass(frozen=True)
 class KeyRow:
-    """A key as it is listed."""
+    """A key as it is listed. Limits a minute: see ``LiveKey``."""
 
     key_id: str
     name: str
     scope: KeyScope
     needs_token: bool
+    limit_per_key: int | None
+    limit_per_user: int | None
     created_at: datetime
     last_used_at: datetime | None
     revoked_at: datetime | None

@@ -188,9 +188,13 @@ _PROMISE = (
     "Postgres is away, events wait on the disk of the server, and a duplicate cannot be told from "
     "a new one: both are `accepted`, and stored once. Users and items need not be known."
 )
+_LIMITED = (
+    "An event over its user's rate limit is rejected alone as well, but not kept: its outcome has "
+    "`retry_after`, and it may be sent again then."
+)
 PROBLEMS = {
     413: f"The body is larger than {MAX_BODY_BYTES // 2**20} MiB.",
-    429: "Too much at once, or over the rate limit; try again after `Retry-After`.",
+    429: "Too much at once, or over the key's rate limit; try again after `Retry-After`.",
     503: "Postgres is away and the disk's share is full; try again after `Retry-After`.",
 }
 
@@ -223,7 +227,7 @@ PATHS: dict[str, Any] = {
             "sendInteractions",
             f"Send what users did, 1 to {MAX_ENTRIES} events",
             description=f"{_PROMISE} An entry that is wrong is rejected alone, and kept with its "
-            "reason for somebody to mend.",
+            f"reason for somebody to mend. {_LIMITED}",
             body=describe.json_body(Interactions, {"interactions": [EXAMPLE_EVENT]}),
         )
     },
@@ -232,7 +236,7 @@ PATHS: dict[str, Any] = {
         "post": _described(
             "sendInteraction",
             "Send one thing that a user did to an item",
-            description=_PROMISE,
+            description=f"{_PROMISE} {_LIMITED}",
             parameters=describe.query(OfUser),
             body=describe.json_body(OneInteraction, _ONE),
         ),

@@ -42,6 +42,20 @@ def test_help_shows_an_example(command: str) -> None:
     assert f"feedwright keys {command}" in re.sub(r"\s+", " ", shown)
 
 
+def test_a_key_may_be_given_limits_of_its_own() -> None:
+    common = ("make", "--scope", "track", "--name", "site")
+    assert run(*common, "--limit", "600000", "--limit-per-user", "0").exit_code == 0
+    assert run(*common).exit_code == 0
+    rows = json.loads(run("list", "--json").stdout)
+    limits = [(row["limit_per_key"], row["limit_per_user"]) for row in rows]
+    assert limits == [(600_000, 0), (None, None)]
+    shown = re.sub(r"[\s│]+", " ", run("list").stdout)
+    assert "no limit by user" in shown
+    refused = run(*common, "--limit", "-1")
+    assert refused.exit_code != 0
+    assert "--limit" in refused.stderr
+
+
 def test_a_key_from_its_making_to_its_end() -> None:
     assert "No key yet" in run("list").stdout
     made = run("make", "--scope", "track", "--name", "[bold]site", "--needs-token")

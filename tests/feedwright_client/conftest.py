@@ -84,6 +84,7 @@ class Ingest:
     stored: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     times: list[float] = field(default_factory=list)
     key: str | None = None
+    limited: dict[str, int] = field(default_factory=dict)  # user: times to be put back for 1 s
 
     async def take(self, request: Request) -> Response:
         self.times.append(time.monotonic())
@@ -102,6 +103,9 @@ class Ingest:
     def _store(self, event: dict[str, Any]) -> dict[str, Any]:
         if event["type"] == "stare":
             return {"outcome": "rejected", "field": "type", "reason": "unknown type"}
+        if self.limited.get(event["user_id"], 0) > 0:
+            self.limited[event["user_id"]] -= 1
+            return {"outcome": "rejected", "reason": "slow down", "retry_after": 1}
         key = event["event_id"], event["occurred_at"]
         outcome = "duplicate" if key in self.stored else "accepted"
         self.stored[key] = event

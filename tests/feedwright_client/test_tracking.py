@@ -6,6 +6,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from datetime import datetime
 
 import httpx
@@ -59,20 +60,54 @@ def test_refused_events_are_told(ingest: Ingest) -> None:
     assert "401: a key is needed" in told[1].reasons[0]
 
 
-def test_events_over_the_limit_of_their_user_alone_are_sent_again() -> None:
-    outbox = Outbox()
-    for user in ("ann", "bob", "eve"):
-        outbox.add(new_event("view", user, "i", None, None, None))
-    outbox.take()
-    results = [
-        {"outcome": "accepted"},
-        {"outcome": "rejected", "field": "user_id", "reason": "slow down", "retry_after": 7},
-        {"outcome": "rejected", "field": "type", "reason": "unknown"},
-    ]
-    assert not outbox.settle(httpx.Response(202, json={"results": results}))
-    assert [event["user_id"] for event in outbox.take()] == ["bob"]
-    assert outbox.settle(httpx.Response(202, json={"results": results[:1]}))
-    assert (outbox.counts.sent, outbox.counts.rejected, len(outbox)) == (2, 1, 0)
+def test_events_over_the_limit_of_their_user_are_held_and_nobody_elses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now = 1_000.0
+    monkeypatch.setattr("feedwright_client.outbox.monotonic", lambda: now)
+    outbox = Outbox(max_events=5)
+    good = {"outcome": "accepted"}
+    over = {"outcome": "rejected", "field": "user_id", "reason": "slow down", "retry_after": 7}
+    bad = {"outcome": "rejected", "field": "type", "reason": "unknown"}
+
+    def add(user: str, item: str) -> bool:
+        return outbox.add(new_event("view", user, item, None, None, None))
+
+    def sends(*results: Mapping[str, object]) -> list[str]:
+        batch = outbox.take()
+        assert outbox.settle(httpx.Response(202, json={"results": results}))
+        return [f"{event['user_id']} {event['item_id']}" for event in batch]
+
+    for user, item in (("ann", "1"), ("bob", "1"), ("eve", "1"), ("bob", "2")):
+        add(user, item)
+    assert sends(good, over, bad, over) == ["ann 1", "bob 1", "eve 1", "bob 2"]
+    assert outbox.due_in() == outbox.due_in(hurried=True) == 7.0
+    add("bob", "3")
+    add("ann", "2")
+    assert (outbox.due_in(), outbox.due_in(hurried=True)) == (1.0, 0.0)
+    assert add("eve", "2")
+    assert not add("eve", "3")  # those that are held have their place too
+    assert sends(good, good) == ["ann 2", "eve 2"]
+    assert outbox.take() == []
+    now += 7.0
+    assert outbox.due_in() == 0.0
+    assert sends(good, over, over) == ["bob 1", "bob 2", "bob 3"]
+    now += 7.0
+    assert sends(good, good) == ["bob 2", "bob 3"]
+    assert (outbox.counts.sent, outbox.counts.rejected, outbox.counts.dropped) == (6, 1, 1)
+    assert (len(outbox), outbox.due_in()) == (0, None)
+
+
+def test_others_are_sent_while_a_user_who_is_over_the_limit_waits(ingest: Ingest) -> None:
+    ingest.limited = {"bob": 2}
+    with Feedwright(ingest.url) as client:
+        client.track("view", user_id="bob", item_id="i1")
+        client.track("view", user_id="bob", item_id="i2")
+        assert not client.flush(0.2)
+        client.track("view", user_id="ann", item_id="i")
+        assert client.flush()
+    assert [event["user_id"] for event in ingest.stored.values()] == ["ann", "bob", "bob"]
+    assert ingest.times[-1] - ingest.times[0] >= 1.0
 
 
 def test_a_batch_that_is_too_large_is_halved(ingest: Ingest) -> None:
@@ -139,18 +174,22 @@ os.wait()
 
 def test_the_async_client_tracks_too(ingest: Ingest) -> None:
     ingest.failures = [503]
+    ingest.limited = {"bob": 1}
 
     async def work() -> None:
         async with AsyncFeedwright(ingest.url) as client:
+            client.track("view", user_id="bob", item_id="i")
+            assert not await client.flush(0.2)
             for number in range(450):
                 client.track("view", user_id="u", item_id=f"i{number}")
             assert await client.flush()
-            assert len(ingest.stored) == 450
+            assert len(ingest.stored) == 451
+            assert list(ingest.stored.values())[-1]["user_id"] == "bob"
             client.track("click", user_id="u", item_id="i")
             await asyncio.sleep(1.3)
-            assert len(ingest.stored) == 451
+            assert len(ingest.stored) == 452
             client.track("stare", user_id="u", item_id="i")
-        assert (client.counts.sent, client.counts.rejected) == (451, 1)
+        assert (client.counts.sent, client.counts.rejected) == (452, 1)
 
     asyncio.run(work())
     assert max(len(batch) for batch in ingest.requests) == 200

@@ -8,9 +8,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from uuid import uuid4
 
 import httpx
 import jwt
@@ -658,6 +660,41 @@ def test_limits_of_keys_and_of_users_with_a_token(installation: Settings) -> Non
         answers = [server.get("/api/v1/profiles", "read") for _ in range(6)]
         assert [answer.status_code for answer in answers] == [200] * 5 + [429]
         assert server.get("/api/v1/profiles", "admin").status_code == 200  # another key
+
+
+def test_events_over_a_limit(installation: Settings) -> None:
+    changes = {"auth": "required", "rate_limit_per_user": 2, "rate_limit_per_key": 12}
+    with serving(installation.model_copy(update=changes)) as server:
+
+        def send(count: int, key: str = "track", user_id: str = "eager") -> httpx.Response:
+            event = {
+                "user_id": user_id,
+                "item_id": "i",
+                "type": "view",
+                "occurred_at": datetime.now(UTC).isoformat(),
+            }
+            events = [{**event, "event_id": str(uuid4())} for _ in range(count)]
+            return server.call("POST", "/api/v1/interactions", key, json=events)
+
+        for count, accepted in ((3, 2), (1, 0)):  # one left out of a batch, and all of one
+            answer = send(count)
+            assert answer.status_code == 202
+            body = answer.json()
+            over = body["results"][accepted:]
+            assert (body["accepted"], body["rejected"]) == (accepted, len(over))
+            assert {(one["outcome"], one["field"]) for one in over} == {("rejected", "user_id")}
+            seconds = {one["retry_after"] for one in over}
+            assert seconds == {int(answer.headers["retry-after"])}
+            assert 1 <= min(seconds) <= 30
+        with connect(server.database) as connection:  # they come again: they are not kept apart
+            kept = connection.execute(
+                "SELECT count(*) FROM feed.interactions_rejected WHERE raw LIKE '%\"eager\"%'"
+            ).fetchone()
+            own = make_key(connection, "track", "own", limit_per_key=50, limit_per_user=4)
+        assert kept == (0,)
+        problem_of(send(12), 429)  # the key's limit is the call's
+        body = send(14, own, "forwarded").json()
+        assert (body["accepted"], body["rejected"]) == (4, 10)
 
 
 def test_web_pages_of_allowed_origins_may_call(required: Server) -> None:

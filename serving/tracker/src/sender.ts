@@ -14,6 +14,8 @@ interface Result {
   outcome: "accepted" | "duplicate" | "rejected";
   field?: string;
   reason: string | null;
+  /** Seconds after which it may come again: it is over its user's limit. */
+  retry_after?: number | null;
 }
 
 /** Sends what waits in a queue: together, again when that fails, and when the page ends. */
@@ -97,14 +99,14 @@ export class Sender {
     }
     const { status } = answer;
     if (results) {
-      const after = answer.headers.get("Retry-After");
-      const bad = results.find(({ outcome }) => outcome === "rejected");
-      // All are final, but for what was too much for now.
-      this.queue.remove(entries.filter((_, at) => !after || results![at]?.outcome !== "rejected"));
+      const later = results.find((one) => one.retry_after);
+      const bad = results.find((one) => one.outcome === "rejected" && !one.retry_after);
+      // All are final, but for those over their user's limit.
+      this.queue.remove(entries.filter((_, at) => !results![at]?.retry_after));
       this.failures = 0;
       this.most = Math.min(MOST_ENTRIES, 2 * this.most);
-      if (after) this.wait(after);
-      else if (bad) warn(`event ${bad.event_id} rejected: ${bad.field ?? ""} ${bad.reason}`);
+      if (later) this.wait(later.retry_after);
+      if (bad) warn(`event ${bad.event_id} rejected: ${bad.field ?? ""} ${bad.reason}`);
     } else if (status === 401 || status === 403) {
       this.refused = true;
       warn(`key rejected: ${status}`);
@@ -121,10 +123,10 @@ export class Sender {
   }
 
   /** Back off, twice as long each time and by chance, not to come back in step with others. */
-  private wait(after: string | null = null): void {
+  private wait(after?: string | number | null): void {
     const now = this.page.Date.now();
     const own = Math.min(LONGEST_WAIT, 2 ** ++this.failures) * (0.5 + Math.random() / 2);
-    const told = Number(after) || (Date.parse(after ?? "") - now) / 1000 || 0;
+    const told = Number(after) || (Date.parse(`${after}`) - now) / 1000 || 0;
     this.notBefore = now + 1000 * Math.min(LONGEST_TOLD, Math.max(own, told));
   }
 

@@ -93,7 +93,7 @@ test("Retry-After is obeyed, as seconds and as a date", async () => {
   }
 });
 
-test("outcomes are final, but for what was too much for now", async (t) => {
+test("outcomes are final, but for events over their user's limit: those come again when they may", async (t) => {
   const found = warnings(t);
   const page = new FakePage();
   const fw = made(page);
@@ -105,13 +105,33 @@ test("outcomes are final, but for what was too much for now", async (t) => {
   assert.deepEqual(stored(page), []);
   assert.match(found[0], /item_id no such thing/);
 
-  page.server.answers = [{ results: [null, refusal], headers: { "Retry-After": "30" } }];
-  fw.like("one");
-  fw.like("two");
+  const over = { outcome: "rejected", field: "user_id", reason: "slow down", retry_after: 30 };
+  page.server.answers = [{ results: [over, refusal, null, over] }, { results: [over, null] }];
+  for (const item of ["one", "bad", "two", "three"]) fw.like(item);
   await page.pass(5_000);
-  assert.deepEqual(stored(page).map(({ item_id }) => item_id), ["two"]);
+  const waiting = () => stored(page).map(({ item_id }) => item_id);
+  assert.deepEqual(waiting(), ["one", "three"]);
+  assert.equal(found.length, 2); // each of the bad ones
+  await page.pass(29_000);
+  assert.equal(page.server.requests.length, 2);
+  await page.pass(2_000);
+  assert.deepEqual(waiting(), ["one"]);
   await page.pass(31_000);
-  assert.deepEqual(page.server.kinds, ["like good", "like one", "like two"]);
+  assert.deepEqual(waiting(), []);
+  assert.deepEqual(page.server.kinds, ["like good", "like two", "like three", "like one"]);
+});
+
+test("when all of many are over the limit, they wait and are not asked for again at once", async () => {
+  const page = new FakePage();
+  const fw = made(page);
+  const over = { outcome: "rejected", field: "user_id", reason: "slow down", retry_after: 20 };
+  page.server.answers = [{ results: Array(25).fill(over) }];
+  for (let n = 0; n < 25; n++) fw.click(n);
+  await page.pass(19_000);
+  assert.equal(page.server.requests.length, 1);
+  assert.equal(stored(page).length, 25);
+  await page.pass(2_000);
+  assert.equal(page.server.events.size, 25);
 });
 
 test("a refused key ends it, with one warning", async (t) => {
