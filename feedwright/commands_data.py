@@ -112,7 +112,7 @@ def load(
     else:
         with running_database(settings()) as url, connect(url, autocommit=True) as connection:
             lost = loading.load_into(connection, log, console)
-            loading.warn_of_retention(connection, settings().profile, console)
+            loading.warn_of_retention(connection, log, settings().profile, console)
     if lost:
         raise FeedwrightError(
             f"Not one row of {', '.join(map(log.source, lost))} can be used.",

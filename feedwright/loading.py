@@ -14,6 +14,10 @@ from feedwright.errors import FeedwrightError
 from storage.columns import Entity
 from storage.log import Log
 
+_SHIFT_IT = (
+    " A log that is to end now is loaded with --shift-clock, into a database without its rows."
+)
+
 Form = Literal["auto", "movielens", "csv", "jsonl", "parquet"]
 Domain = Literal["marketplace", "social", "events"]
 
@@ -91,7 +95,7 @@ def load_into(connection: psycopg.Connection, log: Log, console: Console) -> lis
     """
     from storage.loading import load
 
-    if log.clock_shift:
+    if log.ends_at is not None:
         console.print(
             f"Its clock is shifted by {log.clock_shift.days:,} days, so that it ends now "
             "(--no-shift-clock leaves it).",
@@ -126,7 +130,9 @@ def load_into(connection: psycopg.Connection, log: Log, console: Console) -> lis
     return report.lost
 
 
-def warn_of_retention(connection: psycopg.Connection, profile: str, console: Console) -> None:
+def warn_of_retention(
+    connection: psycopg.Connection, log: Log, profile: str, console: Console
+) -> None:
     """Say so when the retention will delete interactions that were just loaded."""
     from models.profile import load_profile
 
@@ -137,10 +143,10 @@ def warn_of_retention(connection: psycopg.Connection, profile: str, console: Con
         (days,),
     ).fetchone()
     if row and row[0]:
+        hint = "" if log.ends_at else _SHIFT_IT
         console.print(
             f"{row[0]:,} interactions are older than {days:,} days, and the next night's "
-            "retention deletes them. To keep them: privacy.retention_days in the profile, or "
-            "load with --shift-clock.",
+            f"retention deletes them. To keep them: privacy.retention_days in the profile.{hint}",
             style="yellow",
             highlight=False,
             soft_wrap=True,

@@ -4,6 +4,7 @@ checking, writing and loading."""
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Literal
 
 Entity = Literal["users", "items", "owners", "interactions"]
@@ -13,6 +14,7 @@ ENTITIES: tuple[Entity, ...] = ("users", "owners", "items", "interactions")
 STATUSES = ("draft", "published", "removed")
 MAX_ID_BYTES = 255
 MAX_TEXT_BYTES = 65_536
+CLOCK_SLACK = timedelta(minutes=10)  # a client's clock may run a little ahead of ours
 
 SQL_TYPES: dict[Kind, str] = {
     "id": "text",
@@ -33,7 +35,7 @@ class Column:
     """One column. ``low`` and ``high`` bound numbers, both ends included.
 
     ``required``: the file must have the column. ``filled``: no cell may be empty.
-    ``future``: a time that may lie after now.
+    ``future``: a time that may lie after now. ``passes``: it is a plan until then, and over after.
     """
 
     name: str
@@ -43,6 +45,7 @@ class Column:
     low: float = 0.0
     high: float = 1e15
     future: bool = False
+    passes: bool = False
 
 
 _PLACE = (
@@ -79,7 +82,7 @@ COLUMNS: dict[Entity, tuple[Column, ...]] = {
         Column("status", "status"),
         Column("capacity", "whole"),
         Column("created_at", "time"),
-        Column("publish_at", "time", future=True),
+        Column("publish_at", "time", future=True, passes=True),
         Column("starts_at", "time", future=True),
         Column("attributes", "json"),
     ),

@@ -15,12 +15,11 @@ import polars as pl
 
 from models.profile import INTERACTION_TYPES
 from storage import cells
-from storage.columns import MAX_ID_BYTES, MAX_TEXT_BYTES, STATUSES, Column
+from storage.columns import CLOCK_SLACK, MAX_ID_BYTES, MAX_TEXT_BYTES, STATUSES, Column
 from storage.quarantine import EARLIEST, LATEST
 from storage.reading.chunk import Chunk
 from storage.times import FORMATS, TimeReader, why_not
 
-CLOCK_SLACK = timedelta(minutes=10)  # a client's clock may run a little ahead of ours
 MAX_WHOLE = 2**31 - 1
 SHOWN = 60  # characters of a refused value that its reason repeats
 _NUL = "\x00"
@@ -39,14 +38,27 @@ class Tally:
 
 
 class Judge:
-    """Types the columns of one chunk, and collects what is wrong with their cells."""
+    """Types the columns of one chunk, and collects what is wrong with their cells.
+
+    Args:
+        times: how to read the columns of times.
+        shift: added to all times.
+        ends_at: the newest interaction where there is a shift: what has passed by then is drawn
+            to it, not to lie in the future.
+    """
 
     REFUSED: ClassVar = {"at": pl.UInt32, "kind": pl.String, "reason": pl.String}
 
     def __init__(
-        self, chunk: Chunk, tag_separator: str, shift: timedelta, times: dict[str, TimeReader]
+        self,
+        chunk: Chunk,
+        tag_separator: str,
+        times: dict[str, TimeReader],
+        shift: timedelta,
+        ends_at: datetime | None,
     ) -> None:
-        self._chunk, self._separator, self._shift, self._times = chunk, tag_separator, shift, times
+        self._chunk, self._separator, self._times = chunk, tag_separator, times
+        self._shift, self._ends_at = shift, ends_at
         self._found: list[pl.DataFrame] = []
         self.left_out = [
             Tally(f"{note.kind}, left out", 1, note.example, note.line) for note in chunk.notes
@@ -220,14 +232,18 @@ class Judge:
             f"{column.name}: no time that is understood",
             _reason_of_time(original, column),
         )
-        latest = datetime.now(UTC) + CLOCK_SLACK
+        passed = latest = datetime.now(UTC) + CLOCK_SLACK
         if column.future:  # the shift must not push it beyond the last time that there is
             latest = LATEST - max(self._shift, timedelta(0))
         until = LATEST.year if column.future else "now"
         outside = ~times.is_between(EARLIEST, latest)
         said = f"is not a time between 1970 and {until}"
         times = self._judged(times, outside, column, *_say(original, column, said))
-        return times.set(outside, None) + self._shift if self._shift else times
+        if self._ends_at is None:
+            return times
+        if column.passes or not column.future:
+            times = times.set((times > self._ends_at) & (times <= passed), self._ends_at)
+        return times.set(outside, None) + self._shift
 
 
 def _reason_of_time(original: pl.Series, column: Column) -> Reason:

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from copy import copy
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 import polars as pl
 
-from storage.columns import ENTITIES, Entity
+from storage.columns import CLOCK_SLACK, ENTITIES, Entity
 from storage.reading.chunk import Chunk, of_frame
 from storage.summary import Summary
-from storage.times import TimeReader, newest_until_now
+from storage.times import TimeReader, newest_until
 
 
 class LoadError(ValueError):
@@ -57,7 +57,6 @@ class Log:
         sources: file name by entity, kept beside rejected rows.
         raw: by entity, the rows as the file has them, row for row, when they differ from a frame.
         time_format, time_zone: as in a mapping.
-        clock_shift: added to every time when the log is loaded (see ``shift_to``).
         notice: what the person who loads the log must be told, such as a licence.
         has_times: whether the times are the log's own; else they stand for an order, or nothing.
         ends_now: whether its clock is to be shifted when nobody says otherwise.
@@ -75,7 +74,6 @@ class Log:
         time_format: str = "auto",
         time_zone: str = "UTC",
         tag_separator: str = "|",
-        clock_shift: timedelta = timedelta(0),
         notice: str = "",
         has_times: bool = True,
         ends_now: bool = False,
@@ -92,7 +90,10 @@ class Log:
         self.sources = dict(sources or {})
         self.time_format, self.time_zone = time_format, time_zone
         self.tag_separator = tag_separator
-        self.clock_shift = clock_shift
+        self.clock_shift = timedelta(0)
+        """Added to every time when the log is loaded (see ``shift_to``)."""
+        self.ends_at: datetime | None = None
+        """The newest interaction by the log's own clock, where it is shifted."""
         self.notice = notice
         self.has_times, self.ends_now = has_times, ends_now
         self.summary = Summary()
@@ -145,15 +146,20 @@ class Log:
 def shift_to(log: Log, now: datetime) -> Log:
     """Shift the whole clock of ``log`` so that its newest interaction happens at ``now``.
 
-    One constant is added to every time, so distances in time stay as they are.
+    One constant is added to every time, so distances in time stay as they are. What has passed
+    stays passed: an item made or published after the newest interaction is as old as that.
     Event ids that the loader derives do not depend on the shift, so loading the
     same log tomorrow still adds nothing.
     """
     reader = TimeReader(log.time_format, log.time_zone)
-    times = (reader.read(chunk.frame["occurred_at"]) for chunk in log.chunks("interactions"))
-    newest = max((one for one in map(newest_until_now, times) if one is not None), default=None)
+    latest = datetime.now(UTC) + CLOCK_SLACK
+    found = (
+        newest_until(reader.read(chunk.frame["occurred_at"]), latest)
+        for chunk in log.chunks("interactions")
+    )
+    newest = max((one for one in found if one is not None), default=None)
     if newest is None:
         return log
     shifted = copy(log)
-    shifted.clock_shift, shifted.summary = now - newest, Summary()
+    shifted.clock_shift, shifted.ends_at, shifted.summary = now - newest, newest, Summary()
     return shifted

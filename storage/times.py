@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 
 import polars as pl
 
@@ -266,7 +266,7 @@ def _first(one: pl.Series, other: pl.Series) -> pl.Series:
     return one.zip_with(one.is_not_null(), other)
 
 
-def newest_until_now(times: pl.Series) -> datetime | None:
-    """The newest time that is not in the future."""
-    newest = times.filter(times <= datetime.now(UTC)).max()
+def newest_until(times: pl.Series, latest: datetime) -> datetime | None:
+    """The newest time that is not after ``latest``."""
+    newest = times.filter(times <= latest).max()
     return newest if isinstance(newest, datetime) else None

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from storage.columns import COLUMNS, Entity, key
-from storage.judging import CLOCK_SLACK, SHOWN, Judge, Tally
+from storage.columns import CLOCK_SLACK, COLUMNS, Entity, key
+from storage.judging import SHOWN, Judge, Tally
 from storage.log import Log
 from storage.quarantine import WITHOUT_ITEM
 from storage.reading.chunk import Chunk
@@ -85,7 +85,7 @@ _REJECTED = {"row_number": pl.Int64, "kind": pl.String, "reason": pl.String, "ra
 def _checked(
     chunk: Chunk, entity: Entity, log: Log, times: dict[str, TimeReader], seen: Seen
 ) -> Checked:
-    judge = Judge(chunk, log.tag_separator, log.clock_shift, times)
+    judge = Judge(chunk, log.tag_separator, times, log.clock_shift, log.ends_at)
     if chunk.problem is not None:
         judge.refuse_problems(chunk.problem)
     typed = {

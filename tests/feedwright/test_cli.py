@@ -184,7 +184,12 @@ def test_load_and_rejected(tmp_path: Path, on_database: str) -> None:
     assert "nothing is loaded" in dry.stdout
     loaded = run("load", "interactions.csv")
     assert loaded.exit_code == 0, loaded.output
-    assert "1 interactions are older than 730 days" in " ".join(loaded.stdout.split())
+    old = "1 interactions are older than 730 days"
+    assert old in (said := " ".join(loaded.stdout.split()))
+    assert "--shift-clock" in said
+    said = " ".join(run("load", "interactions.csv", "--shift-clock").stdout.split())
+    assert old in said
+    assert "--shift-clock" not in said  # it did not help
     with connect(on_database) as connection:
         row = connection.execute("SELECT count(*) FROM feed.interactions").fetchone()
     assert row == (3,)

@@ -227,6 +227,44 @@ def test_a_time_ahead_that_the_shift_would_push_beyond_the_last_is_left_out(
     assert "publish_at" in shifted.summary.warnings("items")[0]
 
 
+def test_what_has_passed_stays_passed_when_the_clock_is_shifted(
+    conn: psycopg.Connection, tmp_path: Path
+) -> None:
+    csv(tmp_path, ",u1,old,click,2020-01-01,", ",u1,old,view,2020-01-03,")
+    csv(
+        tmp_path,
+        "old,2020-01-01,2020-01-02,2020-01-05",
+        "new,2020-02-01,2020-03-01,2020-01-05",
+        "planned,2020-02-01,9000-01-01,9000-01-01",
+        name="items",
+        header="id,created_at,publish_at,starts_at",
+    )
+    csv(tmp_path, "u1,2021-01-01", name="users", header="id,created_at")
+    now = datetime.now(UTC).replace(microsecond=0)
+    log = shift_to(read_log(tmp_path, "csv"), now)
+    load(conn, log)
+    day = timedelta(days=1)
+    ahead = datetime(9000, 1, 1, tzinfo=UTC) + (now - datetime(2020, 1, 3, tzinfo=UTC))
+    found = all_of(conn, "SELECT created_at, publish_at, starts_at FROM feed.items ORDER BY id")
+    assert found == [
+        (now, now, now + 2 * day),
+        (now - 2 * day, now - day, now + 2 * day),
+        (now, ahead, ahead),
+    ]
+    assert all_of(conn, "SELECT created_at FROM feed.users") == [(now,)]
+    assert log.summary.warnings("items") == log.summary.warnings("users") == []
+
+
+def test_a_clock_that_is_a_little_ahead_shifts_nothing_into_the_future(
+    conn: psycopg.Connection, tmp_path: Path
+) -> None:
+    now = datetime.now(UTC)
+    ahead = (now + timedelta(minutes=5)).isoformat()
+    csv(tmp_path, ",u1,i1,click,2020-01-01,", f",u1,i1,view,{ahead},")
+    load(conn, shift_to(read_log(tmp_path, "csv"), now))
+    assert all_of(conn, "SELECT max(occurred_at) FROM feed.interactions") == [(now,)]
+
+
 def test_users_and_items_are_as_old_as_their_first_interaction(
     conn: psycopg.Connection, tmp_path: Path
 ) -> None:
