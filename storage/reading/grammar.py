@@ -44,7 +44,10 @@ class Grammar:
         (line,) = self.plain(pl.Series([line]))
         if not self.quote or self.quote not in line:
             return line.split(self.sign)
-        return next(csv.reader([line], delimiter=self.sign, quotechar=self.quote), [""])
+        try:
+            return next(csv.reader([line], delimiter=self.sign, quotechar=self.quote), [""])
+        except csv.Error:  # a carriage return that this grammar does not quote, or a huge cell
+            return line.split(self.sign)
 
     def plain(self, lines: pl.Series) -> pl.Series:
         r"""Lines with one sign between cells, and with ``""`` for ``\"``."""

@@ -240,7 +240,10 @@ def test_status_with_everything_down() -> None:
     result = run("status", "--json")
     assert result.exit_code == 1
     document = json.loads(result.stdout)
-    assert set(document) == {"services", "champion", "counts", "assets", "sample_users"}
+    assert set(document) == {
+        "services", "database_problem", "champion", "feed", "counts", "assets", "sample_users",
+    }  # fmt: skip
+    assert document["database_problem"] is document["feed"] is None
     assert set(document["services"]) == {"feed", "dagster", "mlflow"}
     for service in document["services"].values():
         assert set(service) == {"url", "ready"}
