@@ -22,5 +22,5 @@ for clock in ${CLOCKS:-month-end leap-day after-leap-day new-year summer-time wi
     offset=$(($(date -d "${moments[$clock]}" +%s) - $(date +%s)))
     printf '\n%s: %s\n' "$clock" "${moments[$clock]}"
     env LD_PRELOAD="$preload" FAKETIME="$(printf '%+d' "$offset")" FAKETIME_DONT_FAKE_MONOTONIC=1 \
-        DONT_FAKE_MONOTONIC=1 .venv/bin/pytest -p no:cacheprovider "$@"
+        DONT_FAKE_MONOTONIC=1 PYTHONPATH="$PWD/tools/clock" .venv/bin/pytest -p no:cacheprovider "$@"
 done
