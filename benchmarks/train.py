@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks import report, worlds
-from benchmarks.pipeline import daily_job
+from benchmarks.pipeline import daily_job, spread
 from benchmarks.report import Row
 from benchmarks.stages import Run, watch
 from benchmarks.worlds import Size
@@ -75,10 +75,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
         help="at most so many users are judged by",
     )
     parser.add_argument("--pipeline", action="store_true", help="run the daily Dagster job too")
+    parser.add_argument(
+        "--days",
+        type=float,
+        nargs="+",
+        metavar="N",
+        help="nothing but the load and the daily job, the same rows over N days, for each N",
+    )
     given = parser.parse_args(arguments)
     size = Size(given.users, given.items, given.interactions)
 
     def rows() -> list[Row]:
+        if given.days:
+            return spread(size, given.days)
         made = measure(size, given.list_users, given.judged_users)
         return made + (daily_job(size) if given.pipeline else [])
 
