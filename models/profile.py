@@ -292,8 +292,9 @@ class Checks(_Section):
     max_orphan_share: Share = Field(
         default=0.01, description="Interactions whose user or item is unknown."
     )
-    max_future_minutes: Positive = Field(
-        default=10.0, description="How far ahead of our clock an interaction may lie."
+    max_future_minutes: Annotated[float, Field(ge=10)] = Field(
+        default=10.0,
+        description="How far ahead of our clock an interaction may lie; ingest and load take 10.",
     )
 
 

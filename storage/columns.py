@@ -1,11 +1,13 @@
-"""Which columns a log may have, and what each must hold: one table for reading,
-checking, writing and loading."""
+"""Which columns a log may have, and what each must hold: one table for reading, checking, writing
+and loading, for the API, for the quarantine and for the suites of ``data_checks``."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Literal
+
+from models.profile import Checks
 
 Entity = Literal["users", "items", "owners", "interactions"]
 Kind = Literal["id", "uuid", "text", "tags", "json", "number", "whole", "time", "type", "status"]
@@ -14,7 +16,12 @@ ENTITIES: tuple[Entity, ...] = ("users", "owners", "items", "interactions")
 STATUSES = ("draft", "published", "removed")
 MAX_ID_BYTES = 255
 MAX_TEXT_BYTES = 65_536
-CLOCK_SLACK = timedelta(minutes=10)  # a client's clock may run a little ahead of ours
+MAX_WHOLE = 2**31 - 1
+EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
+LATEST = datetime.max.replace(tzinfo=UTC)  # of times that may lie after now; end of year 9999
+CLOCK_SLACK = timedelta(minutes=Checks().max_future_minutes)
+"""A client's clock may run a little ahead of ours; a profile can allow more, not less."""
+WITHOUT_ITEM = ("search", "filter")  # the interaction types that need no item
 
 SQL_TYPES: dict[Kind, str] = {
     "id": "text",

@@ -15,12 +15,19 @@ import polars as pl
 
 from models.profile import INTERACTION_TYPES
 from storage import cells
-from storage.columns import CLOCK_SLACK, MAX_ID_BYTES, MAX_TEXT_BYTES, STATUSES, Column
-from storage.quarantine import EARLIEST, LATEST
+from storage.columns import (
+    CLOCK_SLACK,
+    EARLIEST,
+    LATEST,
+    MAX_ID_BYTES,
+    MAX_TEXT_BYTES,
+    MAX_WHOLE,
+    STATUSES,
+    Column,
+)
 from storage.reading.chunk import Chunk
 from storage.times import FORMATS, TimeReader, why_not
 
-MAX_WHOLE = 2**31 - 1
 SHOWN = 60  # characters of a refused value that its reason repeats
 _NUL = "\x00"
 
@@ -236,7 +243,8 @@ class Judge:
         if column.future:  # the shift must not push it beyond the last time that there is
             latest = LATEST - max(self._shift, timedelta(0))
         until = LATEST.year if column.future else "now"
-        outside = ~times.is_between(EARLIEST, latest)
+        earliest = EARLIEST + max(-self._shift, timedelta(0))
+        outside = ~times.is_between(earliest, latest)
         said = f"is not a time between 1970 and {until}"
         times = self._judged(times, outside, column, *_say(original, column, said))
         if self._ends_at is None:

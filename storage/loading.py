@@ -26,6 +26,10 @@ _DEFAULTS = {
     "status": "'published'",
     "created_at": "now()",
 }
+_FITTING = {  # what is there of a pair of which the log has the other one
+    "price_min": "CASE WHEN t.price_min > excluded.price_max THEN NULL ELSE t.price_min END",
+    "price_max": "CASE WHEN t.price_max < excluded.price_min THEN NULL ELSE t.price_max END",
+}
 
 
 @dataclass
@@ -147,6 +151,9 @@ def _upsert(
         for name in columns
         if name != "id"
     }
+    priced = _FITTING.keys() & new.keys()
+    if len(priced) == 1:
+        new |= {name: _FITTING[name] for name in _FITTING.keys() - priced}
     old = ", ".join(f"t.{name}" for name in new)
     clause = "DO NOTHING"
     if new:

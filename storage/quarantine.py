@@ -4,8 +4,8 @@ A bad interaction is moved from ``feed.interactions`` to ``feed.interactions_rej
 A bad user, item or owner stays in its table, which is the product's; it is recorded
 in ``feed.interactions_rejected``, once until it changes, and readers leave it out.
 
-The suites of ``data_checks`` take their bounds from here and from ``storage.columns``,
-and a test compares what the two count, rule by rule.
+The bounds are those of ``storage.columns``, as in the loader, the API and the suites of
+``data_checks``; a test compares what suites and quarantine count, rule by rule.
 
 All that is put into the SQL here is constants of ours, never a product's text.
 """
@@ -13,18 +13,24 @@ All that is put into the SQL here is constants of ours, never a product's text.
 from __future__ import annotations
 
 from collections import Counter
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Literal
 
 import psycopg
 from psycopg import sql
 
 from models.profile import INTERACTION_TYPES, Checks
-from storage.columns import COLUMNS, MAX_ID_BYTES, STATUSES, Column, Entity
+from storage.columns import (
+    COLUMNS,
+    EARLIEST,
+    LATEST,
+    MAX_ID_BYTES,
+    STATUSES,
+    WITHOUT_ITEM,
+    Column,
+    Entity,
+)
 
-EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
-LATEST = datetime.max.replace(tzinfo=UTC)  # of times that may lie after now; end of year 9999
-WITHOUT_ITEM = ("search", "filter")  # the interaction types that need no item
 SOURCE = "pipeline"
 
 Catalogue = Literal["users", "items", "owners"]

@@ -11,8 +11,8 @@ import psycopg
 from adbc_driver_postgresql import dbapi
 
 from models.catalogue import PREFERENCES
+from storage.columns import EARLIEST
 from storage.lake import SCHEMA as INTERACTIONS
-from storage.quarantine import EARLIEST
 
 OVERLAP = timedelta(minutes=15)
 """What was received so long before the last run is read again: clocks differ, and of other

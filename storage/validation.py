@@ -11,15 +11,14 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from storage.columns import CLOCK_SLACK, COLUMNS, Entity, key
+from storage.columns import COLUMNS, WITHOUT_ITEM, Entity, key
 from storage.judging import SHOWN, Judge, Tally
 from storage.log import Log
-from storage.quarantine import WITHOUT_ITEM
 from storage.reading.chunk import Chunk
 from storage.seen import Seen
 from storage.times import TimeReader
 
-__all__ = ["CLOCK_SLACK", "SHOWN", "Checked", "checked", "validate"]
+__all__ = ["SHOWN", "Checked", "checked", "validate"]
 
 
 @dataclass(frozen=True)
@@ -127,6 +126,8 @@ def _check_together(entity: Entity, typed: dict[str, pl.Series], judge: Judge) -
             there = typed[one].is_not_null()
             lacks = there & (typed[other].is_null() if other in typed else True)
             typed[one] = judge.left(typed[one], lacks, f"{one}: without {other}")
+            if other not in typed:
+                del typed[one]  # it would take half of a place that is known already
     if {"price_min", "price_max"} <= set(typed):
         above = (typed["price_min"] > typed["price_max"]).fill_null(False)
         for name in ("price_min", "price_max"):

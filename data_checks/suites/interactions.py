@@ -10,8 +10,7 @@ from great_expectations.expectations.row_conditions import Column
 
 from data_checks.suites import parts
 from models.profile import INTERACTION_TYPES, Profile
-from storage.columns import MAX_ID_BYTES
-from storage.quarantine import WITHOUT_ITEM
+from storage.columns import MAX_ID_BYTES, WITHOUT_ITEM
 
 UNKNOWN = "unknown"
 """Column of ``interactions_query``."""

@@ -16,6 +16,7 @@ from orchestration.policies import LAKE_POOL, OWNERS, TRANSIENT, value_of
 from orchestration.privacy import erase_from_lake
 from orchestration.resources import Platform
 from storage import changes, erasures, quarantine, queries
+from storage.columns import EARLIEST
 from storage.lake import Extent
 from storage.settled import settled_until
 
@@ -99,7 +100,7 @@ def _check_days(platform: Platform, days: list[date], *, may_be_empty: bool) -> 
 def _bounds(days: list[date]) -> tuple[datetime, datetime]:
     """Start of the first and end of the last; an empty stretch for no days."""
     if not days:
-        return quarantine.EARLIEST, quarantine.EARLIEST
+        return EARLIEST, EARLIEST
     return queries.day_bounds(days[0])[0], queries.day_bounds(days[-1])[1]
 
 

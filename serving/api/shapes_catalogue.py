@@ -6,15 +6,13 @@ Limits are those of ``storage.columns``; a test compares the two.
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from models.profile import Checks
-from storage.columns import MAX_ID_BYTES, MAX_TEXT_BYTES
-from storage.quarantine import EARLIEST, LATEST
+from storage.columns import CLOCK_SLACK, EARLIEST, LATEST, MAX_ID_BYTES, MAX_TEXT_BYTES
 
 MAX_ENTRIES = 1_000
 MAX_TAGS = 32
@@ -22,7 +20,6 @@ MAX_TAG_CHARACTERS = 100
 MAX_PREFERRED = 200
 MAX_ASKED = 100
 MAX_INTEGER = 2**31 - 1
-CLOCK_SLACK = timedelta(minutes=Checks().max_future_minutes)
 _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 
 

@@ -18,10 +18,9 @@ import orjson
 from models.profile import INTERACTION_TYPES
 from serving.json_bodies import encode, find_no_number, may_hold_no_number, written
 from storage.catalogue import MAX_REASON
-from storage.columns import MAX_ID_BYTES
+from storage.columns import CLOCK_SLACK, MAX_ID_BYTES, WITHOUT_ITEM
 from storage.events import Event, Refusal, RefusedEvent
-from storage.quarantine import WITHOUT_ITEM
-from storage.validation import CLOCK_SLACK, SHOWN
+from storage.validation import SHOWN
 
 MAX_METADATA_BYTES = 16 * 1024
 MAX_RAW = 64 * 1024

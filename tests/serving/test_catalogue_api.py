@@ -284,6 +284,29 @@ def test_what_can_be_no_id_is_named(api: TestClient, id: str) -> None:
     assert fields(api.get(f"owners/{id}")) == ["id"]
 
 
+@pytest.mark.parametrize("number", ["NaN", "Infinity", "-1e999"])
+@pytest.mark.parametrize(
+    ("method", "path", "content", "field"),
+    [
+        ("PUT", "items/n1", '{"lat": 7.25, "lon": 1}', "lat"),
+        ("PATCH", "items/n0", '{"attributes": {"a": [null, 7.25]}}', "attributes.a.1"),
+        ("PUT", "users/n1", '{"attributes": {"a": {"b": 7.25}}}', "attributes.a.b"),
+        ("PATCH", "users/n0", '{"lat": 1, "lon": 7.25}', "lon"),
+        ("PUT", "owners/n1", '{"average_rating": 7.25}', "average_rating"),
+        ("PATCH", "feed/preferences?user_id=n0", '{"max_distance_km": 7.25}', "max_distance_km"),
+    ],
+)
+def test_a_number_that_json_cannot_hold_is_named(
+    api: TestClient, method: str, path: str, content: str, field: str, number: str
+) -> None:
+    for made in ("items/n0", "users/n0"):
+        api.put(made, json={})
+    body, headers = content.replace("7.25", number), {"Content-Type": "application/json"}
+    assert fields(api.request(method, path, content=body, headers=headers)) == [field]
+    if method == "PUT":
+        problem_of(api.get(path), 404)
+
+
 def test_many_at_once_one_bad_entry_harms_no_other(
     api: TestClient, conn: psycopg.Connection
 ) -> None:
