@@ -6,7 +6,6 @@ import base64
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +23,8 @@ if TYPE_CHECKING:  # matplotlib takes a second to import, and only a run needs i
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9", "#8c7355", "#999999")
 QUIET = "#8a94a0"
 DPI = 80
+PERIODS = (("day", "1d", 200), ("week", "1w", 1_400), ("month", "1mo", np.inf))
+"""Bars of a log, their length for Polars, and the days of the longest log that has them."""
 ALIKE = 1e-6  # relative difference of values
 log = logging.getLogger("feedwright.plots")
 
@@ -108,17 +109,26 @@ def as_metadata(draw: Callable[..., Figure], *arguments: Any, **named: Any) -> d
 
 
 def interactions_by_day(counts: pl.DataFrame) -> Figure:
-    """Stacked bars. ``counts``: columns day, type, count."""
-    figure, axes = _plot("Interactions by day and type", "", "interactions")
-    wide = counts.pivot(on="type", index="day", values="count").sort("day")
+    """Stacked bars, of weeks or months where days would be too many to tell apart.
+
+    Args:
+        counts: columns day, type, count.
+    """
+    days = counts["day"].sort()
+    length = (days[-1] - days[0]).days if len(days) else 0
+    period, every = next((name, every) for name, every, most in PERIODS if length <= most)
+    figure, axes = _plot(f"Interactions by {period} and type", "", "interactions")
+    by_period = counts.group_by(pl.col("day").dt.truncate(every), "type").agg(pl.sum("count"))
+    wide = by_period.pivot(on="type", index="day", values="count").sort("day")
     names = sorted(set(wide.columns) - {"day"})
     if names:
-        wide = wide.upsample("day", every="1d").fill_null(0)
-        edges = pl.date_range(wide["day"][0], wide["day"][-1] + timedelta(days=1), eager=True)
+        wide = wide.upsample("day", every=every).fill_null(0)
+        end = wide["day"].dt.offset_by(every)[-1]
+        edges = [*wide["day"].to_list(), end]
         bottom = np.zeros(len(wide))
         for colour, name in zip(COLOURS * 2, names, strict=False):
             top = bottom + wide[name].to_numpy()
-            axes.stairs(top, edges.to_list(), baseline=bottom, fill=True, label=name, color=colour)
+            axes.stairs(top, edges, baseline=bottom, fill=True, label=name, color=colour)
             bottom = top
     axes.legend(frameon=False, fontsize=8, ncols=2)
     return figure
