@@ -68,7 +68,7 @@ class FeedEngine:
 
     The champion ranks for known users, or what the request's plan says. Otherwise the heuristic
     does and ``fallback_reason`` says why; when that fails too, or the time budget is spent, what
-    is popular, within the rules; with no catalogue at all, an empty page.
+    is popular, within the rules; with no catalogue, or a damaged one, an empty page.
     """
 
     def __init__(
@@ -116,8 +116,8 @@ class FeedEngine:
         self._last_logged = -LOG_EVERY_SECONDS
 
     async def feed(self, request: FeedRequest, request_id: str, *, keep: bool = True) -> bytes:
-        """The page as JSON, of the shape ``FeedPage``. Never raises for want of a model or a
-        database.
+        """The page as JSON, of the shape ``FeedPage``. Never raises: what fails is logged and
+        counted, and the page says why it is empty.
 
         Args:
             keep: the list, for further pages; nobody scrolls a mail.
@@ -127,12 +127,28 @@ class FeedEngine:
         state = self._live()
         plan = self._plans.of(request, state.profile)
         if state.catalogue is None:
-            variant: Variant = "time" if plan.ranked_by == "time" else "heuristic"
-            self._count(variant, None, "no_catalogue", start)
-            return _empty_page(variant, plan, request_id)
+            return self._nothing("no_catalogue", plan, request_id, start)
+        try:
+            page = await self._answer(state, state.catalogue, plan, request, keep, now, start)
+        except Exception as error:  # anything, as a file that was damaged while it is mapped
+            self._log_failure("page", error)
+            return self._nothing("catalogue_damaged", plan, request_id, start)
+        return page.with_request_id(request_id)
+
+    async def _answer(
+        self,
+        state: LiveState,
+        champion: Catalogue,
+        plan: Plan,
+        request: FeedRequest,
+        keep: bool,
+        now: float,
+        start: float,
+    ) -> RenderedPage:
+        """The page from a list that is kept, or from a new one."""
         self._notice(state)
         key = list_key(request)
-        way = self._way(state, state.catalogue, plan, now)
+        way = self._way(state, champion, plan, now)
         erased = self._erased.at(request.user_id)
         viewer, mark = await self._viewer(request, way.catalogue)
         fallback = self._fallback(state, plan, way, viewer, now)
@@ -163,7 +179,13 @@ class FeedEngine:
         )
         meta = kept.meta
         self._count(meta["variant"], meta["model_version"], meta["fallback_reason"], start)
-        return page.with_request_id(request_id)
+        return page
+
+    def _nothing(self, reason: FallbackReason, plan: Plan, request_id: str, start: float) -> bytes:
+        """A page without items, as JSON."""
+        variant: Variant = "time" if plan.ranked_by == "time" else "heuristic"
+        self._count(variant, None, reason, start)
+        return _empty_page(variant, reason, plan, request_id)
 
     def history(self, user_id: str | None, live: LiveCatalogue) -> History | None:
         """What is at hand of what a user did since the snapshot."""
@@ -596,7 +618,7 @@ def _next_page(request: FeedRequest, feed_id: str) -> str:
     return f"/api/v1/feed?{urlencode(given)}"
 
 
-def _empty_page(variant: Variant, plan: Plan, request_id: str) -> bytes:
+def _empty_page(variant: Variant, reason: FallbackReason, plan: Plan, request_id: str) -> bytes:
     return orjson.dumps(
         {
             "items": [],
@@ -606,7 +628,7 @@ def _empty_page(variant: Variant, plan: Plan, request_id: str) -> bytes:
             "feed_id": None,
             "model_version": None,
             "variant": variant,
-            "fallback_reason": "no_catalogue",
+            "fallback_reason": reason,
             "experiments": plan.experiments,
             "request_id": request_id,
         }

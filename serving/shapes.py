@@ -13,6 +13,7 @@ from models.profile import ScorerName
 Variant = Literal["champion", "challenger", "heuristic", "time"]
 FallbackReason = Literal[
     "no_catalogue",
+    "catalogue_damaged",
     "no_model",
     "snapshot_missing",
     "model_load_failed",

@@ -29,6 +29,7 @@ from tests.serving.fake_mlflow import FakeMlflow
 from tests.serving.worlds import PROFILE, make_snapshot, with_bad_vectors
 
 KNOWN = "u0007"
+HEADER = 128  # bytes of a file of NumPy's before its values
 
 
 class CopiedFrom:
@@ -204,6 +205,15 @@ def test_a_damaged_snapshot_is_fetched_again(
     app.live.stop()
     assert app.live.state.problem is None
     assert fetch.calls == 1
+
+
+def test_files_that_are_damaged_while_they_are_served_from(worker: Worker) -> None:
+    file = worker.settings.snapshots / "1" / "items.ids.data.npy"
+    with file.open("r+b") as mapped:  # in place: what the worker has mapped changes
+        mapped.seek(HEADER)
+        mapped.write(b"\xff" * (file.stat().st_size - HEADER))
+    page = worker.feed(user_id=KNOWN)
+    assert (page["items"], page["fallback_reason"]) == ([], "catalogue_damaged")
 
 
 def test_a_stale_model(worker: Worker) -> None:

@@ -19,6 +19,7 @@ const FALLBACKS = {
   time_budget_exceeded: "the model was too slow",
   challenger_unavailable: "no challenger there",
   no_catalogue: "nothing loaded yet",
+  catalogue_damaged: "files of the catalogue are damaged",
 };
 
 /** What is away or waits, in words. */

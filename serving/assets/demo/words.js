@@ -33,6 +33,7 @@ const VARIANTS = {
 
 const FALLBACKS = {
   no_catalogue: "nothing has been loaded yet",
+  catalogue_damaged: "the files of the catalogue are damaged",
   no_model: "there is no model yet",
   snapshot_missing: "the files of the model are gone",
   model_load_failed: "the model does not load",
