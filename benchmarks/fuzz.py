@@ -24,6 +24,7 @@ from threading import Thread
 from typing import Any
 
 import httpx
+import schemathesis
 
 from benchmarks import report, servers, worlds
 from benchmarks.fuzz_inputs import Input, inputs
@@ -131,12 +132,13 @@ def _against(server: servers.Server, count: int, number: int) -> list[Row]:
 def _drawn(document: Mapping[str, Any], count: int, number: int) -> Iterator[list[Input]]:
     """The inputs, ``FIRST`` at a time, while those before are sent. In a thread: hypothesis takes
     the exit that a signal asks for, for a failed example."""
+    schema = schemathesis.openapi.from_dict(dict(document))
     drawn: Queue[list[Input] | Exception] = Queue(1)
 
     def draw() -> None:
         try:
             for start in range(0, count, FIRST):
-                drawn.put(inputs(document, min(FIRST, count - start), number + start))
+                drawn.put(inputs(schema, min(FIRST, count - start), number + start))
         except Exception as error:  # raised where the inputs are waited for
             drawn.put(error)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -172,15 +172,14 @@ class Input:
         return b"\r\n".join([*lines, b"Connection: close", b"", b""]) + self.body
 
 
-def inputs(document: Mapping[str, Any], count: int, number: int) -> list[Input]:
-    """``count`` inputs over all calls of an OpenAPI document, in a random order: a third as
+def inputs(schema: schemathesis.BaseSchema, count: int, number: int) -> list[Input]:
+    """``count`` inputs over all calls of an OpenAPI schema, in a random order: a third as
     described, a third in breach of it, a third hostile in other ways.
 
     Args:
         number: seeds them. What schemathesis draws may differ all the same.
     """
     rng = random.Random(number)
-    schema = schemathesis.openapi.from_dict(dict(document))
     calls = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
     each = max(-(-count // (3 * len(calls))), 1)
     made: list[Input] = []

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import schemathesis
 
 from benchmarks.fuzz_inputs import CHANGES, Input, inputs
 from serving import openapi
@@ -32,7 +33,7 @@ def test_a_few_inputs_over_every_route() -> None:
 def test_inputs_are_of_every_route() -> None:
     document = openapi.document()
     document["paths"] = dict(list(document["paths"].items())[:4])
-    made = inputs(document, 120, 7)
+    made = inputs(schemathesis.openapi.from_dict(document), 120, 7)
     assert len(made) == 120
     routes = Counter(one.route for one in made)
     assert len(routes) >= 4

@@ -23,7 +23,7 @@ from typing import Any
 import httpx
 import psutil
 import pytest
-from playwright.sync_api import expect
+from playwright.sync_api import WebSocket, expect
 
 from feedwright.status import counts
 from models.registry import Registry
@@ -338,7 +338,11 @@ def test_the_consoles_pages_work_behind_the_gateway(installation) -> None:
     with running_browser() as browser:
         page = browser.new_page()
         received: list[str | bytes] = []
-        page.on("websocket", lambda opened: opened.on("framereceived", received.append))
+
+        def listen(opened: WebSocket) -> None:
+            opened.on("framereceived", lambda frame: received.append(frame))
+
+        page.on("websocket", listen)
         page.goto(installation.settings.dagster_address)
         runs = page.evaluate(
             "query => fetch('/graphql', {method: 'POST', body: JSON.stringify({query}), headers:"

@@ -143,7 +143,7 @@ def test_whatever_wins_is_served(
         gate={"promote": "challenger"},
         ranker={"min_users": 2, "kinds": ["boosted"] if kind else []},
     )
-    monkeypatch.setattr(training, "_choose", lambda evaluations, k: (base, "forced"))
+    monkeypatch.setattr(training, "_choose", lambda *_: (base, "forced"))
     monkeypatch.setattr(training, "_with_best_ranker", lambda *_: (name, "forced"))
     assert run_job(
         instance, "daily", asset_selection=[dg.AssetKey(asset) for asset in MODEL[:-1]]
