@@ -170,7 +170,7 @@ class FeedApp:
         self._loop = asyncio.get_running_loop()
         # Opened here, not before: a fork must not take the file along.
         lists = FeedLists(
-            self._settings.home / "serving" / "lists",
+            self._settings.feed_lists,
             max_bytes=self._settings.feed_lists_mb * 2**20,
             keep_seconds=self._profile.profile.serving.list_minutes * 60,
         )

@@ -85,6 +85,15 @@ def new_feed_id(now: float) -> str:
     return f"{round(now * 1000):012x}{secrets.token_hex(10)}"
 
 
+def drop(folder: Path) -> None:
+    """Remove the file of kept lists: LMDB ends a process that meets a damaged page of it.
+
+    Workers that have it open find the new one at their next ``purge``.
+    """
+    for made in folder.glob(f"*/{FILE}"):
+        shutil.rmtree(made.parent, ignore_errors=True)
+
+
 class FeedLists:
     """One a process, opened after the worker's process has begun: a fork must not take it along.
 

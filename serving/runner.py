@@ -33,15 +33,20 @@ STOP_SECONDS = 8.0
 STABLE_SECONDS = 30.0
 """A worker that lived shorter is started again after a pause, each time a longer one."""
 PAUSE_SECONDS, LONGEST_PAUSE = 0.5, 30.0
+DAMAGE = (signal.SIGABRT, signal.SIGBUS, signal.SIGSEGV)
+"""What a damaged file of kept lists ends a worker with; the next one must not meet it again."""
 
 
 class Runner:
     """Keeps ``workers`` processes of a Bento alive."""
 
-    def __init__(self, service: str, listening: socket.socket, workers: int, metrics: Path) -> None:
+    def __init__(
+        self, service: str, listening: socket.socket, workers: int, metrics: Path, lists: Path
+    ) -> None:
         """
         Args:
             metrics: an empty folder, where the workers count together.
+            lists: the folder of the lists that they keep.
         """
         from serving import worker_metrics  # it asks for the folder when it is imported
 
@@ -49,6 +54,7 @@ class Runner:
         self._listening = listening
         self._workers = workers
         self._metrics = metrics
+        self._lists = lists
         self._counts = worker_metrics
         self._stopping = asyncio.Event()
         self._began = time.monotonic()
@@ -108,6 +114,10 @@ class Runner:
             extra={"pid": process.pid, "signal": cause, "status": status, "again_in": pause},
         )
         self._counts.DEATHS.labels(cause).inc()
+        if -status in DAMAGE:
+            from serving import feed_lists  # with NumPy, which a runner seldom needs
+
+            feed_lists.drop(self._lists)
         try:
             self._counts.keep_counts_of(process.pid, self._metrics)
         except (OSError, RuntimeError):  # its numbers are lost; the feed goes on
@@ -159,7 +169,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with listen(given.host, given.port) as listening:  # first: a second one must change nothing
         metrics = prepare(settings)
         log.info("feed starts", extra={"host": given.host, "port": given.port})
-        return asyncio.run(Runner(given.service, listening, given.workers, metrics).run())
+        return asyncio.run(
+            Runner(given.service, listening, given.workers, metrics, settings.feed_lists).run()
+        )
 
 
 if __name__ == "__main__":

@@ -199,6 +199,11 @@ class Settings(BaseSettings):
         return self.artifacts_url or str(self.home / "artifacts")
 
     @property
+    def feed_lists(self) -> Path:
+        """Lists that the workers of this machine keep for further pages."""
+        return self.home / "serving" / "lists"
+
+    @property
     def snapshots(self) -> Path:
         """Local folder of snapshots that workers memory-map, one folder a model version."""
         return self.home / "snapshots"
