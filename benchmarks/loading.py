@@ -48,9 +48,11 @@ class Memory:
 
         def look() -> None:
             own = psutil.Process()
-            while not done.wait(LOOK_SECONDS):
+            while True:
                 self.own = max(self.own, own.memory_info().rss)
                 self.postgres = max(self.postgres, _private(server))
+                if done.wait(LOOK_SECONDS):
+                    return
 
         thread = threading.Thread(target=look)
         thread.start()
