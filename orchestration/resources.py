@@ -1,4 +1,4 @@
-"""The one resource: everything that an asset reaches outside of itself."""
+"""What an asset reaches outside of itself, and where it leaves what the next one takes."""
 
 from __future__ import annotations
 
@@ -64,3 +64,12 @@ class Platform(dg.ConfigurableResource):
 
     def connect(self) -> psycopg.Connection:
         return connect(self.url)
+
+
+class HandedOn(dg.ConfigurableIOManagerFactory):
+    """What assets hand to each other: pickled files of the installation that runs, which is known
+    when a run begins, not when this code is imported."""
+
+    def create_io_manager(self, context: dg.InitResourceContext) -> dg.IOManager:
+        folder = str(get_settings().home / "pipeline")
+        return dg.FilesystemIOManager(base_dir=folder).create_io_manager(context)

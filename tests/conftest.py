@@ -31,9 +31,6 @@ TOGETHER = "tests/orchestration"
 """A folder whose tests share one installation that took half a minute to train: they run in one
 process, those of other folders file by file."""
 
-APART = ("tests/orchestration/test_search.py", "tests/orchestration/test_without_ranker.py")
-"""Files of that folder that need data which no other test has changed: the other process."""
-
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -49,8 +46,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFile(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = super()._split_scope(nodeid)
-            if file in APART:
-                return "apart"
             return TOGETHER if file.startswith(TOGETHER) else file
 
     return ByFile(config, log)

@@ -10,7 +10,6 @@ from models.catalogue import NotFiniteError
 from models.ranking.training import TooLittleData
 from models.recipe import Recipe
 from models.snapshot import Snapshot
-from orchestration.assets import training as assets
 from tests.orchestration.conftest import MODEL, run_job
 
 
@@ -24,6 +23,8 @@ def test_the_recommender_goes_on_alone_and_the_verdict_says_so(
     )
     monkeypatch.setattr(training, "_choose", lambda *_: ("user_knn", "forced"))
     monkeypatch.setattr(training, "_with_best_ranker", lambda *_: ("user_knn-boosted", "forced"))
+
+    from orchestration.assets import training as assets
 
     def too_few(*_, **__):
         raise TooLittleData("3 users liked something, ranker.min_users is 100")
@@ -47,6 +48,8 @@ def test_the_next_best_goes_live_where_the_winner_cannot_be_trained(
     trained, instance, registry, without_plots, with_profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_profile(gate={"promote": "challenger"}, ranker={"kinds": []})
+    from orchestration.assets import training as assets
+
     fit = assets._trained
 
     def overflows(context, name: str, dataset):
