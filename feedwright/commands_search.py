@@ -39,7 +39,8 @@ def search(
     if recommenders:
         config["recommenders"] = recommenders
     try:
-        client = DagsterGraphQLClient(current.host, port_number=current.dagster_port)
+        scheme, _, place = current.dagster_address.partition("://")
+        client = DagsterGraphQLClient(place, use_https=scheme == "https")
         run_id = client.submit_job_execution(JOB, run_config={"ops": {ASSET: {"config": config}}})
     except DagsterGraphQLClientError as error:
         said = " ".join(str(error.__cause__ or error).split())[:300]
@@ -47,7 +48,9 @@ def search(
             f"Dagster at {current.dagster_address} cannot start it: {said}.",
             "It must be up: feedwright up.",
         ) from error
-    console.print(f"The search runs, or waits its turn: {current.dagster_address}/runs/{run_id}")
+    console.print(
+        f"The search runs, or waits its turn: {current.dagster_public_address}/runs/{run_id}"
+    )
 
 
 def register(app: typer.Typer) -> None:

@@ -38,6 +38,7 @@ class Address:
 
 def addresses(settings: Settings) -> list[Address]:
     """Everything of this installation that listens on a port of ours."""
+    dagster = f"http://{settings.host}:{settings.dagster_port}"
     return [
         Address(
             "feed",
@@ -49,8 +50,8 @@ def addresses(settings: Settings) -> list[Address]:
         ),
         Address(
             "dagster",
-            settings.dagster_address,
-            f"{settings.dagster_address}/server_info",
+            dagster,
+            f"{dagster}/server_info",
             settings.dagster_port,
             "FEEDWRIGHT_DAGSTER_PORT",
             "the pipeline: lineage, runs, checks, plots, schedules",

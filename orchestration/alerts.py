@@ -73,7 +73,7 @@ def recovered_run(context: dg.RunStatusSensorContext, platform: Platform) -> Non
 
 def run_address(platform: Platform, run_id: str) -> str:
     """Of the run's page in Dagster."""
-    return f"{platform.settings.dagster_address}/runs/{run_id}"
+    return f"{platform.settings.dagster_public_address}/runs/{run_id}"
 
 
 ALERT_SENSORS = [alerts, failed_run, recovered_run]

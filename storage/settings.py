@@ -49,6 +49,19 @@ class Settings(BaseSettings):
         default=None,
         description="MLflow server to use. Empty: the one that `feedwright up` starts.",
     )
+    mlflow_public_url: HttpUrl | None = Field(
+        default=None,
+        description="Where people open MLflow's pages, for links. Empty: where programs call it.",
+    )
+    dagster_url: HttpUrl | None = Field(
+        default=None,
+        description="Dagster's webserver to call. Empty: the one that `feedwright up` starts.",
+    )
+    dagster_public_url: HttpUrl | None = Field(
+        default=None,
+        description="Where people open Dagster's pages, for links on /admin and in alerts. Empty: "
+        "where programs call it.",
+    )
     artifacts_url: str | None = Field(
         default=None,
         description="Where MLflow keeps artifacts (s3://…, gs://…). Empty: <home>/artifacts.",
@@ -130,6 +143,9 @@ class Settings(BaseSettings):
         "database_url",
         "lake_url",
         "mlflow_url",
+        "mlflow_public_url",
+        "dagster_url",
+        "dagster_public_url",
         "artifacts_url",
         "webhook_url",
         "webhook_secret",
@@ -219,14 +235,27 @@ class Settings(BaseSettings):
 
     @property
     def dagster_address(self) -> str:
-        return f"http://{self.host}:{self.dagster_port}"
+        """Where programs call Dagster's webserver, without a trailing slash."""
+        return _address(self.dagster_url, f"http://{self.host}:{self.dagster_port}")
+
+    @property
+    def dagster_public_address(self) -> str:
+        """Where people open Dagster's pages, without a trailing slash."""
+        return _address(self.dagster_public_url, self.dagster_address)
 
     @property
     def mlflow_address(self) -> str:
-        """Address of the MLflow server, without a trailing slash."""
-        if self.mlflow_url is not None:
-            return str(self.mlflow_url).rstrip("/")
-        return f"http://{self.host}:{self.mlflow_port}"
+        """Where programs call the MLflow server, without a trailing slash."""
+        return _address(self.mlflow_url, f"http://{self.host}:{self.mlflow_port}")
+
+    @property
+    def mlflow_public_address(self) -> str:
+        """Where people open MLflow's pages, without a trailing slash."""
+        return _address(self.mlflow_public_url, self.mlflow_address)
+
+
+def _address(url: HttpUrl | None, default: str) -> str:
+    return default if url is None else str(url).rstrip("/")
 
 
 def _split(listed: str) -> list[str]:

@@ -31,7 +31,7 @@ def routes(
     """
     api = Api(database, lambda: None, lambda user_id, item_ids: [False] * len(item_ids))
     versions = VersionList(settings.mlflow_address, settings.model_name)
-    dagster = Dagster(settings.dagster_address)
+    dagster = Dagster(settings.dagster_address, settings.dagster_public_address)
     return [
         *status.routes(
             api, status.StatusCalls(settings, database, versions, dagster, lambda: live.state)

@@ -108,10 +108,11 @@ class Seen:
 
 
 class Dagster:
-    """Dagster's webserver at ``address``."""
+    """Dagster's webserver at ``address``, whose pages people open at ``public_address``."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, public_address: str) -> None:
         self.address = address
+        self.public_address = public_address
         self._client = httpx.AsyncClient(base_url=address, timeout=START_SECONDS)
         self._looking = asyncio.Lock()
         self._starting = asyncio.Lock()
@@ -119,7 +120,7 @@ class Dagster:
 
     def run_address(self, run_id: str) -> str:
         """Of the run's page, for people."""
-        return f"{self.address}/runs/{run_id}"
+        return f"{self.public_address}/runs/{run_id}"
 
     async def look(self) -> Seen:
         """Trainings and the age of every asset, at most ``KEPT_SECONDS`` old.

@@ -94,8 +94,8 @@ class StatusCalls:
                 "problems": problems,
                 "environment": self._settings.environment,
                 "addresses": {
-                    "dagster": self._dagster.address,
-                    "mlflow": self._settings.mlflow_address,
+                    "dagster": self._dagster.public_address,
+                    "mlflow": self._settings.mlflow_public_address,
                 },
             },
         )

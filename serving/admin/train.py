@@ -46,7 +46,7 @@ class TrainCalls:
                 headers={"Retry-After": "10"},
             )
         if isinstance(run_id, Unfinished):
-            runs = f"{self._dagster.address}/jobs/{TRAINING_JOB}/runs"
+            runs = f"{self._dagster.public_address}/jobs/{TRAINING_JOB}/runs"
             return answer_json(request, {"run_id": None, "address": runs}, 202)
         address = self._dagster.run_address(run_id)
         return answer_json(request, {"run_id": run_id, "address": address}, 202)

@@ -15,7 +15,7 @@ DEPLOY = ROOT / "deploy"
 FILE = ROOT / "docker-compose.yml"
 DOCKERFILE = DEPLOY / "Dockerfile"
 SECRETS = {"POSTGRES_PASSWORD": "p@ss/w:rd", "GRAFANA_PASSWORD": "secret"}
-_VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)(?::([-?])([^}]*))?\})")
+_VARIABLE = re.compile(r"\$(?:(\$)|\{(\w+)(?::([-?])((?:\$\{[^{}]*\}|[^{}])*))?\})")
 
 
 class MissingVariable(Exception):
@@ -24,7 +24,7 @@ class MissingVariable(Exception):
 
 def interpolate(text: str, variables: Mapping[str, str]) -> str:
     """``${A}``, ``${A:-default}``, ``${A:?message}`` and ``$$``, as the Compose specification
-    has them.
+    has them; a default may hold variables.
 
     Raises:
         MissingVariable: a ``:?`` variable is empty or unset.
@@ -38,7 +38,7 @@ def interpolate(text: str, variables: Mapping[str, str]) -> str:
         if kind and not found:
             if kind == "?":
                 raise MissingVariable(f"{name}: {rest}")
-            return rest
+            return interpolate(rest, variables)
         return found
 
     return _VARIABLE.sub(value, text)

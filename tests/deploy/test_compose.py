@@ -91,9 +91,14 @@ class Stack:
             "LANG": "C.UTF-8",
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]),
             **{variable: self.here(value) for variable, value in given.items()},
+            **(self._console_ports() if name == "gateway" else {}),
+            **{variable: url for variable, url in databases.items() if variable in given},
+        }
+
+    def _console_ports(self) -> dict[str, str]:
+        return {
             "FEEDWRIGHT_DAGSTER_PORT": self.ports["webserver"],
             "FEEDWRIGHT_MLFLOW_PORT": self.ports["mlflow"],
-            **{variable: url for variable, url in databases.items() if variable in given},
         }
 
     def run(self, name: str, parts: list[str]) -> subprocess.Popen[bytes]:
@@ -213,6 +218,24 @@ def test_the_feed_answers(stack: Stack):
     assert answer.status_code == 200
     assert answer.json()["fallback_reason"]
     assert "feedwright_feed_requests_total" in httpx.get(f"{stack.url('feed')}/metrics").text
+
+
+def test_the_feeds_admin_page_reaches_mlflow_and_dagster(stack: Stack):
+    stack.wait("feed", lambda: get_ok(f"{stack.url('feed')}/readyz"))
+    stack.wait("webserver", lambda: get_ok(f"{stack.url('webserver')}/server_info"))
+    found: dict[str, Any] = {}
+
+    def reached() -> bool:
+        answer = httpx.get(f"{stack.url('feed')}/api/v1/admin/status", timeout=30)
+        found.update(answer.raise_for_status().json())
+        return bool(found["registry_up"] and found["freshness"])
+
+    # Dagster shows no assets before it has loaded the pipeline.
+    stack.wait("webserver", reached)
+    assert found["dagster_up"]
+    assert {"interactions", "snapshot"} <= {one["asset"] for one in found["freshness"]}
+    links = {"dagster": stack.url("webserver"), "mlflow": stack.url("mlflow")}
+    assert found["addresses"] == links
 
 
 def test_dagster_shows_the_pipeline(stack: Stack):

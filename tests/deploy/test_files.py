@@ -10,6 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 import pytest
@@ -143,6 +144,34 @@ def test_only_one_address_of_the_database():
                 "MLFLOW_BACKEND_STORE_URI": with_driver(url, "psycopg2", schema="mlflow"),
             }.items():
                 assert environment.get(variable, expected) == expected, name
+
+
+def test_what_calls_dagster_or_mlflow_calls_the_gateway_and_links_are_for_browsers():
+    for given, dagster, mlflow in (
+        ({}, "http://127.0.0.1:3001", "http://127.0.0.1:5000"),
+        ({"DAGSTER_PORT": "4001", "MLFLOW_PORT": "4002"}, "http://127.0.0.1:4001", "http://127.0.0.1:4002"),
+        ({"FEEDWRIGHT_DAGSTER_PUBLIC_URL": "https://dagster.example"}, "https://dagster.example", "http://127.0.0.1:5000"),
+    ):  # fmt: skip
+        services = ours(load(SECRETS | given))
+        gateway = _settings(services["gateway"])
+        assert "gateway" in gateway.allowed_host_names
+        for name in ("feed", "pipeline", "daemon", "webserver"):
+            settings = _settings(services[name])
+            assert settings.dagster_address == f"http://gateway:{gateway.dagster_port}"
+            assert settings.mlflow_address == f"http://gateway:{gateway.mlflow_port}"
+            assert settings.dagster_public_address == dagster
+            assert settings.mlflow_public_address == mlflow
+
+
+def _settings(service: dict[str, Any]) -> Settings:
+    """What the program reads from the service's environment."""
+    prefix = "FEEDWRIGHT_"
+    given = {
+        name.removeprefix(prefix).lower(): value
+        for name, value in service["environment"].items()
+        if name.startswith(prefix)
+    }
+    return Settings(_env_file=None, **given)
 
 
 @pytest.fixture

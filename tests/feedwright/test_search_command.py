@@ -25,15 +25,18 @@ def _installation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[N
 
 def test_the_job_takes_what_the_command_sends(monkeypatch: pytest.MonkeyPatch) -> None:
     sent = {}
+    monkeypatch.setenv("FEEDWRIGHT_DAGSTER_URL", "http://gateway:3001")
+    monkeypatch.setenv("FEEDWRIGHT_DAGSTER_PUBLIC_URL", "https://dagster.example")
 
     def submit(self, job: str, run_config: dict) -> str:
+        assert self._url == "http://gateway:3001/graphql"
         sent[job] = run_config
         return "a-run"
 
     monkeypatch.setattr(dagster_graphql.DagsterGraphQLClient, "submit_job_execution", submit)
     result = CliRunner().invoke(app, ["search", "ease", "als", "--minutes", "5"])
     assert result.exit_code == 0
-    assert "http://127.0.0.1:9/runs/a-run" in result.stdout.replace("\n", "")
+    assert "https://dagster.example/runs/a-run" in result.stdout.replace("\n", "")
     # Fields of `orchestration.assets.search.SearchConfig`, which takes seconds to import.
     assert sent == {
         "search": {

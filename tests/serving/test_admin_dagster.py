@@ -61,7 +61,7 @@ def test_a_training_starts_over_the_days_of_its_schedule(tmp_path: Path) -> None
         start_new_session=True,
     )  # fmt: skip
     try:
-        asyncio.run(_train(Dagster(f"http://127.0.0.1:{port}")))
+        asyncio.run(_train(Dagster(f"http://127.0.0.1:{port}", "https://dagster.example")))
     finally:
         os.killpg(process.pid, 15)
         process.wait(20)
@@ -75,6 +75,7 @@ async def _train(dagster: Dagster) -> None:
     ]
     assert seen.going is None
     run_id = await dagster.train("ann: because")
+    assert dagster.run_address(run_id) == f"https://dagster.example/runs/{run_id}"
     with pytest.raises(TrainingRuns, match=run_id):
         await dagster.train("again")
     seen = await dagster.look()

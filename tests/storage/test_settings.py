@@ -28,7 +28,8 @@ def test_defaults_are_below_one_folder(tmp_path: Path) -> None:
     assert settings.lake == str(settings.home / "lake")
     assert settings.artifacts == str(settings.home / "artifacts")
     assert settings.feed_address == "http://127.0.0.1:3000"
-    assert settings.mlflow_address == "http://127.0.0.1:5000"
+    assert settings.mlflow_address == settings.mlflow_public_address == "http://127.0.0.1:5000"
+    assert settings.dagster_address == settings.dagster_public_address == "http://127.0.0.1:3001"
 
 
 def test_environment_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -36,14 +37,18 @@ def test_environment_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("FEEDWRIGHT_MLFLOW_PORT", "5002")
     monkeypatch.setenv("FEEDWRIGHT_LAKE_URL", "s3://bucket/lake/")
     monkeypatch.setenv("FEEDWRIGHT_MLFLOW_URL", "http://mlflow:5000/")
+    monkeypatch.setenv("FEEDWRIGHT_DAGSTER_URL", "http://gateway:3001")
+    monkeypatch.setenv("FEEDWRIGHT_DAGSTER_PUBLIC_URL", "https://dagster.example/")
     settings = Settings()
     assert (settings.feed_port, settings.mlflow_port) == (4000, 5002)
     assert settings.lake == "s3://bucket/lake"
-    assert settings.mlflow_address == "http://mlflow:5000"
+    assert settings.mlflow_address == settings.mlflow_public_address == "http://mlflow:5000"
+    assert settings.dagster_address == "http://gateway:3001"
+    assert settings.dagster_public_address == "https://dagster.example"
 
 
 def test_an_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DATABASE_URL", "LAKE_URL", "MLFLOW_URL", "WEBHOOK_URL"):
+    for name in ("DATABASE_URL", "LAKE_URL", "MLFLOW_URL", "DAGSTER_URL", "WEBHOOK_URL"):
         monkeypatch.setenv(f"FEEDWRIGHT_{name}", "")
     settings = Settings()
     assert (settings.database_url, settings.mlflow_url, settings.webhook_url) == (None,) * 3
