@@ -1,5 +1,6 @@
 """Events a second taken in durably over HTTP, beside COPY of rows alike into the same table.
 
+The table holds months of events before it begins, as an installation does that is not new.
 Each event is sent once, and counted in Postgres afterwards. COPY has one connection and commits
 as many rows at a time as a request has; COPY of 10,000 at a time is the most that Postgres does.
 """
@@ -35,6 +36,7 @@ CLIENTS = (1, 8, 32)
 BATCHES = (1, 20, 1_000)
 WHOLE = 10_000
 ROUNDS = 2
+ROWS_A_MONTH = 50_000
 ANSWER_SECONDS = 20.0
 Start = Callable[[str, Path, int], AbstractContextManager[servers.Server]]
 """Starts a service on a database's address, a folder and a port."""
@@ -97,8 +99,8 @@ class Events:
         ]
 
 
-def measure(seconds: float, events: Events, start: Start) -> list[Row]:
-    """All points, of the service that ``start`` starts."""
+def measure(seconds: float, events: Events, start: Start, months: int = 0) -> list[Row]:
+    """All points, of the service that ``start`` starts, after ``months`` of events."""
     with tempfile.TemporaryDirectory(prefix="feedwright-benchmark-") as name:
         folder = Path(name)
         folder.chmod(0o755)  # the embedded Postgres of a root user runs as another account
@@ -107,7 +109,24 @@ def measure(seconds: float, events: Events, start: Start) -> list[Row]:
             start(url, folder, servers.free_port()) as server,
             psycopg.connect(url, autocommit=True) as connection,
         ):
+            _fill(connection, months)
             return _points(server.url, connection, events, seconds)
+
+
+def _fill(connection: psycopg.Connection, months: int) -> None:
+    """Events of the months before this one, each in a partition of its own."""
+    begins = [datetime.now(UTC) - timedelta(days=30 * (n + 1)) for n in range(months)]
+    connection.execute(
+        "SELECT feed.ensure_interaction_partitions(VARIADIC %s::timestamptz[])", (begins,)
+    )
+    for at in begins:
+        connection.execute(
+            "INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at)"
+            " SELECT gen_random_uuid(), 'user-' || n %% 10000, 'item-' || n, 'view', %s"
+            " FROM generate_series(1, %s) AS n",
+            (at, ROWS_A_MONTH),
+        )
+    connection.execute("VACUUM ANALYZE feed.interactions")
 
 
 def real_service(workers: int) -> Start:
@@ -282,10 +301,11 @@ def _is_whole(answer: bytes) -> bool:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = report.parser(__doc__ or "", users=10_000, items=100_000, interactions=1, seconds=4)
     parser.add_argument("--workers", type=int, default=2, help="workers")
+    parser.add_argument("--months", type=int, default=14, help="months of events before it begins")
     given = parser.parse_args(arguments)
     events = Events(given.users, given.items)
     start = real_service(given.workers)
-    return report.run("ingest", lambda: measure(given.seconds, events, start))
+    return report.run("ingest", lambda: measure(given.seconds, events, start, given.months))
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """Events of trackers -> ``feed.interactions``, each once: the SQL of ingest.
 
 An event id belongs to one event: the same user, item, type and time. Sent again it is a
-duplicate; with any of these another, it is refused and kept. The key of the partitioned table
-holds occurred_at too, so an id is looked for once more when its event is committed: of two that
-were written at the same moment, at least one then sees the other, and the later look gives way.
+duplicate; with any of these another, it is refused and kept. ``feed.event_ids`` decides, since
+the key of the table that is partitioned by month holds occurred_at too: an id goes in there first,
+and of two writers that bring one id at the same moment the second waits for the first.
 
 Events go in as one JSON array: measured on 1,000 rows that takes as long as COPY of the same
 rows, where arrays of psycopg take three times as long and a temporary table half as long again.
@@ -11,8 +11,7 @@ rows, where arrays of psycopg take three times as long and a temporary table hal
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, TypedDict
@@ -25,7 +24,6 @@ from storage.catalogue import SOURCE
 
 Connection = psycopg.AsyncConnection[Any]
 Also = Callable[[Connection], Awaitable[None]]
-EVENT_ID_LOCK = 0x65_76_69_64  # key of the advisory lock; "evid" in ASCII
 SAME_TIME = timedelta(milliseconds=1)
 """Ingest moves events of one time apart, by less than this."""
 
@@ -102,38 +100,40 @@ class _Row(NamedTuple):
 
 
 # The ids are in order, so that two writers with the same events wait for each other, not in a
-# circle. A retry of an event that the server gave a time has another time: it is looked for by
-# its id alone.
+# circle.
 _INSERT = f"""
 WITH given AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%(events)s::json) AS g(event_id uuid, user_id text,
-        item_id text, type text, occurred_at timestamptz, metadata jsonb, flagged boolean)
+        item_id text, type text, occurred_at timestamptz, metadata jsonb)
 ), kept AS (
     INSERT INTO feed.interactions_rejected (entity, source, row_number, reason, raw)
     SELECT 'interactions', '{SOURCE}', row_number, reason, raw
     FROM json_to_recordset(%(refused)s::json) AS r(row_number bigint, reason text, raw text)
     ON CONFLICT (raw_hash, reason) DO NOTHING
+), claimed AS (
+    INSERT INTO feed.event_ids SELECT event_id, occurred_at FROM given ORDER BY event_id
+    ON CONFLICT DO NOTHING RETURNING event_id
 )
 INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at, metadata)
-SELECT event_id, user_id, item_id, type, occurred_at, metadata FROM given
-WHERE NOT flagged
-   OR NOT EXISTS (SELECT FROM feed.interactions i WHERE i.event_id = given.event_id)
+SELECT event_id, user_id, item_id, type, occurred_at, metadata
+FROM given JOIN claimed USING (event_id)
 ORDER BY event_id ON CONFLICT DO NOTHING RETURNING event_id::text
 """
-_COUNT = "SELECT count(*) FROM feed.interactions WHERE event_id = ANY(%s::uuid[])"
+# LATERAL: each event is looked for in its own month alone.
 _FIND = """
-SELECT event_id::text, user_id, item_id, type, occurred_at, coalesce(metadata ? 'clock', false)
-FROM feed.interactions WHERE event_id = ANY(%s::uuid[]) ORDER BY received_at, occurred_at
+SELECT e.event_id::text, i.user_id, i.item_id, i.type, i.occurred_at,
+       coalesce(i.metadata ? 'clock', false)
+FROM feed.event_ids AS e CROSS JOIN LATERAL (
+    SELECT * FROM feed.interactions AS i
+    WHERE i.event_id = e.event_id AND i.occurred_at = e.occurred_at LIMIT 1
+) AS i
+WHERE e.event_id = ANY(%s::uuid[])
 """
 _KEEP = f"""
 INSERT INTO feed.interactions_rejected (entity, source, row_number, reason, raw)
 SELECT 'interactions', '{SOURCE}', row_number, reason, raw
 FROM json_to_recordset(%s::json) AS r(row_number bigint, reason text, raw text)
 ON CONFLICT (raw_hash, reason) DO NOTHING
-"""
-_DELETE = """
-DELETE FROM feed.interactions AS i USING unnest(%s::uuid[], %s::timestamptz[]) AS lost(id, at)
-WHERE i.event_id = lost.id AND i.occurred_at = lost.at
 """
 
 
@@ -199,62 +199,33 @@ async def _store_distinct(
         async with connection.pipeline():
             cursor = await connection.execute(_INSERT, given, prepare=True)
             await also(connection)
-    fresh = [event_id for (event_id,) in await cursor.fetchall()]
-    counted = await (await connection.execute(_COUNT, (fresh,), prepare=True)).fetchone()
-    if counted == (len(fresh),) and len(fresh) == len(events):
+    fresh = {event_id for (event_id,) in await cursor.fetchall()}
+    others = [number for number, event in enumerate(events) if event["event_id"] not in fresh]
+    if not others:
         return Stored()
-    return await _settle(connection, events, set(fresh), keep)
-
-
-async def _settle(
-    connection: Connection, events: Sequence[Event], fresh: set[str], keep: bool
-) -> Stored:
-    """What became of events of which some were there, or have ids of others.
-
-    One at a time: of two events that were just written with one id, the first to come here goes.
-
-    Args:
-        fresh: ids of those that this call wrote.
-    """
-    stored = Stored()
-    lost: list[_Row] = []
-    gone: list[int] = []
-    async with connection.transaction():
-        await connection.execute("SELECT pg_advisory_xact_lock(%s)", (EVENT_ID_LOCK,))
-        rows = await _rows(connection, [event["event_id"] for event in events])
-        for number, event in enumerate(events):
-            mine = _as_row(event)
-            found = rows[event["event_id"]]
-            if event["event_id"] in fresh:
-                found = [row for row in found if row.occurred_at != mine.occurred_at]
-                if not found:
-                    continue
-                lost.append(mine)
-            if not found:  # another writer's, who took it away meanwhile
-                gone.append(number)
-            elif differing := min((_differing(event, row) for row in found), key=len):
-                stored.refused[number] = Refusal("event_id", _another(differing))
-            else:
-                stored.known.add(number)
-        if lost:
-            ids, times = [row.event_id for row in lost], [row.occurred_at for row in lost]
-            await connection.execute(_DELETE, (ids, times))
-        if keep and stored.refused:
-            kept = [as_refused(events[number], str(why)) for number, why in stored.refused.items()]
-            await connection.execute(_KEEP, (orjson.dumps(kept).decode(),))
-    if gone:
-        again = [events[number] for number in gone]
-        stored.add(await store(connection, again, keep=keep), gone)
+    stored = await _known_or_refused(connection, events, others)
+    if keep and stored.refused:
+        kept = [as_refused(events[number], str(why)) for number, why in stored.refused.items()]
+        await connection.execute(_KEEP, (orjson.dumps(kept).decode(),))
     return stored
 
 
-async def _rows(connection: Connection, ids: Sequence[str]) -> Mapping[str, list[_Row]]:
-    """The rows of these event ids."""
-    rows: dict[str, list[_Row]] = defaultdict(list)
+async def _known_or_refused(
+    connection: Connection, events: Sequence[Event], numbers: Sequence[int]
+) -> Stored:
+    """What the events of these numbers are, whose ids were there. One whose row was deleted
+    meanwhile was there too."""
+    ids = [events[number]["event_id"] for number in numbers]
     cursor = connection.cursor(row_factory=args_row(_Row))
-    for row in await (await cursor.execute(_FIND, (list(ids),))).fetchall():
-        rows[row.event_id].append(row)
-    return rows
+    rows = {row.event_id: row for row in await (await cursor.execute(_FIND, (ids,))).fetchall()}
+    stored = Stored()
+    for number in numbers:
+        row = rows.get(events[number]["event_id"])
+        if row is not None and (differing := _differing(events[number], row)):
+            stored.refused[number] = Refusal("event_id", _another(differing))
+        else:
+            stored.known.add(number)
+    return stored
 
 
 def _as_row(event: Event) -> _Row:

@@ -21,15 +21,16 @@ ANOTHER = "event_id: is another event's"
 # (metadata.clock), or that was shifted, is not the event's own.
 _TAKEN = f"""
 WITH differing AS (
-    SELECT s.ctid, min(concat_ws(' and ',
+    SELECT s.ctid, concat_ws(' and ',
         CASE WHEN i.user_id IS DISTINCT FROM s.user_id THEN 'user_id' END,
         CASE WHEN i.item_id IS DISTINCT FROM s.item_id THEN 'item_id' END,
         CASE WHEN i.type <> s.type THEN 'type' END,
         CASE WHEN abs(extract(epoch FROM i.occurred_at - s.occurred_at)) >= 0.001
              AND NOT coalesce(i.metadata ? 'clock', false) AND NOT %(shifted)s
-             THEN 'occurred_at' END)) AS fields
-    FROM staging_interactions AS s JOIN feed.interactions AS i USING (event_id)
-    GROUP BY s.ctid
+             THEN 'occurred_at' END) AS fields
+    FROM staging_interactions AS s
+    JOIN feed.event_ids AS e ON e.event_id = s.event_id
+    JOIN feed.interactions AS i ON i.event_id = e.event_id AND i.occurred_at = e.occurred_at
 ), taken AS (
     DELETE FROM staging_interactions AS s USING differing AS d
     WHERE s.ctid = d.ctid AND d.fields <> ''
@@ -80,8 +81,7 @@ def _insert(rows: Staged, empty: bool, no_key: bool) -> str:
             f"coalesce({event_id}, md5(ROW(user_id, item_id, type, {unshifted}, nth)::text)::uuid)"
         )
     metadata = "metadata" if "metadata" in rows.columns else "NULL::jsonb"
-    # occurred_at is part of the table's key, so a known event id is looked for by itself
-    known = "EXISTS (SELECT FROM feed.interactions i WHERE i.event_id = s.event_id)"
+    known = "EXISTS (SELECT FROM feed.event_ids AS e WHERE e.event_id = s.event_id)"
     return (
         f"INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at, metadata) "
         f"SELECT event_id, user_id, item_id, type, occurred_at, metadata FROM ("
@@ -93,8 +93,11 @@ def _insert(rows: Staged, empty: bool, no_key: bool) -> str:
 
 
 def _without_indexes(conn: psycopg.Connection) -> list[str]:
-    """Drop the key and the indexes of feed.interactions, and put its trigger aside where nobody
-    was erased: it would keep all rows twice. Returns the statements that make it as it was."""
+    """Drop the key and the indexes of feed.interactions, which is empty, and put its triggers
+    aside: they would keep all rows twice. Returns the statements that make it as it was.
+
+    ``drop_late`` stays where somebody was erased.
+    """
     # no other writer gets between, and readers see the empty table once more at most
     conn.execute("LOCK TABLE feed.interactions IN ACCESS EXCLUSIVE MODE")
     conn.execute(f"SET LOCAL maintenance_work_mem = '{INDEX_MEMORY}'")
@@ -113,9 +116,16 @@ def _without_indexes(conn: psycopg.Connection) -> list[str]:
     restore = [
         *(f"ALTER TABLE feed.interactions ADD CONSTRAINT {n} {text}" for n, text in constraints),
         *(text.replace(" ON ONLY ", " ON ") for _, text in indexes),
+        "TRUNCATE feed.event_ids",
+        "ALTER TABLE feed.event_ids DROP CONSTRAINT event_ids_pkey",
+        "INSERT INTO feed.event_ids SELECT event_id, occurred_at FROM feed.interactions",
+        "ALTER TABLE feed.event_ids ADD PRIMARY KEY (event_id)",
     ]
+    triggers = ["claim_event_ids"]
     conn.execute("SELECT pg_advisory_xact_lock_shared(%s)", (erasures.LOCK,))
     if conn.execute("SELECT NOT EXISTS (SELECT FROM feed.erasures)").fetchone() == (True,):
-        conn.execute("ALTER TABLE feed.interactions DISABLE TRIGGER drop_late")
-        restore.append("ALTER TABLE feed.interactions ENABLE TRIGGER drop_late")
+        triggers.append("drop_late")
+    for name in triggers:
+        conn.execute(f"ALTER TABLE feed.interactions DISABLE TRIGGER {name}")
+        restore.append(f"ALTER TABLE feed.interactions ENABLE TRIGGER {name}")
     return restore

@@ -67,7 +67,7 @@ def delete_older(conn: psycopg.Connection, first_kept: date, *, batch: int = BAT
     """Delete the interactions before ``first_kept`` that are in no month of their own, or in
     one that is partly kept. Each batch is a transaction of its own (``conn`` in autocommit).
 
-    Who and what was deleted before is forgotten with them.
+    Their event ids go too, and who and what was deleted before is forgotten with them.
 
     Returns:
         Number of interactions.
@@ -79,6 +79,8 @@ def delete_older(conn: psycopg.Connection, first_kept: date, *, batch: int = BAT
         if table != DEFAULT and _month(table) >= first_kept:
             continue
         deleted += _delete(conn, sql.Identifier("feed", table), "occurred_at", before, batch)
+    # those of months that were dropped too: at once, since nobody waits for these rows
+    conn.execute("DELETE FROM feed.event_ids WHERE occurred_at < %s", (before,))
     return deleted
 
 

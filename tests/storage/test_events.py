@@ -150,3 +150,78 @@ def test_months_are_made_once_and_a_month_in_the_default_partition_stays(databas
             "SELECT relname FROM pg_class WHERE relname ~ '^interactions_20' AND relkind = 'r'"
         ).fetchall()
     assert sorted(tables) == [("interactions_202512",), ("interactions_202602",)]
+
+
+IDS = "SELECT event_id, occurred_at FROM feed.event_ids"
+THERE = "SELECT event_id, occurred_at FROM feed.interactions"
+
+
+def test_an_id_is_one_event_s_over_all_months_and_a_new_event_touches_its_own_alone(
+    database: str,
+) -> None:
+    long_ago = [(NOW - n * 31 * 24 * HOUR).isoformat() for n in range(1, 14)]
+    old = [event(occurred_at=at) for at in long_ago]
+    again: list[Event] = [{**one, "occurred_at": NOW.isoformat()} for one in old]
+    locked: set[str] = set()
+
+    async def work(connections: list[Connection]) -> list[events.Stored]:
+        (connection,) = connections
+
+        async def look(connection: Connection) -> None:
+            cursor = await connection.execute(
+                "SELECT relname FROM pg_locks JOIN pg_class ON relation = pg_class.oid"
+                " WHERE pid = pg_backend_pid() AND relkind = 'r' AND relname ~ '^interactions_2'"
+            )
+            locked.update(name for (name,) in await cursor.fetchall())
+
+        await events.ensure_partitions(connection, events.months([*old, *again]))
+        return [
+            await events.store(connection, old),
+            await events.store(connection, [event() for _ in range(20)], also=look),
+            await events.store(connection, again),
+            await events.store(connection, old),
+        ]
+
+    first, fresh, other, retried = with_connections(database, 1, work)
+    assert first == fresh == events.Stored()
+    assert other.refused.keys() == set(range(13))
+    assert "another occurred_at" in str(other.refused[0])
+    assert retried == events.Stored(known=set(range(13)))
+    assert locked == {f"interactions_{NOW:%Y%m}"}
+
+
+def test_ids_are_those_of_the_rows_whoever_writes_and_deletes(database: str) -> None:
+    by_sql, flagged = event(user_id="sql"), event(user_id="flagged", flagged=True)
+    moved = {**flagged, "occurred_at": (NOW + HOUR).isoformat()}
+    with connect(database, autocommit=True) as connection:
+
+        def store(*given: Any) -> events.Stored:
+            return with_connections(database, 1, lambda c: events.store(c[0], given))
+
+        connection.execute(
+            "INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at)"
+            " VALUES (%(event_id)s, %(user_id)s, %(item_id)s, %(type)s, %(occurred_at)s)",
+            by_sql,
+        )
+        assert store(by_sql, flagged, event()).known == {0}
+        assert store({**by_sql, "user_id": "u", "occurred_at": moved["occurred_at"]}).refused
+        assert store(moved).known == {0}
+        assert connection.execute(f"{IDS} EXCEPT {THERE}").fetchall() == []
+        assert connection.execute(f"{THERE} EXCEPT {IDS}").fetchall() == []
+
+        connection.execute("DELETE FROM feed.interactions WHERE user_id = 'flagged'")
+        assert store(moved) == events.Stored()  # its id is free again
+        connection.execute("TRUNCATE feed.interactions")
+        assert connection.execute(IDS).fetchall() == []
+
+
+def test_an_id_of_an_erased_user_s_late_event_is_not_kept(database: str) -> None:
+    with connect(database, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO feed.erasures (id_sha256, erased_id, requested_at)"
+            " VALUES (sha256('gone'), 'gone', now() + interval '1 hour')"
+        )
+        with_connections(
+            database, 1, lambda c: events.store(c[0], [event(user_id="gone"), event()])
+        )
+        assert connection.execute("SELECT count(*) FROM feed.event_ids").fetchone() == (1,)

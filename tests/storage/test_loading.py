@@ -416,16 +416,19 @@ def test_a_large_first_load_leaves_the_indexes_as_they_were(
 ) -> None:
     indexes = (
         "SELECT tablename, indexname, indexdef FROM pg_indexes WHERE schemaname = 'feed' "
-        "AND tablename IN ('interactions', 'interactions_default') ORDER BY 1, 2"
+        "AND tablename IN ('interactions', 'interactions_default', 'event_ids') ORDER BY 1, 2"
     )
     before = all_of(conn, indexes)
     conn.commit()
     monkeypatch.setattr("storage.interactions_table.INDEX_LATER", 1)
     load_rows(conn, tmp_path, GOOD)
     assert all_of(conn, indexes) == before
-    assert all_of(conn, "SELECT DISTINCT tgenabled FROM pg_trigger WHERE tgname = 'drop_late'") == [
-        ("O",)
-    ]
+    triggers = "SELECT DISTINCT tgenabled FROM pg_trigger WHERE NOT tgisinternal"
+    assert all_of(conn, triggers) == [("O",)]
+    ids = "SELECT event_id, occurred_at FROM feed.{}"
+    assert all_of(conn, f"{ids.format('event_ids')} ORDER BY 1") == all_of(
+        conn, f"{ids.format('interactions')} ORDER BY 1"
+    )
     assert load_rows(conn, tmp_path, GOOD).entities["interactions"].inserted == 0
 
 

@@ -67,6 +67,7 @@ def test_old_interactions_go_exactly(conn: psycopg.Connection) -> None:
         add(conn, border - timedelta(hours=1))
     assert retention.delete_older(conn, KEPT_FROM, batch=3) == 9
     assert times(conn) == [border, border + timedelta(days=40)]
+    assert conn.execute("SELECT count(*) FROM feed.event_ids").fetchone() == (2,)
     assert retention.drop_months(conn, KEPT_FROM) == {}
     add(conn, old[0])  # a month may come again
 
