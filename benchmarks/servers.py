@@ -43,11 +43,13 @@ class Server:
     process: subprocess.Popen[bytes]
 
     def workers(self) -> list[psutil.Process]:
+        """Processes that answer; not what these start in their turn, which may just have ended."""
+        runner = psutil.Process(self.process.pid)
         return [
-            one
-            for one in psutil.Process(self.process.pid).children(recursive=True)
-            if "serving.worker" in one.cmdline()
-        ] or [psutil.Process(self.process.pid)]
+            child
+            for child in runner.children()
+            if child.status() != psutil.STATUS_ZOMBIE and "serving.worker" in child.cmdline()
+        ] or [runner]
 
     def held(self) -> dict[int, float]:
         """Bytes that each worker holds for itself, by its process id."""
