@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from orchestration import runs
+from orchestration.checks import REJECTED
 
 LOOK_SECONDS = 1.0
 TOLD = {dg.DagsterEventType.STEP_SUCCESS}
@@ -44,7 +45,7 @@ def say_outcome(instance: dg.DagsterInstance, run_id: str) -> int:
         return 1
     why = causes(instance, run_id)
     said = [str(cause) for cause in why] or ["see the run in Dagster"]
-    if any(cause.check for cause in why):
+    if any(cause.refused_rows for cause in why):
         said.append("see `feedwright rejected`")
     print(f"Failed: {'; '.join(said)}"[:1000], flush=True)
     return 1
@@ -83,6 +84,11 @@ class Cause:
     step: str | None
     check: str | None
     said: str
+
+    @property
+    def refused_rows(self) -> bool:
+        """Whether rows were refused, which are kept: of other checks there are none to see."""
+        return self.check is not None and self.check.endswith(f"/{REJECTED}")
 
     def __str__(self) -> str:
         where = f"check {self.check}" if self.check else self.step
