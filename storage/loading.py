@@ -1,7 +1,7 @@
 """Loading a log into Postgres: checked rows by COPY into staging tables, then one INSERT each.
 
 What is loaded is loaded in one transaction: a failure loads nothing, and loading the same log
-again adds nothing. Memory does not grow with the log, but for a few bytes a row.
+again adds nothing. Memory does not grow with the log.
 """
 
 from __future__ import annotations

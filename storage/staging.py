@@ -7,10 +7,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
 
-import numpy as np
 import polars as pl
 import psycopg
-from numpy.typing import NDArray
 from psycopg import sql
 
 from storage.bulk import copy_frame
@@ -22,7 +20,17 @@ Progress = Callable[[str, int, int], None]
 
 REFUSED = "staging_refused"
 REFUSED_AT_ONCE = 2_000  # rows: a single one may hold megabytes
-_ALIKE = ["user_id", "item_id", "type", "occurred_at"]
+SORT_MEMORY = "128MB"
+# Which of several interactions alike one without an event id is; the first is 0.
+_NUMBER = """
+UPDATE staging_interactions AS s SET nth = n.nth FROM (
+    SELECT ctid AS at, row_number() OVER (
+        PARTITION BY user_id, item_id, type, occurred_at ORDER BY row_number
+    ) - 1 AS nth
+    FROM staging_interactions {}
+) AS n
+WHERE n.nth > 0 AND s.ctid = n.at
+"""
 
 
 @dataclass
@@ -50,8 +58,7 @@ def staged(
 ) -> Iterator[dict[Entity, Staged]]:
     """The checked rows of ``log`` in temporary tables, and the refused ones in ``REFUSED``.
 
-    Nothing else is written or locked. Memory holds a few chunks of rows, and 8 bytes for each
-    interaction without an event id.
+    Nothing else is written or locked. Memory holds a few chunks of rows.
     """
     try:
         with conn.transaction():
@@ -71,17 +78,15 @@ def staged(
 def _stage(conn: psycopg.Connection, log: Log, entity: Entity, progress: Progress | None) -> Staged:
     result = Staged()
     table = sql.Identifier(f"staging_{entity}")
-    number = Numbering()
     for part in checked(log, entity):
         good = part.good
         if entity == "interactions":
-            good = number.add(good)
             result.months.update(good["occurred_at"].dt.truncate("1mo").unique().to_list())
-            without = int(good["nth"].count())
-            result.derived |= without > 0
-            result.given |= without < len(good)
+            given = good["event_id"].count() if "event_id" in good.columns else 0
+            result.derived |= given < len(good)
+            result.given |= given > 0
         if not result.read:
-            result.columns = [name for name in good.columns if name not in ("row_number", "nth")]
+            result.columns = [name for name in good.columns if name != "row_number"]
             _create(conn, table, entity, good.columns)
         copy_frame(conn, table, good)
         _stage_refused(conn, entity, log.source(entity), part.rejected)
@@ -95,6 +100,10 @@ def _stage(conn: psycopg.Connection, log: Log, entity: Entity, progress: Progres
             progress(entity, result.read, 0)
     if progress is not None:
         progress(entity, result.read, result.read)
+    if result.derived:
+        without = "WHERE event_id IS NULL" if "event_id" in result.columns else ""
+        conn.execute(f"SET LOCAL work_mem = '{SORT_MEMORY}'")
+        conn.execute(_NUMBER.format(without))
     if result.columns:
         conn.execute(sql.SQL("ANALYZE {}").format(table))
     return result
@@ -104,7 +113,9 @@ def _create(
     conn: psycopg.Connection, table: sql.Identifier, entity: Entity, columns: list[str]
 ) -> None:
     kinds = {column.name: SQL_TYPES[column.kind] for column in COLUMNS[entity]}
-    kinds |= {"row_number": "bigint", "nth": "bigint"}
+    kinds |= {"row_number": "bigint", "nth": "bigint DEFAULT 0"}
+    if entity == "interactions":
+        columns = [*columns, "nth"]
     definition = ", ".join(f"{name} {kinds[name]}" for name in columns)
     conn.execute(sql.SQL("CREATE TEMP TABLE {} ({})").format(table, sql.SQL(definition)))
 
@@ -118,28 +129,3 @@ def _stage_refused(
         "row_number", "reason", "raw", entity=pl.lit(entity), source=pl.lit(source)
     )
     copy_frame(conn, sql.Identifier(REFUSED), rows, chunk=REFUSED_AT_ONCE)
-
-
-class Numbering:
-    """Which of several interactions alike one without an event id is, over all chunks."""
-
-    def __init__(self) -> None:
-        self._before: list[NDArray[np.uint64]] = []  # hashes of each chunk, sorted
-
-    def add(self, good: pl.DataFrame) -> pl.DataFrame:
-        """``good`` with ``nth``: 0 for the first; null where the row has an id of its own."""
-        without = pl.repeat(True, len(good), eager=True)
-        if "event_id" in good.columns:
-            without = good["event_id"].is_null()
-        hashes = good.filter(without).select(_ALIKE).hash_rows()
-        nth = pl.zeros(len(hashes), pl.Int64, eager=True)
-        if hashes.is_duplicated().any():
-            among = pl.int_range(pl.len(), dtype=pl.Int64).over("hash")
-            nth = pl.DataFrame({"hash": hashes}).select(nth=among)["nth"]
-        wanted = hashes.to_numpy()
-        earlier = np.zeros(len(wanted), np.int64)
-        for run in self._before:
-            earlier += np.searchsorted(run, wanted, "right") - np.searchsorted(run, wanted, "left")
-        self._before.append(np.sort(wanted))
-        numbers = pl.repeat(None, len(good), dtype=pl.Int64, eager=True)
-        return good.with_columns(nth=numbers.scatter(without.arg_true(), nth + pl.Series(earlier)))

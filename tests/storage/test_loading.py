@@ -19,7 +19,6 @@ from storage.loading import LoadReport, load
 from storage.log import Log, shift_to
 from storage.mapping import Mapping, load_mapping
 from storage.readers import read_log
-from storage.staging import Numbering
 from storage.times import UNDERSTOOD
 from storage.writers import write
 
@@ -389,14 +388,20 @@ def test_months_that_have_rows_get_partitions_and_a_stray_row_stays(
     assert all_of(conn, partitions) == [(4,)]
 
 
-def test_rows_alike_are_numbered_over_chunks() -> None:
-    rows = pl.DataFrame(
-        {"user_id": ["a", "b", "a", "a"], "item_id": "i", "type": "click", "occurred_at": NOON}
-    )
-    own = rows.with_columns(event_id=pl.Series([None, "e", None, None], dtype=pl.String))
-    number = Numbering()
-    found = [number.add(part)["nth"].to_list() for part in (own, rows[:2], rows[:1])]
-    assert found == [[0, None, 1, 2], [3, 0], [4]]
+@pytest.mark.parametrize("header", [HEADER, HEADER.partition(",")[2]])
+def test_rows_alike_without_ids_are_all_loaded_and_once(
+    conn: psycopg.Connection, tmp_path: Path, header: str
+) -> None:
+    alike = GOOD if header == HEADER else GOOD.removeprefix(",")
+    other = EVENT + GOOD if header == HEADER else alike.replace("u1", "u2")
+
+    def inserted(*rows: str) -> int:
+        file = csv(tmp_path, *rows, header=header)
+        return load(conn, read_log(file, "csv")).entities["interactions"].inserted
+
+    assert inserted(alike, other, alike, alike) == 4
+    assert inserted(alike, other, alike, alike) == 0
+    assert inserted(other, *[alike] * 4) == 1  # a log that has grown
 
 
 def test_nothing_is_left_behind(conn: psycopg.Connection, tmp_path: Path) -> None:
