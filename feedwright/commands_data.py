@@ -65,6 +65,12 @@ def load(
             help="Shift all times so that the log ends now; the default for MovieLens alone."
         ),
     ] = None,
+    up_to_damage: Annotated[
+        bool,
+        typer.Option(
+            "--up-to-damage", help="Of a file that is cut short load the rows before the damage."
+        ),
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Check the files and load nothing.")
     ] = False,
@@ -93,7 +99,7 @@ def load(
     if as_json and not dry_run:
         raise FeedwrightError("--json is for --dry-run.", "Add --dry-run, or leave --json out.")
     try:
-        log = _log(path, form, mapping, sample, synthetic, domain)
+        log = _log(path, form, mapping, sample, synthetic, domain, up_to_damage)
         if as_json:
             unusable = load_view.check(log)
             print(json.dumps(load_view.document(log), indent=2, ensure_ascii=False))
@@ -125,12 +131,12 @@ def load(
 
 def _log(
     path: Path | None, form: Format, mapping: str, sample: bool, synthetic: str,
-    domain: Domain | None,
+    domain: Domain | None, up_to_damage: bool,
 ) -> Log:  # fmt: skip
     from feedwright import loading
 
     if path is not None:
-        return loading.file_log(path, form.value, mapping or None)
+        return loading.file_log(path, form.value, mapping or None, up_to_damage=up_to_damage)
     if sample:
         return loading.sample_log()
     of_profile = settings().profile if settings().profile in list(Domain) else "marketplace"

@@ -22,7 +22,7 @@ Form = Literal["auto", "movielens", "csv", "jsonl", "parquet"]
 Domain = Literal["marketplace", "social", "events"]
 
 
-def file_log(path: Path, form: Form, mapping: str | None) -> Log:
+def file_log(path: Path, form: Form, mapping: str | None, *, up_to_damage: bool = False) -> Log:
     """The log at ``path``.
 
     Raises:
@@ -31,7 +31,8 @@ def file_log(path: Path, form: Form, mapping: str | None) -> Log:
     from storage.mapping import load_mapping
     from storage.readers import read_log
 
-    return read_log(path, form, load_mapping(mapping) if mapping else None)
+    said = load_mapping(mapping) if mapping else None
+    return read_log(path, form, said, up_to_damage=up_to_damage)
 
 
 def proposed(folder: Path) -> tuple[str, Log]:

@@ -20,8 +20,26 @@ class LoadError(ValueError):
     """Input that cannot be loaded; the message names what is wrong and the fix."""
 
 
+class Damaged(LoadError):
+    """A file that cannot be read to its end.
+
+    ``spoilt``: its bytes are not those that were written, so that the last rows that were read
+    may be wrong; else it is cut short, and what was read is right.
+    """
+
+    def __init__(self, message: str, *, spoilt: bool) -> None:
+        super().__init__(message)
+        self.spoilt = spoilt
+
+
 class Rows(Protocol):
-    """The rows of one entity, which are read anew at each call."""
+    """The rows of one entity, which are read anew at each call.
+
+    ``damage``: what could not be read when they were read last; empty: nothing.
+    """
+
+    @property
+    def damage(self) -> str: ...
 
     def chunks(self) -> Iterator[Chunk]:
         """Some rows at a time, under our names."""
@@ -38,6 +56,7 @@ class InMemory:
 
     frame: pl.DataFrame
     raw: pl.DataFrame | None = None
+    damage = ""
 
     def chunks(self) -> Iterator[Chunk]:
         yield of_frame(self.frame, self.raw)

@@ -28,7 +28,13 @@ MOST = 980  # characters of a message
 LIKE_ENOUGH = 0.75  # of difflib's 0 to 1: userId is like user_id, owner_id is not
 
 
-def read_log(path: Path, form: Format = "auto", mapping: Mapping | None = None) -> Log:
+def read_log(
+    path: Path,
+    form: Format = "auto",
+    mapping: Mapping | None = None,
+    *,
+    up_to_damage: bool = False,
+) -> Log:
     """Read a folder with interactions.* and, if there, users.*, items.*, owners.*; or one file.
 
     Titles, tags and the like that stand in the file of interactions become the items', where
@@ -38,6 +44,7 @@ def read_log(path: Path, form: Format = "auto", mapping: Mapping | None = None) 
         path: the folder, or the file of interactions alone.
         form: ``movielens``, or which endings count; what is in a file is told by its content.
         mapping: how the log calls things (``storage.mapping``); None: as we do.
+        up_to_damage: of a file that cannot be read to its end take the rows before the damage.
 
     Raises:
         LoadError: a file is missing, empty, of a form that is not read, or lacks a column.
@@ -51,7 +58,10 @@ def read_log(path: Path, form: Format = "auto", mapping: Mapping | None = None) 
         return movielens.read(path, mapping)
     mapping = mapping or Mapping()
     found = files.found(path, mapping, form)
-    rows = {entity: FileRows(entity, parts, mapping) for entity, parts in found.items()}
+    rows = {
+        entity: FileRows(entity, parts, mapping, up_to_damage=up_to_damage)
+        for entity, parts in found.items()
+    }
     events, found_forms = rows["interactions"], list(rows.values())
     if missing := {entity: lines for entity, one in rows.items() if (lines := _missing(one))}:
         raise LoadError(_sentence(path, rows, missing))
@@ -169,7 +179,7 @@ def readable(
         shape = Form("csv")
         try:
             shape = form_of(parts[0], mapping.files.get(entity))
-            one = FileRows(entity, parts, mapping)
+            one = FileRows(entity, parts, mapping, up_to_damage=True)
             if lines := _missing(one):
                 raise LoadError(_sentence(path, {entity: one}, {entity: lines}))
             rows[entity] = one

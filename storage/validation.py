@@ -60,6 +60,7 @@ def checked(log: Log, entity: Entity) -> Iterator[Checked]:
         one = _checked(chunk, entity, log, times, seen)
         log.summary.add(entity, one.good, one.rejected, one.duplicates, one.left_out)
         yield one
+    log.summary.entities[entity].damage = log.rows[entity].damage
 
 
 def validate(log: Log, entity: Entity) -> Checked:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from storage.columns import COLUMNS, STATUSES, Entity
-from storage.log import LoadError
+from storage.log import Damaged, LoadError
 from storage.mapping import Step
 from storage.proposal.kinds import steps_of_count, steps_of_rating, type_of
 from storage.proposal.looks import Column, Look, look
@@ -163,10 +164,11 @@ def _all_words(one: Look, name: str) -> list[str]:
     """The distinct values of a column of the whole file, the most frequent first; 50 at most."""
     counted: dict[str, int] = {}
     for file in one.files:
-        for chunk in rows_of(file, one.form, [name]):
-            for word, count in chunk.frame[name].cast(pl.String).value_counts().iter_rows():
-                if word is not None and word.strip():
-                    counted[word] = counted.get(word, 0) + count
+        with suppress(Damaged):  # told when its rows are read
+            for chunk in rows_of(file, one.form, [name]):
+                for word, count in chunk.frame[name].cast(pl.String).value_counts().iter_rows():
+                    if word is not None and word.strip():
+                        counted[word] = counted.get(word, 0) + count
     return sorted(counted, key=lambda word: -counted[word])[:50]
 
 

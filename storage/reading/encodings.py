@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import codecs
+from contextlib import suppress
 from pathlib import Path
 
 from charset_normalizer import from_bytes
 
+from storage.log import Damaged
 from storage.reading.streams import head, lines_of
 
 NAMES = {"utf-8-sig": "utf-8", "utf8": "utf-8", "latin-1": "windows-1252", "latin1": "windows-1252",
@@ -33,18 +35,19 @@ def encoding_of(file: Path) -> str:
     if start.count(b"\0") > len(start) // 4:
         return "utf-16-le" if start[1:2] == b"\0" else "utf-16-be"
     good, bad = False, list[bytes]()
-    for _, block, _ in lines_of(file, "utf-8"):
-        if block.isascii():
-            continue
-        if is_utf8(block):
-            good = True
-        else:
-            lines = [line for line in block.split(b"\n") if not line.isascii()]
-            wrong = [line for line in lines if not is_utf8(line)]
-            good = good or len(wrong) < len(lines)
-            bad += wrong
-        if len(bad) > ENOUGH:
-            break
+    with suppress(Damaged):  # told when its rows are read
+        for _, block, _ in lines_of(file, "utf-8"):
+            if block.isascii():
+                continue
+            if is_utf8(block):
+                good = True
+            else:
+                lines = [line for line in block.split(b"\n") if not line.isascii()]
+                wrong = [line for line in lines if not is_utf8(line)]
+                good = good or len(wrong) < len(lines)
+                bad += wrong
+            if len(bad) > ENOUGH:
+                break
     return "utf-8" if good or not bad else _older(b"\n".join(bad[:ENOUGH]))
 
 

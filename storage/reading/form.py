@@ -16,7 +16,7 @@ from storage.mapping import FileForm
 from storage.reading.encodings import NAMES, encoding_of
 from storage.reading.grammar import Grammar
 from storage.reading.header import has_header, names_of
-from storage.reading.streams import HEAD, head, lines_of
+from storage.reading.streams import first_text, head
 
 Kind = Literal["csv", "jsonl", "json", "parquet"]
 
@@ -65,13 +65,14 @@ def form_of(file: Path, said: FileForm | None = None) -> Form:
     if said.encoding:
         encoding = NAMES.get(said.encoding.lower(), said.encoding.lower())
     line_end = "\r" if b"\r" in start and b"\n" not in start else "\n"
-    _, block, _ = next(lines_of(file, encoding, line_end, size=HEAD))
-    text = block.decode("utf-8", "replace")
+    text, is_whole = first_text(file, encoding, line_end)
     lines = text.split("\n")
-    if len(block) >= HEAD // 2 and len(lines) > 1:
+    if not is_whole and len(lines) > 1:
         lines.pop()  # may be cut
     form = Form("csv", encoding, line_end, inner=said.rows)
     first = next((line.strip() for line in lines if line.strip()), "")
+    if not is_whole and len(lines) == 1 and first.startswith(("{", "[")):
+        return replace(form, kind="json")  # a document, all in one line
     if kind := _json_kind(first, text, said.rows):
         return replace(form, kind=kind)
     if re.fullmatch(r"\d+:", first):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import json
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from storage.log import LoadError
 from storage.reading.chunk import Chunk, Note
 from storage.reading.form import Form
 from storage.reading.inner import each_object
-from storage.reading.streams import BLOCK, lines_of, opened
+from storage.reading.streams import BLOCK, filled, lines_of, opened
 
 NO_OBJECT = "row: not a JSON object"
 REST = 10_000  # characters of a document that are kept of what is no JSON
@@ -49,15 +50,25 @@ def _each(lines: pl.Series, number: pl.Series, inner: str) -> tuple[pl.Series, p
 
 
 def texts(file: Path, form: Form, size: int = BLOCK) -> Iterator[tuple[int, pl.Series]]:
-    """Blocks of text, an object each, and the number of the first: its line, or its place."""
+    """Blocks of text, an object each, and the number of the first: its line, or its place.
+
+    Raises:
+        Damaged: after the objects before the damage.
+    """
     if form.kind == "json":
-        yield 1, pl.Series("line", _document(file, form), dtype=pl.String)
+        with opened(file) as stream:
+            data, damage = filled(stream, sys.maxsize)
+            text = data.decode(form.encoding or "utf-8", "replace").lstrip("\ufeff")
+            found = _document(file, text) if damage is None else _before(text)[:-1]
+            yield 1, pl.Series("line", found, dtype=pl.String)
+            if damage is not None:
+                raise damage
         return
     assert form.encoding is not None
     for first, block, _ in lines_of(file, form.encoding, form.line_end, size):
         if block:
-            text = block.decode(errors="replace").encode()
-            yield first, pl.read_lines(text)["line"]
+            known = block.decode(errors="replace").encode()
+            yield first, pl.read_lines(known)["line"]
 
 
 def keys(file: Path, form: Form) -> list[str]:
@@ -191,10 +202,8 @@ def _dotted(cells: pl.Series, lines: pl.Series) -> pl.Series:
     return cells.zip_with(cells.is_not_null(), lines.str.json_path_match(f"${path}"))
 
 
-def _document(file: Path, form: Form) -> list[str]:
+def _document(file: Path, text: str) -> list[str]:
     """The objects of a file that is one JSON value, each as a line."""
-    with opened(file) as stream:
-        text = stream.read().decode(form.encoding or "utf-8", "replace").lstrip("\ufeff")
     try:
         value = json.loads(text)
     except ValueError as error:

@@ -9,7 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from storage.log import LoadError
+from storage.log import Damaged, LoadError
 from storage.reading.chunk import Chunk, as_json
 
 ROWS = 250_000  # of one chunk
@@ -22,7 +22,11 @@ def names(file: Path) -> list[str]:
 
 
 def read(file: Path, wanted: Sequence[str], rows: int = ROWS) -> Iterator[Chunk]:
-    """The ``wanted`` columns; a column that polars cannot hold is text."""
+    """The ``wanted`` columns; a column that polars cannot hold is text.
+
+    Raises:
+        Damaged: after the batches before the damage.
+    """
     with _opened(file) as content:
         columns = [name for name in content.schema_arrow.names if name in wanted]
         first = 1
@@ -33,8 +37,8 @@ def read(file: Path, wanted: Sequence[str], rows: int = ROWS) -> Iterator[Chunk]
                 )
                 yield _chunk(frame, first)
                 first += len(frame)
-        except pa.ArrowException as error:
-            raise _damaged(file, error) from error
+        except (pa.ArrowException, OSError) as error:
+            raise Damaged(f"{file} is damaged ({_first_line(error)}).", spoilt=True) from error
 
 
 def _chunk(frame: pl.DataFrame, first: int) -> Chunk:
@@ -61,12 +65,12 @@ def _opened(file: Path) -> pq.ParquetFile:
     try:
         return pq.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:
-        raise _damaged(file, error) from error
+        raise LoadError(
+            f"{file} is not readable as parquet: {_first_line(error)} Is it another format, or cut "
+            "short? What it holds where is at its end, so without that nothing of it can be read. "
+            "Export it again."
+        ) from error
 
 
-def _damaged(file: Path, error: Exception) -> LoadError:
-    said = str(error).strip().partition("\n")[0][:200]
-    return LoadError(
-        f"{file} is not readable as parquet: {said} Is it another format, or cut short? "
-        "Export it again."
-    )
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0][:200]

@@ -14,7 +14,7 @@ import polars as pl
 from polars.exceptions import PolarsError
 
 from storage.columns import COLUMNS, Entity
-from storage.log import LoadError
+from storage.log import Damaged, LoadError
 from storage.mapping import Mapping
 from storage.reading import delimited, inner, json_lines, parquet
 from storage.reading.chunk import Chunk
@@ -38,8 +38,20 @@ class FileRows:
     ``there``: the columns or keys of the first part. ``columns``: our name -> theirs.
     """
 
-    def __init__(self, entity: Entity, files: Sequence[Path], mapping: Mapping) -> None:
+    def __init__(
+        self,
+        entity: Entity,
+        files: Sequence[Path],
+        mapping: Mapping,
+        *,
+        up_to_damage: bool = False,
+    ) -> None:
+        """
+        Args:
+            up_to_damage: take the rows before the damage of a file instead of refusing it.
+        """
         self.entity, self.files, self.mapping = entity, list(files), mapping
+        self.up_to_damage, self.damage = up_to_damage, ""
         self.forms = [form_of(file, mapping.files.get(entity)) for file in self.files]
         with no_panic(self.files[0]):
             self.there = columns_of(self.files[0], self.forms[0])
@@ -62,12 +74,27 @@ class FileRows:
         return self.form.document()
 
     def chunks(self) -> Iterator[Chunk]:
-        done = 0
+        """
+        Raises:
+            Damaged: a file cannot be read to its end, and is not taken up to there.
+        """
+        self.damage, done = "", 0
         for file, form in zip(self.files, self.forms, strict=True):
-            with no_panic(file):
-                for chunk in rows_of(file, form, list(self.columns.values())):
-                    yield self._ours(chunk, done)
-                    done += len(chunk.frame)
+            before, line = done, 0
+            try:
+                with no_panic(file):
+                    for chunk in rows_of(file, form, list(self.columns.values())):
+                        yield self._ours(chunk, done)
+                        done += len(chunk.frame)
+                        line = int(chunk.line[-1])
+            except Damaged as error:
+                said = f"{error} {_readable(done - before, line, error.spoilt)}"
+                if not self.up_to_damage:
+                    fix = "Get the file again, or load what can be read of it: --up-to-damage."
+                    raise Damaged(
+                        f"{said} Nothing is loaded. {fix}", spoilt=error.spoilt
+                    ) from error
+                self.damage = said
 
     def _ours(self, chunk: Chunk, done: int) -> Chunk:
         theirs = chunk.frame
@@ -126,6 +153,10 @@ class OncePerId:
 
     rows: FileRows
 
+    @property
+    def damage(self) -> str:
+        return self.rows.damage
+
     def document(self) -> dict[str, str | bool | None]:
         return self.rows.document()
 
@@ -139,6 +170,13 @@ class OncePerId:
             if chunk.problem is not None:
                 new &= chunk.problem.is_null()  # refused among the interactions
             yield chunk.only(new)
+
+
+def _readable(rows: int, line: int, spoilt: bool) -> str:
+    if not rows:
+        return "No row of it can be read."
+    doubt = "; the last of them may be wrong" if spoilt else ""
+    return f"The {rows:,} rows before that can be read, up to line {line:,}{doubt}."
 
 
 def parts_of_events(events: FileRows, others: Dict[Entity, FileRows]) -> dict[Entity, FileRows]:

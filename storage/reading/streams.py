@@ -6,6 +6,7 @@ import bz2
 import codecs
 import gzip
 import lzma
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,9 +14,10 @@ from typing import IO, cast
 
 import pyarrow as pa
 
-from storage.log import LoadError
+from storage.log import Damaged, LoadError
 
 BLOCK = 32 << 20  # bytes of text that are taken apart at once
+PIECE = 1 << 16  # bytes that are decompressed at once
 HEAD = 1 << 20  # bytes that tell the form of a file
 
 _GZIP, _ZSTD, _BZIP2, _XZ = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00"
@@ -28,6 +30,8 @@ _OTHERS = {
     b"\x93NUMPY": "a NumPy file: export it as CSV or Parquet",
     b"%PDF": "a PDF: look for the data itself",
 }
+_BROKEN = (EOFError, zlib.error, lzma.LZMAError, pa.ArrowException, OSError)
+"""What the streams raise where they cannot go on."""
 
 
 @contextmanager
@@ -35,7 +39,8 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
     """The decompressed bytes; what compresses them is told by their first bytes.
 
     Raises:
-        LoadError: the file cannot be read, is cut short, or is an archive.
+        LoadError: the file cannot be read, or is an archive.
+        Damaged: it is cut short, or its compressed bytes are not as they were written.
     """
     try:
         with file.open("rb") as start:
@@ -45,11 +50,13 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
                 raise LoadError(f"{file} is {what}.")
         with _decompressed(file, magic) as stream:
             yield stream
-    except (EOFError, gzip.BadGzipFile, lzma.LZMAError, pa.ArrowException) as error:
-        raise LoadError(f"{file} is cut short or damaged ({error}). Get it again.") from error
-    except OSError as error:
-        reason = error.strerror or str(error)
-        raise LoadError(f"{file} cannot be read: {reason}.") from error
+    except _BROKEN as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise LoadError(f"{file} cannot be read: {error.strerror}.") from error
+        said = str(error).strip().partition("\n")[0][:200].rstrip(".")
+        spoilt = not (isinstance(error, EOFError) or said.startswith("Truncated"))
+        what = f"damaged ({said})" if spoilt else "cut short"
+        raise Damaged(f"{file} is {what}.", spoilt=spoilt) from error
 
 
 def _decompressed(file: Path, magic: bytes) -> IO[bytes]:
@@ -65,18 +72,26 @@ def _decompressed(file: Path, magic: bytes) -> IO[bytes]:
 
 
 def head(file: Path, size: int = HEAD) -> bytes:
-    """The first bytes, decompressed."""
+    """The first bytes, decompressed; fewer where the file ends, or is damaged, before."""
     with opened(file) as stream:
-        return _filled(stream, size)
+        data, damage = filled(stream, size)
+        if damage is not None and not data:
+            raise damage
+        return data
 
 
-def _filled(stream: IO[bytes], size: int) -> bytes:
-    """``size`` bytes, fewer at the end alone: some streams give what they have."""
+def filled(stream: IO[bytes], size: int) -> tuple[bytes, Exception | None]:
+    """``size`` bytes, fewer at the end alone; and what kept it from reading on."""
+    # little at a time: what a call has read is lost with the damage
+    read = getattr(stream, "read1", stream.read)
     parts, missing = [], size
-    while missing and (part := stream.read(missing)):
-        parts.append(part)
-        missing -= len(part)
-    return b"".join(parts)
+    try:
+        while missing and (part := read(min(missing, PIECE))):
+            parts.append(part)
+            missing -= len(part)
+    except _BROKEN as error:
+        return b"".join(parts), error
+    return b"".join(parts), None
 
 
 def lines_of(
@@ -85,24 +100,45 @@ def lines_of(
     """Blocks of whole lines, as UTF-8 with LF at their ends: first line's number, bytes, last?
 
     Characters that the encoding does not know become U+FFFD; UTF-8 is left as it is.
+
+    Raises:
+        Damaged: after the last whole line before the damage, which is told as the last.
     """
-    decoder = None
-    if encoding != "utf-8":
-        decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
     first, rest = 1, b""
     with opened(file) as stream:
-        at_end = False
-        while not at_end:
-            data = _filled(stream, size)
-            at_end = len(data) < size
-            if decoder is not None:
-                data = decoder.decode(data, final=at_end).encode()
-            if first == 1 and not rest:
-                data = data.removeprefix(codecs.BOM_UTF8)
-            if line_end == "\r":
-                data = data.replace(b"\r", b"\n")
+        for data, at_end, damage in _texts(stream, encoding, line_end, size):
             data = rest + data
-            cut = len(data) if at_end else data.rfind(b"\n") + 1
+            is_whole = at_end and damage is None
+            cut = len(data) if is_whole else data.rfind(b"\n") + 1
             block, rest = data[:cut], data[cut:]
             yield first, block, at_end
             first += block.count(b"\n")
+            if damage is not None:
+                raise damage
+
+
+def first_text(file: Path, encoding: str, line_end: str = "\n") -> tuple[str, bool]:
+    """The first characters, with LF at the ends of lines, and whether these are all."""
+    with opened(file) as stream:
+        data, at_end, _ = next(_texts(stream, encoding, line_end, HEAD))
+        return data.decode("utf-8", "replace"), at_end
+
+
+def _texts(
+    stream: IO[bytes], encoding: str, line_end: str, size: int
+) -> Iterator[tuple[bytes, bool, Exception | None]]:
+    """Blocks as UTF-8 with LF at the ends of lines: bytes, the last?, what keeps from going on."""
+    decoder = None
+    if encoding != "utf-8":
+        decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+    is_first, at_end = True, False
+    while not at_end:
+        data, damage = filled(stream, size)
+        at_end = len(data) < size
+        if decoder is not None:
+            data = decoder.decode(data, final=at_end).encode()
+        if is_first:
+            data, is_first = data.removeprefix(codecs.BOM_UTF8), False
+        if line_end == "\r":
+            data = data.replace(b"\r", b"\n")
+        yield data, at_end, damage

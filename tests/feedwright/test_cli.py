@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import socket
@@ -229,6 +230,26 @@ def test_load_fails_when_no_row_of_a_file_can_be_used(tmp_path: Path, on_databas
         assert "Next" not in result.stdout
     with connect(on_database) as connection:
         assert connection.execute("SELECT id FROM feed.items").fetchall() == [("i1",)]
+
+
+def test_load_of_a_file_that_is_cut_short(tmp_path: Path, on_database: str) -> None:
+    rows = [f"u{n},i{n * n % 9973},click,2026-01-01" for n in range(3_000)]
+    whole = gzip.compress("\n".join(["user_id,item_id,type,occurred_at", *rows]).encode())
+    (tmp_path / "interactions.csv.gz").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "items.csv").write_text("id,title\ni1,Saw\n")
+    assert "--up-to-damage" in fails("load", ".")
+    checked = run("load", ".", "--dry-run", "--json")
+    assert checked.exit_code == 1
+    document = json.loads(checked.stdout)
+    good = document["files"]["interactions"]["good"]
+    assert f"The {good:,} rows before that can be read" in document["error"]
+    assert document["files"]["items"]["good"] == 1
+    loaded = run("load", ".", "--up-to-damage")
+    assert loaded.exit_code == 0
+    assert f"The {good:,} rows before that can be read" in " ".join(loaded.stdout.split())
+    with connect(on_database) as connection:
+        row = connection.execute("SELECT count(*) FROM feed.interactions").fetchone()
+    assert row == (good,)
 
 
 def test_load_without_a_needed_column(tmp_path: Path, on_database: str) -> None:
