@@ -39,7 +39,6 @@ test: dev ## Run all tests
 	@$(RUN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
 test-clock: dev ## Run tests under other clocks (ARGS="tests/storage"): leap day, summer time, …
-	@tools/test_programs.sh faketime
 	@tools/test_clock.sh $(ARGS)
 
 lint: dev ## Check style and formatting

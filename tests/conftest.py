@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -24,31 +26,23 @@ from storage.database import connect, migrate
 from storage.embedded import EmbeddedPostgres
 from storage.settings import Settings
 
+ROOT = Path(__file__).parents[1]
 TEMPLATE = "migrated"
 LONGEST = ("orchestration", "e2e", "benchmarks", "deploy", "serving", "models")
 """Folders in the order in which they should begin: the short ones fill what is left at the end."""
-TOGETHER = "tests/orchestration"
-"""A folder whose tests share one installation that took half a minute to train: they run in one
-process, those of other folders file by file."""
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Compile our modules once where Python keeps no bytecode: tests start many processes."""
+    if sys.dont_write_bytecode and not hasattr(config, "workerinput"):
+        for package in ROOT.glob("*/__init__.py"):
+            compileall.compile_dir(package.parent, quiet=2)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """As ``--dist loadfile``, but all of ``TOGETHER`` in one process."""
-    from xdist.scheduler import LoadFileScheduling
-
-    class ByFile(LoadFileScheduling):
-        def _split_scope(self, nodeid: str) -> str:
-            file = super()._split_scope(nodeid)
-            return TOGETHER if file.startswith(TOGETHER) else file
-
-    return ByFile(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -79,7 +79,7 @@ def _copied_python(folder: Path) -> tuple[Path, Path]:
     (base / "bin").mkdir(parents=True)
     name = f"python{sys.version_info.major}.{sys.version_info.minor}"
     shutil.copy(original / "bin" / name, base / "bin" / name)
-    unneeded = shutil.ignore_patterns("site-packages", "test", "__pycache__", "config-*")
+    unneeded = shutil.ignore_patterns("site-packages", "test", "config-*")
     shutil.copytree(standard, base / "lib" / standard.name, ignore=unneeded)
     for library in (original / "lib").glob("libpython*.so*"):
         shutil.copy(library, base / "lib")

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes sure that the programs are there that tests run in, and that `make dev` cannot bring:
-# tools/test_programs.sh [chromium] [promtool] [faketime]; without a name, the first two.
+# tools/test_programs.sh [chromium] [promtool]; without a name, the first two.
 # CHROMIUM=… names a browser that is not on the PATH.
 set -euo pipefail
 
@@ -34,8 +34,7 @@ elsewhere() {
             echo "Fedora: dnf install golang-github-prometheus"
             echo "macOS: brew install prometheus"
             ;;
-        faketime) echo "macOS: brew install libfaketime" ;;
-        *) echo "known are chromium, promtool and faketime" ;;
+        *) echo "known are chromium and promtool" ;;
     esac
 }
 

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 
 from storage.database import connect
-from tests.serving.bento import Server, bento
+from tests.serving.bento import Server
 
 FIELDS: dict[str, list[dict[str, Any]]] = {
     "feed/preferences?user_id=ann": [
@@ -38,21 +38,6 @@ ROWS = {
 Calls = list[tuple[str, str, dict[str, Any]]]
 
 
-@pytest.fixture(scope="module")
-def server(
-    postgres_url: str, _server: psycopg.Connection, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    with bento(postgres_url, _server, tmp_path_factory.mktemp("at_once"), "at_once") as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def http(server: Server) -> Iterator[httpx.Client]:
-    limits = httpx.Limits(max_keepalive_connections=0)  # a connection a call reaches either worker
-    with httpx.Client(base_url=f"{server.url}/api/v1/", timeout=20, limits=limits) as client:
-        yield client
-
-
 @pytest.fixture(autouse=True)
 def _there(http: httpx.Client) -> None:
     for path in ("users/ann", "items/chair", "owners/bob"):
@@ -61,30 +46,30 @@ def _there(http: httpx.Client) -> None:
 
 
 @contextmanager
-def held(server: Server, table: str, id: str) -> Iterator[psycopg.Connection]:
+def held(two_workers: Server, table: str, id: str) -> Iterator[psycopg.Connection]:
     """A row that nobody else can lock until the block ends."""
-    with connect(server.database) as connection:
+    with connect(two_workers.database) as connection:
         connection.execute(f"SELECT FROM feed.{table} WHERE id = '{id}' FOR UPDATE")
         yield connection
 
 
 def at_once(
-    server: Server, http: httpx.Client, calls: Calls, path: str, **headers: str
+    two_workers: Server, http: httpx.Client, calls: Calls, path: str, **headers: str
 ) -> list[httpx.Response]:
     """Answers of calls that all waited for the row behind ``path``."""
     with ThreadPoolExecutor(len(calls)) as pool:
-        with held(server, *ROWS[path]):
+        with held(two_workers, *ROWS[path]):
             answers = [
                 pool.submit(http.request, method, there, json=body, headers=headers)
                 for method, there, body in calls
             ]
-            until_waiting(server, answers)
+            until_waiting(two_workers, answers)
         return [answer.result() for answer in answers]
 
 
-def until_waiting(server: Server, answers: list[Future[httpx.Response]]) -> None:
+def until_waiting(two_workers: Server, answers: list[Future[httpx.Response]]) -> None:
     """Until each call waits for a lock, or has its answer."""
-    with connect(server.database, autocommit=True) as connection:
+    with connect(two_workers.database, autocommit=True) as connection:
         deadline = time.monotonic() + 20
         while True:
             row = connection.execute(
@@ -100,10 +85,10 @@ def until_waiting(server: Server, answers: list[Future[httpx.Response]]) -> None
 
 @pytest.mark.parametrize("path", FIELDS)
 def test_patches_of_different_fields_all_stay(
-    server: Server, http: httpx.Client, path: str
+    two_workers: Server, http: httpx.Client, path: str
 ) -> None:
     calls: Calls = [("PATCH", path, change) for change in FIELDS[path]]
-    answers = at_once(server, http, calls, path)
+    answers = at_once(two_workers, http, calls, path)
     assert [answer.status_code for answer in answers] == [200] * len(calls), answers[0].text
     now = http.get(path).json()
     for change in FIELDS[path]:
@@ -119,11 +104,11 @@ def test_patches_of_different_fields_all_stay(
     + [("DELETE", "users/ann")],
 )
 def test_of_writers_with_one_etag_one_writes(
-    server: Server, http: httpx.Client, method: str, path: str
+    two_workers: Server, http: httpx.Client, method: str, path: str
 ) -> None:
     tag = http.get(path).headers["etag"]
     calls: Calls = [(method, path, change) for change in FIELDS[path][:3]]
-    answers = at_once(server, http, calls, path, **{"If-Match": tag})
+    answers = at_once(two_workers, http, calls, path, **{"If-Match": tag})
     done = 204 if method == "DELETE" else 200
     statuses = sorted(answer.status_code for answer in answers)
     assert statuses[0] == done
@@ -138,13 +123,13 @@ def test_of_writers_with_one_etag_one_writes(
     ],
 )
 def test_a_replacement_keeps_the_created_at_that_came_meanwhile(
-    server: Server, http: httpx.Client, method: str, path: str, body: dict[str, Any]
+    two_workers: Server, http: httpx.Client, method: str, path: str, body: dict[str, Any]
 ) -> None:
     given = "2024-05-17T09:30:00+00:00"
     with ThreadPoolExecutor(1) as pool:
-        with held(server, "items", "chair") as connection:
+        with held(two_workers, "items", "chair") as connection:
             answer = pool.submit(http.request, method, path, json=body)
-            until_waiting(server, [answer])
+            until_waiting(two_workers, [answer])
             connection.execute("UPDATE feed.items SET created_at = %s WHERE id = 'chair'", (given,))
             connection.commit()
         assert answer.result().status_code == 200, answer.result().text

@@ -21,7 +21,8 @@ from serving.feed_lists import COLUMNS, FeedList, FeedLists, decode, encode, new
 from serving.runner import DAMAGE
 
 KEY = bytes(16)
-SPAWN = multiprocessing.get_context("spawn")
+PROCESSES = multiprocessing.get_context("forkserver")
+PROCESSES.set_forkserver_preload([__name__])
 
 
 def a_list(n: int = 100, now: float | None = None, seed: int = 0) -> FeedList:
@@ -97,10 +98,10 @@ def _worker(folder: Path, key: bytes, n: int, done: Event) -> None:
 
 
 def test_another_process_makes_a_newer_list(tmp_path: Path) -> None:
-    lists, mine, done = FeedLists(tmp_path), a_list(), SPAWN.Event()
+    lists, mine, done = FeedLists(tmp_path), a_list(), PROCESSES.Event()
     lists.put(KEY, mine)
     assert same(lists.latest(KEY), mine)
-    process = SPAWN.Process(target=_worker, args=(tmp_path, KEY, 10, done))
+    process = PROCESSES.Process(target=_worker, args=(tmp_path, KEY, 10, done))
     process.start()
     process.join()
     assert done.is_set()
@@ -131,9 +132,9 @@ def test_killed_while_writing(
     lists = FeedLists(tmp_path, max_bytes=2**21)
     whole = {a_list(1000, seed=seed).rows.tobytes() for seed in range(7)}
     for _ in range(2):
-        begun = [SPAWN.Event() for _ in range(2)]
+        begun = [PROCESSES.Event() for _ in range(2)]
         processes = [
-            SPAWN.Process(target=_writes_until_killed, args=(tmp_path, number, event))
+            PROCESSES.Process(target=_writes_until_killed, args=(tmp_path, number, event))
             for number, event in enumerate(begun)
         ]
         for process in processes:
@@ -233,7 +234,7 @@ def _busy(folder: Path) -> None:
 
 def _ended(folder: Path) -> int:
     """The exit code of a process that is ``_busy``."""
-    process = SPAWN.Process(target=_busy, args=(folder,))
+    process = PROCESSES.Process(target=_busy, args=(folder,))
     process.start()
     process.join()
     assert process.exitcode is not None
@@ -285,8 +286,8 @@ def test_a_file_that_another_worker_made_anew_is_found(
     lists = FeedLists(tmp_path)
     lists.put(KEY, a_list())
     shutil.rmtree(next(tmp_path.rglob("data.mdb")).parent)
-    done = SPAWN.Event()
-    process = SPAWN.Process(target=_worker, args=(tmp_path, KEY, 10, done))
+    done = PROCESSES.Event()
+    process = PROCESSES.Process(target=_worker, args=(tmp_path, KEY, 10, done))
     process.start()
     process.join()
     lists.purge(time.time())
