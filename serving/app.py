@@ -123,7 +123,7 @@ class FeedApp:
         self._now = NowCollector(
             self._versions, lambda: self._standing.now, lambda: oldest_age(spool, time.time())
         )
-        self._openapi = orjson.dumps(openapi.document())
+        self._openapi = openapi.encoded()
         self.asgi = Starlette(
             routes=[
                 Route("/api/v1/feed", self._feed),
