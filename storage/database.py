@@ -87,14 +87,19 @@ def async_pool(url: str, *, min_size: int = 1, max_size: int = 4) -> AsyncConnec
 def prepare(settings: Settings) -> str:
     """Start the database if it is ours to start, migrate it, and return its address.
 
-    Safe to be called by several processes at once, and quick when there is nothing to do.
+    After the home was moved it follows to the new place. Safe to be called by several processes
+    at once, and quick when there is nothing to do.
 
     Raises:
-        DatabaseError, EmbeddedPostgresError: see ``migrate`` and ``database_url``.
+        DatabaseError, EmbeddedPostgresError: see ``migrate``, ``database_url`` and
+            ``artifact_paths.follow_home``.
     """
+    from storage import artifact_paths
+
     make_closed(settings.home)
     url = database_url(settings)
     migrate(url)
+    artifact_paths.follow_home(settings, url)
     return url
 
 
