@@ -85,7 +85,7 @@ def services(settings: Settings, database_url: str) -> list[Service]:
         ),
         Service(
             "dagster-daemon",
-            [sys.executable, "-m", "dagster._daemon", "run", *code],
+            [sys.executable, "-m", "feedwright.dagster_daemon", *code],
             environment,
         ),
         Service(

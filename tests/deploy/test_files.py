@@ -197,7 +197,7 @@ def test_the_containers_run_what_the_command_line_runs(short_home: Path):
 
     _, _, *mlflow = by_name["mlflow"].command
     assert document["mlflow"]["command"] == in_the_image(mlflow)
-    for name in ("gateway", "dagster-webserver"):
+    for name in ("gateway", "dagster-webserver", "dagster-daemon"):
         _, *command = in_the_image(by_name[name].command)
         code = command.index("-w") if "-w" in command else len(command)
         assert document[name.removeprefix("dagster-")]["command"][1:][:code] == command[:code]
