@@ -14,14 +14,11 @@ import signal
 import sys
 import threading
 import time
+from typing import Any
 
 from dagster import DagsterInstance
 from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.scheduler.instigation import (
-    InstigatorState,
-    ScheduleInstigatorData,
-    SensorInstigatorData,
-)
+from dagster._core.scheduler.instigation import InstigatorState
 from dagster._daemon.cli import run_command
 
 log = logging.getLogger("feedwright")
@@ -30,8 +27,8 @@ LOOK_SECONDS = 5.0
 LARGEST_STEP = 60.0
 """Seconds by which a clock may be set back without consequence: sensors rest for so long."""
 TIMES = {
-    ScheduleInstigatorData: ("start_timestamp", "last_iteration_timestamp"),
-    SensorInstigatorData: (
+    InstigatorType.SCHEDULE: ("start_timestamp", "last_iteration_timestamp"),
+    InstigatorType.SENSOR: (
         "last_tick_timestamp",
         "last_tick_start_timestamp",
         "last_sensor_start_timestamp",
@@ -55,10 +52,10 @@ def leave_future(instance: DagsterInstance, now: float) -> None:
     """Bring what Dagster remembers of sensors and schedules to ``now``, in epoch seconds, where it
     is later."""
     for state in instance.all_instigator_state():
-        data = state.instigator_data
+        data: Any = state.instigator_data
         if data is None:
             continue
-        times = {name: getattr(data, name) for name in TIMES[type(data)]}
+        times = {name: getattr(data, name) for name in TIMES.get(state.instigator_type, ())}
         future = {name: now for name, at in times.items() if at is not None and at > now}
         if future:
             log.warning("%s was at work in the future: it goes on now", state.instigator_name)

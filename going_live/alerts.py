@@ -147,8 +147,11 @@ def _next_due(conn: psycopg.Connection) -> _Alert | None:
         .execute(
             "SELECT id, raised_at, kind, severity, title, detail, attempts FROM feed.alerts"
             " WHERE delivered_at IS NULL AND given_up_at IS NULL"
-            " AND next_try_at <= clock_timestamp()"
-            " ORDER BY next_try_at, id LIMIT 1 FOR UPDATE SKIP LOCKED"
+            " AND (next_try_at <= clock_timestamp()"
+            # no wait is so long: the clock was set back
+            "  OR next_try_at > clock_timestamp() + %s * interval '1 second')"
+            " ORDER BY next_try_at, id LIMIT 1 FOR UPDATE SKIP LOCKED",
+            (LAST_RETRY_SECONDS,),
         )
         .fetchone()
     )

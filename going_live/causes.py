@@ -13,12 +13,13 @@ from typing import Any, Self
 import psycopg
 
 from going_live.alerts import Severity, raise_alert
+from storage.clocks import CLOCKS_DIFFER
 
 FAILED, RECOVERED = "run_failed", "run_recovered"
 REPEATED = "1 day"
 LAST = """
 SELECT DISTINCT ON (detail->'cause')
-    kind, raised_at > now() - %(repeated)s::interval, detail->'cause'
+    kind, raised_at BETWEEN now() - %(repeated)s::interval AND now() + %(differ)s, detail->'cause'
 FROM feed.alerts
 WHERE kind IN ('run_failed', 'run_recovered') AND detail->'cause'->>'job' = %(job)s
 ORDER BY detail->'cause', id DESC
@@ -75,5 +76,7 @@ def over(conn: psycopg.Connection, key: Key, detail: Mapping[str, Any]) -> None:
 
 def _last(conn: psycopg.Connection, job: str) -> dict[Key, tuple[str, bool]]:
     """The kind of each cause's last alert, and whether that is less than a day old."""
-    rows = conn.execute(LAST, {"job": job, "repeated": REPEATED}).fetchall()
+    rows = conn.execute(
+        LAST, {"job": job, "repeated": REPEATED, "differ": CLOCKS_DIFFER}
+    ).fetchall()
     return {Key.of(cause): (kind, lately) for kind, lately, cause in rows}

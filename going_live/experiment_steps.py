@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import psycopg
 
@@ -18,6 +18,7 @@ from models.guardrails import METRICS, Verdict, judge
 from models.profile import Profile
 from models.versions import RegistryError
 from storage import experiments as stored
+from storage.clocks import CLOCKS_DIFFER
 from storage.database import connect
 from storage.experiments import ExperimentRow, Shown
 from storage.releases import refusal
@@ -131,6 +132,7 @@ def _step(
         why = _challenger_problem(conn, row, aliases)
         if why is not None:
             return _pause(conn, row, "experiment_paused", "warning", why)
+        row = _begun(conn, row, now)
         seen = _evidence(conn, row, profile, now)
         mismatch = ramps.sample_ratio_doubt(row, seen.shown, profile.experiments)
         harm = _harm(row, seen)
@@ -177,6 +179,19 @@ def _challenger_problem(
     if aliases.champion == row.challenger_version:
         now = "it is the champion"
     return f"version {row.challenger_version} is no longer the challenger: {now}"
+
+
+def _begun(conn: psycopg.Connection, row: ExperimentRow, now: datetime) -> ExperimentRow:
+    """The experiment, whose times begin now where they are in the future: before the clock was set
+    back."""
+    times = {"started_at": row.started_at, "share_since": row.share_since}
+    late: dict[str, Any] = {
+        name: now for name, at in times.items() if at is not None and at > now + CLOCKS_DIFFER
+    }
+    if late:
+        stored.update(conn, row.id, **late)
+        row = replace(row, **late)
+    return row
 
 
 def _evidence(

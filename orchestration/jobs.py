@@ -88,7 +88,7 @@ def refresh_waiting_lists(
     users = rows = 0
     while users < config.most:
         with platform.connect() as conn:
-            taken = refresh_queue.take(conn, min(config.at_once, config.most - users))
+            taken = refresh_queue.take(conn, min(config.at_once, config.most - users), interval)
         if not taken.users:
             break
         rows += len(feed.refresh_lists_of(platform, taken.users))

@@ -17,12 +17,11 @@ from orchestration.jobs import daily_job
 from orchestration.resources import Platform
 from orchestration.runs import GOING, OVER
 from storage import queries, releases
+from storage.clocks import CLOCKS_DIFFER
 
 STALE_SHARE = 0.5
 """Retrain when the champion has used up this share of the age at which serving gives it up."""
 LONGEST_WAIT = timedelta(days=1)
-CLOCKS_DIFFER = timedelta(minutes=5)
-"""What lies further in the future is of a clock that was set back since."""
 
 
 def training_now(instance: dg.DagsterInstance) -> dg.DagsterRun | None:
@@ -79,13 +78,16 @@ def reason_to_train(
         return None, "no version yet: the first training is started by hand or by the schedule"
     trained_at = datetime.fromisoformat(newest.trained_at or "1970-01-01T00:00:00+00:00")
     good_since = (live or newest).good_since or trained_at
-    age, limit = now - good_since, platform.profile.serving.max_model_age_hours * STALE_SHARE
+    age, limit = (
+        max(now - good_since, timedelta()),
+        platform.profile.serving.max_model_age_hours * STALE_SHARE,
+    )
     if live is None and age >= timedelta(hours=platform.profile.retraining.failure_hours):
         return "there is no champion", ""
     if age >= timedelta(hours=limit):
         return f"the champion was found good {_hours(age)} ago", ""
     with platform.connect() as conn:
-        count = queries.count_received_since(conn, trained_at)
+        count = queries.count_received_since(conn, min(trained_at, now))
     least = platform.profile.retraining.min_new_interactions
     if count >= least:
         return f"{count} new interactions", ""

@@ -72,4 +72,4 @@ def _is_dead(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
 
 def _has_daemon(instance: dg.DagsterInstance) -> bool:
     beat = instance.get_daemon_heartbeats().get(DAEMON)
-    return beat is not None and time.time() - beat.timestamp < DAEMON_SECONDS
+    return beat is not None and abs(time.time() - beat.timestamp) < DAEMON_SECONDS

@@ -1,6 +1,6 @@
 """What runs because something happened."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
@@ -43,8 +43,9 @@ def retraining(
 def waiting_lists(
     context: dg.SensorEvaluationContext, platform: Platform
 ) -> dg.RunRequest | dg.SkipReason:
+    rules = platform.profile.recommendations
     with platform.connect() as conn:
-        waiting = refresh_queue.due(conn)
+        waiting = refresh_queue.due(conn, timedelta(minutes=rules.refresh_minutes))
     if not waiting:
         return dg.SkipReason("nobody waits for a list")
     if going(context.instance, refresh_job.name):

@@ -91,7 +91,8 @@ def executing(conn: psycopg.Connection) -> set[str]:
     if conn.execute("SELECT to_regclass('feed.run_heartbeats')").fetchone() == (None,):
         return set()
     rows = conn.execute(
-        "SELECT run_id FROM feed.run_heartbeats WHERE beaten_at > now() - interval '1 minute'"
+        "SELECT run_id FROM feed.run_heartbeats"
+        " WHERE beaten_at BETWEEN now() - interval '1 minute' AND now() + interval '1 minute'"
     )
     return {run_id for (run_id,) in rows}
 

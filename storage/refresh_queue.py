@@ -64,22 +64,26 @@ def request_now(conn: psycopg.Connection, user_ids: Collection[str]) -> None:
 
 
 _DUE = """
-(requested_at IS NOT NULL AND taken_at IS NULL AND not_before <= clock_timestamp()
- OR taken_at < clock_timestamp() - %(lease)s)
+(requested_at IS NOT NULL AND taken_at IS NULL
+    AND (not_before <= clock_timestamp() OR not_before > clock_timestamp() + %(interval)s)
+ OR taken_at NOT BETWEEN clock_timestamp() - %(lease)s AND clock_timestamp() + %(lease)s)
 """
+"""Times further ahead than any wait are of a clock that was set back."""
 
 
-def due(conn: psycopg.Connection) -> int:
-    """How many users could be taken now."""
+def due(conn: psycopg.Connection, interval: timedelta) -> int:
+    """How many users could be taken now; ``interval`` as for ``done``."""
     row = conn.execute(
-        f"SELECT count(*) FROM feed.refresh_queue WHERE {_DUE}", {"lease": LEASE}
+        f"SELECT count(*) FROM feed.refresh_queue WHERE {_DUE}",
+        {"lease": LEASE, "interval": interval},
     ).fetchone()
     assert row is not None
     return row[0]
 
 
-def take(conn: psycopg.Connection, n: int) -> Taken:
+def take(conn: psycopg.Connection, n: int, interval: timedelta) -> Taken:
     """At most ``n`` users who are due, the longest waiting first. Commit, then make their lists.
+    ``interval`` as for ``done``.
 
     Takers do not wait for each other: what one looks at, the next passes over.
     """
@@ -93,7 +97,7 @@ def take(conn: psycopg.Connection, n: int) -> Taken:
         FROM mine, moment WHERE q.user_id = mine.user_id
         RETURNING q.user_id, q.taken_at
         """,
-        {"lease": LEASE, "n": n},
+        {"lease": LEASE, "n": n, "interval": interval},
     ).fetchall()
     if not rows:
         return Taken([], datetime.min)

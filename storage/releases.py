@@ -14,6 +14,7 @@ from datetime import datetime
 import psycopg
 from psycopg.rows import class_row
 
+from storage.clocks import CLOCKS_DIFFER
 from storage.database import connect
 
 MOVE_LOCK = 0x6D_6F_76_65  # key of the advisory lock; "move" in ASCII
@@ -105,9 +106,11 @@ def refusal(
     if trained_from is None:
         return None
     row = conn.execute(
-        "SELECT occurred_at FROM feed.audit_log WHERE action = %s AND occurred_at >= %s"
+        "SELECT occurred_at FROM feed.audit_log WHERE action = %(done)s AND occurred_at >= %(from)s"
+        # before the clock was set back, and so before the training
+        " AND NOT (occurred_at > now() + %(differ)s AND %(from)s <= now() + %(differ)s)"
         " ORDER BY occurred_at DESC LIMIT 1",
-        (ROLLED_BACK, trained_from),
+        {"done": ROLLED_BACK, "from": trained_from, "differ": CLOCKS_DIFFER},
     ).fetchone()
     if row is None:
         return None
@@ -131,12 +134,13 @@ def recent_breaches(conn: psycopg.Connection) -> list[str]:
 
 
 def activated_after(conn: psycopg.Connection, version: str, report: int) -> bool:
-    """Whether somebody put the version live since this guardrail report."""
+    """Whether somebody put the version live since this guardrail report, or it may be so: of a
+    report from before the clock was set back nobody knows."""
     row = conn.execute(
         "SELECT FROM feed.audit_log AS a JOIN feed.guardrail_reports AS r"
-        " ON r.id = %s AND a.occurred_at > r.computed_at"
+        " ON r.id = %s AND (a.occurred_at > r.computed_at OR r.computed_at > now() + %s)"
         " WHERE action = %s AND a.detail->>'version' = %s LIMIT 1",
-        (report, ACTIVATED, version),
+        (report, CLOCKS_DIFFER, ACTIVATED, version),
     ).fetchone()
     return row is not None
 

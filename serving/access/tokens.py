@@ -85,6 +85,8 @@ def read_token(token: str, secrets: Mapping[str, bytes]) -> Claims:
         )
     except jwt.ExpiredSignatureError as error:
         raise BadToken("it has expired") from error
+    except jwt.ImmatureSignatureError as error:  # the clock of who made it, or ours, was set back
+        raise BadToken("it is of the future: ask for a new one") from error
     except jwt.InvalidTokenError as error:
         raise BadToken("it is not valid") from error
     if claims["exp"] - claims["iat"] > LONGEST_TOKEN_LIFE.total_seconds():

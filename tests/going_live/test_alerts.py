@@ -92,6 +92,37 @@ def row(conn: psycopg.Connection, id: int) -> tuple[int, bool, bool, str | None,
     return found
 
 
+def test_after_the_clock_was_set_back_alerts_are_sent_at_once(
+    conn: psycopg.Connection, hooked: Settings, receiver: Receiver
+) -> None:
+    id = raise_alert(conn, "rollback", "critical", "Version 7 rolled back", {"version": "7"})
+    conn.commit()
+    receiver.answers = [503]
+    assert send_due(conn, hooked) == Sent(failed=1)
+    conn.execute(
+        "UPDATE feed.alerts SET raised_at = raised_at + interval '1 day',"
+        " next_try_at = next_try_at + interval '1 day'"
+    )
+    conn.commit()
+    assert send_due(conn, hooked) == Sent(delivered=1)
+    assert row(conn, id)[:2] == (2, True)
+    sent = int(receiver.got[-1][0]["x-feedwright-timestamp"])
+    assert abs(sent - time.time()) < 60, "each try is signed with the time of now"
+
+
+def test_after_the_clock_went_ahead_alerts_are_neither_lost_nor_sent_twice(
+    conn: psycopg.Connection, hooked: Settings, receiver: Receiver
+) -> None:
+    raise_alert(conn, "rollback", "critical", "Version 7 rolled back", {"version": "7"})
+    conn.execute(
+        "UPDATE feed.alerts SET raised_at = raised_at - interval '1 day',"
+        " next_try_at = next_try_at - interval '1 day'"
+    )
+    conn.commit()
+    assert send_due(conn, hooked) == Sent(delivered=1)
+    assert send_due(conn, hooked) == Sent()
+
+
 def test_what_the_receiver_refuses_is_sent_again_later_and_once_only(
     conn: psycopg.Connection, hooked: Settings, receiver: Receiver
 ) -> None:

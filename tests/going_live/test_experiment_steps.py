@@ -169,6 +169,15 @@ def test_a_ramp_takes_its_steps(world: World) -> None:
     assert world.alerts() == []
 
 
+def test_after_the_clock_was_set_back_its_step_begins_anew(world: World) -> None:
+    world.begin()
+    assert world.step(hours=-30).did == "waits"
+    assert world.row.started_at == world.row.share_since == world.now
+    world.show("as-now", 30)
+    world.show("by-time", 30)
+    assert world.step(hours=24).did == "grew"
+
+
 def test_it_waits_for_data_and_then_goes_on(world: World) -> None:
     world.begin()
     world.show("as-now", 30)

@@ -235,6 +235,17 @@ def test_a_training_that_began_before_a_rollback_waits(registry, moves, conn, th
     assert moves.activate("4", **WHO).version == "4"  # by hand
 
 
+def test_a_rollback_from_before_the_clock_was_set_back_refuses_no_later_training(
+    registry, moves, conn, three
+) -> None:
+    began = datetime.now(UTC)
+    moves.rollback(**WHO)
+    conn.execute("UPDATE feed.audit_log SET occurred_at = occurred_at + interval '1 day'")
+    assert refusal(conn, "4", began) is None
+    ahead = refusal(conn, "4", began + timedelta(hours=23, minutes=59))
+    assert ahead is not None, "that training began before the clock was set back too"
+
+
 def test_mlflow_is_away_and_comes_back(registry, moves, without_mlflow, conn, three) -> None:
     assert "--expected" in fails("registry_away", without_mlflow.rollback, **WHO)
     fails("registry_away", without_mlflow.activate, "2", **WHO)

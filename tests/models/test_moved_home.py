@@ -85,8 +85,9 @@ def test_a_home_works_after_a_move_and_a_copy_leaves_the_original_alone(folder: 
 def test_a_home_on_another_database_moves_but_a_second_one_takes_nothing(
     database: str, tmp_path: Path
 ) -> None:
-    def settings(name: str, **given: str) -> Settings:
-        return Settings(_env_file=None, home=tmp_path / name, database_url=database, **given)
+    def settings(name: str, artifacts: str | None = None) -> Settings:
+        home = tmp_path / name
+        return Settings(_env_file=None, home=home, database_url=database, artifacts_url=artifacts)
 
     def locations() -> set[str]:
         with connect(database) as conn:
@@ -106,7 +107,7 @@ def test_a_home_on_another_database_moves_but_a_second_one_takes_nothing(
 
     first.home.rename(tmp_path / "home3")
     prepare(settings("nothing"))
-    prepare(settings("home2", artifacts_url=str(tmp_path / "elsewhere")))
+    prepare(settings("home2", str(tmp_path / "elsewhere")))
     assert locations() == mine
     prepare(third := settings("home3"))
     assert locations() == {f"{third.artifacts}/{third.model_name}"}

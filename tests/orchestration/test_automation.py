@@ -121,6 +121,8 @@ def test_failures_are_told_by_cause(trained, instance, conn, monkeypatch) -> Non
         other = run(checked, "rows")
         conn.execute("UPDATE feed.alerts SET raised_at = raised_at - interval '1 day'")
         again = run(work, "step")
+        conn.execute("UPDATE feed.alerts SET raised_at = raised_at + interval '1 day'")
+        set_back = run(work, "step")  # the clock was ahead by a day
         run(work)
         run(work)
         run(checked)
@@ -129,22 +131,23 @@ def test_failures_are_told_by_cause(trained, instance, conn, monkeypatch) -> Non
         server.shutdown()
         get_settings.cache_clear()
     assert isinstance(skipped, dg.SkipReason)
-    assert (skipped.skip_message or "").startswith("5 alerts delivered")
+    assert (skipped.skip_message or "").startswith("6 alerts delivered")
     told.sort(key=lambda one: one["id"])
     assert [one["title"] for one in told] == [
         "work fails at step: ValueError: on purpose",
         "tables fails at the check table/rows: 5 rows are bad",
         "work fails at step: ValueError: on purpose",
+        "work fails at step: ValueError: on purpose",
         "All clear: work passes again at step",
         "All clear: tables passes again at the check table/rows",
     ]
-    assert [one["detail"]["run"] for one in told[:3]] == [first, other, again]
+    assert [one["detail"]["run"] for one in told[:4]] == [first, other, again, set_back]
     assert all(one["detail"]["address"].endswith(f"/runs/{one['detail']['run']}") for one in told)
     audited = conn.execute(
         "SELECT count(*) FROM feed.audit_log WHERE action = 'run.failed'"
         " AND detail->>'job' IN ('work', 'tables')"
     ).fetchone()
-    assert audited == (4,)
+    assert audited == (5,)
 
 
 def test_two_trainings_share_a_pool(trained) -> None:

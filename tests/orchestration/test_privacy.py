@@ -87,7 +87,9 @@ def test_a_run_leaves_alone_whom_another_has(
 
     def noted(platform, users: Sequence[str]) -> pl.DataFrame:
         made.extend(users)
-        others.append(refresh_queue.take(conn, 5))  # another run, at the same time
+        others.append(
+            refresh_queue.take(conn, 5, timedelta(minutes=10))
+        )  # another run, at the same time
         return make(platform, users)
 
     monkeypatch.setattr(feed, "refresh_lists_of", noted)
@@ -100,7 +102,7 @@ def test_a_run_leaves_alone_whom_another_has(
     assert sorted(made + elsewhere) == users
     for taken in others:
         refresh_queue.done(conn, taken, timedelta(minutes=10))
-    assert refresh_queue.due(conn) == 0
+    assert refresh_queue.due(conn, timedelta(minutes=10)) == 0
     conn.execute("DELETE FROM feed.refresh_queue")
 
 

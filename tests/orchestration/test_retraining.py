@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import dagster as dg
@@ -60,6 +61,24 @@ def test_enough_new_interactions_start_a_training(trained, instance, platform, c
     assert isinstance(request, dg.RunRequest)
     assert "new interactions" in request.tags["feedwright/trigger"]
     assert request.tags["dagster/max_retries"] == "2"
+
+
+def test_interactions_count_after_a_clock_that_was_set_back(
+    trained, instance, platform, conn, eager, monkeypatch
+) -> None:
+    newest = platform.registry.newest()
+    ahead = (datetime.now(UTC) + timedelta(days=1)).isoformat()
+    later = replace(newest, trained_at=ahead, tags={**newest.tags, "trained_at": ahead})
+    monkeypatch.setattr(type(platform.registry), "newest", lambda self: later)
+    conn.execute(
+        "INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at, received_at)"
+        " SELECT gen_random_uuid(), 'u', 'i', 'impression', now(), now() + interval '1 minute'"
+        " FROM generate_series(1, 5)"
+    )
+    eager(retraining={"min_new_interactions": 5})
+    request = tick(instance, platform)
+    conn.execute("DELETE FROM feed.interactions WHERE user_id = 'u'")
+    assert isinstance(request, dg.RunRequest)
 
 
 def test_an_old_version_starts_a_training(trained, instance, platform, eager) -> None:

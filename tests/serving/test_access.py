@@ -373,7 +373,7 @@ def signed(secret: bytes = SECRET.secret, **claims: Any) -> str:
         (signed(sub=7), "not valid"),
         (signed(sub=""), "not valid"),
         (signed(scope="read admin"), "not valid"),
-        (signed(iat=int(time.time()) + 3600, exp=int(time.time()) + 7200), "not valid"),
+        (signed(iat=int(time.time()) + 3600, exp=int(time.time()) + 7200), "of the future"),
         (jwt.encode({"sub": "ann"}, SECRET.secret, "HS256", headers={"kid": "1"}), "not valid"),
         (jwt.encode({"sub": "ann"}, SECRET.secret, "HS512", headers={"kid": "1"}), "not valid"),
         (jwt.encode({"sub": "ann"}, "", "none", headers={"kid": "1"}), "not valid"),
