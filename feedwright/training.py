@@ -35,7 +35,7 @@ def train(settings: Settings, database_url: str, console: Console) -> str | None
     environment = child_environment(settings, database_url)
     process = subprocess.Popen(
         [sys.executable, "-m", "orchestration.launch"],
-        env={**environment, MARK: mark(settings.home, "training")},
+        env={**environment, MARK: training_mark(settings)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -53,6 +53,11 @@ def train(settings: Settings, database_url: str, console: Console) -> str | None
         if process.stdout is not None:
             process.stdout.close()
     return last_words if process.wait() else None
+
+
+def training_mark(settings: Settings) -> str:
+    """Mark of the processes that run a training, or follow one, for a command."""
+    return mark(settings.home, "training")
 
 
 def _show(process: subprocess.Popen[str], log_file: Path, console: Console) -> str:
@@ -79,8 +84,8 @@ def allow_interrupt() -> None:
     """Let Ctrl-C and SIGTERM end this process by ``KeyboardInterrupt``, and so its child too.
 
     A shell without job control hands an ignored SIGINT to a process started with &: children
-    inherit it, and Dagster then ignores SIGTERM too.
+    inherit it, and Dagster then ignores SIGTERM too. And Polars, once imported, has its own
+    handler of SIGINT, after which a read goes on: Ctrl-C would wait for the next line.
     """
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.default_int_handler)

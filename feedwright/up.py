@@ -13,6 +13,7 @@ from pathlib import Path
 from types import FrameType
 
 import httpx
+import psutil
 from rich.console import Console
 from rich.logging import RichHandler
 from rich.markup import escape
@@ -25,7 +26,7 @@ from feedwright.commands_keys import greet_with_first_keys
 from feedwright.environment import ROOT
 from feedwright.errors import FeedwrightError
 from feedwright.ports import require_free
-from feedwright.process import open_log
+from feedwright.process import marked, open_log
 from feedwright.services import addresses, services
 from feedwright.stages import Stages
 from feedwright.status import running_database, sample_users
@@ -118,16 +119,19 @@ def down(settings: Settings, console: Console, *, wait: bool = False) -> None:
 
 
 def _wait_for_runs(settings: Settings, console: Console) -> None:
-    """Wait for those that execute now; Ctrl-C leaves everything as it is."""
+    """Wait for those that execute now, and for the commands that show them; Ctrl-C leaves
+    everything as it is."""
     url = running_database(settings)
     if url is None:
         return
+    commands = marked(training.training_mark(settings))
     with connect(url, autocommit=True) as connection:
         waited = heartbeats.executing(connection)
-        if waited:
-            console.print(f"Waiting for {len(waited)} runs of the pipeline …", highlight=False)
+        if waited or commands:
+            console.print("Waiting for the runs of the pipeline …")
         while waited & heartbeats.executing(connection):
             time.sleep(1)
+    psutil.wait_procs(commands)
 
 
 def _run(settings: Settings, console: Console, sample: bool) -> None:

@@ -79,8 +79,8 @@ def _follow(instance: dg.DagsterInstance, run: dg.DagsterRun) -> int:
     from orchestration import run_log
 
     print(
-        f"A training is on its way already, run {run.run_id}, started by "
-        f"{run.tags.get('feedwright/trigger', 'somebody in Dagster')}. This is its progress; "
+        f"A training is on its way already, run {run.run_id} "
+        f"({run.tags.get('feedwright/trigger', 'from Dagster')}). This is its progress; "
         "Ctrl-C leaves it alone.",
         flush=True,
     )

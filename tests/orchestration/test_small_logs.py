@@ -22,6 +22,17 @@ Train = Callable[[Log], tuple[int, str]]
 YESTERDAY = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
 
 
+def installed(home: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """An installation that this process and its children use; without its data."""
+    settings = Settings(home=home, database_url=database, profile="marketplace")
+    variables = settings_variables(settings) | dagster_variables(settings, database)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    get_settings.cache_clear()
+    write_dagster_home(settings)
+    return settings
+
+
 @pytest.fixture
 def train(
     database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
@@ -29,12 +40,7 @@ def train(
     """Load a log into an installation of its own and train: exit status, and what was printed."""
     from orchestration.launch import main
 
-    settings = Settings(home=tmp_path, database_url=database, profile="marketplace")
-    variables = settings_variables(settings) | dagster_variables(settings, database)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    get_settings.cache_clear()
-    write_dagster_home(settings)
+    installed(tmp_path, database, monkeypatch)
 
     def trained(log: Log) -> tuple[int, str]:
         with connect(database) as conn:
