@@ -27,7 +27,7 @@ def folder() -> Iterator[Path]:
 @contextmanager
 def installation(home: Path) -> Iterator[Registry]:
     """The registry of a home whose database runs."""
-    settings = Settings(_env_file=None, home=home, model_name=NAME)
+    settings = Settings(_env_file=None, home=home, model_name=NAME, database_url=None)
     try:
         url = mlflow_tracking_uri(settings, prepare(settings))
         yield Registry(url, NAME, settings.artifacts)
