@@ -18,6 +18,7 @@ from uuid import uuid4
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
@@ -30,6 +31,10 @@ ROOT = Path(__file__).parents[1]
 TEMPLATE = "migrated"
 LONGEST = ("orchestration", "e2e", "benchmarks", "deploy", "serving", "models")
 """Folders in the order in which they should begin: the short ones fill what is left at the end."""
+
+# No test fails for being slow on a busy machine.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -74,7 +74,7 @@ def test_coverage_of_features(profile: Profile) -> None:
         st.lists(st.floats(0, 1, width=32) | st.just(np.nan), min_size=3, max_size=3), max_size=8
     )
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_features_frame_sums_up_the_matrix(rows: list[list[float]]) -> None:
     dense = np.array(rows, np.float32).reshape(len(rows), 3)
     ids = IdIndex.of([f"x{number}" for number in range(len(rows))])

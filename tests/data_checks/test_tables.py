@@ -264,7 +264,6 @@ ITEM = st.fixed_dictionaries(
 )
 @settings(
     max_examples=3,
-    deadline=None,
     phases=[Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

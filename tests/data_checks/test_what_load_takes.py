@@ -69,7 +69,6 @@ def items(**columns: str) -> dict[Entity, pl.DataFrame]:
 @example(first=items(lat="1", lon="2"), second=items(lat="3"), shift=False)
 @settings(
     max_examples=2,
-    deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

@@ -76,7 +76,7 @@ an_item = st.tuples(
 
 
 @given(st.lists(done, max_size=90), st.lists(an_item, min_size=8, max_size=8))
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 def test_events_features_are_those_of_frames(rows: list[Any], shelf: list[Any]) -> None:
     items: list[dict] = [
         {"id": f"e{place}", "tags": sorted(tags), "city": city, "category": category}

@@ -297,7 +297,7 @@ def follow(state: State, changes: Changes) -> None:
             getattr(state, kind).pop(id, None)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(steps)
 def test_changes_end_where_a_new_snapshot_begins(parts: list[list[Step]]) -> None:
     live = beginning()

@@ -132,7 +132,7 @@ def test_a_first_stage_that_memorises_does_not_help_the_ranker() -> None:
 
 
 @given(st.integers(2, 5), st.integers(0, 20))
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 def test_folds_hide_each_pair_once(count: int, seed: int) -> None:
     dataset, _ = made_up()
     liked, hidden = dataset.matrix.positive.toarray() > 0, np.zeros((N_USERS, N_ITEMS))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from models.live_catalogue import LiveCatalogue
@@ -217,7 +217,6 @@ def may(items: Items, viewer: Viewer, row: int, rules: dict[str, bool], asked: b
     return True
 
 
-@settings(deadline=None)
 @given(
     items_drawn(base.items),
     viewers,

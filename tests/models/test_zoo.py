@@ -274,9 +274,7 @@ matrices = arrays(
 
 @pytest.mark.parametrize("name", [name for name in LEARN if "lightfm" not in name])
 @given(values=matrices)
-@settings(
-    max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_small_matrix(name: str, values: np.ndarray) -> None:
     data = world_of(values)
     if not (values > 0).any():
@@ -382,7 +380,7 @@ def test_low_rank_keeps_the_best_of_the_scores(data: Dataset, kind: type[ItemToI
     size=st.sampled_from([1e-6, 1.0, 1e6]),
     seed=st.integers(0, 2**32 - 1),
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_axes_of_scores_of_any_rank(
     rows: int, columns: int, rank: int, size: float, seed: int
 ) -> None:

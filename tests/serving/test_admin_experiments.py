@@ -198,7 +198,7 @@ def test_the_calls_keep_to_their_description(app: Starlette, sql: psycopg.Connec
             operation = result.ok()
 
             @hypothesis_settings(
-                max_examples=5, deadline=None, database=None,
+                max_examples=5, database=None,
                 suppress_health_check=list(HealthCheck),
             )  # fmt: skip
             @given(case=operation.as_strategy())

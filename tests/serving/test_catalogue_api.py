@@ -583,9 +583,7 @@ def test_the_api_keeps_to_its_description(served: str, url: str) -> None:
         assert isinstance(result, Ok)
         operation = result.ok()
 
-        @hypothesis_settings(
-            max_examples=5, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-        )
+        @hypothesis_settings(max_examples=5, database=None, suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy())
         def every_case(case: schemathesis.Case) -> None:
             # What goes together is more than a schema can say.

@@ -185,7 +185,6 @@ NAMES = st.sampled_from(
 
 @hypothesis_settings(
     max_examples=150,
-    deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(pairs=st.lists(st.tuples(NAMES, VALUES), max_size=6))

@@ -472,7 +472,7 @@ entries = st.fixed_dictionaries(
 )
 
 
-@hypothesis_settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
+@hypothesis_settings(max_examples=40, suppress_health_check=list(HealthCheck))
 @given(batches=st.lists(st.lists(entries, min_size=1, max_size=12), min_size=1, max_size=4))
 def test_any_batches_against_a_plain_oracle(
     api: TestClient, conn: psycopg.Connection, batches: list[list[dict[str, Any]]]
@@ -518,7 +518,7 @@ def oracle(one: dict[str, Any]) -> bool:
     )
 
 
-@hypothesis_settings(max_examples=40, deadline=None)
+@hypothesis_settings(max_examples=40)
 @given(batch=st.lists(entries, min_size=1, max_size=20))
 def test_limits_are_those_of_logs(batch: list[dict[str, Any]]) -> None:
     """What a log may hold is taken, and nothing else, but that events need an id of their own.

@@ -41,7 +41,7 @@ def buckets(tmp_path: Path, clock: Clock) -> Iterator[Buckets]:
     made.close()
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     limit=st.integers(1, 5_000),
     calls=st.lists(
@@ -71,7 +71,7 @@ def test_no_window_sees_more_than_the_bucket_and_what_it_gained(
     buckets.close()
 
 
-@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(limit=st.integers(1, 5_000), wanted=st.integers(1, 5_000))
 def test_who_waits_as_long_as_told_gets_it(tmp_path: Path, limit: int, wanted: int) -> None:
     (tmp_path / "limits").unlink(missing_ok=True)

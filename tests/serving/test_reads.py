@@ -374,7 +374,7 @@ def test_the_calls_keep_to_their_description(worker: Worker) -> None:
             operation = result.ok()
 
             @hypothesis_settings(
-                max_examples=6, deadline=None, database=None,
+                max_examples=6, database=None,
                 suppress_health_check=list(HealthCheck),
             )  # fmt: skip
             @given(case=operation.as_strategy())

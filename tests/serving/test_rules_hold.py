@@ -328,7 +328,6 @@ WAYS: list[dict[str, Any]] = [
 @seed(3)
 @hypothesis_settings(
     max_examples=30,
-    deadline=None,
     database=None,
     phases=[Phase.explicit, Phase.generate, Phase.shrink],
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],

@@ -299,9 +299,7 @@ def test_the_api_keeps_to_its_description(server: Server) -> None:
     for path in ("/api/v1/feed", "/api/v1/status"):
         operation = schema[path]["GET"]
 
-        @hypothesis_settings(
-            max_examples=40, deadline=None, suppress_health_check=list(HealthCheck)
-        )
+        @hypothesis_settings(max_examples=40, suppress_health_check=list(HealthCheck))
         @given(case=operation.as_strategy())
         def every_case(case: schemathesis.Case) -> None:
             # That lat and lon go together is more than a schema can say.

@@ -479,9 +479,7 @@ text = st.text(
 )
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(st.tuples(text, text, st.lists(text, max_size=3)), min_size=1, max_size=5),
     form=st.sampled_from(["csv", "jsonl", "parquet"]),
