@@ -5,6 +5,8 @@ from __future__ import annotations
 import compileall
 import os
 import shutil
+import signal
+import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -29,6 +31,16 @@ from storage.settings import Settings
 
 ROOT = Path(__file__).parents[1]
 TEMPLATE = "migrated"
+WATCHER = """
+import shutil, sys
+from pathlib import Path
+sys.stdin.read()
+folder = Path(sys.argv[1])
+if (folder / "postgres").exists():
+    from storage.embedded import EmbeddedPostgres
+    EmbeddedPostgres(folder / "postgres").remove()
+    shutil.rmtree(folder)
+"""
 LONGEST = ("orchestration", "e2e", "benchmarks", "deploy", "serving", "models")
 """Folders in the order in which they should begin: the short ones fill what is left at the end."""
 
@@ -38,7 +50,9 @@ hypothesis.settings.load_profile("any machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Compile our modules once where Python keeps no bytecode: tests start many processes."""
+    """Compile our modules once where Python keeps no bytecode: tests start many processes. And
+    SIGTERM ends the tests as Ctrl-C does: what they started is ended too."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if sys.dont_write_bytecode and not hasattr(config, "workerinput"):
         for package in ROOT.glob("*/__init__.py"):
             compileall.compile_dir(package.parent, quiet=2)
@@ -52,12 +66,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Any:
-    """Where ``CI`` is set, a test that is skipped has failed: there all programs are to be had."""
+    """Where ``CI`` is set, a test that is skipped has failed: there all programs are to be had.
+    But nobody becomes root."""
     report = yield
-    if report.skipped and os.environ.get("CI") and not hasattr(report, "wasxfail"):
+    may_skip = hasattr(report, "wasxfail") or item.get_closest_marker("needs_root")
+    if report.skipped and os.environ.get("CI") and not may_skip:
         report.outcome = "failed"
         report.longrepr = f"In CI nothing is skipped. {_why_skipped(report)}"
     return report
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    if os.geteuid() != 0 and item.get_closest_marker("needs_root"):
+        pytest.skip("not root, who alone can become another user: sudo make test")
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
@@ -102,12 +123,28 @@ def fast_folder() -> Iterator[Path]:
 def postgres_url() -> Iterator[str]:
     """Address of an embedded server of this test session."""
     fast = {"fsync": "off", "full_page_writes": "off", "max_wal_size": "512MB"}
-    with fast_folder() as folder:
+    with fast_folder() as folder, _removed_after_death(folder):
         server = EmbeddedPostgres(folder / "postgres", fast)
         try:
             yield server.start()
         finally:
             server.remove()
+
+
+@contextmanager
+def _removed_after_death(folder: Path) -> Iterator[None]:
+    """Should this process be killed, another ends the server below ``folder`` and removes both:
+    its input ends with this process."""
+    watcher = subprocess.Popen(
+        [sys.executable, "-c", WATCHER, str(folder)],
+        cwd=Path(__file__).parents[1],
+        stdin=subprocess.PIPE,
+        start_new_session=True,
+    )
+    try:
+        yield
+    finally:
+        watcher.communicate()
 
 
 @pytest.fixture(scope="session")

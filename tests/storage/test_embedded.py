@@ -28,9 +28,6 @@ from storage.settings import with_driver
 from tests.conftest import fast_folder
 
 ROOT = Path(embedded.__file__).parents[1]
-as_root = pytest.mark.skipif(
-    os.geteuid() != 0, reason="not root, who alone can become another user: sudo make test"
-)
 
 
 @pytest.fixture
@@ -244,7 +241,7 @@ def test_a_copy_has_a_life_of_its_own(folder: Path) -> None:
         server.remove()
 
 
-@as_root
+@pytest.mark.needs_root
 def test_a_copy_without_its_database_is_told(
     tmp_path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,7 +285,7 @@ def test_programs_below_a_closed_folder(folder: Path, monkeypatch: pytest.Monkey
         server.remove()
 
 
-@as_root
+@pytest.mark.needs_root
 def test_as_an_ordinary_user_and_as_root_on_that_users_data(folder: Path) -> None:
     """The whole life of a server under another uid; accounts and parents stay as they were."""
     nobody = pwd.getpwnam("nobody")
@@ -327,7 +324,7 @@ def test_as_an_ordinary_user_and_as_root_on_that_users_data(folder: Path) -> Non
     assert {path: path.stat().st_mode for path in modes} == modes
 
 
-@as_root
+@pytest.mark.needs_root
 def test_root_leaves_accounts_and_parents_alone(server: EmbeddedPostgres, folder: Path) -> None:
     accounts = Path("/etc/passwd").read_bytes()
     parents = (folder, *folder.parents)

@@ -15,7 +15,6 @@ from storage.home import PRIVATE, make_closed, tighten
 from tests.conftest import fast_folder
 
 STRANGER = 43_210  # the uid of nobody at all
-as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can be another user")
 
 
 @pytest.fixture
@@ -46,7 +45,7 @@ def seen_by_a_stranger(folder: Path) -> list[str]:
     return found.stdout.splitlines()
 
 
-@as_root
+@pytest.mark.needs_root
 def test_a_home_of_an_earlier_release_is_closed_and_its_postgres_starts(folder: Path) -> None:
     home = folder / "home"
     server = EmbeddedPostgres(home / "postgres")
