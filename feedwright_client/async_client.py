@@ -286,12 +286,20 @@ class AsyncFeedwright:
         """Of events: sent, of these duplicates; rejected; dropped."""
         return self._tracker.outbox.counts
 
-    async def close(self, timeout: float = EXIT_SECONDS) -> None:
+    async def close(self, timeout: float = EXIT_SECONDS) -> list[Event]:
         """Send what is left, within ``timeout`` seconds, and close the connections. The program
-        sends at its end too."""
+        sends at its end too.
+
+        Events that the server holds back for longer (a limit's ``retry_after``) are not waited for.
+
+        Returns:
+            The events that could not be sent, for the caller to keep; they are counted as dropped
+            and logged.
+        """
         self._finish.detach()
-        await self._tracker.close(timeout)
+        left = await self._tracker.close(timeout)
         await self._http.aclose()
+        return left
 
     async def __aenter__(self) -> Self:
         return self

@@ -31,14 +31,14 @@ class AsyncTracker:
         self._hurry = asyncio.Event()
         self._flushing = 0
         self._task: asyncio.Task[None] | None = None
-        self._closed = False
+        self._closed_at: float | None = None  # until when to go on trying
 
     def add(self, event: Event) -> bool:
         """
         Raises:
             RuntimeError: there is no running event loop, or the client is closed.
         """
-        if self._closed:
+        if self._closed_at is not None:
             raise RuntimeError("the client is closed: track before close()")
         loop = asyncio.get_running_loop()
         added = self.outbox.add(event)
@@ -54,7 +54,7 @@ class AsyncTracker:
         self._flushing += 1
         self._hurry.set()
         try:
-            while len(self.outbox) and self._task is not None:
+            while len(self.outbox) and self._task is not None and not self._task.done():
                 done, _ = await asyncio.wait({self._task}, timeout=deadline - monotonic())
                 if not done:
                     return False
@@ -62,13 +62,15 @@ class AsyncTracker:
             self._flushing -= 1
         return len(self.outbox) == 0
 
-    async def close(self, timeout: float) -> None:
-        self._closed = True
+    async def close(self, timeout: float) -> list[Event]:
+        """Send what is left within ``timeout`` seconds; returns what could not be sent."""
+        if self._closed_at is None:
+            self._closed_at = monotonic() + timeout
         await self.flush(timeout)
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait({self._task})
-        self.outbox.give_up("the client was closed")
+        return self.outbox.give_up("the client was closed")
 
     def send_rest(self, timeout: float) -> None:
         """Without an event loop: one attempt for each batch that is left."""
@@ -91,8 +93,10 @@ class AsyncTracker:
         try:
             async with httpx.AsyncClient(headers=self._headers, timeout=self._timeout) as http:
                 attempt = 0
-                while (due := self.outbox.due_in(hurried=self._flushing > 0)) is not None:
+                while (due := self.outbox.due_in(hurried=self._is_hurried)) is not None:
                     if due:
+                        if self._closed_at is not None and due > self._closed_at - monotonic():
+                            return  # held for longer than there is time
                         await self._wait(due)
                         continue
                     seconds = await self._send(http, attempt)
@@ -103,6 +107,10 @@ class AsyncTracker:
                         await asyncio.sleep(seconds)
         finally:
             self.outbox.put_back()  # cancelled: at the end of the program it is sent again
+
+    @property
+    def _is_hurried(self) -> bool:
+        return self._flushing > 0 or self._closed_at is not None
 
     async def _wait(self, seconds: float) -> None:
         """Until a batch is due, or something changes when it is."""

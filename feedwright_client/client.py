@@ -289,12 +289,20 @@ class Feedwright:
         """Of events: sent, of these duplicates; rejected; dropped."""
         return self._tracker.outbox.counts
 
-    def close(self, timeout: float = EXIT_SECONDS) -> None:
+    def close(self, timeout: float = EXIT_SECONDS) -> list[Event]:
         """Send what is left, within ``timeout`` seconds, and close the connections. The program
-        does so at its end too."""
+        does so at its end too.
+
+        Events that the server holds back for longer (a limit's ``retry_after``) are not waited for.
+
+        Returns:
+            The events that could not be sent, for the caller to keep; they are counted as dropped
+            and logged.
+        """
         self._finish.detach()
-        self._tracker.close(timeout)
+        left = self._tracker.close(timeout)
         self._http.close()
+        return left
 
     def __enter__(self) -> Self:
         return self

@@ -190,16 +190,18 @@ class Outbox:
             self._tell(one)
         return True
 
-    def give_up(self, why: str) -> None:
-        """Drop all that is left."""
+    def give_up(self, why: str) -> list[Event]:
+        """Take out all that is left, those of a user in their order, and count it as dropped."""
         with self._lock:
-            left = len(self)
+            held = [event for one in self._held.values() for event in one.events]
+            left = [*self._in_flight, *self._waiting, *held]
             self._waiting.clear()
             self._held.clear()
             self._in_flight = []
-            self.counts.dropped += left
+            self.counts.dropped += len(left)
         if left:
-            log.error("%d events not delivered: %s", left, why)
+            log.error("%d events not delivered: %s", len(left), why)
+        return left
 
     def _hold(self, limited: list[tuple[Event, float]]) -> None:
         """Put events back, before the others of their users, for so many seconds."""

@@ -68,18 +68,19 @@ class Tracker:
             finally:
                 self._hurry -= 1
 
-    def close(self, timeout: float) -> None:
-        """Send what is left within ``timeout`` seconds, then end the thread."""
+    def close(self, timeout: float) -> list[Event]:
+        """Send what is left within ``timeout`` seconds, then end the thread; returns what could not
+        be sent."""
         if self._process != os.getpid():
-            return
+            return []
         with self._changed:
             if self._closed_at is not None:
-                return
+                return []
             self._closed_at = monotonic() + timeout
             self._changed.notify_all()
         if self._thread is not None:
             self._thread.join(timeout + 1.0)
-        self.outbox.give_up("the client was closed")
+        return self.outbox.give_up("the client was closed")
 
     def _run(self) -> None:
         with httpx.Client(headers=self._headers, timeout=self._timeout) as http:

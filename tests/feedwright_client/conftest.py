@@ -84,7 +84,8 @@ class Ingest:
     stored: dict[tuple[str, str], dict[str, Any]] = field(default_factory=dict)
     times: list[float] = field(default_factory=list)
     key: str | None = None
-    limited: dict[str, int] = field(default_factory=dict)  # user: times to be put back for 1 s
+    limited: dict[str, int] = field(default_factory=dict)  # user: times to be put back
+    retry_after: float = 1.0
 
     async def take(self, request: Request) -> Response:
         self.times.append(time.monotonic())
@@ -105,7 +106,7 @@ class Ingest:
             return {"outcome": "rejected", "field": "type", "reason": "unknown type"}
         if self.limited.get(event["user_id"], 0) > 0:
             self.limited[event["user_id"]] -= 1
-            return {"outcome": "rejected", "reason": "slow down", "retry_after": 1}
+            return {"outcome": "rejected", "reason": "slow down", "retry_after": self.retry_after}
         key = event["event_id"], event["occurred_at"]
         outcome = "duplicate" if key in self.stored else "accepted"
         self.stored[key] = event

@@ -12,7 +12,7 @@ from datetime import datetime
 import httpx
 import pytest
 
-from feedwright_client import AsyncFeedwright, Feedwright, Rejected
+from feedwright_client import AsyncFeedwright, Event, Feedwright, Rejected
 from feedwright_client.outbox import Outbox, new_event
 from tests.feedwright_client.conftest import Ingest, wait_for
 
@@ -108,6 +108,45 @@ def test_others_are_sent_while_a_user_who_is_over_the_limit_waits(ingest: Ingest
         assert client.flush()
     assert [event["user_id"] for event in ingest.stored.values()] == ["ann", "bob", "bob"]
     assert ingest.times[-1] - ingest.times[0] >= 1.0
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_closing_waits_for_no_limit_and_hands_back_what_it_holds(
+    ingest: Ingest, is_async: bool
+) -> None:
+    ingest.limited, ingest.retry_after = {"bob": 1}, 600.0
+    items = ["1", "2"]
+
+    def use(client: Feedwright | AsyncFeedwright) -> None:
+        for item in items:
+            client.track("view", user_id="bob", item_id=item)
+        client.track("view", user_id="ann", item_id="3")
+
+    async def close() -> list[Event]:
+        client = AsyncFeedwright(ingest.url)
+        use(client)
+        assert not await client.flush(1.0)
+        return await client.close(timeout=300.0)
+
+    began = time.monotonic()
+    if is_async:
+        left = asyncio.run(close())
+    else:
+        client = Feedwright(ingest.url)
+        use(client)
+        assert not client.flush(1.0)
+        left = client.close(timeout=300.0)
+    assert time.monotonic() - began < 200
+    assert [event["item_id"] for event in left] == ["1"]
+    assert {event["item_id"] for event in ingest.stored.values()} == {"2", "3"}
+
+
+def test_closing_while_the_server_is_away_hands_back_all() -> None:
+    client = Feedwright(AWAY)
+    ids = [client.track("view", user_id="u", item_id=str(number)) for number in range(3)]
+    assert [event["event_id"] for event in client.close(timeout=0.1)] == ids
+    assert client.counts.dropped == 3
+    assert client.close() == []
 
 
 def test_a_batch_that_is_too_large_is_halved(ingest: Ingest) -> None:
