@@ -25,7 +25,7 @@ from feedwright_client.answers import (
 from feedwright_client.async_tracking import AsyncTracker
 from feedwright_client.calls import Call
 from feedwright_client.errors import FeedwrightError
-from feedwright_client.outbox import QUEUE_EVENTS, Counts, OnRejected, new_event
+from feedwright_client.outbox import QUEUE_EVENTS, Counts, Event, OnRejected, new_event
 from feedwright_client.retries import TEMPORARY, pause
 
 T = TypeVar("T")

@@ -355,7 +355,7 @@ def test_programs_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     wheel = postgres_binaries.find_binaries().folder
     monkeypatch.setattr(postgres_binaries, "find_spec", lambda name: None)
     monkeypatch.setattr(shutil, "which", lambda name: str(wheel / name))
-    assert postgres_binaries.find_binaries().folder == wheel
+    assert postgres_binaries.find_binaries().folder == wheel.resolve()
 
 
 def test_a_full_disk(server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
