@@ -26,7 +26,7 @@ feed
     same kind of server that returns one stored answer of the same bytes. ``ranked anew`` ranks
     every request, as for a user's first page; ``as visited`` is what a product sends: users come
     again and scroll, by Zipf's law, and feeds are read again as the profile has it. Feed and
-    constant take turns, three rounds each, and the medians are told. The clients are non-blocking
+    constant take turns, three rounds each; medians are reported. The clients are non-blocking
     sockets in one process with requests encoded beforehand; its share of a core is in the rows,
     and a share near 1 would mean that the generator is what was measured. Every answer is checked
     for status 200 and a model version; a row counts those without one. Memory is what a worker

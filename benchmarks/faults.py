@@ -1,8 +1,9 @@
 """Everything that breaks, broken on purpose, on all that ``feedwright up`` starts, under load.
 
-Visitors ask for feeds and send events the whole time. Of each fault it is told what they saw, how
-long it took until all was whole again, and whether an acknowledged event was lost or stored twice.
-A full disk needs root, who may mount a small one; others leave those faults out and are told so.
+Visitors ask for feeds and send events the whole time. The report says of each fault what they saw,
+how long it took until all was whole again, and whether an acknowledged event was lost or stored
+twice.
+A full disk needs root, who may mount a small one; others leave those faults out, with a warning.
 """
 
 from __future__ import annotations

@@ -264,8 +264,8 @@ def _printed(title: str, column: str, rows: list[dict[str, Any]], labels: Sequen
     lines[-1] += "".join(f" {cells[any_line, head]['users']} |" for head in heads)
     for label in dict.fromkeys(key for key, _ in cells):
         values = [cells[label, head] for head in heads]
-        told = [f"{row[f'ndcg@{K}']:.4f} ({row['low']:.3f}–{row['high']:.3f})" for row in values]
-        lines.append("| " + " | ".join([*map(str, label), *told]) + " |")
+        shown = [f"{row[f'ndcg@{K}']:.4f} ({row['low']:.3f}–{row['high']:.3f})" for row in values]
+        lines.append("| " + " | ".join([*map(str, label), *shown]) + " |")
     return "\n".join(lines)
 
 

@@ -2,7 +2,7 @@
 
 Counts answers of 5xx, but for the 503 that a call describes, calls that were neither answered nor
 ended, and workers that died; and what each worker held after the first thousand inputs and at the
-end. What went wrong is told on stderr.
+end. What went wrong is printed on stderr.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ FIRST = 1_000
 HANG_SECONDS = 10.0
 PATIENCE_SECONDS = 0.5
 """After so long a client that has sent a part of a request says that this was all."""
-TOLD = 20
-"""Failures that are told one by one."""
+REPORTED = 20
+"""Failures that are reported one by one."""
 MEGABYTE = 1e6
 
 
@@ -64,7 +64,7 @@ class Tally:
             self.hung[one.route] += 1
         else:
             return
-        if self.failed.total() + self.hung.total() <= TOLD:
+        if self.failed.total() + self.hung.total() <= REPORTED:
             log.warning(
                 "%s: %s; %s, %s %r %r %r", "hung" if hung else status, one.route, one.kind,
                 one.method, one.target[:200], one.headers[:5], one.body[:300],

@@ -189,12 +189,14 @@ class Crowd:
             for item, hit in zip(items, clicked, strict=True)
             for type in (["impression", "click"] if hit else ["impression"])
         ]
-        told = http.post("/api/v1/interactions", json={"interactions": events}) if events else None
+        answer = (
+            http.post("/api/v1/interactions", json={"interactions": events}) if events else None
+        )
         now = time.monotonic()
         with self._lock:
             self.pages += 1
             self.slowest = max(self.slowest, seconds)
-            if told is None or told.status_code != 202:
+            if taken is None or taken.status_code != 202:
                 self.failed += 1
                 return
             seen = self.seen.setdefault((page["variant"], page["model_version"]), Seen(first=now))

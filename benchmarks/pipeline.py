@@ -143,10 +143,10 @@ def _launch(settings: Settings, url: str) -> Launched:
             time.sleep(LOOK_SECONDS)
     finally:
         servers.stop_tree(process)
-    told = output.read_text(errors="replace")
+    said = output.read_text(errors="replace")
     if process.returncode != 0:
-        raise BenchmarkError(f"the daily job failed:\n{told[-3000:]}")
+        raise BenchmarkError(f"the daily job failed:\n{said[-3000:]}")
     took = time.perf_counter() - started
-    steps = re.findall(r"^Finished (\w+) in ([\d.]+) s", told, re.MULTILINE)
+    steps = re.findall(r"^Finished (\w+) in ([\d.]+) s", said, re.MULTILINE)
     log.info("daily job: %.1f s, %s", took, steps)
     return Launched(took, cpu, peak, {step: float(seconds) for step, seconds in steps})

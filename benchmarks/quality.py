@@ -106,7 +106,7 @@ def table(ratings: Ratings, *, found: bool, only: Sequence[str]) -> dict[str, An
             continue
         judged[name] = _judged(name, make, dataset, test)
         log.info("%s: nDCG@%d %.4f", name, K, judged[name].row[f"ndcg@{K}"])
-    told = {
+    result = {
         "protocol": "random",
         "train": int(train.sum()),
         "test": int((~train).sum()),
@@ -117,8 +117,8 @@ def table(ratings: Ratings, *, found: bool, only: Sequence[str]) -> dict[str, An
     if TWO_STAGE in judged and single:
         best = max(single, key=lambda name: single[name].ndcg.mean())
         tested = list_quality.paired(judged[TWO_STAGE].ndcg, single[best].ndcg)
-        told["two_stage"] = {"best_single": best} | asdict(tested)
-    return told
+        result["two_stage"] = {"best_single": best} | asdict(tested)
+    return result
 
 
 def _judged(

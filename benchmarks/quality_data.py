@@ -95,7 +95,7 @@ class Ratings:
 
     def dataset(self, kept: Mask, *, window: bool = False) -> Dataset:
         """What the ratings of a mask teach; the values are the ratings. With ``window`` the newest
-        tenth is told apart, for models that must see when to stop."""
+        tenth is kept apart, for models that must see when to stop."""
         none = self._csr(np.zeros(len(self.rows), bool), self.values)
         matrix = InteractionMatrix(self.users, self.items, self._csr(kept, self.values), none)
         end = float(self.seconds[kept].max()) + 1

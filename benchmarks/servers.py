@@ -57,9 +57,9 @@ class Server:
 
     def memory(self) -> Memory:
         workers = self.workers()
-        told = [worker.memory_full_info() for worker in workers]
-        own = sum(one.uss for one in told)
-        return Memory(own / len(told), sum(one.pss for one in told) - own)
+        used = [worker.memory_full_info() for worker in workers]
+        own = sum(one.uss for one in used)
+        return Memory(own / len(used), sum(one.pss for one in used) - own)
 
 
 def free_port() -> int:

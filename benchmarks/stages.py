@@ -1,4 +1,4 @@
-"""Stages of a child process, told to the parent line by line, and seen from there.
+"""Stages of a child process, reported to the parent line by line, and seen from there.
 
 The child prints ``{"begin": name}``, ``{"end": name, "seconds": …, "cpu": …}`` and
 ``{"fact": name, "value": …}``; the parent puts the memory that it sees down to the stage.
@@ -26,7 +26,7 @@ LOOK_SECONDS = 0.01  # less than it takes to touch 100 MB of new memory
 
 @dataclass
 class Run:
-    """What a child told, and what was seen of it. Memory is resident, in bytes."""
+    """What a child reported, and what was seen of it. Memory is resident, in bytes."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     cpu: dict[str, float] = field(default_factory=dict)
@@ -73,15 +73,15 @@ def watch(module: str, arguments: Sequence[str]) -> Run:
     try:
         assert child.stdout is not None
         for line in child.stdout:
-            told = json.loads(line)
-            if "begin" in told:
-                now[0] = told["begin"]
-            elif "end" in told:
-                done.seconds[told["end"]] = told["seconds"]
-                done.cpu[told["end"]] = told["cpu"]
-                log.info("%s: %.2f s", told["end"], told["seconds"])
+            said = json.loads(line)
+            if "begin" in said:
+                now[0] = said["begin"]
+            elif "end" in said:
+                done.seconds[said["end"]] = said["seconds"]
+                done.cpu[said["end"]] = said["cpu"]
+                log.info("%s: %.2f s", said["end"], said["seconds"])
             else:
-                done.facts[told["fact"]] = told["value"]
+                done.facts[said["fact"]] = said["value"]
         if child.wait() != 0:
             raise BenchmarkError(f"{now[0]} failed with exit status {child.returncode}")
     finally:

@@ -1,6 +1,6 @@
 """Users under whom something breaks: they ask for feeds, and send events until each is taken.
 
-What they saw is told by the moment, and what became of their events by looking into Postgres.
+What they saw is reported by the moment, and what became of their events by looking into Postgres.
 """
 
 from __future__ import annotations

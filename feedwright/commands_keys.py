@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -36,6 +36,12 @@ def _connection() -> Iterator[psycopg.Connection]:
         yield connection
 
 
+def _limit(what: str, default: str) -> Any:
+    """An option for a number; ``default`` is the setting that holds without it."""
+    help = f"{what}; 0: no limit. Left out: as {default} says."
+    return typer.Option(min=0, max=2**31 - 1, help=help)
+
+
 @keys.command(
     epilog=examples(
         "feedwright keys make --scope read --name backend",
@@ -57,21 +63,13 @@ def make(
         ),
     ] = False,
     limit: Annotated[
-        int | None,
-        typer.Option(
-            min=0,
-            max=2**31 - 1,
-            help="Calls and events a minute of this key; 0: no limit. Left out: as "
-            "FEEDWRIGHT_RATE_LIMIT_PER_KEY says.",
-        ),
+        int | None, _limit("Calls and events a minute of this key", "FEEDWRIGHT_RATE_LIMIT_PER_KEY")
     ] = None,
     limit_per_user: Annotated[
         int | None,
-        typer.Option(
-            min=0,
-            max=2**31 - 1,
-            help="Events a minute of each user that come with this key, for a server that "
-            "forwards them; 0: no limit. Left out: as FEEDWRIGHT_RATE_LIMIT_PER_USER says.",
+        _limit(
+            "Events a minute of each user that come with this key, for a server that forwards them",
+            "FEEDWRIGHT_RATE_LIMIT_PER_USER",
         ),
     ] = None,
 ) -> None:

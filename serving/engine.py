@@ -349,7 +349,7 @@ class FeedEngine:
                 return self._list(plan, way, request, ranking, by, fallback, now)
             fallback = fallback or ranking
         rows = catalogue.shortlists.popular[: plan.profile.serving.list_length]
-        rows = rows[self._may(catalogue, plan.profile, request, viewer, rows, now)]
+        rows = rows[_may_see(catalogue, plan.profile, request, now)(viewer, rows)]
         nothing = np.zeros(len(rows), np.float32)
         popular = Ranking(
             rows,
@@ -501,7 +501,8 @@ class FeedEngine:
         rows = self._translations.read(catalogue, kept, slice(None))
         shown = rows >= 0
         if not checked:
-            shown &= self._still(catalogue, profile, request, viewer, rows, now)
+            may = _may_see(catalogue, profile, request, now)
+            shown &= _still_shown(may, viewer, rows, request.offset)
         total, more = int(shown.sum()), bool(shown[part.stop :].any())
         places = np.flatnonzero(shown[part])
         rows = rows[part][places]
@@ -538,45 +539,6 @@ class FeedEngine:
         traces.stages({"page": seconds})
         return page
 
-    def _still(
-        self,
-        catalogue: Catalogue,
-        profile: Profile,
-        request: FeedRequest,
-        viewer: Viewer,
-        rows: Indices,
-        now: float,
-    ) -> np.ndarray:
-        """Which of a list's rows may be shown by now, or could have been on a page before this one:
-        what the user did with those since does not count."""
-        stranger = replace(viewer, seen=NOTHING, applied=NOTHING, dismissed=NOTHING)
-        before, after = rows[: request.offset], rows[request.offset :]
-        return np.concatenate(
-            [
-                self._may(catalogue, profile, request, stranger, before, now),
-                self._may(catalogue, profile, request, viewer, after, now),
-            ]
-        )
-
-    def _may(
-        self,
-        catalogue: Catalogue,
-        profile: Profile,
-        request: FeedRequest,
-        viewer: Viewer,
-        rows: Indices,
-        now: float,
-    ) -> np.ndarray:
-        return allowed(
-            catalogue.live,
-            viewer,
-            profile,
-            rows,
-            now=now,
-            exclude_seen=request.exclude_seen,
-            exclude_applied=request.exclude_applied,
-        )
-
     def _log_failure(self, what: str, error: Exception) -> None:
         """Once in a while: a model that fails, fails for everybody."""
         if monotonic() - self._last_logged >= LOG_EVERY_SECONDS:
@@ -588,6 +550,34 @@ def _catalogue_of(kept: FeedList, way: _Way, state: LiveState) -> Catalogue:
     """The one that the list's rows are of, if it is in use; else the way's."""
     in_use = (way.catalogue, *state.catalogues)
     return next((one for one in in_use if one.name == kept.catalogue), way.catalogue)
+
+
+def _may_see(
+    catalogue: Catalogue, profile: Profile, request: FeedRequest, now: float
+) -> Callable[[Viewer, Indices], np.ndarray]:
+    """Which of some rows a viewer may be shown, by the rules of now."""
+
+    def may(viewer: Viewer, rows: Indices) -> np.ndarray:
+        return allowed(
+            catalogue.live,
+            viewer,
+            profile,
+            rows,
+            now=now,
+            exclude_seen=request.exclude_seen,
+            exclude_applied=request.exclude_applied,
+        )
+
+    return may
+
+
+def _still_shown(
+    may: Callable[[Viewer, Indices], np.ndarray], viewer: Viewer, rows: Indices, offset: int
+) -> np.ndarray:
+    """Which of a list's rows may be shown by now, or could have been on a page before ``offset``:
+    what the user did with those since does not count."""
+    stranger = replace(viewer, seen=NOTHING, applied=NOTHING, dismissed=NOTHING)
+    return np.concatenate([may(stranger, rows[:offset]), may(viewer, rows[offset:])])
 
 
 def list_key(request: FeedRequest) -> bytes:
