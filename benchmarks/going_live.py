@@ -189,9 +189,7 @@ class Crowd:
             for item, hit in zip(items, clicked, strict=True)
             for type in (["impression", "click"] if hit else ["impression"])
         ]
-        answer = (
-            http.post("/api/v1/interactions", json={"interactions": events}) if events else None
-        )
+        taken = http.post("/api/v1/interactions", json={"interactions": events}) if events else None
         now = time.monotonic()
         with self._lock:
             self.pages += 1
