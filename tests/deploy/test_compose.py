@@ -21,10 +21,11 @@ import pytest
 
 from storage.settings import with_driver
 from tests.conftest import url_of
-from tests.deploy.compose import DEPLOY, ROOT, copies, image_environment, load, ours
+from tests.deploy.compose import DEPLOY, ROOT, SECRETS, copies, image_environment, load, ours
 
 HOME = "/var/lib/feedwright"
 PORTS = {"mlflow": "5000", "pipeline": "4000", "webserver": "3001", "feed": "3000"}
+ONE_WORKER = {"FEEDWRIGHT_FEED_WORKERS": "1"}
 SECONDS = 150  # until all are up; the machine may be busy
 
 
@@ -40,7 +41,9 @@ class Stack:
 
     folder: Path
     database: str
-    services: dict[str, dict[str, Any]] = field(default_factory=lambda: ours(load()))
+    services: dict[str, dict[str, Any]] = field(
+        default_factory=lambda: ours(load(SECRETS | ONE_WORKER))
+    )
     ports: dict[str, str] = field(default_factory=lambda: {name: free_port() for name in PORTS})
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
