@@ -38,7 +38,7 @@ status: env ## What runs, which model is live, how much data there is
 test: dev ## Run all tests
 	@$(RUN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
 
-test-clock: dev ## Run tests under other clocks (ARGS="tests/storage"): leap day, summer time, …
+test-clock: dev ## Run tests that read the clock on a leap day, at new year, … (ARGS="tests/storage")
 	@tools/test_clock.sh $(ARGS)
 
 lint: dev ## Check style and formatting
