@@ -26,6 +26,8 @@ from storage.embedded import EmbeddedPostgres
 from storage.postgres_place import read_place
 
 GARBAGE = os.urandom(4096)
+SMALL = 64 * 2**10
+"""Bytes that a full disk takes."""
 LOOKS = 6
 """At the feed, by new connections, so that every worker is seen."""
 
@@ -147,7 +149,7 @@ def catalogue(seconds: float) -> list[Fault]:
         Fault("Postgres killed", _killed(lambda place: [place.postmaster()])),
         Fault("Postgres restarted", _postgres_restarted),
         Fault("all connections taken", _connections_taken, seconds),
-        Fault("spool's disk full", _spool_full, seconds, needs_root=True),
+        Fault("spool's disk full", _spool_full, seconds),
         Fault("home's disk full", _home_full, seconds, needs_root=True),
         Fault("spool segment corrupt", _spool_corrupt, seconds),
         Fault("profile corrupt", _profile_corrupt, seconds),
@@ -215,14 +217,36 @@ def _spool_full(place: Broken) -> Iterator[None]:
     """Events go to the spool, whose disk takes hardly any."""
     spool = place.state / "serving" / "spool"
     spool.mkdir(parents=True, exist_ok=True)
-    command = ["mount", "-t", "tmpfs", "-o", "size=64k,mode=0700", "tmpfs", str(spool)]
-    subprocess.run(command, check=True)
-    try:
+    full = _small_disk(spool) if os.geteuid() == 0 else _small_files(place.feed_workers())
+    with full:
         with place.standing_still(place.postgres_family()):
             yield
         _wait_until(lambda: not list(spool.glob("*.spool")))
+
+
+@contextmanager
+def _small_disk(folder: Path) -> Iterator[None]:
+    """Root may mount one."""
+    options = f"size={SMALL},mode=0700"
+    subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], check=True)
+    try:
+        yield
     finally:
-        subprocess.run(["umount", "-l", str(spool)], check=True)
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+@contextmanager
+def _small_files(family: list[psutil.Process]) -> Iterator[None]:
+    """Others may forbid their processes to write any further into any file."""
+    before = [process.rlimit(psutil.RLIMIT_FSIZE) for process in family]
+    try:
+        for process, (_, most) in zip(family, before, strict=True):
+            process.rlimit(psutil.RLIMIT_FSIZE, (SMALL, most))
+        yield
+    finally:
+        for process, limits in zip(family, before, strict=True):
+            with suppress(psutil.NoSuchProcess):
+                process.rlimit(psutil.RLIMIT_FSIZE, limits)
 
 
 @contextmanager

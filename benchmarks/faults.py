@@ -3,7 +3,8 @@
 Visitors ask for feeds and send events the whole time. The report says of each fault what they saw,
 how long it took until all was whole again, and whether an acknowledged event was lost or stored
 twice.
-A full disk needs root, who may mount a small one; others leave those faults out, with a warning.
+A full disk is a small one that root mounts. Others limit what the feed's workers may write to a
+file instead, and leave out the home's full disk, with a warning.
 """
 
 from __future__ import annotations

@@ -22,6 +22,8 @@ FEEDS, SENDERS = 4, 4
 BATCH = 10
 TIMELESS = 10
 """Each so many events one has no time of its own."""
+LIKED = 3
+"""Each so many events one says that the user likes the item."""
 PAUSE_SECONDS = 0.02
 ANSWER_SECONDS = 30.0
 SETTLE_SECONDS = 60.0
@@ -70,8 +72,9 @@ class Sender:
         return {
             "event_id": str(self.id(n)),
             "user_id": self._users[n % len(self._users)],
-            "item_id": self._items[n % len(self._items)],
-            "type": "view",
+            # Another one each time that it is this user's turn: a training learns from new ones.
+            "item_id": self._items[(n + n // len(self._users)) % len(self._items)],
+            "type": "view" if n % LIKED else "save",
             "occurred_at": None if n % TIMELESS == 0 else datetime.now(UTC).isoformat(),
         }
 

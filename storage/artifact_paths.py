@@ -53,7 +53,7 @@ def follow_home(settings: Settings, url: str) -> None:
         for (root,) in conn.execute(_ROOTS, [str(new)]).fetchall():
             if _is_ours(Path(root), new, settings):
                 _move(conn, root, str(new))
-                log.warning("the home was %s: MLflow's paths follow it to %s", root, new)
+                log.warning("MLflow's paths led to %s: they lead to %s now", root, new)
 
 
 def _is_ours(old: Path, new: Path, settings: Settings) -> bool:
