@@ -108,9 +108,12 @@ def _against(server: servers.Server, count: int, number: int) -> list[Row]:
         began = {one.pid for one in server.workers()}
         for part in _drawn(document, count, number):
             _send(port, part, tally)
-            before = before or server.held()
-            log.info("%d inputs: %d × 5xx, %d hangs, %s", tally.inputs, tally.failed.total(),
-                     tally.hung.total(), dict(tally.statuses.most_common(8)))  # fmt: skip
+            held = server.held()
+            before = before or held
+            log.info("%d inputs: %d × 5xx, %d hangs, workers hold %s MB, %s", tally.inputs,
+                     tally.failed.total(), tally.hung.total(),
+                     [round(used / MEGABYTE) for used in held.values()],
+                     dict(tally.statuses.most_common(8)))  # fmt: skip
         if http.get("/api/v1/feed?user_id=u0").status_code != 200:
             raise BenchmarkError("the feed does not answer any more")
         after = server.held()

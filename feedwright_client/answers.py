@@ -28,6 +28,7 @@ class FeedItem:
     components: Mapping[str, float | None] = field(default_factory=dict)
     sources: Sequence[str] = ()
     explored: bool = False
+    seen: bool = False
     propensity: float = 1.0
 
 
@@ -43,6 +44,7 @@ class FeedPage:
     model_version: str | None = None
     variant: str = ""
     fallback_reason: str | None = None
+    experiments: Mapping[str, str] = field(default_factory=dict)
     request_id: str = ""
 
     @classmethod

@@ -1,4 +1,4 @@
-"""Diversity of one list: no owner or category takes it over, no two neighbours are twins.
+"""Diversity of one list: no owner or category takes it over, and its first items are not all alike.
 
 A group is what a list must not have too much of. It is an int32 column: the owner or the
 category of each item, -1 for none, which never counts.
@@ -12,6 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 NO_GROUP = -1
+SPREAD = 50
+"""The spread of a list's scores is what its items up to there differ by."""
+MOST_WORSE = 0.3
+"""In spreads: an item that is better by more gives its place to none for variety's sake."""
 
 
 def diversified(
@@ -63,39 +67,86 @@ def _better_of_same_group(column: NDArray[np.int32]) -> NDArray[np.float32]:
     return better
 
 
-def mmr(
-    scores: NDArray[np.float32], vectors: NDArray[np.float32], weight: float, count: int
-) -> NDArray[np.intp]:
-    """Maximal marginal relevance: each position takes the item with the highest
-    ``(1 - weight) * score - weight * max cosine`` to the items above it.
+def in_spreads(scores: NDArray[np.floating]) -> NDArray[np.float32]:
+    """Scores of a ranked list in units of its spread: 1 at the top, 0 at place ``SPREAD``.
 
-    For the top of a list, where twins show: O(n * count * d), so cut n first.
-    Source: Carbonell & Goldstein 1998, equation 2, with ``weight = 1 - lambda``.
+    So that a penalty means the same for every recommender and every user, however close together
+    their best scores lie. A list without spread is all 0.
 
     Args:
-        scores: shape (n,), on the scale of a cosine.
-        vectors: shape (n, d). A row of zeros is like nothing else.
-        weight: 0 (as scored) to 1 (as different as can be).
-        count: positions to fill; the rest keep their order.
+        scores: shape (n,), not rising.
+    """
+    if not len(scores):
+        return np.zeros(0, np.float32)
+    lowest = scores[min(SPREAD, len(scores)) - 1]
+    spread = float(scores[0] - lowest)
+    return ((scores - lowest) / (spread if spread > 0 else 1.0)).astype(np.float32)
+
+
+def varied(
+    likeness: NDArray[np.floating], spreads: NDArray[np.floating], share: float, count: int
+) -> NDArray[np.intp]:
+    """The first ``count`` items of a ranked list, less like each other.
+
+    While their mean likeness is above ``1 - share`` of what it was, one of them trades places
+    with one behind: the two that lower it most for what the trade costs, the difference of the
+    two ranks' discounts in nDCG, ``1 / log2(rank + 1)``. A greedy exchange, as Yu et al. 2009
+    ("It takes variety to make a world") has it; at most ``count`` trades, none for an item that
+    is worse by more than ``MOST_WORSE``. The first and the others each keep the order of the list.
+
+    Args:
+        likeness: shape (n, n), symmetric, in [0, 1]; the diagonal does not count.
+        spreads: shape (n,): their scores as ``in_spreads`` gives them.
+        share: of the mean likeness that must go, 0 to 1.
 
     Returns:
-        Places in ``scores``, shape (n,).
+        Places in the list, shape (n,). O(count² * n).
     """
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    units = vectors / np.where(lengths > 0, lengths, 1)
-    relevance = (1 - weight) * scores
-    redundancy = np.full(len(scores), -1, np.float32)  # the lowest cosine, for nothing above
-    chosen = np.empty(min(count, len(scores)), np.intp)
-    for position in range(len(chosen)):
-        best = (relevance - weight * redundancy).argmax()
-        chosen[position] = best
-        relevance[best] = -np.inf
-        np.maximum(redundancy, units @ units[best], out=redundancy)
-    return np.concatenate((chosen, np.flatnonzero(relevance > -np.inf)))
+    n = len(likeness)
+    inside = np.arange(n) < count
+    if n <= count or share <= 0:
+        return np.arange(n)
+    likeness = likeness - np.diag(np.diag(likeness))
+    discount = 1 / np.log2(np.arange(2, n + 2))
+    to_inside = likeness @ inside  # of each item with those inside
+    total = float(to_inside[inside].sum()) / 2
+    goal = total * (1 - share)
+    for _ in range(count):
+        if total - goal <= 1e-9 * max(total, 1.0):
+            break
+        out, into = np.flatnonzero(inside), np.flatnonzero(~inside)
+        gain = to_inside[out, None] - (to_inside[None, into] - likeness[np.ix_(out, into)])
+        cost = discount[out, None] - discount[None, into]
+        close = spreads[out, None] - spreads[None, into] <= MOST_WORSE
+        value = np.where((gain > 1e-6) & close, np.minimum(gain, total - goal) / cost, -np.inf)
+        a, b = np.unravel_index(value.argmax(), value.shape)
+        if value[a, b] == -np.inf:
+            break
+        inside[out[a]], inside[into[b]] = False, True
+        to_inside += likeness[into[b]] - likeness[out[a]]
+        total -= float(gain[a, b])
+    return np.concatenate((np.flatnonzero(inside), np.flatnonzero(~inside)))
+
+
+def likeness_of(labels: NDArray[np.int32]) -> NDArray[np.float32]:
+    """Cosine of each two items as sets of labels (tags, a category), shape (n, n).
+
+    Args:
+        labels: shape (n, w), distinct in a row; negative: none. An item without labels is like
+            nothing.
+    """
+    known = labels >= 0
+    distinct, place = np.unique(labels[known], return_inverse=True)
+    has = np.zeros((len(labels), len(distinct)), np.float32)
+    has[np.nonzero(known)[0], place] = 1
+    has /= np.sqrt(np.maximum(known.sum(axis=1, keepdims=True), 1))
+    return has @ has.T
 
 
 def limit_runs(
-    order: NDArray[np.integer], groups: Sequence[tuple[NDArray[np.int32], int]]
+    order: NDArray[np.integer],
+    groups: Sequence[tuple[NDArray[np.int32], int]],
+    pinned: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.intp]:
     """No more than ``limit`` items in a row of one group, as far as the items allow.
 
@@ -105,6 +156,7 @@ def limit_runs(
     Args:
         order: distinct items, best first, shape (n,): rows of the columns of ``groups``.
         groups: pairs of a column and its limit, at least 1.
+        pinned: shape (n,): items that stay at their places.
 
     Returns:
         The same items, shape (n,). A repair takes a step of Python an item from the first
@@ -118,7 +170,10 @@ def limit_runs(
     if trouble == len(items):
         return items
     start = max(0, trouble - max(limits))  # with the runs that lead up to it
-    repaired = _repaired([column[start:].tolist() for column in columns], limits)
+    stays = np.zeros(len(items), bool) if pinned is None else pinned
+    repaired = _repaired(
+        [column[start:].tolist() for column in columns], limits, stays[start:].tolist()
+    )
     return np.concatenate((items[:start], items[start:][repaired]))
 
 
@@ -130,7 +185,7 @@ def _first_too_many(column: NDArray[np.int32], limit: int) -> int:
     return int(again.argmax()) + limit if again.any() else len(column)
 
 
-def _repaired(columns: list[list[int]], limits: list[int]) -> list[int]:
+def _repaired(columns: list[list[int]], limits: list[int], pinned: list[bool]) -> list[int]:
     """The places of the order that ``limit_runs`` describes.
 
     A set of places is an integer whose highest bit is the best place: the best that fits
@@ -145,21 +200,37 @@ def _repaired(columns: list[list[int]], limits: list[int]) -> list[int]:
         for group, bit in zip(column, bits, strict=True):
             outside[group] = outside.get(group, everywhere) ^ bit
         outside[NO_GROUP] = everywhere
-        parts.append((part, column, limit, outside))
+        parts.append((part, column, limit, outside, _pinned_next(column, pinned)))
 
     last, lengths = [NO_GROUP] * len(parts), [0] * len(parts)
     placed = []
-    left = fits = everywhere
-    for _ in range(n):
-        place = n - (fits or left).bit_length()
+    left = sum(bit for bit, stays in zip(bits, pinned, strict=True) if not stays)
+    for position in range(n):
+        place = position
+        if not pinned[position]:
+            fits = left
+            for part, _, limit, outside, following in parts:
+                if lengths[part] >= limit:
+                    fits &= outside[last[part]]
+                group, run = following[position]
+                if (lengths[part] if last[part] == group else 0) + 1 + run > limit and run:
+                    fits &= outside[group]
+            place = n - (fits or left).bit_length()
+            left ^= bits[place]
         placed.append(place)
-        left ^= bits[place]
-        fits = left
-        for part, column, limit, outside in parts:
-            group = column[place]
-            if group != last[part]:
-                last[part], lengths[part] = group, 0
+        for part, column, *_ in parts:
+            if column[place] != last[part]:
+                last[part], lengths[part] = column[place], 0
             lengths[part] += 1
-            if lengths[part] >= limit:
-                fits &= outside[group]
     return placed
+
+
+def _pinned_next(column: list[int], pinned: list[bool]) -> list[tuple[int, int]]:
+    """The group of the pinned items right behind each position, and how many they are."""
+    following = [(NO_GROUP, 0)] * len(column)
+    for position in range(len(column) - 2, -1, -1):
+        if pinned[position + 1]:
+            group = column[position + 1]
+            behind, run = following[position + 1]
+            following[position] = group, 1 + (run if behind == group else 0)
+    return following

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from models.candidates import Indexes, SourceGuard
 from models.live_catalogue import LiveCatalogue
 from models.profile import Profile
-from models.ranker import By, explained, rank
+from models.ranker import SEEN, By, explained, rank
 from models.reasons import reasons
 from models.shortlists import Shortlists
 from models.snapshot import Snapshot
@@ -71,7 +71,8 @@ def recommendation_lists(
             exclude_seen=True,
             exclude_applied=True,
         )
-        best, scores = ranking.rows[:limit], ranking.scores[:limit]
+        new = ranking.sources & SEEN == 0
+        best, scores = ranking.rows[new][:limit], ranking.scores[new][:limit]
         components = explained(live, viewer, profile, best, now=now, by=ranked_by)
         why = [
             orjson.dumps(

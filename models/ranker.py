@@ -16,13 +16,13 @@ from scipy.special import expit
 from models import scorers
 from models.candidates import BITS, Bits, Indexes, SourceGuard, candidates
 from models.context import Context
-from models.diversity import diversified, limit_runs, mmr
+from models.diversity import diversified, in_spreads, likeness_of, limit_runs, varied
 from models.exploration import explore
 from models.interests import NO_INTERESTS
 from models.laps import Laps
 from models.live_catalogue import LiveCatalogue, alike
 from models.profile import Profile, ScorerName
-from models.rules import allowed
+from models.rules import allowed, among
 from models.shortlists import Shortlists, time_key
 from models.top import top_places
 from models.viewer import Indices, Viewer
@@ -30,12 +30,16 @@ from models.viewer import Indices, Viewer
 By = Literal["model", "heuristic", "time"]
 MODEL, RANKER = "model", "ranker"
 """Names of the components that hold the recommender's own score, and the ranker's probability."""
-RANKED = 1 << 15
-"""In ``Ranking.sources``, beside where an item came from: the ranker gave it its score."""
-TWINS_FOR, TWINS_AMONG = 10, 40
-"""The first places are kept free of items that the model cannot tell apart, among so many."""
+RANKED, SEEN = 1 << 15, 1 << 14
+"""In ``Ranking.sources``, beside where an item came from: the ranker gave it its score; the user
+has seen it, and too little else is left."""
+VARIED, VARIED_AMONG = 10, 20
+"""The first items are made less like each other, by trades with those behind, up to here."""
 FEW = 200
 """Where the rules leave fewer of the candidates, all that they allow are looked through."""
+LEAST_NEW = 20
+"""A feed of fewer items that the user has not seen goes on with those that they have, unless the
+request forbids it."""
 LOOKED_AT = 100
 """Places that are kept free of long runs: the largest page."""
 
@@ -48,8 +52,8 @@ class Ranking:
         rows: int32, shape (n,), best first.
         scores: float32 in [0, 1], shape (n,): each item's own. They fall, but where diversity
             or exploration moved an item.
-        sources: uint16, shape (n,): where each came from (``models.candidates.BITS``), and
-            ``RANKED``.
+        sources: uint16, shape (n,): where each came from (``models.candidates.BITS``),
+            ``RANKED`` and ``SEEN``.
         propensities: float32 in (0, 1], shape (n,): how likely this item was at this place,
             given those before it.
         explored: shape (n,): put there by exploration.
@@ -72,8 +76,8 @@ def rank(
     *,
     now: float,
     by: By,
-    exclude_seen: bool = False,
-    exclude_applied: bool = False,
+    exclude_seen: bool | None = None,
+    exclude_applied: bool | None = None,
     context: Context | None = None,
     rng: np.random.Generator | None = None,
     laps: Laps | None = None,
@@ -84,6 +88,7 @@ def rank(
         by: ``model`` ranks by the recommender's vectors (the viewer must have one), the first
             of them by the snapshot's ranker where it has one; ``heuristic`` by the hybrid of the
             scorers, ``time`` by time alone.
+        exclude_seen, exclude_applied: as the request asks; None: as the profile has it.
         context: None: that of ``now``, on an unknown device.
         rng: for exploration; None: nothing is explored.
         laps: told when candidates, rules, scores and order are done.
@@ -115,14 +120,7 @@ def rank(
         key = time_key(live, profile, more) if by == "time" else live.items.engagement[more]
         pool, sources = _joined(pool, sources, more[top_places(key, FEW)])
     laps.lap("rules")
-    scores: NDArray[np.floating]
-    if by == "model":
-        scores = model_scores(live, viewer, pool)
-    elif by == "heuristic":
-        components = score_components(live, viewer, profile, pool, now=now)
-        scores = scorers.hybrid(components, profile.scorer_weights, len(pool))
-    else:
-        scores = time_key(live, profile, pool)
+    scores = _scores(live, viewer, profile, pool, by, now)
     laps.lap("scores")
     length = profile.serving.list_length
     order = np.argsort(-scores, kind="stable")
@@ -132,30 +130,80 @@ def rank(
     else:
         order = order[:length]
     pool, sources, scores = pool[order], sources[order], scores[order]
+    scores = _shown(live, viewer, profile, scores, by, now)
     if by == "time":
-        whole = np.ones(len(pool), np.float32)
-        return Ranking(pool, time_scores(scores, profile, now), sources, whole, whole < 0)
-    if by == "model":
-        scores = unit_scores(scores, *usual_scores(live, viewer))
-    scores = shown = scores.astype(np.float32, copy=False)
-    if by == "model":
-        pool, sources, shown = reranked(
-            live, viewer, profile, pool, sources, scores, now=now, context=context
-        )
-        if live.snapshot.ranker is not None:
-            laps.lap("ranker")
-    # Diversity weighs the recommender's scores, whatever put the items in order: its penalties
-    # are in their units. The ranker's probabilities lie as close together as users like little.
-    order = _diversified(live, profile, pool, scores)
-    pool, sources, scores = pool[order], sources[order], np.clip(shown[order], 0, 1)
-    ranking = Ranking(
-        pool, scores, sources, np.ones(len(pool), np.float32), np.zeros(len(pool), bool)
-    )
-    ranking = _explored(profile, shortlists, ranking, rng)
-    ranking = Ranking(*(column[:length] for column in vars(ranking).values()))
-    ranking = _without_long_runs(live, profile, ranking)
+        ranking = _certain(pool, scores, sources)
+    else:
+        if by == "model":
+            pool, sources, scores = reranked(
+                live, viewer, profile, pool, sources, scores, now=now, context=context
+            )
+            if live.snapshot.ranker is not None:
+                laps.lap("ranker")
+        order = _diversified(live, profile, pool, scores)
+        ranking = _certain(pool[order], np.clip(scores[order], 0, 1), sources[order])
+        ranking = _explored(profile, shortlists, ranking, rng)
+        ranking = Ranking(*(column[:length] for column in vars(ranking).values()))
+        ranking = _without_long_runs(live, profile, ranking)
+    if (
+        len(ranking.rows) < LEAST_NEW
+        and profile.eligibility.exclude_seen
+        and exclude_seen is None
+        and len(viewer.seen)
+    ):
+        rows = shortlists.shown[may(shortlists.shown, exclude_seen=False)]
+        rows = rows[among(rows, viewer.seen)]
+        seen = _scores(live, viewer, profile, rows, by, now)
+        best = np.argsort(-seen, kind="stable")[: min(FEW, length) - len(ranking.rows)]
+        ranking = _behind(ranking, rows[best], _shown(live, viewer, profile, seen[best], by, now))
     laps.lap("order")
     return ranking
+
+
+def _scores(
+    live: LiveCatalogue, viewer: Viewer, profile: Profile, rows: Indices, by: By, now: float
+) -> NDArray[np.floating]:
+    """What to order these items by, shape (n,)."""
+    if by == "model":
+        return model_scores(live, viewer, rows)
+    if by == "heuristic":
+        components = score_components(live, viewer, profile, rows, now=now)
+        return scorers.hybrid(components, profile.scorer_weights, len(rows))
+    return time_key(live, profile, rows)
+
+
+def _shown(
+    live: LiveCatalogue,
+    viewer: Viewer,
+    profile: Profile,
+    scores: NDArray[np.floating],
+    by: By,
+    now: float,
+) -> scorers.Scores:
+    """The same in the units that people see, in the same order."""
+    if by == "model":
+        return unit_scores(scores, *usual_scores(live, viewer))
+    if by == "time":
+        return time_scores(scores, profile, now)
+    return scores.astype(np.float32, copy=False)
+
+
+def _certain(rows: Indices, scores: scorers.Scores, sources: Bits) -> Ranking:
+    """A list in which nothing is left to chance."""
+    return Ranking(rows, scores, sources, np.ones(len(rows), np.float32), np.zeros(len(rows), bool))
+
+
+def _behind(ranking: Ranking, seen: Indices, scores: scorers.Scores) -> Ranking:
+    """The list, and behind it what the user has seen, best first; its scores lie below."""
+    if len(ranking.rows) and len(scores):
+        scores = scores * (ranking.scores[-1] / max(float(scores[0]), 1e-9))
+    tail = _certain(seen, np.clip(scores, 0, 1), np.full(len(seen), SEEN, np.uint16))
+    return Ranking(
+        *(
+            np.concatenate(pair)
+            for pair in zip(vars(ranking).values(), vars(tail).values(), strict=True)
+        )
+    )
 
 
 def reranked(
@@ -225,23 +273,33 @@ def time_scores(key: NDArray[np.floating], profile: Profile, now: float) -> scor
 def _diversified(
     live: LiveCatalogue, profile: Profile, rows: Indices, scores: scorers.Scores
 ) -> NDArray[np.intp]:
-    limits = profile.diversity
+    items, limits = live.items, profile.diversity
     groups = [
-        (live.items.owner[rows], limits.owner_penalty),
-        (live.items.category[rows], limits.category_penalty),
+        (items.owner[rows], limits.owner_penalty),
+        (items.category[rows], limits.category_penalty),
     ]
-    order = diversified(scores, groups)
-    if limits.strength > 0 and live.items.vectors.shape[1]:
-        top = order[:TWINS_AMONG]
-        order[:TWINS_AMONG] = top[
-            mmr(scores[top], live.items.vectors[rows[top]], limits.strength, TWINS_FOR)
+    spreads = in_spreads(scores)
+    order = diversified(spreads, groups)
+    if limits.strength > 0:
+        top = order[:VARIED_AMONG]
+        labels = np.column_stack(
+            (
+                items.tags[rows[top]],
+                np.where(
+                    items.category[rows[top]] < 0, -1, len(live.tags) + items.category[rows[top]]
+                ),
+            )
+        )
+        order[:VARIED_AMONG] = top[
+            varied(likeness_of(labels), spreads[top], limits.strength, VARIED)
         ]
     return order
 
 
 def _without_long_runs(live: LiveCatalogue, profile: Profile, ranking: Ranking) -> Ranking:
     """An item that would make a run too long trades places, and keeps its propensity: of such
-    lists, it is that of the place the item had before."""
+    lists, it is that of the place the item had before. What exploration put there stays: moved
+    up, it would take more than its share."""
     limits = profile.diversity
     runs = [
         (column[ranking.rows[:LOOKED_AT]], limit)
@@ -254,7 +312,7 @@ def _without_long_runs(live: LiveCatalogue, profile: Profile, ranking: Ranking) 
     if not runs:
         return ranking
     order = np.arange(len(ranking.rows))
-    order[:LOOKED_AT] = limit_runs(order[:LOOKED_AT], runs)
+    order[:LOOKED_AT] = limit_runs(order[:LOOKED_AT], runs, ranking.explored[:LOOKED_AT])
     return Ranking(*(column[order] for column in vars(ranking).values()))
 
 
@@ -379,7 +437,10 @@ def explained(
     by: By = "model",
 ) -> dict[str, scorers.Scores]:
     """The components of a page, with the model's own score where it ranked for the viewer."""
-    components = score_components(live, viewer, profile, rows, now=now)
+    components = {
+        name: np.minimum(scores, 1)  # the boost of what is fresh puts it above others, no more
+        for name, scores in score_components(live, viewer, profile, rows, now=now).items()
+    }
     if by == "model" and viewer.vector is not None and live.items.vectors.shape[1]:
         components[MODEL] = unit_scores(
             model_scores(live, viewer, rows), *usual_scores(live, viewer)

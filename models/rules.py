@@ -22,15 +22,15 @@ def broken(
     rows: Indices,
     *,
     now: float,
-    exclude_seen: bool = False,
-    exclude_applied: bool = False,
+    exclude_seen: bool | None = None,
+    exclude_applied: bool | None = None,
 ) -> Iterator[tuple[str, Mask]]:
     """Each rule that can exclude something, by name, and where it excludes one of n items.
 
     Args:
         rows: of items, shape (n,).
         now: epoch seconds.
-        exclude_seen, exclude_applied: as the request asks; the profile may ask too.
+        exclude_seen, exclude_applied: as the request asks; None: as the profile has it.
 
     Yields:
         name and mask, shape (n,). O(n), or O(n log m) for m items seen.
@@ -45,9 +45,9 @@ def broken(
         yield "full", (capacity >= 0) & (items.applied[rows] >= capacity)
     if settings.exclude_own and viewer.own >= 0:
         yield "own", items.owner[rows] == viewer.own
-    if (exclude_seen or settings.exclude_seen) and len(viewer.seen):
+    if settings.leaves_out_seen(exclude_seen) and len(viewer.seen):
         yield "seen", among(rows, viewer.seen)
-    if (exclude_applied or settings.exclude_applied) and len(viewer.applied):
+    if settings.leaves_out_applied(exclude_applied) and len(viewer.applied):
         yield "applied", among(rows, viewer.applied)
     if settings.exclude_dismissed and len(viewer.dismissed):
         yield "dismissed", among(rows, viewer.dismissed)
@@ -76,8 +76,8 @@ def allowed(
     rows: Indices,
     *,
     now: float,
-    exclude_seen: bool = False,
-    exclude_applied: bool = False,
+    exclude_seen: bool | None = None,
+    exclude_applied: bool | None = None,
 ) -> Mask:
     """Where no rule excludes an item, shape (n,)."""
     keep = np.ones(len(rows), bool)

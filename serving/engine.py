@@ -25,7 +25,7 @@ from models.context import Context
 from models.laps import Laps
 from models.live_catalogue import LiveCatalogue
 from models.profile import Profile
-from models.ranker import By, Ranking, rank
+from models.ranker import SEEN, By, Ranking, rank
 from models.rules import allowed
 from models.viewer import NOTHING, History, Indices, Viewer
 from serving import traces
@@ -348,17 +348,17 @@ class FeedEngine:
             if isinstance(ranking, Ranking):
                 return self._list(plan, way, request, ranking, by, fallback, now)
             fallback = fallback or ranking
-        rows = catalogue.shortlists.popular[: plan.profile.serving.list_length]
-        rows = rows[_may_see(catalogue, plan.profile, request, now)(viewer, rows)]
+        may = _may_see(catalogue, plan.profile, request, now)
+        popular = catalogue.shortlists.popular[: plan.profile.serving.list_length]
+        rows = popular[may(viewer, popular)]
+        sources = np.zeros(len(rows), np.uint16)
+        if not len(rows) and request.exclude_seen is None:
+            rows = popular[may(replace(viewer, seen=NOTHING), popular)]
+            sources = np.full(len(rows), SEEN, np.uint16)
         nothing = np.zeros(len(rows), np.float32)
-        popular = Ranking(
-            rows,
-            catalogue.live.items.engagement[rows],
-            np.zeros(len(rows), np.uint16),
-            nothing + 1,
-            nothing > 0,
-        )
-        return self._list(plan, way, request, popular, "heuristic", fallback, now)
+        engagement = catalogue.live.items.engagement[rows]
+        ranking = Ranking(rows, engagement, sources, nothing + 1, nothing > 0)
+        return self._list(plan, way, request, ranking, "heuristic", fallback, now)
 
     def _behind(
         self, before: FeedList, shown: int, after: FeedList, catalogue: Catalogue
@@ -501,8 +501,8 @@ class FeedEngine:
         rows = self._translations.read(catalogue, kept, slice(None))
         shown = rows >= 0
         if not checked:
-            may = _may_see(catalogue, profile, request, now)
-            shown &= _still_shown(may, viewer, rows, request.offset)
+            may, again = _may_see(catalogue, profile, request, now), kept.sources & SEEN > 0
+            shown &= _still_shown(may, viewer, rows, again, request.offset)
         total, more = int(shown.sum()), bool(shown[part.stop :].any())
         places = np.flatnonzero(shown[part])
         rows = rows[part][places]
@@ -572,12 +572,24 @@ def _may_see(
 
 
 def _still_shown(
-    may: Callable[[Viewer, Indices], np.ndarray], viewer: Viewer, rows: Indices, offset: int
+    may: Callable[[Viewer, Indices], np.ndarray],
+    viewer: Viewer,
+    rows: Indices,
+    again: np.ndarray,
+    offset: int,
 ) -> np.ndarray:
     """Which of a list's rows may be shown by now, or could have been on a page before ``offset``:
-    what the user did with those since does not count."""
+    what the user did with those since does not count.
+
+    Args:
+        again: rows that the user had seen already when the list was made.
+    """
     stranger = replace(viewer, seen=NOTHING, applied=NOTHING, dismissed=NOTHING)
-    return np.concatenate([may(stranger, rows[:offset]), may(viewer, rows[offset:])])
+    after, again = rows[offset:], again[offset:]
+    shown = may(viewer, after)
+    if again.any():
+        shown |= again & may(replace(viewer, seen=NOTHING), after)
+    return np.concatenate([may(stranger, rows[:offset]), shown])
 
 
 def list_key(request: FeedRequest) -> bytes:

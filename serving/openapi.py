@@ -40,6 +40,7 @@ EXAMPLE_PAGE = {
             "components": {"location": None, "recency": 0.31, "content": 0.82, "model": 0.9721},
             "sources": ["model", "similar_users"],
             "explored": False,
+            "seen": False,
             "propensity": 0.95,
         }
     ],

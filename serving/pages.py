@@ -16,7 +16,7 @@ from models.candidates import names_of
 from models.exploration import logged
 from models.live_catalogue import LiveCatalogue
 from models.profile import Profile
-from models.ranker import RANKED, RANKER, By, explained
+from models.ranker import RANKED, RANKER, SEEN, By, explained
 from models.reasons import FOR_YOU, Reason, reasons
 from models.scorers import Scores
 from models.viewer import Indices, Viewer
@@ -75,6 +75,7 @@ def render(
             "components": dict(zip(names, numbers[1:], strict=True)),
             "sources": names_of(bits),
             "explored": new,
+            "seen": bits & SEEN > 0,
             "propensity": logged(propensity),
         }
         for row, place, numbers, propensity, reason, bits, new in zip(

@@ -49,13 +49,18 @@ class FeedRequest(BaseModel):
     )
     sort: Literal["recommended", "time"] = Field(
         default="recommended",
-        description="`time`: newest first (events: what starts soonest), the same for everybody.",
+        description="`time`: newest first (events: what starts soonest), whoever asks.",
     )
-    exclude_seen: bool = Field(
-        default=False, description="Leave out what the user has touched before."
+    exclude_seen: bool | None = Field(
+        default=None,
+        description="`true`: leave out what the user has touched before. Left out: as the profile "
+        "has it, which leaves it out where it does not say; but who has seen nearly all gets it "
+        "again, behind what is new, with `seen` on the item.",
     )
-    exclude_applied: bool = Field(
-        default=False, description="Leave out what the user has applied to."
+    exclude_applied: bool | None = Field(
+        default=None,
+        description="Leave out what the user has applied to. Left out: as the profile has it, "
+        "which is `true` where it does not say.",
     )
     lat: Annotated[float | None, Field(ge=-90, le=90, allow_inf_nan=False)] = Field(
         default=None,
@@ -150,12 +155,15 @@ class FeedItem(BaseModel):
     reason_code: str = Field(description="Id of the reason's text, for translation.")
     reason_parameters: dict[str, str] = Field(description="What the text is filled with.")
     components: dict[str, float | None] = Field(
-        description="What each scorer gave; null where it knows nothing. A fresh item's "
-        "`recency` may be above 1. `model` is the recommender's own score, `ranker` the "
-        "probability of the ranker behind it, null for items below those that it looks at."
+        description="What each scorer gave, 0 to 1; null where it knows nothing. `model` is "
+        "the recommender's own score, `ranker` the probability of the ranker behind it, null "
+        "for items below those that it looks at."
     )
     sources: list[SourceName] = Field(description="Where the candidate came from.")
     explored: bool = Field(description="A new item that exploration put there.")
+    seen: bool = Field(
+        description="The user has touched it before: it is there since little else is left."
+    )
     propensity: float = Field(
         gt=0,
         le=1,

@@ -32,6 +32,10 @@ from storage.embedded import EmbeddedPostgres
 from storage.settings import Settings
 
 ROOT = Path(__file__).parents[1]
+# How long an example takes says how busy the machine is, nothing more.
+hypothesis.settings.register_profile("feedwright", deadline=None)
+hypothesis.settings.load_profile("feedwright")
+
 TEMPLATE = "migrated"
 WATCHER = """
 import shutil, sys

@@ -229,6 +229,7 @@ EXAMPLE_ITEM: Body = {
     "components": {"location": None, "tags": 0.5, "recency": 0.31, "model": 0.9721},
     "sources": [],
     "explored": False,
+    "seen": False,
     "propensity": 1.0,
 }
 SHAPES = [(RankedItems, "serialization"), (RankBody, "validation"),

@@ -88,9 +88,11 @@ class RankBody(_Body):
 class RecommendBody(_Body):
     user_ids: DistinctIds = Field(min_length=1, max_length=MAX_USERS)
     limit: Limit = Field(default=20, description="Items a user.")
-    exclude_seen: bool = Field(default=True, description="Leave out what the user has touched.")
-    exclude_applied: bool = Field(
-        default=True, description="Leave out what the user has applied to."
+    exclude_seen: bool | None = Field(
+        default=None, description="Leave out what the user has touched; as in `GET /feed`."
+    )
+    exclude_applied: bool | None = Field(
+        default=None, description="Leave out what the user has applied to; as in `GET /feed`."
     )
 
 

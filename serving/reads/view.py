@@ -47,9 +47,17 @@ class View:
         return self.viewer if self.viewer.wishes.personalized else self.viewer.impersonal()
 
     def allowed(
-        self, rows: Indices, *, exclude_seen: bool = False, exclude_applied: bool = False
+        self,
+        rows: Indices,
+        *,
+        exclude_seen: bool | None = False,
+        exclude_applied: bool | None = None,
     ) -> Mask:
-        """Where no rule excludes an item, shape (n,)."""
+        """Where no rule excludes an item, shape (n,).
+
+        Args:
+            exclude_seen: None: as the profile has it for feeds.
+        """
         return allowed(
             self.live,
             self.viewer,
@@ -61,10 +69,19 @@ class View:
         )
 
     def first_broken(self, rows: Indices) -> tuple[NDArray[np.intp], list[str]]:
-        """The first rule that excludes each item, an index into the names; -1: none does."""
+        """The first rule that excludes each item, an index into the names; -1: none does. What the
+        user has seen or applied to is not excluded: who names items may want those too."""
         first = np.full(len(rows), -1)
         names: list[str] = []
-        for name, mask in broken(self.live, self.viewer, self.profile, rows, now=self.now):
+        for name, mask in broken(
+            self.live,
+            self.viewer,
+            self.profile,
+            rows,
+            now=self.now,
+            exclude_seen=False,
+            exclude_applied=False,
+        ):
             first[mask & (first < 0)] = len(names)
             names.append(name)
         return first, names

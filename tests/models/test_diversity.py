@@ -7,14 +7,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.diversity import NO_GROUP, diversified, limit_runs, mmr
+from models.diversity import (
+    NO_GROUP,
+    SPREAD,
+    diversified,
+    in_spreads,
+    likeness_of,
+    limit_runs,
+    varied,
+)
 
 
 def scored(values: list[float]) -> np.ndarray:
     return np.sort(np.array(values, np.float32))[::-1]
 
 
-def column(values: list[int]) -> np.ndarray:
+def column(values: list[int] | list[list[int]]) -> np.ndarray:
     return np.array(values, np.int32)
 
 
@@ -73,27 +81,58 @@ def test_shares_of_groups_go_with_their_scores() -> None:
         assert (groups[order[:top]] == 0).sum() == pytest.approx(0.75 * top, abs=1)
 
 
-def test_mmr_is_its_formula(rng: np.random.Generator) -> None:
-    scores = scored(rng.random(30).tolist())
-    vectors = rng.normal(size=(30, 4)).astype(np.float32)
-    units = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
-    chosen = [0]
-    for _ in range(9):
-        gain = 0.6 * scores - 0.4 * (units @ units[chosen].T).max(axis=1)
-        gain[chosen] = -np.inf
-        chosen.append(int(gain.argmax()))
-    rest = [item for item in range(30) if item not in chosen]
-    assert chosen != list(range(10))
-    assert mmr(scores, vectors, 0.4, 10).tolist() == chosen + rest
+@given(st.lists(st.floats(-1e3, 1e3), max_size=80), st.floats(0.01, 100), st.floats(-50, 50))
+def test_a_spread_is_the_same_in_every_unit(
+    values: list[float], scale: float, shift: float
+) -> None:
+    scores = np.sort(np.array(values))[::-1]
+    spreads = in_spreads(scores)
+    assert (np.diff(spreads) <= 0).all()
+    if len(scores) and scores[0] - scores[min(SPREAD, len(scores)) - 1] > 1e-3:
+        assert spreads[0] == 1
+        assert spreads[min(SPREAD, len(scores)) - 1] == 0
+        assert in_spreads(scores * scale + shift) == pytest.approx(spreads, abs=1e-3)
 
 
-def test_mmr_parts_twins() -> None:
-    vectors = np.array([[2, 0], [1, 0], [0, 3], [0, 0]], np.float32)
-    scores = scored([0.9, 0.8, 0.7, 0.6])
-    assert mmr(scores, vectors, 0.5, 4).tolist() == [0, 2, 3, 1]
-    assert mmr(scores, vectors, 0.5, 1).tolist() == [0, 1, 2, 3]
-    assert mmr(scores, vectors, 0.0, 99).tolist() == [0, 1, 2, 3]
-    assert mmr(scores[:0], vectors[:0], 0.5, 3).tolist() == []
+def mean_likeness(likeness: np.ndarray, items: np.ndarray) -> float:
+    part = likeness[np.ix_(items, items)]
+    return float((part.sum() - np.trace(part)) / max(len(items) * (len(items) - 1), 1))
+
+
+@given(st.integers(0, 30), st.integers(1, 12), st.floats(0, 1), st.integers(0, 2**32 - 1))
+def test_the_first_are_less_alike_by_trades_alone(
+    n: int, count: int, share: float, seed: int
+) -> None:
+    labels = np.random.default_rng(seed).integers(-1, 6, (n, 3)).astype(np.int32)
+    labels = np.where((labels == np.roll(labels, 1, axis=1)).any(axis=1)[:, None], -1, labels)
+    likeness = likeness_of(labels)
+    order = varied(likeness, np.zeros(n), share, count)
+    assert sorted(order) == list(range(n))
+    first, rest = order[:count], order[count:]
+    assert (np.diff(first) > 0).all()
+    assert (np.diff(rest) > 0).all()
+    before = mean_likeness(likeness, np.arange(min(count, n)))
+    after = mean_likeness(likeness, first)
+    assert after <= before + 1e-6
+
+
+def test_the_cheapest_trade_is_made() -> None:
+    """Two of a kind stand first: the second gives its place to the best of another kind."""
+    labels = column([[7], [7], [8], [9], [9]])
+    likeness = likeness_of(labels)
+    level, steep = np.zeros(5), np.arange(5.0, 0.0, -1.0)
+    assert varied(likeness, level, 0.5, 3).tolist() == [0, 2, 3, 1, 4]
+    assert varied(likeness, level, 0.0, 3).tolist() == [0, 1, 2, 3, 4]
+    assert varied(likeness, steep, 0.5, 3).tolist() == [0, 1, 2, 3, 4]  # all behind are worse
+    assert varied(likeness[:3, :3], level, 1.0, 3).tolist() == [0, 1, 2]
+    assert varied(likeness[:0, :0], level, 0.5, 3).tolist() == []
+
+
+def test_likeness_is_the_cosine_of_sets() -> None:
+    labels = column([[1, 2, -1], [2, 3, 4], [-1, -1, -1], [1, 2, -1]])
+    assert likeness_of(labels) == pytest.approx(
+        np.array([[1, 6**-0.5, 0, 1], [6**-0.5, 1, 0, 6**-0.5], [0, 0, 0, 0], [1, 6**-0.5, 0, 1]])
+    )
 
 
 def too_many(above: list[int], item: int, groups: np.ndarray, limit: int) -> bool:
@@ -140,3 +179,25 @@ def test_runs_of_a_long_list() -> None:
     halves = np.repeat(column([0, 1]), 500)
     order = limit_runs(np.arange(1000), [(halves, 1), (np.arange(1000, dtype=np.int32), 1)])
     assert order.tolist() == [half + i for i in range(500) for half in (0, 500)]
+
+
+@given(st.data())
+def test_pinned_items_stay(data: st.DataObject) -> None:
+    n = data.draw(st.integers(0, 25))
+    group = column(data.draw(st.lists(st.integers(NO_GROUP, 4), min_size=n, max_size=n)))
+    pinned = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)), bool)
+    limited = limit_runs(np.arange(n), [(group, data.draw(st.integers(1, 3)))], pinned)
+    assert sorted(limited) == list(range(n))
+    assert limited[pinned].tolist() == np.flatnonzero(pinned).tolist()
+
+
+def test_what_is_pinned_counts_as_part_of_a_run() -> None:
+    owners = column([1, 1, 2, 3, 2, 2])
+    third = np.arange(6) == 2
+    assert limit_runs(np.arange(6), [(owners, 1)], third).tolist() == [0, 3, 2, 1, 4, 5]
+    last = np.arange(6) == 5
+    assert limit_runs(np.arange(6), [(owners, 1)], last).tolist() == [0, 2, 1, 3, 4, 5]
+    before = (
+        np.arange(6) >= 4
+    )  # two of a kind are pinned: nothing helps, but before them none is put
+    assert limit_runs(np.arange(6), [(owners, 2)], before).tolist() == [0, 1, 2, 3, 4, 5]

@@ -29,8 +29,10 @@ def test_each_domain_has_its_own_rules() -> None:
     marketplace, social, events = map(load_profile, ("marketplace", "social", "events"))
     assert all(one.eligibility.exclude_own for one in (marketplace, social, events))
     assert social.scorers.recency_half_life_days == 7
-    assert events.eligibility.exclude_applied
-    assert not marketplace.eligibility.exclude_applied
+    assert all(
+        one.eligibility.exclude_seen and one.eligibility.exclude_applied
+        for one in (marketplace, social, events)
+    )
     assert [one.eligibility.time_order for one in (marketplace, social, events)] == [
         "newest",
         "newest",

@@ -32,7 +32,7 @@ class World:
     shortlists: Shortlists
     indexes: Indexes
 
-    def feed(self, user_id: str, by: By, *, explore: bool = False) -> Ranking:
+    def feed(self, user_id: str, by: By, *, rng: np.random.Generator | None = None) -> Ranking:
         return rank(
             self.live,
             self.live.viewer(user_id),
@@ -42,7 +42,7 @@ class World:
             SourceGuard(),
             now=NOW_SECONDS,
             by=by,
-            rng=np.random.default_rng(0) if explore else None,
+            rng=rng,
         )
 
     @property
@@ -70,7 +70,7 @@ def test_the_rules_of_the_profile_hold(name: str, by: By) -> None:
     here = world(name)
     items, rules = here.live.items, here.profile.eligibility
     for user_id in here.user_ids[::5]:
-        rows = here.feed(user_id, by, explore=True).rows
+        rows = here.feed(user_id, by, rng=np.random.default_rng(0)).rows
         viewer = here.live.viewer(user_id)
         assert len(rows) > 20
         assert len(np.unique(rows)) == len(rows)
@@ -84,6 +84,22 @@ def test_the_rules_of_the_profile_hold(name: str, by: By) -> None:
             assert (items.applied[limited] < items.capacity[limited]).all()
         if rules.exclude_applied:
             assert not np.isin(rows, viewer.applied).any()
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_exploration_takes_its_share_of_the_first_places_and_no_more(name: str) -> None:
+    """After diversity and all: of the places that may explore, each list's first ten."""
+    here = world(name)
+    settings = here.profile.exploration
+    places = slice(settings.first_position - 1, 10)
+    drawn, rng = [], np.random.default_rng(1)
+    for user_id in here.user_ids:
+        for _ in range(4):
+            ranking = here.feed(user_id, "model", rng=rng)
+            drawn.append(ranking.explored[places])
+    share, slots = np.mean(drawn), np.size(drawn)
+    noise = (settings.share * (1 - settings.share) / slots) ** 0.5
+    assert abs(share - settings.share) < 4 * noise
 
 
 def test_the_data_put_every_rule_to_the_test() -> None:

@@ -30,7 +30,8 @@ from tests.models.worlds import (
     snapshot_of,
 )
 
-LAX = dict.fromkeys(("exclude_own", "exclude_started", "exclude_full", "exclude_dismissed"), False)
+LET_GO = ("own", "started", "full", "dismissed", "seen", "applied")
+LAX = dict.fromkeys((f"exclude_{name}" for name in LET_GO), False)
 
 
 @pytest.fixture(scope="module")
@@ -114,11 +115,13 @@ def test_each_rule_excludes_its_own(one_of_each: Shelf) -> None:
 
 def test_the_profile_lets_go_and_asks_for_more(one_of_each: Shelf) -> None:
     lax = by_rule(one_of_each, "anna", patient(eligibility=LAX))
-    asked = {"started", "full", "own", "seen", "applied", "dismissed"}
-    assert set(lax) == set(EXCLUDED) - asked
+    assert set(lax) == set(EXCLUDED) - set(LET_GO)
     for name in ("seen", "applied"):
-        strict = patient(eligibility={f"exclude_{name}": True})
+        strict, option = patient(eligibility={f"exclude_{name}": True}), f"exclude_{name}"
         assert by_rule(one_of_each, "anna", strict)[name] == EXCLUDED[name]
+        assert name not in by_rule(one_of_each, "anna", strict, **{option: False})
+        asked = by_rule(one_of_each, "anna", patient(eligibility=LAX), **{option: True})
+        assert asked[name] == EXCLUDED[name]  # the request goes before the profile
 
 
 def test_what_no_rule_names_is_allowed(one_of_each: Shelf) -> None:

@@ -244,7 +244,7 @@ def test_profile_variant_and_switches_are_asked_for(desk: Visit) -> None:
         ("profile", lambda: page.get_by_label("Profile").select_option("social"), "social"),
         ("variant", lambda: page.locator("#variant").select_option("heuristic"), "heuristic"),
         ("sort", lambda: page.get_by_label("Order").select_option("time"), "time"),
-        ("exclude_seen", page.get_by_label("Hide what was seen").check, "true"),
+        ("exclude_seen", page.get_by_label("Show what was seen too").check, "false"),
     ):
         request, _ = answer_of(page, "/api/v1/feed", act)
         assert query(request)[name] == wanted

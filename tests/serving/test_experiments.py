@@ -195,16 +195,16 @@ def test_a_challenger_is_loaded_while_it_is_needed_and_no_longer(
 def test_a_feed_goes_on_as_it_began_when_the_challenger_comes_and_goes(
     worker: Worker, sql: psycopg.Connection
 ) -> None:
-    user = USERS[9]
+    asked = {"user_id": USERS[9], "limit": 7, "exclude_seen": False, "exclude_applied": False}
     sql.execute("UPDATE feed.experiments SET status = 'ended'")
-    began = worker.feed(user_id=user, limit=7)
+    began = worker.feed(**asked)
     before = whole(worker, began)
     run_experiment(sql, [arm("new", "challenger")])
     on_trial(worker)
     second = worker.client.get(began["next"]).json()
     assert (second["variant"], second["experiments"]) == ("champion", {})
     assert whole(worker, began) == before
-    tried = worker.feed(user_id=user, limit=7)
+    tried = worker.feed(**asked)
     assert told(tried) == ("challenger", "2", None), "a new visit"
     after = whole(worker, tried)
     assert after != before
@@ -213,11 +213,11 @@ def test_a_feed_goes_on_as_it_began_when_the_challenger_comes_and_goes(
     second = worker.client.get(tried["next"]).json()
     assert (second["variant"], second["experiments"]) == ("challenger", {"trial": "new"})
     assert whole(worker, tried) == after
-    assert [ids(worker.feed(user_id=user, limit=7, offset=offset)) for offset in (7, 14)] == [
+    assert [ids(worker.feed(**asked, offset=offset)) for offset in (7, 14)] == [
         after[7:14],
         after[14:21],
     ]
-    assert told(worker.feed(user_id=user, limit=7)) == ("champion", "1", None)
+    assert told(worker.feed(**asked)) == ("champion", "1", None)
 
 
 def test_an_arm_whose_challenger_cannot_answer_gets_the_champion(
@@ -362,7 +362,8 @@ def test_a_flag_switches_off(
     first = worker.feed(user_id=USERS[7])
     set_flag(sql, flag, False)
     worker.wait_for(lambda: worker.fallback(USERS[7]) == "switched_off", 2)
-    pages = [worker.feed(user_id=user, limit=5, lat=38.9, lon=-8.9) for user in USERS[5:]]
+    here = {"lat": 38.9, "lon": -8.9, "exclude_seen": False, "exclude_applied": False}
+    pages = [worker.feed(user_id=user, limit=5, **here) for user in USERS[5:]]
     assert {told(page) for page in pages} == {(variant, None, "switched_off")}
     assert all(page["experiments"] == {} for page in pages)
     orders = {

@@ -294,14 +294,15 @@ def test_when_the_heuristic_fails_too_the_popular_list_answers(
         raise RuntimeError
 
     monkeypatch.setattr(engine, "rank", fails)
-    page = worker.feed(user_id=KNOWN)
+    whatever = {"user_id": KNOWN, "exclude_seen": False, "exclude_applied": False}
+    page = worker.feed(**whatever)
     heuristic_because(page, "model_error")
     catalogue = worker.app.live.state.catalogue
     assert catalogue is not None
     popular = [catalogue.live.item_id(row) for row in catalogue.shortlists.popular[:20].tolist()]
     assert [item["item_id"] for item in page["items"]] == popular
     monkeypatch.setattr(pages, "explained", fails)
-    unexplained = worker.feed(user_id=KNOWN, limit=19)["items"]
+    unexplained = worker.feed(**whatever, limit=19)["items"]
     assert [item["item_id"] for item in unexplained] == popular[:19]
 
 

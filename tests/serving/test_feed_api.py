@@ -78,11 +78,16 @@ def test_what_was_seen_or_applied_to_is_left_out(worker: Worker) -> None:
     catalogue = worker.app.live.state.catalogue
     assert catalogue is not None
     viewer = catalogue.live.viewer("u0007")
+    both = {"exclude_seen": False, "exclude_applied": False}
     for option, column in (("exclude_seen", "seen"), ("exclude_applied", "applied")):
         left_out = {catalogue.live.item_id(row) for row in getattr(viewer, column).tolist()}
         for sort in ("recommended", "time"):
-            page = worker.feed(user_id="u0007", limit=100, sort=sort, **{option: True})
-            assert left_out.isdisjoint(item["item_id"] for item in page["items"])
+            for asked in ({}, {option: True}):  # by default, and where it is asked for
+                page = worker.feed(user_id="u0007", limit=100, sort=sort, **asked)
+                assert left_out.isdisjoint(item["item_id"] for item in page["items"])
+                assert not any(item["seen"] for item in page["items"])
+            page = worker.feed(user_id="u0007", limit=100, sort=sort, **both)
+            assert not left_out.isdisjoint(item["item_id"] for item in page["items"])
 
 
 def test_by_time_is_newest_first_and_no_fallback(worker: Worker) -> None:

@@ -18,7 +18,8 @@ from tests.serving.conftest import Worker, running_worker
 from tests.serving.fake_mlflow import FakeMlflow
 from tests.serving.worlds import make_snapshot
 
-KNOWN = {"user_id": "u0007"}
+KNOWN = {"user_id": "u0007", "exclude_seen": False, "exclude_applied": False}
+"""Whose feed another version does not shorten, that knows more of what they did."""
 
 
 def follow(worker: Worker, page: dict[str, Any]) -> list[str]:
@@ -182,22 +183,25 @@ def test_a_changed_profile_is_in_force_at_once(
 ) -> None:
     file = tmp_path / "own.yaml"
     marketplace = (SHIPPED / "marketplace.yaml").read_text()
-    file.write_text(marketplace)
+    strict = "eligibility: {exclude_seen: true, "
+    file.write_text(marketplace.replace("eligibility: {", "eligibility: {exclude_seen: false, "))
     settings = worker_settings.model_copy(update={"profile": str(file)})
     with running_worker(settings, mlflow, "1") as worker:
         catalogue = worker.app.live.state.catalogue
         assert catalogue is not None
         live = catalogue.live
         seen = {live.item_id(row) for row in live.viewer("u0007").seen.tolist()}
-        first = worker.feed(**KNOWN, limit=100)
+        first = worker.feed(user_id="u0007", limit=100)
         assert seen & set(follow(worker, first))
-        file.write_text(marketplace.replace("eligibility: {", "eligibility: {exclude_seen: true, "))
-        worker.wait_for(lambda: not seen & set(follow(worker, worker.feed(**KNOWN, limit=100))), 2)
-        old = worker.feed(**KNOWN, limit=100, feed_id=first["feed_id"])
+        file.write_text(marketplace.replace("eligibility: {", strict))
+        worker.wait_for(
+            lambda: not seen & set(follow(worker, worker.feed(user_id="u0007", limit=100))), 2
+        )
+        old = worker.feed(user_id="u0007", limit=100, feed_id=first["feed_id"])
         assert old["feed_id"] == first["feed_id"]
         assert not seen & {item["item_id"] for item in old["items"]}, "rules hold for old feeds too"
         file.write_text(marketplace.replace("max_distance_km: 50", "max_distance_km: -1"))
         worker.wait_for(
             lambda: "max_distance_km" in str(worker.client.get("/api/v1/status").json()), 2
         )
-        assert not seen & set(follow(worker, worker.feed(**KNOWN, limit=100)))
+        assert not seen & set(follow(worker, worker.feed(user_id="u0007", limit=100)))

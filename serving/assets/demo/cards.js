@@ -117,6 +117,9 @@ function card(entry, { catalogue, names, actions, onSimilar, onPoint }) {
       entry.explored
         ? el("span", { class: "explored", title: "Shown to learn whether people like it" }, "Exploring")
         : null,
+      entry.seen
+        ? el("span", { class: "explored", title: "Little else is left that is new to this user" }, "Seen before")
+        : null,
       chips("sources", "Found by", entry.sources?.map(source)),
     ),
   ),

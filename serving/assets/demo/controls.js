@@ -14,7 +14,7 @@ let drawn = ""; // the profile whose sliders are there
 export async function start() {
   for (const id of SELECTS) $(id).addEventListener("change", () => change({ [id]: $(id).value }));
   for (const id of SWITCHES) {
-    $(id).addEventListener("change", () => change({ [id]: $(id).checked ? "true" : "" }));
+    $(id).addEventListener("change", () => change({ [id]: $(id).checked ? "false" : "" }));
   }
   $("profile").addEventListener("change", () => {
     const name = $("profile").value;
