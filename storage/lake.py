@@ -22,6 +22,10 @@ from fsspec.spec import AbstractFileSystem
 READ_BY_POLARS = {"file", "local", "s3", "s3a", "gs", "gcs", "az", "abfs", "abfss"}
 """Protocols of which a scan fetches only what it needs. Others come through fsspec, whole."""
 
+SMALL = 32 << 20
+"""Bytes of all files up to which a scan reads them at once: a training collects its scans some
+thirty times, and to open the files of a log of years takes longer than to read their rows."""
+
 VERIFIED_AT_ONCE = 8
 """Files, which hides the way to a store far away."""
 
@@ -78,22 +82,34 @@ class Lake:
 
     def days(self) -> list[date]:
         """Days that have a file, oldest first."""
+        return list(self._sizes())
+
+    def _sizes(self) -> dict[date, int]:
+        """Bytes of each day's file, oldest first."""
         files, root = fsspec.core.url_to_fs(f"{self.url}/interactions")
         # The file, not its folder: that may stay behind when the file goes.
-        paths = files.glob(f"{root}/day=*/part.parquet")
-        return sorted(
-            date.fromisoformat(path.split("/")[-2].removeprefix("day=")) for path in paths
-        )
+        return {
+            date.fromisoformat(path.split("/")[-2].removeprefix("day=")): file["size"]
+            for path, file in sorted(files.find(root, detail=True).items())
+            if path.endswith("/part.parquet")
+        }
 
     def scan(self, days: Iterable[date] | None = None) -> pl.LazyFrame:
         """All interactions, or those of the given days; empty when there are none."""
-        paths = [self.path(day) for day in (self.days() if days is None else days)]
+        if days is None:
+            sizes = self._sizes()
+            rows = self._scan(sizes)
+            return rows.collect().lazy() if sum(sizes.values()) <= SMALL else rows
+        return self._scan(days)
+
+    def _scan(self, days: Iterable[date]) -> pl.LazyFrame:
+        paths = [self.path(day) for day in days]
         if not paths:
             return pl.LazyFrame(schema=SCHEMA)
         if fsspec.utils.get_protocol(self.url) in READ_BY_POLARS:
-            return pl.scan_parquet(paths, hive_partitioning=False)
+            return pl.scan_parquet(paths, hive_partitioning=False, schema=SCHEMA)
         opened = [file.open() for file in fsspec.open_files(paths)]
-        return pl.scan_parquet(opened, hive_partitioning=False)
+        return pl.scan_parquet(opened, hive_partitioning=False, schema=SCHEMA)
 
     def broken_days(self) -> list[date]:
         """Days whose file cannot be read or fails its checksums, as after a disk was full, a copy
