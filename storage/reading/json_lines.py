@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 import polars as pl
@@ -22,6 +22,7 @@ from storage.reading.streams import BLOCK, filled, lines_of, opened
 
 NO_OBJECT = "row: not a JSON object"
 REST = 10_000  # characters of a document that are kept of what is no JSON
+FEW = 1_000  # lines that are read one by one where one of them is no object
 LOOKED_AT = 1_000  # rows whose keys are told as the file's columns
 
 
@@ -152,30 +153,55 @@ def _plain(value: Any) -> Any:
 
 
 def _chunk(lines: pl.Series, number: pl.Series, wanted: Sequence[str]) -> Chunk:
-    schema = dict.fromkeys(wanted, pl.String)
-    problem, notes, text = None, list[Note](), lines
-    frame = _as_it_is(lines, schema)
-    if frame is None:  # some line is no object: find out which
-        found = [parsed(line) for line in lines]
-        for (_, _, left_out), at in zip(found, number, strict=True):
-            notes += [Note(field, said, said, at) for field, said in left_out]
-        text = pl.Series(
-            "line",
-            [
-                "{}" if one is None else line if as_it_is else json.dumps(one, default=str)
-                for line, (one, as_it_is, _) in zip(lines, found, strict=True)
-            ],
-            dtype=pl.String,
-        )
-        bad = pl.Series([one is None for one, _, _ in found], dtype=pl.Boolean)
-        problem = pl.select(pl.when(bad).then(pl.lit(NO_OBJECT))).to_series()
-        frame = pl.read_ndjson("\n".join(text).encode(), schema=schema)
-    frame = frame.with_columns(
-        *(_nested(column, text) for column in frame if "." not in column.name),
-        *(_dotted(column, text) for column in frame if "." in column.name),
+    read = _read(lines, number, dict.fromkeys(wanted, pl.String))
+    frame = read.frame.with_columns(
+        *(_nested(column, read.text) for column in read.frame if "." not in column.name),
+        *(_dotted(column, read.text) for column in read.frame if "." in column.name),
     )
+    problem = None
+    if read.bad.any():
+        problem = pl.select(pl.when(read.bad).then(pl.lit(NO_OBJECT))).to_series()
     return Chunk(frame, number, problem, lambda at: lines.gather(at).str.replace_all(
-        "\x00", "\\u0000", literal=True), notes)  # fmt: skip
+        "\x00", "\\u0000", literal=True), read.notes)  # fmt: skip
+
+
+class _Lines(NamedTuple):
+    """Lines as columns; as JSON, ``{}`` for those that are no object; which these are."""
+
+    frame: pl.DataFrame
+    text: pl.Series
+    bad: pl.Series
+    notes: list[Note]
+
+
+def _read(lines: pl.Series, number: pl.Series, schema: dict[str, type[pl.String]]) -> _Lines:
+    frame = _as_it_is(lines, schema)
+    if frame is not None:
+        return _Lines(frame, lines, pl.repeat(False, len(lines), eager=True), [])
+    if len(lines) > FEW:  # some line is no object: few lines are read with it
+        parts = [
+            _read(lines.slice(at, FEW), number.slice(at, FEW), schema)
+            for at in range(0, len(lines), FEW)
+        ]
+        frames, texts, bads, notes = zip(*parts, strict=True)
+        told = [note for part in notes for note in part]
+        return _Lines(pl.concat(frames), pl.concat(texts), pl.concat(bads), told)
+    found = [parsed(line) for line in lines]
+    told = [
+        Note(field, said, said, at)
+        for (_, _, left_out), at in zip(found, number, strict=True)
+        for field, said in left_out
+    ]
+    text = pl.Series(
+        "line",
+        [
+            "{}" if one is None else line if as_it_is else json.dumps(one, default=str)
+            for line, (one, as_it_is, _) in zip(lines, found, strict=True)
+        ],
+        dtype=pl.String,
+    )
+    bad = pl.Series([one is None for one, _, _ in found], dtype=pl.Boolean)
+    return _Lines(pl.read_ndjson("\n".join(text).encode(), schema=schema), text, bad, told)
 
 
 def _as_it_is(lines: pl.Series, schema: dict[str, type[pl.String]]) -> pl.DataFrame | None:
