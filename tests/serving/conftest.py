@@ -99,27 +99,6 @@ def worker(worker_settings: Settings, mlflow: FakeMlflow) -> Iterator[Worker]:
 
 
 @pytest.fixture(scope="module")
-def server(
-    request: pytest.FixtureRequest,
-    postgres_url: str,
-    _server: psycopg.Connection,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Server]:
-    """The real server with two workers, one for the tests of a file."""
-    name = request.module.__name__.rpartition(".test_")[2]
-    with bento(postgres_url, _server, tmp_path_factory.mktemp(name), name) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def http(server: Server) -> Iterator[httpx.Client]:
-    """A client of ``server`` with a connection for each call, so that both workers answer some."""
-    limits = httpx.Limits(max_keepalive_connections=0)
-    with httpx.Client(base_url=f"{server.url}/api/v1/", timeout=20, limits=limits) as client:
-        yield client
-
-
-@pytest.fixture(scope="module")
 def steady_worker(
     postgres_url: str, _server: psycopg.Connection, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Worker]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 import httpx
 import psutil
+import psycopg
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given
@@ -29,7 +30,16 @@ from serving.launch import ROOT, feed_environment
 from serving.metrics import TALLY_SECONDS
 from storage.database import connect
 from storage.settings import Settings
-from tests.serving.bento import WORKERS, Server
+from tests.serving.bento import WORKERS, Server, bento
+
+
+@pytest.fixture(scope="module")
+def server(
+    postgres_url: str, _server: psycopg.Connection, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    home = tmp_path_factory.mktemp("served")
+    with bento(postgres_url, _server, home, "serving_served") as running:
+        yield running
 
 
 def metrics_of(server: Server) -> str:
