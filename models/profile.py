@@ -133,7 +133,8 @@ class Diversity(_Section):
     """How a feed avoids more of the same, where its ranking allows.
 
     Penalties are in units of the spread of a list's scores: by 1 differ the first and the
-    fiftieth. On five data sets the defaults cost at most 1 % of nDCG@10 (docs/quality.md).
+    fiftieth. docs/ranking.md has what the
+    defaults cost and do.
     """
 
     strength: Share = Field(
