@@ -129,7 +129,7 @@ def varied(
 
 
 def likeness_of(labels: NDArray[np.int32]) -> NDArray[np.float32]:
-    """Cosine of each two items as sets of labels (tags, a category), shape (n, n).
+    """Cosine of each two items as sets of labels (their tags), shape (n, n).
 
     Args:
         labels: shape (n, w), distinct in a row; negative: none. An item without labels is like

@@ -282,17 +282,8 @@ def _diversified(
     order = diversified(spreads, groups)
     if limits.strength > 0:
         top = order[:VARIED_AMONG]
-        labels = np.column_stack(
-            (
-                items.tags[rows[top]],
-                np.where(
-                    items.category[rows[top]] < 0, -1, len(live.tags) + items.category[rows[top]]
-                ),
-            )
-        )
-        order[:VARIED_AMONG] = top[
-            varied(likeness_of(labels), spreads[top], limits.strength, VARIED)
-        ]
+        likeness = likeness_of(items.tags[rows[top]])
+        order[:VARIED_AMONG] = top[varied(likeness, spreads[top], limits.strength, VARIED)]
     return order
 
 
