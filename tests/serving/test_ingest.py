@@ -457,6 +457,7 @@ def test_concurrent_requests_share_commits_and_too_much_is_turned_away(
 
 
 NUL = {"a": "\0"}
+LATELY = datetime.now(UTC) - timedelta(days=30)
 ids = st.sampled_from(["a", "é" * 127, "é" * 128, "", "\0", "😀", 5, None])
 entries = st.fixed_dictionaries(
     {
@@ -465,7 +466,12 @@ entries = st.fixed_dictionaries(
         "item_id": ids,
         "type": st.sampled_from([*INTERACTION_TYPES, "?", ""]),
         "occurred_at": st.sampled_from(
-            ["2026-01-02T03:04:05.678Z", "2026-01-02t03:04:05+02:00", "2026-13-01T00:00:00Z", "?"]
+            [
+                f"{LATELY:%Y-%m-%dT%H:%M:%S}.678Z",
+                f"{LATELY:%Y-%m-%dt%H:%M:%S}+02:00",
+                "2026-13-01T00:00:00Z",
+                "?",
+            ]
         ),
         "metadata": st.sampled_from([None, {}, NUL, {"b": [1, "é"]}, "x"]),
     }
