@@ -52,7 +52,10 @@ def train(settings: Settings, database_url: str, console: Console) -> str | None
     finally:
         if process.stdout is not None:
             process.stdout.close()
-    return last_words if process.wait() else None
+    status = process.wait()
+    if status < 0:
+        return f"its process was killed ({signal.Signals(-status).name})"
+    return last_words if status else None
 
 
 def training_mark(settings: Settings) -> str:

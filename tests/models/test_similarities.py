@@ -45,6 +45,11 @@ def test_common_columns_tell_nothing() -> None:
     indices, _ = top_neighbours(sparse.csr_array(matrix), 3, max_share=0.5)
     assert indices[0].tolist() == [1, -1, -1]
     assert (indices[2:] == -1).all()
+    indices, scores = top_neighbours(
+        sparse.csr_array(np.ones((40, 3), np.float32)), 3, max_share=0.5
+    )
+    assert (indices == -1).all()
+    assert (scores == 0).all()
 
 
 @pytest.mark.parametrize("shape", [(0, 0), (0, 5), (5, 0), (1, 1), (3, 4)])

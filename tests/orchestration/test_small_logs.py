@@ -90,11 +90,11 @@ NO_LIKES = "nobody likes anything: interactions that count as that are needed (a
     ("log", "said"),
     [
         pytest.param(log_of(1, each=8), LIVE, id="one user"),
-        pytest.param(log_of(9, 1), LIVE, id="one item"),
+        pytest.param(log_of(40, 1), LIVE, id="one item"),
         pytest.param(log_of(1, 1, each=1), LIVE, id="one row"),
         pytest.param(log_of(days=0), LIVE, id="one moment"),
         pytest.param(log_of(types=("view",)), LIVE, id="one type"),
-        pytest.param(log_of(6, 5, each=5), LIVE, id="everybody likes everything"),
+        pytest.param(log_of(20, 5, each=5), LIVE, id="everybody likes everything"),
         pytest.param(log_of(until=YESTERDAY - timedelta(days=900)), LIVE, id="no one lately"),
         pytest.param(log_of(types=("dismiss", "impression")), NO_LIKES, id="no likes"),
     ],
