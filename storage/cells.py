@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from typing import Any
+from uuid import UUID
 
 import orjson
 import polars as pl
@@ -26,10 +27,27 @@ def to_text(cells: pl.Series) -> pl.Series:
         text = [None if cell is None else _json(cell) for cell in cells.to_list()]
         return pl.Series(cells.name, text, dtype=pl.String)
     if cells.dtype == pl.Binary:
-        return pl.Series(
-            cells.name, [None if c is None else c.decode("utf-8", "replace") for c in cells]
-        )
+        return pl.Series(cells.name, _bytes_as_text(cells.to_list()), dtype=pl.String)
     return cells.cast(pl.String)
+
+
+def _bytes_as_text(cells: list[bytes | None]) -> list[str | None]:
+    """Text where all of them are, else UUIDs where all have 16 bytes, else hexadecimal digits: what
+    differs as bytes differs as text."""
+    known = [cell for cell in cells if cell is not None]
+    if all(_is_text(cell) for cell in known):
+        return [None if cell is None else cell.decode() for cell in cells]
+    if all(len(cell) == 16 for cell in known):
+        return [None if cell is None else str(UUID(bytes=cell)) for cell in cells]
+    return [None if cell is None else cell.hex() for cell in cells]
+
+
+def _is_text(cell: bytes) -> bool:
+    try:
+        text = cell.decode()
+    except UnicodeDecodeError:
+        return False
+    return not any(sign < " " and sign not in "\t\n\r" for sign in text)
 
 
 def to_ids(cells: pl.Series) -> pl.Series:
@@ -37,6 +55,8 @@ def to_ids(cells: pl.Series) -> pl.Series:
 
     NaN, which data frames write for an empty cell among numbers, is null.
     """
+    if cells.dtype.is_decimal():  # as databases and Spark export whole numbers: 10.00
+        return cells.cast(pl.String).str.replace(r"\.0+$", "")
     if not cells.dtype.is_float():
         return to_text(cells)
     cells = cells.fill_nan(None)
@@ -61,7 +81,7 @@ def _json(value: Any) -> str:
 
 
 def _plain(value: object) -> str:
-    return value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+    return _bytes_as_text([value])[0] or "" if isinstance(value, bytes) else str(value)
 
 
 def to_tags(cells: pl.Series, separator: str) -> pl.Series:
