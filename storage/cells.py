@@ -28,6 +28,8 @@ def to_text(cells: pl.Series) -> pl.Series:
         return pl.Series(cells.name, text, dtype=pl.String)
     if cells.dtype == pl.Binary:
         return pl.Series(cells.name, _bytes_as_text(cells.to_list()), dtype=pl.String)
+    if cells.dtype == pl.Duration:
+        return cells.dt.to_string("iso")
     return cells.cast(pl.String)
 
 

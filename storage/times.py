@@ -13,6 +13,8 @@ from datetime import datetime
 
 import polars as pl
 
+from storage.cells import to_text
+
 FORMATS = ("auto", "rfc3339", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "epoch_days", "year")
 UTC_TIME = pl.Datetime("us", "UTC")
 UNDERSTOOD = (
@@ -97,7 +99,7 @@ class TimeReader:
             return self._zoned(cells.cast(pl.Datetime("us")))
         if cells.dtype.is_numeric() and self.form in _MICROSECONDS:
             return _epoch(cells, _MICROSECONDS[self.form])
-        text = _digits(cells) if cells.dtype.is_numeric() else cells.cast(pl.String)
+        text = _digits(cells) if cells.dtype.is_numeric() else to_text(cells)
         if self.form in _MICROSECONDS:
             return _epoch(text.cast(pl.Float64, strict=False), _MICROSECONDS[self.form])
         if self.form == "year":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from decimal import Decimal
 from uuid import UUID
 
@@ -25,6 +26,10 @@ ONE, OTHER = UUID(int=1 << 96 | 0xBE), UUID(int=0xFF)
 )
 def test_bytes_that_differ_stay_apart(cells: list[bytes | None], text: list[str | None]) -> None:
     assert to_text(pl.Series(cells, dtype=pl.Binary)).to_list() == text
+
+
+def test_durations_are_text() -> None:
+    assert to_text(pl.Series([timedelta(seconds=5), None])).to_list() == ["PT5S", None]
 
 
 def test_whole_decimals_are_whole_numbers() -> None:
