@@ -52,8 +52,9 @@ def steps_of_rating(column: Column) -> list[Step]:
     top = next((top for top in (5, 10, 100) if high <= top), high)
     like, click = round(0.8 * top, 1), round(0.6 * top, 1)
     steps = [Step(at_least=like, type="like"), Step(at_least=click, type="click")]
-    if low <= 0 and top >= 10:
-        return [*steps, Step(at_least=1, type="dismiss"), Step(type="view")]
+    if low <= 0:  # half a star is the least that people give
+        worst = 1 if top >= 10 else 0.5
+        return [*steps, Step(at_least=worst, type="dismiss"), Step(type="view")]
     return [*steps, Step(type="dismiss")]
 
 

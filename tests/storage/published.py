@@ -273,14 +273,14 @@ SETS: dict[str, Published] = {
         {
             "goodreads_interactions_poetry.json.gz": gz(lines(*(
                 {"user_id": f"8842281e1d1347389f2ab93d60773d4{u}", "book_id": f"{1384 + i}",
-                 "review_id": f"{u}{i}a", "is_read": True, "rating": 3, "review_text_incomplete": "",
+                 "review_id": f"{u}{i}a", "is_read": True, "rating": [0, 3, 5, 0, 4, 2][n], "review_text_incomplete": "",
                  "date_added": "Sun Jul 30 07:44:10 -0700 2017", "date_updated": "", "read_at": "",
-                 "started_at": ""} for u, i in BOUGHT))),
+                 "started_at": ""} for n, (u, i) in enumerate(BOUGHT)))),
             "goodreads_books_poetry.json.gz": gz(lines(*(
                 {"isbn": "", "book_id": f"{1384 + n}", "title": f"Poems {n}", "authors": [{"author_id": "1"}],
                  "description": "verse", "publication_year": "2009"} for n in range(4)))),
         },
-        6, ("8842281e1d1347389f2ab93d60773d40", "1384", "click", "2017-07-30T14:44:10Z"), {"1385": "Poems 1"},
+        6, ("8842281e1d1347389f2ab93d60773d40", "1384", "view", "2017-07-30T14:44:10Z"), {"1385": "Poems 1"},
     ),
     "book-crossing": Published(
         {
