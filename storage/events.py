@@ -170,9 +170,12 @@ async def store(
     distinct = list(firsts.values())
     first_ones = [events[number] for number in distinct]
     stored.add(await _store_distinct(connection, first_ones, refused, also, keep), distinct)
-    if later:
+    if later:  # the id is there by now: each is held against its row, or the first of its id
         others = [events[number] for number in later]
-        stored.add(await store(connection, others, keep=keep), later)
+        rivals = [events[firsts[event["event_id"]]] for event in others]
+        found = await _known_or_refused(connection, others, range(len(others)), rivals)
+        await _keep(connection, others, found, keep)
+        stored.add(found, later)
     for number, first in same:
         if first in stored.refused:
             stored.refused[number] = stored.refused[first]
@@ -204,23 +207,39 @@ async def _store_distinct(
     if not others:
         return Stored()
     stored = await _known_or_refused(connection, events, others)
-    if keep and stored.refused:
-        kept = [as_refused(events[number], str(why)) for number, why in stored.refused.items()]
-        await connection.execute(_KEEP, (orjson.dumps(kept).decode(),))
+    await _keep(connection, events, stored, keep)
     return stored
 
 
+async def _keep(
+    connection: Connection, events: Sequence[Event], stored: Stored, keep: bool
+) -> None:
+    """Keep the events that are refused, if so asked."""
+    if keep and stored.refused:
+        kept = [as_refused(events[number], str(why)) for number, why in stored.refused.items()]
+        await connection.execute(_KEEP, (orjson.dumps(kept).decode(),))
+
+
 async def _known_or_refused(
-    connection: Connection, events: Sequence[Event], numbers: Sequence[int]
+    connection: Connection,
+    events: Sequence[Event],
+    numbers: Sequence[int],
+    rivals: Sequence[Event] | None = None,
 ) -> Stored:
     """What the events of these numbers are, whose ids were there. One whose row was deleted
-    meanwhile was there too."""
+    meanwhile was there too.
+
+    Args:
+        rivals: of each, the event of the same id to hold it against where there is no row.
+    """
     ids = [events[number]["event_id"] for number in numbers]
     cursor = connection.cursor(row_factory=args_row(_Row))
     rows = {row.event_id: row for row in await (await cursor.execute(_FIND, (ids,))).fetchall()}
     stored = Stored()
     for number in numbers:
         row = rows.get(events[number]["event_id"])
+        if row is None and rivals is not None:
+            row = _as_row(rivals[number])
         if row is not None and (differing := _differing(events[number], row)):
             stored.refused[number] = Refusal("event_id", _another(differing))
         else:

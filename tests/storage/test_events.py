@@ -119,6 +119,34 @@ def test_of_writers_with_other_events_of_one_id_at_once_one_has_it(database: str
     assert kept == (600, 600)
 
 
+def test_a_client_that_gives_all_events_one_id(database: str) -> None:
+    """The first is stored, its repeats are known, all others are kept as refused: in as many
+    statements as ever."""
+    id, asked = str(uuid4()), []
+    given = [event(event_id=id, user_id=f"u{number % 999}") for number in range(2_000)]
+
+    async def work(connections: list[Connection]) -> list[events.Stored]:
+        (connection,) = connections
+        execute = connection.execute
+
+        async def counted(*statement: Any, **options: Any) -> Any:
+            asked.append(statement)
+            return await execute(*statement, **options)
+
+        connection.execute = counted  # type: ignore[method-assign]
+        return [await events.store(connection, given), await events.store(connection, given[1:])]
+
+    first, again = with_connections(database, 1, work)
+    assert count(database) == (1, 1)
+    assert first.known == {999, 1_998}
+    assert len(first.refused) == 1_997
+    assert len(again.refused) == 1_997
+    assert len(asked) < 10
+    with connect(database) as connection:
+        kept = connection.execute("SELECT count(*) FROM feed.interactions_rejected").fetchone()
+    assert kept == (998,)  # of equal ones, one
+
+
 def test_what_belongs_to_it_is_in_the_same_transaction(database: str) -> None:
     async def work(connections: list[Connection]) -> None:
         async def fails(connection: Connection) -> None:
