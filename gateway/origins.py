@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from functools import cache, lru_cache
 from ipaddress import ip_address
+from posixpath import normpath
 from urllib.parse import unquote_plus
 
 import psutil
@@ -50,14 +51,14 @@ def refusal(scope: Scope, hosts: Collection[str]) -> str | None:
             f"Host {host!r} is no name of this server. If it is yours, list it in "
             "FEEDWRIGHT_ALLOWED_HOSTS."
         )
-    is_read = scope.get("method") in ("GET", "HEAD")
-    if is_read and scope["path"] == "/graphql" and _changes_something(scope["query_string"]):
+    is_read, path = scope.get("method") in ("GET", "HEAD"), _plain(scope["path"])
+    if is_read and path.startswith("/graphql") and _changes_something(scope["query_string"]):
         return "A GraphQL mutation must be sent by POST."
     if (
         is_read
         and headers[b"sec-fetch-mode"] == [b"navigate"]
         and headers[b"sec-fetch-dest"] == [b"document"]
-        and not scope["path"].startswith(_CALLS)
+        and not f"{path}/".startswith(_CALLS)
     ):
         return None
     if is_from_another_page(scope):
@@ -78,6 +79,11 @@ def is_known_host(scope: Scope, hosts: Collection[str]) -> bool:
     return name is not None and (
         is_loopback(name) or name in hosts or (server is not None and name == server[0])
     )
+
+
+def _plain(path: str) -> str:
+    """As the servers behind may read it: they merge slashes and drop a line feed at the end."""
+    return "/" + normpath(path.strip()).lstrip("/")
 
 
 def _changes_something(query: bytes) -> bool:

@@ -14,7 +14,7 @@ import psycopg
 from models.live_catalogue import LiveCatalogue
 from models.profile import Profile
 from models.viewer import Indices
-from serving.connection import ServingConnection
+from serving.connection import ANSWER_SECONDS, ServingConnection
 from serving.erased_users import ErasedUsers
 from serving.metrics import APPLIED_SECONDS, CATALOGUE_READ, CHANGES
 from serving.touched import Touched
@@ -193,6 +193,10 @@ class _Following:
                 autocommit=True,
                 application_name="feedwright follower",
                 connect_timeout=3,
+            )
+            # Or each look at a table that is locked leaves a statement waiting behind.
+            await self._connection.execute(
+                "SELECT set_config('statement_timeout', %s, false)", (f"{ANSWER_SECONDS:g}s",)
             )
         return self._connection
 

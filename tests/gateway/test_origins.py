@@ -99,7 +99,8 @@ def test_a_link_of_another_page_opens_a_page_and_does_nothing() -> None:
         return refusal(call(*headers, target=target, method=method), ())
 
     assert told("/runs/1?tab=logs") is None
-    for calls in ("/graphql", "/api/2.0/x", "/ajax-api/2.0/x"):
+    for calls in ("/graphql", "/api/2.0/x", "/ajax-api/2.0/x", "//ajax-api/2.0/x", "/x/../api/2",
+                  "/./graphql", "/graphql\n", "/graphql/"):  # fmt: skip
         assert told(calls) is not None
     assert told("/", to="iframe") is not None
     assert told("/", method="POST") is not None
@@ -108,6 +109,9 @@ def test_a_link_of_another_page_opens_a_page_and_does_nothing() -> None:
 @pytest.mark.parametrize("written", ["mutation", "%6dutation", "{a} mutation X"])
 def test_nothing_is_changed_by_get(written: str) -> None:
     target = f"/graphql?query={written}{{launchRun}}"
+    for path in ("/graphql\n", "//graphql", "/graphql/"):
+        odd = call(("host", OWN), target=target.replace("/graphql", path))
+        assert "POST" in (refusal(odd, ()) or "")
     assert "POST" in (refusal(call(("host", OWN), target=target), ()) or "")
     assert refusal(call(("host", OWN), target=target, method="POST"), ()) is None
     assert refusal(call(("host", OWN), target="/graphql?query={version}"), ()) is None
