@@ -133,8 +133,7 @@ class Diversity(_Section):
     """How a feed avoids more of the same, where its ranking allows.
 
     Penalties are in units of the spread of a list's scores: by 1 differ the first and the
-    fiftieth. docs/ranking.md has what the
-    defaults cost and do.
+    fiftieth. docs/ranking.md has what the defaults cost and do.
     """
 
     strength: Share = Field(

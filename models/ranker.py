@@ -22,7 +22,7 @@ from models.interests import NO_INTERESTS
 from models.laps import Laps
 from models.live_catalogue import LiveCatalogue, alike
 from models.profile import Profile, ScorerName
-from models.rules import allowed, among
+from models.rules import allowed
 from models.shortlists import Shortlists, time_key
 from models.top import top_places
 from models.viewer import Indices, Viewer
@@ -151,8 +151,7 @@ def rank(
         and exclude_seen is None
         and len(viewer.seen)
     ):
-        rows = shortlists.shown[may(shortlists.shown, exclude_seen=False)]
-        rows = rows[among(rows, viewer.seen)]
+        rows = viewer.seen[may(viewer.seen, exclude_seen=False)]
         seen = _scores(live, viewer, profile, rows, by, now)
         best = np.argsort(-seen, kind="stable")[: min(FEW, length) - len(ranking.rows)]
         ranking = _behind(ranking, rows[best], _shown(live, viewer, profile, seen[best], by, now))
