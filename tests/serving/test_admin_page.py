@@ -12,7 +12,7 @@ from uuid import uuid4
 import httpx
 import psycopg
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from serving.admin.page import ASSETS
 from storage.database import connect
@@ -202,6 +202,29 @@ def test_flags_experiments_and_training_by_click(desk: Visit, world: World) -> N
     expect(page.locator("#training")).to_contain_text("A training runs", timeout=20_000)
     expect(page.get_by_role("button", name="Train now")).to_be_disabled()
     world.dagster.going.clear()
+
+
+def test_a_click_is_not_undone_by_an_answer_from_before_it(desk: Visit, world: World) -> None:
+    page = open_page(desk, world.key)
+    held: list[Route] = []
+    page.route(
+        "**/admin/flags/new_cards",
+        lambda route: held.append(route) if not held else route.continue_(),
+    )
+    switch = page.get_by_role("switch", name="new_cards").first
+    before = switch.is_checked()
+    switch.click()
+    page.locator("#days").focus()
+    with page.expect_response("**/admin/audit*"):
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    page.wait_for_timeout(300)
+    assert switch.is_checked() is not before
+    switch.click()  # a second change waits for the first
+    assert len(held) == 1
+    with page.expect_response("**/admin/flags/new_cards"), page.expect_response("**/admin/audit*"):
+        held[0].continue_()
+    expect(page.locator("#notices")).to_contain_text("new_cards is")
+    assert switch.is_checked() is before
 
 
 def test_it_refreshes_and_keeps_focus_scroll_and_what_is_typed(desk: Visit, world: World) -> None:

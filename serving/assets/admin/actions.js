@@ -54,26 +54,30 @@ const ACTS = {
 
 const moved = ({ note, version }) => capital(note ?? `version ${version} is live`);
 
-/** Listens below `root`; `did(text)` after something was done, `failed(error)` if it was not. */
-export function start(root, { did, failed }) {
+/**
+ * Listens below `root`. `did(text)` after something was done, `failed(error)` if it was not; a flag
+ * changes between `begun()` and `ended()`.
+ */
+export function start(root, { begun, ended, did, failed }) {
   root.addEventListener("click", ({ target }) => {
     const button = target.closest("button[data-act]");
     if (button) ACTS[button.dataset.act](button.dataset, did);
   });
-  root.addEventListener("change", async ({ target }) => {
+  let last = Promise.resolve(); // flags change in the order in which they were clicked
+  root.addEventListener("change", ({ target }) => {
     if (target.dataset.act !== "flag") return;
     const row = target.closest("li");
     const share = row.querySelector("input[type=number]");
     if (!share.reportValidity() || share.value === "") return;
     const { name, environment } = target.dataset;
     const enabled = row.querySelector("input[type=checkbox]").checked;
-    try {
-      await call(`flags/${encodeURIComponent(name)}`, {
-        method: "PUT", body: { enabled, share: share.valueAsNumber / 100, environment },
-      });
-      did(`${name} is ${enabled ? `on for ${share.value} % of users` : "off"}.`);
-    } catch (error) {
-      failed(error);
-    }
+    // Off is off for all: the API takes a share only of what is on.
+    const body = { enabled, environment, ...(enabled && { share: share.valueAsNumber / 100 }) };
+    const text = `${name} is ${enabled ? `on for ${share.value} % of users` : "off"}.`;
+    begun();
+    last = last
+      .then(() => call(`flags/${encodeURIComponent(name)}`, { method: "PUT", body }))
+      .then(() => did(text), failed)
+      .finally(ended);
   });
 }

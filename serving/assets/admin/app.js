@@ -42,6 +42,7 @@ const PARTS = {
 let known = {};
 let problems = {};
 let changes = 0; // an answer to what was asked before a change is not shown
+let changing = 0; // nor one while a change is on its way: it would undo what was clicked
 let timer;
 let told = null; // {text, bad}: what came of the last thing done
 
@@ -57,7 +58,7 @@ async function load() {
     const others = names.slice(answers.length).map((name) => call(CALLS[name]()));
     answers.push(...await Promise.allSettled(others));
   }
-  if (asked !== changes || used !== key.get()) return; // another load is on its way
+  if (changing || asked !== changes || used !== key.get()) return; // another load will come
   const refused = answers.find(({ reason }) => reason instanceof Problem && reason.locked);
   if (refused) return lock(refused.reason);
   names.forEach((name, at) => {
@@ -131,5 +132,10 @@ document.addEventListener("visibilitychange", () => {
 });
 dialog.start();
 charts.follow($("time"));
-actions.start($("board"), { did: changed, failed: (error) => changed(error.message, true) });
+actions.start($("board"), {
+  begun: () => { changing += 1; },
+  ended: () => { changing -= 1; },
+  did: changed,
+  failed: (error) => changed(error.message, true),
+});
 load();

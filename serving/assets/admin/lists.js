@@ -48,7 +48,7 @@ export function flags({ flags: known, status }) {
       el("label", { class: "share" }, "for",
         el("input", {
           type: "number", min: 0, max: 100, step: "any", inputmode: "decimal",
-          value: +(100 * flag.share).toFixed(4),
+          value: +(100 * flag.share).toFixed(4), disabled: !flag.enabled,
           "aria-label": `Share of users of ${flag.name}, ${flag.environment}, in percent`,
           "data-act": "flag", "data-name": flag.name, "data-environment": flag.environment,
         }), "% of users"));
