@@ -6,9 +6,11 @@ the cell out.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import ClassVar
 
 import polars as pl
@@ -17,6 +19,7 @@ from models.profile import INTERACTION_TYPES
 from storage import cells
 from storage.columns import (
     CLOCK_SLACK,
+    COLUMNS,
     EARLIEST,
     LATEST,
     MAX_ID_BYTES,
@@ -24,7 +27,9 @@ from storage.columns import (
     MAX_WHOLE,
     STATUSES,
     Column,
+    Entity,
 )
+from storage.numbers import NumberReader
 from storage.reading.chunk import Chunk
 from storage.times import FORMATS, TimeReader, why_not
 
@@ -44,11 +49,52 @@ class Tally:
     line: int
 
 
+class Readers:
+    """How the columns of times and of numbers of one entity are written, once it is decided."""
+
+    def __init__(self, entity: Entity, time_format: str, time_zone: str) -> None:
+        self.times = {
+            column.name: TimeReader(time_format, time_zone)
+            for column in COLUMNS[entity]
+            if column.kind == "time"
+        }
+        self.numbers = {
+            column.name: NumberReader()
+            for column in COLUMNS[entity]
+            if column.kind in ("number", "whole")
+        }
+
+    def decide(self, chunk: Chunk, column: Callable[[str], Iterator[pl.Series]]) -> None:
+        """Decide what these rows leave open; ``column`` gives the whole of the one of that name."""
+        there = [name for name in (*self.times, *self.numbers) if name in chunk.frame.columns]
+        open_ones = False
+        for name in there:
+            reader = self.times.get(name) or self.numbers[name]
+            if reader.is_open(chunk.frame[name]):
+                reader.decide(chunk.frame[name], partial(column, name))
+                open_ones = True
+        if open_ones:  # a file that writes one column so writes the others so, too
+            decided = Counter(
+                one.decimal for one in self.numbers.values() if one.decimal is not None
+            )
+            for one in self.numbers.values():
+                if one.is_decided and one.decimal is None and len(decided) == 1:
+                    one.decimal = next(iter(decided))
+
+    def doubts(self) -> list[str]:
+        """What is doubtful of how columns that must be filled were read."""
+        return [
+            f"{name}: {said}"
+            for name, reader in self.times.items()
+            if name == "occurred_at" and (said := reader.numbers.doubt())
+        ]
+
+
 class Judge:
     """Types the columns of one chunk, and collects what is wrong with their cells.
 
     Args:
-        times: how to read the columns of times.
+        readers: how to read the columns of times and numbers.
         shift: added to all times.
         ends_at: the newest interaction where there is a shift: what has passed by then is drawn
             to it, not to lie in the future.
@@ -60,11 +106,11 @@ class Judge:
         self,
         chunk: Chunk,
         tag_separator: str,
-        times: dict[str, TimeReader],
+        readers: Readers,
         shift: timedelta,
         ends_at: datetime | None,
     ) -> None:
-        self._chunk, self._separator, self._times = chunk, tag_separator, times
+        self._chunk, self._separator, self._readers = chunk, tag_separator, readers
         self._shift, self._ends_at = shift, ends_at
         self._found: list[pl.DataFrame] = []
         self.left_out = [
@@ -205,7 +251,7 @@ class Judge:
         else:
             text = cells.to_text(series).str.strip_chars()
             text = text.set(text == "", None)
-            number = text.cast(pl.Float64, strict=False)
+            number = self._readers.numbers[column.name].read(text)
         original = text.cast(pl.String)
         bad = (number.is_null() & text.is_not_null()) | number.is_nan()
         if series.dtype.is_numeric():
@@ -221,7 +267,7 @@ class Judge:
         return self._judged(number, outside, column, *_say(original, column, limits, ""))
 
     def _time(self, series: pl.Series, column: Column) -> pl.Series:
-        reader = self._times[column.name]
+        reader = self._readers.times[column.name]
         times = reader.read(series)
         original = cells.to_text(series)
         empty = original.is_null() | (original == "")
@@ -237,7 +283,7 @@ class Judge:
             unread,
             column,
             f"{column.name}: no time that is understood",
-            _reason_of_time(original, column),
+            _reason_of_time(original, column, reader),
         )
         passed = latest = datetime.now(UTC) + CLOCK_SLACK
         if column.future:  # the shift must not push it beyond the last time that there is
@@ -254,10 +300,11 @@ class Judge:
         return times.set(outside, None) + self._shift
 
 
-def _reason_of_time(original: pl.Series, column: Column) -> Reason:
+def _reason_of_time(original: pl.Series, column: Column, reader: TimeReader) -> Reason:
     def reason(at: pl.Series) -> pl.Series:
         words = [
-            f"{column.name}: {value[:SHOWN]!r} {why_not(value)}" for value in original.gather(at)
+            f"{column.name}: {value[:SHOWN]!r} {why_not(value, reader)}"
+            for value in original.gather(at)
         ]
         return pl.Series(words, dtype=pl.String).str.replace_all(_NUL, "\\0", literal=True)
 

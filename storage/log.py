@@ -127,6 +127,10 @@ class Log:
         """The rows of ``entity``, some at a time; KeyError when the log has none."""
         return self.rows[entity].chunks()
 
+    def column(self, entity: Entity, name: str) -> Iterator[pl.Series]:
+        """The cells of one column, some at a time."""
+        return (chunk.frame[name] for chunk in self.chunks(entity))
+
     def frame(self, entity: Entity) -> pl.DataFrame | None:
         """The whole frame of ``entity``, in memory; None when the log has none."""
         if entity not in self.rows:
@@ -172,11 +176,12 @@ def shift_to(log: Log, now: datetime) -> Log:
     """
     reader = TimeReader(log.time_format, log.time_zone)
     latest = datetime.now(UTC) + CLOCK_SLACK
-    found = (
-        newest_until(reader.read(chunk.frame["occurred_at"]), latest)
-        for chunk in log.chunks("interactions")
-    )
-    newest = max((one for one in found if one is not None), default=None)
+    newest: datetime | None = None
+    for cells in log.column("interactions", "occurred_at"):
+        if reader.is_open(cells):
+            reader.decide(cells, lambda: log.column("interactions", "occurred_at"))
+        found = newest_until(reader.read(cells), latest)
+        newest = max((one for one in (found, newest) if one is not None), default=None)
     if newest is None:
         return log
     shifted = copy(log)

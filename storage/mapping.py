@@ -101,8 +101,12 @@ class Mapping(BaseModel):
         max_length=1,
         description="A column of numbers -> steps, the first that fits gives the type.",
     )
+    flags: dict[str, InteractionType] = Field(
+        default={},
+        description="A column of 0 and 1 -> the type where it is set; the first of them counts.",
+    )
     default_type: InteractionType | None = Field(
-        default=None, description="The type of every interaction of a log without a type column."
+        default=None, description="The type of every interaction that nothing else tells one of."
     )
     default_time: Literal["order", "none"] | None = Field(
         default=None, description="Of a log without times: the order of its rows, or nothing."
@@ -159,7 +163,9 @@ class Mapping(BaseModel):
         and one that it switches off (null) is not looked for at all.
         """
         given = self.columns(entity)
-        taken = set(given.values()) | set(self.thresholds if entity == "interactions" else ())
+        taken = set(given.values())
+        if entity == "interactions":
+            taken |= {*self.thresholds, *self.flags}
         off = set(getattr(self, entity)) - set(given)
         if entity == "interactions" and (self.default_time and "occurred_at" not in given):
             off.add("occurred_at")

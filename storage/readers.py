@@ -19,7 +19,7 @@ from storage.mapping import Mapping
 from storage.reading import files
 from storage.reading.form import Form, form_of
 from storage.reading.rows import FileRows, OncePerId, parts_of_events, unused
-from storage.reading.typed_events import scale
+from storage.reading.typed_events import flag, scale
 from storage.samples import movielens
 
 Format = Literal["auto", "csv", "jsonl", "parquet", "movielens"]
@@ -115,17 +115,20 @@ def _missing(rows: FileRows) -> list[str]:
     entity, mapping = rows.entity, rows.mapping
     needed = {column.name for column in COLUMNS[entity] if column.required}
     if entity == "interactions":
-        needed -= {"type"} if mapping.thresholds or mapping.default_type else set()
+        tells = mapping.thresholds or mapping.flags or mapping.default_type
+        needed -= {"type"} if tells else set()
         needed -= {"occurred_at"} if mapping.default_time else set()
     needed |= set(mapping.columns(entity))
     lines = []
-    for name in (*(column.name for column in COLUMNS[entity]), *map(scale, mapping.thresholds)):
+    ours = [column.name for column in COLUMNS[entity]]
+    for name in (*ours, *map(scale, mapping.thresholds), *map(flag, mapping.flags)):
         if name in rows.columns or (name not in needed and name not in rows.missing_scales):
             continue
         theirs = mapping.wanted(entity).get(name, name)
         line = f"{entity}: {{{name}: {_like(theirs, rows) or 'YOUR COLUMN'}}}"
         if name in rows.missing_scales:
-            theirs, line = rows.missing_scales[name], "thresholds: {YOUR COLUMN: …}"
+            theirs = rows.missing_scales[name]
+            line = f"{'thresholds' if name == scale(theirs) else 'flags'}: {{YOUR COLUMN: …}}"
         elif entity == "interactions" and name in _INSTEAD and name not in mapping.columns(entity):
             line += f" or {_INSTEAD[name]}"
         lines.append(f"no column {theirs!r}: write  {line}")

@@ -36,6 +36,8 @@ class EntitySummary:
     ids: dict[str, pl.Series] = field(default_factory=dict)
     """Id column -> hashes of its distinct ids."""
     example: dict[str, str] = field(default_factory=dict)
+    doubts: list[str] = field(default_factory=list)
+    """Of columns that may mean something else."""
     damage: str = ""
     """What could not be read of its file."""
 
@@ -90,7 +92,7 @@ class Summary:
     def warnings(self, entity: Entity) -> list[str]:
         """Sentences on what was left out or looks wrong; twenty at most."""
         one = self.entities[entity]
-        said = [one.damage] if one.damage else []
+        said = [*([one.damage] if one.damage else []), *one.doubts]
         said += [
             f"{tally.count:,} × {tally.kind} (line {tally.line}: {tally.example})"
             for tally in one.left_out.values()

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import polars as pl
 
 from storage.columns import COLUMNS, WITHOUT_ITEM, Entity, key
-from storage.judging import SHOWN, Judge, Tally
+from storage.judging import SHOWN, Judge, Readers, Tally
 from storage.log import Log
 from storage.reading.chunk import Chunk
 from storage.seen import Seen
-from storage.times import TimeReader
 
 __all__ = ["SHOWN", "Checked", "checked", "validate"]
 
@@ -54,12 +53,14 @@ def checked(log: Log, entity: Entity) -> Iterator[Checked]:
         LoadError: a file cannot be read to its end.
     """
     seen = Seen()
-    times = {column.name: TimeReader(log.time_format, log.time_zone) for column in COLUMNS[entity]}
+    readers = Readers(entity, log.time_format, log.time_zone)
     log.summary.begin(entity)
     for chunk in log.chunks(entity):
-        one = _checked(chunk, entity, log, times, seen)
+        readers.decide(chunk, lambda name: log.column(entity, name))
+        one = _checked(chunk, entity, log, readers, seen)
         log.summary.add(entity, one.good, one.rejected, one.duplicates, one.left_out)
         yield one
+    log.summary.entities[entity].doubts = readers.doubts()
     log.summary.entities[entity].damage = log.rows[entity].damage
 
 
@@ -82,10 +83,8 @@ def validate(log: Log, entity: Entity) -> Checked:
 _REJECTED = {"row_number": pl.Int64, "kind": pl.String, "reason": pl.String, "raw": pl.String}
 
 
-def _checked(
-    chunk: Chunk, entity: Entity, log: Log, times: dict[str, TimeReader], seen: Seen
-) -> Checked:
-    judge = Judge(chunk, log.tag_separator, times, log.clock_shift, log.ends_at)
+def _checked(chunk: Chunk, entity: Entity, log: Log, readers: Readers, seen: Seen) -> Checked:
+    judge = Judge(chunk, log.tag_separator, readers, log.clock_shift, log.ends_at)
     if chunk.problem is not None:
         judge.refuse_problems(chunk.problem)
     typed = {

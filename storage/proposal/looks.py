@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 import orjson
 import polars as pl
 
 from storage.cells import nested_kind, to_ids, to_text
-from storage.log import LoadError
+from storage.columns import CLOCK_SLACK, EARLIEST
+from storage.log import Damaged, LoadError
 from storage.mapping import FileForm
+from storage.numbers import to_numbers
 from storage.reading.form import Form, form_of
 from storage.reading.rows import columns_of, no_panic, rows_of
 from storage.summary import NOTHING
@@ -18,6 +24,7 @@ from storage.times import TimeReader
 
 ROWS = 10_000  # that are looked at
 COLUMNS = 200
+LOOKED_AT = 1_000  # cells that tell whether a column has times
 MOSTLY = 0.9
 _CODE = r"^[\w\-.:+/=]{1,64}$"
 
@@ -43,16 +50,18 @@ class Column:
     """Whether all are like 12.0."""
     words: list[str]
     """Words for nothing among them."""
-    _times: list[bool] = field(default_factory=list)
 
-    @property
+    @cached_property
     def is_time(self) -> bool:
-        """Whether nearly all cells are times as they are."""
-        if not self._times:
-            sample = self.text.drop_nulls().head(1_000)
-            read = TimeReader().read(sample)
-            self._times.append(bool(len(sample)) and read.null_count() < (1 - MOSTLY) * len(sample))
-        return self._times[0]
+        """Whether nearly all cells are times as they are, and of one clock."""
+        return self.are_times(TimeReader())
+
+    def are_times(self, reader: TimeReader) -> bool:
+        """Whether ``reader`` takes nearly all cells for times that have passed."""
+        cells = self.text.drop_nulls()
+        times = reader.read(cells.gather_every(max(1, len(cells) // LOOKED_AT)))
+        passed = times.is_between(EARLIEST, datetime.now(UTC) + CLOCK_SLACK)
+        return bool(passed.sum() > MOSTLY * len(times)) and reader.numbers.doubt() is None
 
     @property
     def is_unique(self) -> bool:
@@ -84,6 +93,13 @@ class Look:
 
     def column(self, name: str) -> Column:
         return next(column for column in self.columns if column.name == name)
+
+    def cells(self, name: str) -> Iterator[pl.Series]:
+        """A column of all files, as text, some rows at a time."""
+        for file in self.files:
+            with suppress(Damaged):  # told when its rows are read
+                for chunk in rows_of(file, self.form, [name]):
+                    yield to_text(chunk.frame[name])
 
 
 def look(name: str, files: list[Path]) -> Look:
@@ -128,7 +144,7 @@ def _column(cells: pl.Series) -> Column:
     text = text.set(text.str.strip_chars() == "", None)
     there = text.drop_nulls()
     count = max(len(there), 1)
-    number = there.str.strip_chars().cast(pl.Float64, strict=False)
+    number = to_numbers(there)
     number = number.set(~number.is_finite(), None).drop_nulls()
     whole = there.str.contains(r"^[-+]?\d+(\.0)?$")
     low, high = number.min(), number.max()

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
 from storage.columns import COLUMNS, STATUSES, Entity
-from storage.log import Damaged, LoadError
+from storage.log import LoadError
 from storage.mapping import Step
 from storage.proposal.kinds import steps_of_count, steps_of_rating, type_of
 from storage.proposal.looks import Column, Look, look
-from storage.proposal.roles import is_title, named, of_events
+from storage.proposal.roles import is_title, named, of_events, relative_clock
 from storage.reading.files import data_files, parts, stem
-from storage.reading.rows import OF_ITEMS, follows, rows_of
-from storage.times import ambiguous_pattern
+from storage.reading.rows import OF_ITEMS, follows
+from storage.times import TimeReader, ambiguous_pattern
 
 MOST_FILES = 60
 MANY = 3  # rows, from which some user must come twice
@@ -117,7 +116,9 @@ def _say_events(found: Proposal, events: Look, roles: dict[str, str]) -> None:
     columns: dict[str, str | None] = {name: roles[name] for name in ("user_id", "item_id")}
     found.columns["interactions"] = columns
     if time := roles.get("occurred_at"):
-        _say_time(found, events.column(time), columns)
+        _say_time(found, events, events.column(time))
+    elif clock := relative_clock(events):
+        found.why["default_time"] = f"{clock.name!r} counts from a start that it does not tell"
     if "occurred_at" not in columns:
         found.default_time = "order"
         columns.pop("occurred_at", None)
@@ -138,11 +139,14 @@ def _say_events(found: Proposal, events: Look, roles: dict[str, str]) -> None:
                 columns[column.name] = None
 
 
-def _say_time(found: Proposal, time: Column, columns: dict[str, str | None]) -> None:
-    if time.is_time:
-        columns["occurred_at"] = time.name
-    elif pattern := ambiguous_pattern(time.text.drop_nulls().head(1_000)):
-        columns["occurred_at"] = time.name
+def _say_time(found: Proposal, events: Look, time: Column) -> None:
+    reader, cells = TimeReader(), time.text.drop_nulls()
+    if reader.is_open(cells):
+        reader.decide(cells, lambda: events.cells(time.name))
+    if time.are_times(reader):
+        found.columns["interactions"]["occurred_at"] = time.name
+    elif pattern := ambiguous_pattern(cells.head(1_000)):
+        found.columns["interactions"]["occurred_at"] = time.name
         found.time_format = pattern
         found.why["time_format"] = "no cell tells whether the day comes first: check it"
     else:
@@ -163,12 +167,10 @@ def _say_types(found: Proposal, events: Look, name: str) -> None:
 def _all_words(one: Look, name: str) -> list[str]:
     """The distinct values of a column of the whole file, the most frequent first; 50 at most."""
     counted: dict[str, int] = {}
-    for file in one.files:
-        with suppress(Damaged):  # told when its rows are read
-            for chunk in rows_of(file, one.form, [name]):
-                for word, count in chunk.frame[name].cast(pl.String).value_counts().iter_rows():
-                    if word is not None and word.strip():
-                        counted[word] = counted.get(word, 0) + count
+    for cells in one.cells(name):
+        for word, count in cells.value_counts().iter_rows():
+            if word is not None and word.strip():
+                counted[word] = counted.get(word, 0) + count
     return sorted(counted, key=lambda word: -counted[word])[:50]
 
 

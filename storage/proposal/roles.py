@@ -86,6 +86,12 @@ def named(look: Look, role: str, taken: set[str]) -> Column | None:
     return next((there[name] for name in names if name in there and fits(there[name])), None)
 
 
+def relative_clock(look: Look) -> Column | None:
+    """A column that is called a time, and has numbers that are none."""
+    there = {column.plain: column for column in look.columns if column.numbers > MOSTLY}
+    return next((there[name] for name in NAMES["occurred_at"] if name in there), None)
+
+
 def _ends(name: str, end: str) -> bool:
     return name.endswith(end) and not name.startswith(("user", "review", "profile", "brand"))
 

@@ -20,7 +20,7 @@ from storage.reading import delimited, inner, json_lines, parquet
 from storage.reading.chunk import Chunk
 from storage.reading.form import Form, form_of
 from storage.reading.streams import BLOCK
-from storage.reading.typed_events import scale, typed_events
+from storage.reading.typed_events import flag, scale, typed_events
 
 STAND_IN = datetime(2000, 1, 1, tzinfo=UTC)
 """Time of the first interaction of a log without times; the next are a second apart each."""
@@ -59,6 +59,7 @@ class FileRows:
         scales = {}
         if entity == "interactions":
             scales = {scale(name): name for name in mapping.thresholds}
+            scales |= {flag(name): name for name in mapping.flags}
         self.columns = {
             ours: theirs for ours, theirs in (wanted | scales).items() if theirs in self.there
         }

@@ -1,0 +1,158 @@
+"""Times and numbers that a single cell leaves open are read as their whole column is written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from storage.log import Log, shift_to
+from storage.mapping import read_mapping
+from storage.numbers import to_numbers
+from storage.proposal.proposal import propose
+from storage.proposal.written import written
+from storage.readers import read_log
+from storage.reading.chunk import Chunk, of_frame
+from storage.times import to_times
+from storage.validation import Checked, validate
+
+HEADER = "user_id,item_id,type,occurred_at\n"
+
+
+@dataclass(frozen=True)
+class InParts:
+    """Rows as a file of several blocks hands them on."""
+
+    parts: list[pl.DataFrame]
+    damage = ""
+
+    def chunks(self) -> Iterator[Chunk]:
+        yield from map(of_frame, self.parts)
+
+    def document(self) -> dict[str, str | bool | None]:
+        return {}
+
+
+def log_of(*parts: list[str]) -> Log:
+    """A log whose times stand in several blocks."""
+    return Log(InParts([
+        pl.DataFrame({"occurred_at": times}).with_columns(
+            user_id=pl.lit("u1"), item_id=pl.lit("i1"), type=pl.lit("like"))
+        for times in parts
+    ]))  # fmt: skip
+
+
+def loaded(folder: Path, text: str, name: str = "interactions.csv") -> Checked:
+    (folder / name).write_text(text)
+    return validate(read_log(folder), "interactions")
+
+
+def days(checked: Checked) -> list[str]:
+    return [moment.strftime("%d.%m.") for moment in checked.good["occurred_at"]]
+
+
+def test_one_wrong_date_turns_no_other(tmp_path: Path) -> None:
+    rows = [f"u1,i{n},like,{1 + n % 28}/2/2026 10:00\n" for n in range(300)]
+    found = loaded(tmp_path, HEADER + "u2,i1,like,1/13/2026 10:00\n" + "".join(rows))
+    assert days(found)[:28] == [f"{day:02}.02." for day in range(1, 29)]
+    assert len(found.good) == 300
+    assert "with the day first" in found.rejected["reason"][0]
+
+
+def test_the_order_of_day_and_month_is_told_by_later_blocks_too() -> None:
+    open_ones = ["1/2/2026 0:00", "2/2/2026 0:00", "1/13/2026 0:00"]  # the last one is wrong
+    log = log_of(open_ones, ["13/2/2026 0:00", "14/2/2026 0:00"])
+    assert days(validate(log, "interactions")) == ["01.02.", "02.02.", "13.02.", "14.02."]
+    now = datetime(2026, 11, 30, tzinfo=UTC)
+    newest = datetime(2026, 2, 14, tzinfo=UTC)
+    assert shift_to(log, now).clock_shift == now - newest
+
+
+def test_map_reads_the_whole_column_for_the_order_of_day_and_month(tmp_path: Path) -> None:
+    rows = (
+        f"{n % 9},{n % 7},{day:02}/02/2026 10:00\n" for day in range(1, 15) for n in range(4_000)
+    )
+    (tmp_path / "log.csv").write_text("user,item,date\n" + "".join(rows))
+    mapping = read_mapping(written(propose(tmp_path)), "the proposal")
+    good = validate(read_log(tmp_path, mapping=mapping), "interactions").good
+    assert good["occurred_at"].dt.month().unique().to_list() == [2]
+    assert len(good) == 14 * 4_000
+
+
+@pytest.mark.parametrize(
+    ("cell", "right"),
+    [
+        ("2014-12-06 02", datetime(2014, 12, 6, 2)),
+        ("2026-02-01 02:13:20 PM", datetime(2026, 2, 1, 14, 13, 20)),
+        ("45930.5", datetime(2025, 9, 30, 12)),  # a spreadsheet's
+        ("1.2.2026", datetime(2026, 2, 1)),
+        # a last line that is cut, beside longer ones
+        ("2026-01-1", None),
+        ("2026-01-10 1", None),
+        ("2026-01-10 10:0", None),
+    ],
+)
+def test_forms_of_times(cell: str, right: datetime | None) -> None:
+    moment = right and right.replace(tzinfo=UTC)
+    assert to_times(pl.Series([cell, "2026-01-10T10:00:00Z"]))[0] == moment
+
+
+@pytest.mark.parametrize(
+    ("cells", "is_doubtful"),
+    [
+        ([4_000, 9_000, 26_000], True),  # seconds since a start, or days of 1980 to 2041
+        ([31_905_835 * 4, 1_200_000_000], True),
+        ([5_000, *[1_767_323_045] * 5], True),  # one that is cut
+        ([20_000, 20_300], False),
+        ([1_767_323_045, 1_700_000_000], False),
+    ],
+)
+def test_numbers_that_count_from_a_start_of_their_own_are_told(
+    tmp_path: Path, cells: list[int], is_doubtful: bool
+) -> None:
+    rows = "".join(f"u1,i{n},like,{cell}\n" for n, cell in enumerate(cells))
+    (tmp_path / "interactions.csv").write_text(HEADER + rows)
+    log = read_log(tmp_path)
+    validate(log, "interactions")
+    told = [said for said in log.summary.warnings("interactions") if "start of their own" in said]
+    assert bool(told) is is_doubtful
+    mapping = written(propose(tmp_path))
+    assert ("default_time: order" in mapping) is is_doubtful
+
+
+@pytest.mark.parametrize(
+    ("cells", "right"),
+    [
+        (["1.234,50", "999,00", "2.500"], [1234.5, 999, 2500]),
+        (["1,234.50", "1,234", "7"], [1234.5, 1234, 7]),
+        (["2.000", "1.500"], [2, 1.5]),
+        (["1,234", "5"], [None, 5]),  # no cell tells
+        (["12.5", "12.25", "3,50"], [12.5, 12.25, None]),
+        (["1'234.50", "1 000", "-2.5"], [1234.5, 1000, -2.5]),
+        (["13/20", "true", "x"], [0.65, 1, None]),
+    ],
+)
+def test_numbers_are_read_as_their_column_writes_them(
+    cells: list[str], right: list[float | None]
+) -> None:
+    assert to_numbers(pl.Series(cells)).to_list() == right
+
+
+def test_a_file_that_writes_a_comma_before_decimals_does_so_in_all_columns(tmp_path: Path) -> None:
+    (tmp_path / "interactions.csv").write_text(HEADER + "u1,i1,like,2026-01-01\n")
+    (tmp_path / "items.csv").write_text(
+        "id;price_min;price_max\ni1;1.234,50;2.000\ni2;999,00;1.500\ni3;2.500;3.250\n"
+    )
+    items = validate(read_log(tmp_path), "items").good
+    assert items["price_min"].to_list() == [1234.5, 999, 2500]
+    assert items["price_max"].to_list() == [2000, 1500, 3250]
+
+
+def test_a_spreadsheets_fractions_are_whole_seconds() -> None:
+    moment = datetime(2025, 9, 30, 14, 30, 7, tzinfo=UTC)
+    serial = (moment - datetime(1899, 12, 30, tzinfo=UTC)) / timedelta(days=1)
+    assert to_times(pl.Series([serial, serial])).to_list() == [moment] * 2
