@@ -10,7 +10,7 @@ All that is put into the SQL here is names of ours, never a product's text.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, cast
 
 import orjson
@@ -42,11 +42,13 @@ class Written:
 
 @dataclass(frozen=True)
 class Refused:
-    """An entry that was not written. ``raw``: its JSON text; ``number``: its place, from 1."""
+    """An entry that was not written. ``raw``: its JSON text; ``number``: its place, from 1;
+    ``user_ids``: whom it names."""
 
     number: int
     reason: str
     raw: str
+    user_ids: list[str] = field(default_factory=list)
 
 
 def names(entity: Catalogue) -> tuple[str, ...]:
@@ -169,17 +171,16 @@ async def keep_refused(
     if not refused:
         return
     await connection.execute(
-        "INSERT INTO feed.interactions_rejected (entity, source, row_number, reason, raw)"
-        " SELECT %s, %s, r.* FROM unnest(%s::bigint[], %s::text[], %s::text[]) AS r"
+        "INSERT INTO feed.interactions_rejected (entity, source, row_number, reason, raw, user_ids)"
+        " SELECT %s, %s, r.* FROM json_to_recordset(%s::json)"
+        " AS r(number bigint, reason text, raw text, user_ids text[])"
         " ON CONFLICT (raw_hash, reason) DO NOTHING",
-        (
-            entity,
-            SOURCE,
-            [one.number for one in refused],
-            [one.reason.replace("\0", "\\0")[:MAX_REASON] for one in refused],
-            [one.raw for one in refused],
-        ),
+        (entity, SOURCE, _array([_kept(one) for one in refused])),
     )
+
+
+def _kept(one: Refused) -> dict[str, Any]:
+    return asdict(one) | {"reason": one.reason.replace("\0", "\\0")[:MAX_REASON]}
 
 
 def _json(entity: Catalogue) -> str:

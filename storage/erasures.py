@@ -1,9 +1,9 @@
 """Users who were erased: what still has to be done, and what must not come back.
 
 ``storage.people.erase`` deletes a user's rows in Postgres at once and notes them here. What comes
-in later and is of the time before is not kept: triggers see to that (migration 0012), whoever
-writes. The pipeline then erases them from the lake, and deletes what was on its way meanwhile:
-rows of a transaction that was open for long, or lists of a run that had read them before.
+in later and is of the time before is not kept: triggers see to that (migrations 0012 and 0018),
+whoever writes. The pipeline then erases them from the lake, and deletes what was on its way: rows
+of a transaction that was open for long, or lists of a run that had read them before.
 """
 
 from __future__ import annotations
@@ -47,6 +47,16 @@ _BEFORE = (
     " OR i.metadata->'clock' ? 'reason'"
     " AND NOT EXISTS (SELECT FROM feed.users AS u WHERE u.id = i.user_id))"
 )
+
+
+# What a transaction that was open for long refused meanwhile.
+_REFUSED_BEFORE = """
+DELETE FROM feed.interactions_rejected AS r
+USING (SELECT id, unnest(user_ids) AS user_id FROM feed.interactions_rejected) AS named,
+      feed.erasures AS e
+WHERE e.id_sha256 = sha256(convert_to(named.user_id, 'UTF8')) AND r.id = named.id
+  AND r.rejected_at <= e.requested_at
+"""
 
 
 async def lock(connection: psycopg.AsyncConnection[Any]) -> None:
@@ -95,6 +105,7 @@ def delete_late(conn: psycopg.Connection, since: datetime | None) -> int:
         return 0
     for table in DERIVED:
         delete_orphans(conn, table)
+    conn.execute(_REFUSED_BEFORE)
     # Nobody counts meanwhile what is deleted here.
     conn.execute("SELECT pg_advisory_xact_lock(%s)", (variant_metrics.LOCK,))
     # Not by whether the user is there: what unknown users do is counted too. With the hour in

@@ -46,11 +46,13 @@ class Event(TypedDict):
 
 
 class RefusedEvent(TypedDict):
-    """An entry that is no event. ``raw``: its JSON text; ``row_number``: its place, from 1."""
+    """An entry that is no event. ``raw``: its JSON text; ``row_number``: its place, from 1;
+    ``user_ids``: whom it names."""
 
     row_number: int | None
     reason: str
     raw: str
+    user_ids: list[str]
 
 
 @dataclass(frozen=True)
@@ -99,18 +101,21 @@ class _Row(NamedTuple):
     flagged: bool
 
 
+# Entries that an earlier release left in the spool name nobody.
+_KEPT = f"""
+INSERT INTO feed.interactions_rejected (entity, source, row_number, reason, raw, user_ids)
+SELECT 'interactions', '{SOURCE}', row_number, reason, raw, coalesce(user_ids, '{{}}')
+FROM json_to_recordset(%(refused)s::json)
+    AS r(row_number bigint, reason text, raw text, user_ids text[])
+ON CONFLICT (raw_hash, reason) DO NOTHING
+"""
 # The ids are in order, so that two writers with the same events wait for each other, not in a
 # circle.
 _INSERT = f"""
 WITH given AS MATERIALIZED (
     SELECT * FROM json_to_recordset(%(events)s::json) AS g(event_id uuid, user_id text,
         item_id text, type text, occurred_at timestamptz, metadata jsonb)
-), kept AS (
-    INSERT INTO feed.interactions_rejected (entity, source, row_number, reason, raw)
-    SELECT 'interactions', '{SOURCE}', row_number, reason, raw
-    FROM json_to_recordset(%(refused)s::json) AS r(row_number bigint, reason text, raw text)
-    ON CONFLICT (raw_hash, reason) DO NOTHING
-), claimed AS (
+), kept AS ({_KEPT}), claimed AS (
     INSERT INTO feed.event_ids SELECT event_id, occurred_at FROM given ORDER BY event_id
     ON CONFLICT DO NOTHING RETURNING event_id
 )
@@ -128,12 +133,6 @@ FROM feed.event_ids AS e CROSS JOIN LATERAL (
     WHERE i.event_id = e.event_id AND i.occurred_at = e.occurred_at LIMIT 1
 ) AS i
 WHERE e.event_id = ANY(%s::uuid[])
-"""
-_KEEP = f"""
-INSERT INTO feed.interactions_rejected (entity, source, row_number, reason, raw)
-SELECT 'interactions', '{SOURCE}', row_number, reason, raw
-FROM json_to_recordset(%s::json) AS r(row_number bigint, reason text, raw text)
-ON CONFLICT (raw_hash, reason) DO NOTHING
 """
 
 
@@ -217,7 +216,7 @@ async def _keep(
     """Keep the events that are refused, if so asked."""
     if keep and stored.refused:
         kept = [as_refused(events[number], str(why)) for number, why in stored.refused.items()]
-        await connection.execute(_KEEP, (orjson.dumps(kept).decode(),))
+        await connection.execute(_KEPT, {"refused": orjson.dumps(kept).decode()})
 
 
 async def _known_or_refused(
@@ -298,4 +297,6 @@ def as_refused(event: Event, reason: str) -> RefusedEvent:
         metadata = dict(event["metadata"] or {})
         raw["occurred_at"] = metadata.pop("clock", {}).get("claimed")
         raw["metadata"] = metadata or None
-    return {"row_number": None, "reason": reason, "raw": orjson.dumps(raw).decode()}
+    named = [] if event["user_id"] is None else [event["user_id"]]
+    raw_text = orjson.dumps(raw).decode()
+    return {"row_number": None, "reason": reason, "raw": raw_text, "user_ids": named}

@@ -34,11 +34,13 @@ WITH differing AS (
 ), taken AS (
     DELETE FROM staging_interactions AS s USING differing AS d
     WHERE s.ctid = d.ctid AND d.fields <> ''
-    RETURNING s.row_number, d.fields, (to_jsonb(s) - 'row_number' - 'nth')::text AS raw
+    RETURNING s.row_number, d.fields, s.user_id,
+              (to_jsonb(s) - 'row_number' - 'nth')::text AS raw
 )
-INSERT INTO {REFUSED} (entity, source, row_number, reason, raw)
+INSERT INTO {REFUSED} (entity, source, row_number, reason, raw, user_ids)
 SELECT 'interactions', %(source)s, row_number, 'event_id: this event_id is another event''s, '
-       || 'with another ' || fields || ': give each event an id of its own', raw
+       || 'with another ' || fields || ': give each event an id of its own', raw,
+       array_remove(ARRAY[user_id], NULL)
 FROM taken
 """
 

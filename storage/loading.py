@@ -131,7 +131,7 @@ def _load_interactions(
 
 def _keep_refused(conn: psycopg.Connection) -> None:
     """A row that is kept already is not kept twice."""
-    columns = "entity, source, row_number, reason, raw"
+    columns = "entity, source, row_number, reason, raw, user_ids"
     conn.execute(
         f"INSERT INTO feed.interactions_rejected ({columns}) SELECT {columns} FROM {REFUSED}"
         " ORDER BY entity, row_number ON CONFLICT (raw_hash, reason) DO NOTHING"

@@ -50,13 +50,6 @@ class _Part:
     named: str = "false"
 
 
-# A refused row is text as it came. An id is found there under the names that storage writes.
-_REJECTED = (
-    "(entity = 'interactions' AND "
-    "EXISTS (SELECT FROM unnest(%(as_user_id)s::text[]) AS mark WHERE strpos(raw, mark) > 0)"
-    " OR entity = 'users' AND "
-    "EXISTS (SELECT FROM unnest(%(as_id)s::text[]) AS mark WHERE strpos(raw, mark) > 0))"
-)
 PARTS = {
     "user": _Part("users", {"id": "text"}, "id = %(id)s"),
     "preferences": _Part("user_preferences", {"user_id": "text"}),
@@ -78,7 +71,7 @@ PARTS = {
         },
     ),
     "interactions": _Part("interactions", {"occurred_at": "timestamptz", "event_id": "uuid"}),
-    "rejected": _Part("interactions_rejected", {"id": "bigint"}, _REJECTED),
+    "rejected": _Part("interactions_rejected", {"id": "bigint"}, "user_ids @> ARRAY[%(id)s]"),
 }
 """Name in an export -> where it is. An erasure deletes the same rows, and those that name them."""
 
@@ -108,7 +101,7 @@ async def page(
         SELECT row_to_json(r)::text, ARRAY[{text}] FROM feed.{place.table} AS r
         WHERE {place.where} {beyond} ORDER BY {columns} LIMIT %(limit)s
         """),
-        {**_who(user_id), "after": list(after or ()), "limit": limit},
+        {"id": user_id, "after": list(after or ()), "limit": limit},
     )
     found = await cursor.fetchall()
     return Page([row for row, _ in found], found[-1][1] if len(found) == limit else None)
@@ -128,12 +121,13 @@ async def erase(connection: Connection, user_id: str, *, actor: str = "api") -> 
     Returns:
         Whether there was anything.
     """
-    parameters, erased = _who(user_id), {}
+    erased: dict[str, int] = {}
     await erasures.lock(connection)
     # Users last: their preferences go with them, and would not be counted.
     for part in reversed(PARTS.values()):
         cursor = await connection.execute(
-            _sql(f"DELETE FROM feed.{part.table} WHERE {part.where} OR {part.named}"), parameters
+            _sql(f"DELETE FROM feed.{part.table} WHERE {part.where} OR {part.named}"),
+            {"id": user_id},
         )
         if cursor.rowcount:
             erased[part.table] = cursor.rowcount
@@ -237,23 +231,6 @@ _PREFERENCES = (
     + ", ".join(f"{_or_default('p', name)} AS {name}" for name in PREFERENCES)
     + ", p.updated_at) AS r)"
 )
-
-
-def _who(user_id: str) -> dict[str, Any]:
-    """Parameters that find a user's rows."""
-    return {
-        "id": user_id,
-        "as_user_id": _marks("user_id", user_id),
-        "as_id": _marks("id", user_id),
-    }
-
-
-def _marks(name: str, value: str) -> list[str]:
-    """Ways to write a member of a JSON object: as a string, and as a number if it is one."""
-    written = [orjson.dumps(value).decode()]
-    if value.isdecimal():
-        written += [f"{value},", f"{value}}}"]
-    return [f'"{name}":{space}{one}' for space in ("", " ") for one in written]
 
 
 def _sql(text: str) -> sql.SQL:

@@ -105,10 +105,10 @@ def quarantine_interactions(
         ), moved AS (
             DELETE FROM feed.interactions AS r USING bad
             WHERE r.event_id = bad.event_id AND r.occurred_at = bad.occurred_at
-            RETURNING bad.reason, to_jsonb(r)::text AS raw
+            RETURNING bad.reason, to_jsonb(r)::text AS raw, {_named("user_id")} AS user_ids
         ), kept AS (
-            INSERT INTO feed.interactions_rejected (entity, source, reason, raw)
-            SELECT 'interactions', '{SOURCE}', reason, raw FROM moved
+            INSERT INTO feed.interactions_rejected (entity, source, reason, raw, user_ids)
+            SELECT 'interactions', '{SOURCE}', reason, raw, user_ids FROM moved
             ON CONFLICT (raw_hash, reason) DO NOTHING
         )
         SELECT reason, count(*) FROM moved GROUP BY reason ORDER BY reason
@@ -141,6 +141,7 @@ def by_reason(bad: dict[str, str]) -> dict[str, int]:
 def _quarantine(
     conn: psycopg.Connection, entity: Catalogue, checks: Checks | None
 ) -> dict[str, str]:
+    named = _named("id") if entity == "users" else "'{}'"
     # updated_at is left out of what is kept, or each touch would record the row again
     bad = conn.execute(
         sql.SQL(f"""
@@ -152,14 +153,22 @@ def _quarantine(
             ) AS judged
             WHERE reason IS NOT NULL
         ), kept AS (
-            INSERT INTO feed.interactions_rejected (entity, source, reason, raw)
-            SELECT '{entity}', '{SOURCE}', reason, raw FROM bad
+            INSERT INTO feed.interactions_rejected (entity, source, reason, raw, user_ids)
+            SELECT '{entity}', '{SOURCE}', reason, raw, {named} FROM bad
             ON CONFLICT (raw_hash, reason) DO NOTHING
         )
         SELECT id, reason FROM bad ORDER BY id
         """)
     )
     return dict(bad.fetchall())
+
+
+def _named(user_id: str) -> str:
+    """SQL: the users whom a row names; an id that is too long is nobody's."""
+    return (
+        f"CASE WHEN octet_length({user_id}) BETWEEN 1 AND {MAX_ID_BYTES} "
+        f"THEN ARRAY[{user_id}] ELSE '{{}}' END"
+    )
 
 
 def _column_rules(column: Column, checks: Checks) -> dict[str, str]:

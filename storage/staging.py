@@ -64,7 +64,8 @@ def staged(
         with conn.transaction():
             conn.execute(
                 f"CREATE TEMP TABLE {REFUSED}"
-                " (entity text, source text, row_number bigint, reason text, raw text)"
+                " (entity text, source text, row_number bigint, reason text, raw text,"
+                " user_ids text[])"
             )
             found = {entity: _stage(conn, log, entity, progress) for entity in log.entities}
         yield found
@@ -126,6 +127,6 @@ def _stage_refused(
     if rejected.is_empty():
         return
     rows = rejected.select(
-        "row_number", "reason", "raw", entity=pl.lit(entity), source=pl.lit(source)
+        "row_number", "reason", "raw", "user_ids", entity=pl.lit(entity), source=pl.lit(source)
     )
     copy_frame(conn, sql.Identifier(REFUSED), rows, chunk=REFUSED_AT_ONCE)

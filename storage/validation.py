@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from storage.columns import COLUMNS, WITHOUT_ITEM, Entity, key
+from storage.columns import COLUMNS, MAX_ID_BYTES, WITHOUT_ITEM, Entity, key
 from storage.judging import SHOWN, Judge, Readers, Tally
 from storage.log import Log
 from storage.reading.chunk import Chunk
@@ -26,7 +26,8 @@ class Checked:
 
     ``good``: typed, with ``row_number`` (Int64, the line in the file, from 1) and the columns
     that the log has.
-    ``rejected``: row_number, kind (for counting), reason, raw (JSON text of the whole row).
+    ``rejected``: row_number, kind (for counting), reason, raw (JSON text of the whole row),
+    user_ids (the user whom it names, if any).
     ``duplicates``: rows that repeat an earlier one of the same log exactly.
     ``left_out``: optional cells that could not be read; their rows are among the good.
     """
@@ -80,7 +81,13 @@ def validate(log: Log, entity: Entity) -> Checked:
     )
 
 
-_REJECTED = {"row_number": pl.Int64, "kind": pl.String, "reason": pl.String, "raw": pl.String}
+_REJECTED: dict[str, pl.DataType | type[pl.DataType]] = {
+    "row_number": pl.Int64,
+    "kind": pl.String,
+    "reason": pl.String,
+    "raw": pl.String,
+    "user_ids": pl.List(pl.String),
+}
 
 
 def _checked(chunk: Chunk, entity: Entity, log: Log, readers: Readers, seen: Seen) -> Checked:
@@ -106,6 +113,7 @@ def _checked(chunk: Chunk, entity: Entity, log: Log, readers: Readers, seen: See
         kind="kind",
         reason="reason",
         raw=chunk.raw(refused["at"]),
+        user_ids=_users(entity, typed, refused["at"]),
     )
     line = chunk.line.gather(good["at"])
     good = good.select(line.alias("row_number"), pl.exclude("at"))
@@ -132,6 +140,16 @@ def _check_together(entity: Entity, typed: dict[str, pl.Series], judge: Judge) -
         above = (typed["price_min"] > typed["price_max"]).fill_null(False)
         for name in ("price_min", "price_max"):
             typed[name] = judge.left(typed[name], above, f"{name}: {_ABOVE[name]}")
+
+
+def _users(entity: Entity, typed: dict[str, pl.Series], at: pl.Series) -> pl.Series:
+    """Of the rows at those places, the user whom each names, as a list of one or none."""
+    named = typed.get("id" if entity == "users" else "user_id")
+    if named is None:
+        return pl.repeat([], len(at), dtype=pl.List(pl.String), eager=True)
+    ids = named.gather(at)
+    good = ids.str.len_bytes().is_between(1, MAX_ID_BYTES) & ~ids.str.contains("\0", literal=True)
+    return pl.select(pl.concat_list(ids.set(~good, None)).list.drop_nulls()).to_series()
 
 
 _ABOVE = {"price_min": "above price_max", "price_max": "below price_min"}

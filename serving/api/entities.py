@@ -39,6 +39,7 @@ from serving.problems import InvalidParameters
 from serving.request_ids import request_id_of
 from storage import catalogue
 from storage.catalogue import Connection, Refused, Written
+from storage.named_users import users_in
 from storage.quarantine import Catalogue
 
 CHECKED_AT_ONCE = 20
@@ -141,7 +142,9 @@ class EntityCalls:
         entries = await self._check(_entries(await read_object(request, finite=False), name))
         good = [entry.values for entry in entries if not entry.errors]
         refused = [
-            Refused(number, _reason(entry.errors), encode(entry.values))
+            Refused(
+                number, _reason(entry.errors), encode(entry.values), users_in(name, entry.values)
+            )
             for number, entry in enumerate(entries, start=1)
             if entry.errors
         ]

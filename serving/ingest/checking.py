@@ -20,6 +20,7 @@ from serving.json_bodies import encode, find_no_number, may_hold_no_number, writ
 from storage.catalogue import MAX_REASON
 from storage.columns import CLOCK_SLACK, MAX_ID_BYTES, WITHOUT_ITEM
 from storage.events import Event, Refusal, RefusedEvent
+from storage.named_users import users_in
 from storage.validation import SHOWN
 
 MAX_METADATA_BYTES = 16 * 1024
@@ -157,8 +158,12 @@ def to_event(entry: Any, clock: Clock) -> Event:
 
 def refused(entry: Any, refusal: Refusal, row_number: int) -> RefusedEvent:
     """A refused entry as it is kept."""
-    raw = encode(entry)
-    return {"row_number": row_number, "reason": str(refusal)[:MAX_REASON], "raw": raw[:MAX_RAW]}
+    return {
+        "row_number": row_number,
+        "reason": str(refusal)[:MAX_REASON],
+        "raw": encode(entry)[:MAX_RAW],
+        "user_ids": users_in("interactions", entry),
+    }
 
 
 def _event_id(value: Any) -> str:

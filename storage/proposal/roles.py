@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
+from storage.named_users import NAMES as USER_NAMES
 from storage.proposal.kinds import type_of
 from storage.proposal.looks import MOSTLY, Column, Look
 
 # Names without case and signs, the surest first.
 NAMES: dict[str, tuple[str, ...]] = {
-    "user_id": (
-        "userid", "user", "uid", "customerid", "customer", "visitorid", "visitor", "memberid",
-        "member", "reviewerid", "reviewer", "readerid", "reader", "accountid", "account", "viewer",
-        "viewerid", "buyerid", "buyer", "personid", "person", "playerid", "player", "profileid",
-        "profilename", "reviewprofilename", "reviewuserid", "username", "guest", "guestid",
-        "clientid", "client", "msno", "cookieid", "deviceid", "listener", "subscriber",
-        "student", "learner", "patient", "employee",
-        "shopper", "rater", "voter", "email", "login",
-    ),
+    "user_id": USER_NAMES,
     "session": (
         "sessionid", "session", "orderid", "basketid", "visitid", "transactionid", "playlistid",
         "pid",

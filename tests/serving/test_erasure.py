@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import quote
 from uuid import uuid4
 
 import httpx
@@ -145,3 +147,58 @@ def test_late_events_are_neither_kept_nor_exported(http: httpx.Client) -> None:
     exported = http.get("users/late/export").json()
     assert [one["item_id"] for one in exported["interactions"]] == ["i0005"]
     assert exported["rejected"] == []
+
+
+NAMES = ["plain", "José", "emoji😀", 'quote"\\', "tab\tline\nx", "196", "x/export"]
+
+
+def refused_of(user_id: str) -> list[dict[str, Any]]:
+    """Entries that are refused, and name the user in one way or another."""
+    bad = {"event_id": str(uuid4()), "item_id": "i0001", "type": "like"}
+    return [
+        {**bad, "user_id": user_id, "metadata": {"n": float("nan")}},
+        {**bad, "user_id": user_id, "metadata": {"n": float("inf")}},
+        {**bad, "user_id": user_id, "metadata": {"half": "\ud800"}},
+        {"metadata": {"user_id": "somebody else"}, "user_id": user_id, "type": "bad"},
+        {**bad, "userId": user_id},
+        {**bad, "user": {"id": user_id}},
+        {"metadata": {"long": "x" * 70_000}, "user_id": user_id, "type": "bad"},
+    ]
+
+
+def refuse_all(http: httpx.Client, user_id: str) -> int:
+    """Send them all; how many were refused."""
+    sent = refused_of(user_id)
+    answer = http.post("interactions", content=json.dumps(sent),
+                       headers={"Content-Type": "application/json"}).json()  # fmt: skip
+    assert answer["rejected"] == len(sent), answer
+    users = [{"id": user_id, "lat": float("nan"), "lon": 0}, {"id": user_id, "lat": 91, "lon": 0}]
+    bulk = http.post(f"{http.base_url}users:bulk", content=json.dumps({"users": users}),
+                     headers={"Content-Type": "application/json"}).json()  # fmt: skip
+    assert bulk["rejected"] == len(users), bulk
+    return len(sent) + len(users)
+
+
+@pytest.mark.parametrize("user_id", NAMES)
+def test_what_was_refused_of_a_user_is_exported_and_goes_with_them(
+    two_workers: Server, http: httpx.Client, user_id: str
+) -> None:
+    path = f"users/{quote(user_id, safe='')}"
+    assert http.put(path, json={}).status_code == 201
+
+    def kept() -> int:
+        with connect(two_workers.database) as connection:
+            found = connection.execute(
+                "SELECT count(*) FROM feed.interactions_rejected WHERE user_ids @> ARRAY[%s]",
+                (user_id,),
+            ).fetchone()
+            assert found is not None
+            return found[0]
+
+    count = refuse_all(http, user_id)
+    assert len(http.get(f"{path}/export").json()["rejected"]) == count == kept()
+    assert http.delete(path).status_code == 204
+    assert kept() == 0
+    refuse_all(http, user_id)  # late
+    assert kept() == 0
+    assert http.get(f"{path}/export").status_code == 404

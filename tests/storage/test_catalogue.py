@@ -12,7 +12,9 @@ import pytest
 
 from storage import catalogue, people
 from storage.catalogue import Connection, Refused
+from storage.columns import Entity
 from storage.database import connect
+from storage.named_users import users_in
 from storage.people import PARTS
 
 T = TypeVar("T")
@@ -71,16 +73,17 @@ def fill(conn: psycopg.Connection, user: str, other: str) -> None:
         " VALUES (gen_random_uuid(), %(u)s, 'i', 'view', '2026-01-01Z')",
     ):
         conn.execute(query, {"u": user, "o": other})
-    for entity, raw in (
+    refused: list[tuple[Entity, dict[str, Any]]] = [
         ("interactions", {"user_id": user, "type": "?"}),
         ("users", {"id": user, "lat": 91}),
         ("items", {"id": user}),  # an item that is called the same
         ("interactions", {"user_id": f"{user}x", "item_id": user}),
-    ):
+    ]
+    for entity, raw in refused:
         conn.execute(
-            "INSERT INTO feed.interactions_rejected (entity, source, reason, raw)"
-            " VALUES (%s, 'log', 'bad', %s)",
-            (entity, json.dumps(raw, ensure_ascii=False)),
+            "INSERT INTO feed.interactions_rejected (entity, source, reason, raw, user_ids)"
+            " VALUES (%s, 'log', 'bad', %s, %s)",
+            (entity, json.dumps(raw, ensure_ascii=False), users_in(entity, raw)),
         )
 
 

@@ -459,6 +459,25 @@ def test_json_lines_with_a_bad_line(conn: psycopg.Connection, tmp_path: Path) ->
     assert ("{oops",) in all_of(conn, "SELECT raw FROM feed.interactions_rejected")
 
 
+def test_a_refused_row_says_whose_it_is(conn: psycopg.Connection, tmp_path: Path) -> None:
+    csv(tmp_path, "7.0,i1,click,never", '"é""\t",i1,click,never', ",i1,view,never", "a,b,c,d,e",
+        header="visitor,item_id,type,occurred_at")  # fmt: skip
+    csv(tmp_path, "anna,", "anna,Oslo", name="users", header="id,city")
+    load(conn, read_log(tmp_path, "csv", Mapping(interactions={"user_id": "visitor"})))
+    found = all_of(
+        conn,
+        "SELECT entity, row_number, user_ids FROM feed.interactions_rejected"
+        " ORDER BY entity, row_number",
+    )
+    assert found == [
+        ("interactions", 2, ["7.0"]),
+        ("interactions", 3, ['é"\t']),
+        ("interactions", 4, []),
+        ("interactions", 5, ["a"]),
+        ("users", 3, ["anna"]),
+    ]
+
+
 def test_types_from_a_scale_of_numbers(conn: psycopg.Connection, tmp_path: Path) -> None:
     rows = [
         f"u{n},i,{stars},2026-01-01"

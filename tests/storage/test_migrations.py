@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from alembic import command
 
 from storage import migrations
 from storage.database import DatabaseError, async_pool, connect, database_url, migrate, prepare
@@ -212,3 +213,42 @@ def test_an_event_is_kept_once(database: str) -> None:
             connection.execute(EVENT, event)
         connection.execute(EVENT + " ON CONFLICT DO NOTHING", event)
         assert connection.execute("SELECT count(*) FROM feed.interactions").fetchone() == (1,)
+
+
+def test_rows_that_were_refused_before_say_whose_they_are(
+    empty_database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade = command.upgrade
+    monkeypatch.setattr(command, "upgrade", lambda config, _: upgrade(config, "0017"))
+    migrate(empty_database)
+    refused = [
+        ("interactions", '{"user_id": "Jos\\u00e9", "item_id": "i", "at": NaN}'),
+        ("interactions", '{"metadata":{"user_id":"x"},"user_id":"tab\\t\\"q\\"","type":"bad"}'),
+        ("interactions", '{"userId": 196, "half": "\\ud800"}'),
+        ("interactions", '{"User-ID": 196.0, "item_id": "i"}'),
+        ("users", '{"id": "anna", "lat": 91}'),
+        ("items", '{"id": "anna"}'),
+        ("interactions", "[" * 20_000),
+        ("interactions", '["user_id"]'),
+        ("interactions", f'{{"user_id": "{"x" * 9_000}"}}'),
+    ]
+    late = [("interactions", '{"userId": "gone", "half": "\\udc00"}'), ("users", '{"id": "gone"}')]
+    with connect(empty_database, autocommit=True) as connection:
+        connection.execute(
+            "INSERT INTO feed.erasures (id_sha256, lake_done_at) SELECT sha256(id::bytea), now()"
+            " FROM unnest('{gone,back}'::text[]) AS id"
+        )
+        connection.execute("INSERT INTO feed.users (id) VALUES ('back')")
+        with connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT INTO feed.interactions_rejected (entity, source, reason, raw)"
+                " VALUES (%s, 'api', 'bad', %s)",
+                [*refused, *late, ("users", '{"id": "back"}')],
+            )
+    monkeypatch.undo()
+    migrate(empty_database)
+    with connect(empty_database) as connection:
+        found = connection.execute("SELECT user_ids FROM feed.interactions_rejected ORDER BY id")
+        assert [ids for (ids,) in found] == [
+            ["José"], ['tab\t"q"'], ["196"], ["196.0"], ["anna"], [], [], [], [], ["back"],
+        ]  # fmt: skip

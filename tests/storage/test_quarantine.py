@@ -61,6 +61,26 @@ def kept(conn: psycopg.Connection) -> set[str]:
     return {str(id) for (id,) in conn.execute("SELECT event_id FROM feed.interactions")}
 
 
+def test_what_moves_says_whose_it_is(conn: psycopg.Connection) -> None:
+    add(conn, user_id="ann\"o'é", type="purchase")
+    add(conn, user_id="x" * 300)
+    add(conn, user_id=None, item_id=None)
+    conn.execute("INSERT INTO feed.users (id, lat, lon) VALUES ('ben', 91, 0)")
+    conn.execute("INSERT INTO feed.items (id, lat, lon) VALUES ('ben', 91, 0)")
+    quarantine_interactions(conn, NOW - timedelta(days=1), NOW)
+    quarantine_users(conn)
+    quarantine_items(conn)
+    found = conn.execute(
+        "SELECT entity, user_ids FROM feed.interactions_rejected ORDER BY entity, user_ids"
+    ).fetchall()
+    assert found == [
+        *[("interactions", [])] * 2,
+        ("interactions", ["ann\"o'é"]),
+        ("items", []),
+        ("users", ["ben"]),
+    ]
+
+
 @pytest.mark.parametrize("by", ["occurred_at", "received_at"])
 def test_exactly_the_bad_interactions_move(conn: psycopg.Connection, by: str) -> None:
     good = {

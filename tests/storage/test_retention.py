@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-import orjson
 import polars as pl
 import psycopg
 import pytest
@@ -37,6 +36,14 @@ def add(conn: psycopg.Connection, at: datetime, user: str = "u", *, month: bool 
         "INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at, received_at)"
         " VALUES (gen_random_uuid(), %s, 'i', 'click', %s, %s)",
         (user, at, at),
+    )
+
+
+def refuse(conn: psycopg.Connection, user: str) -> None:
+    conn.execute(
+        "INSERT INTO feed.interactions_rejected (entity, source, reason, raw, user_ids)"
+        " VALUES ('interactions', 'api', gen_random_uuid()::text, 'a bad row', %s)",
+        ([user],),
     )
 
 
@@ -231,7 +238,6 @@ def test_what_comes_in_late_is_not_kept(conn: psycopg.Connection, database: str)
     conn.execute("INSERT INTO feed.users (id) VALUES ('anna'), ('\"q\\\"')")
     for user in ("anna", '"q\\"', "nobody knows them"):
         erase(database, user)
-    refused = "INSERT INTO feed.interactions_rejected (entity, source, reason, raw) VALUES "
 
     def write(user: str) -> None:
         add(conn, now - timedelta(hours=1), user)
@@ -242,8 +248,7 @@ def test_what_comes_in_late_is_not_kept(conn: psycopg.Connection, database: str)
             " VALUES (gen_random_uuid(), %s, 'i', 'click', %s, %s)",
             (user, later, Jsonb({"clock": {"claimed": None, "reason": "missing"}})),
         )
-        raw = orjson.dumps({"user_id": user, "type": "?"}).decode()
-        conn.execute(refused + "('interactions', 'api', gen_random_uuid()::text, %s)", (raw,))
+        refuse(conn, user)
 
     for user in ("anna", '"q\\"', "nobody knows them", "ben"):
         write(user)
@@ -251,8 +256,8 @@ def test_what_comes_in_late_is_not_kept(conn: psycopg.Connection, database: str)
         "SELECT user_id, count(*) FROM feed.interactions GROUP BY 1 ORDER BY 1"
     ).fetchall()
     assert kept == [('"q\\"', 1), ("anna", 1), ("ben", 3), ("nobody knows them", 1)]
-    left = conn.execute("SELECT raw FROM feed.interactions_rejected").fetchall()
-    assert [orjson.loads(raw)["user_id"] for (raw,) in left] == ["ben"]
+    left = conn.execute("SELECT user_ids FROM feed.interactions_rejected").fetchall()
+    assert left == [(["ben"],)]
 
     conn.execute("INSERT INTO feed.users (id) VALUES ('anna')")  # another person
     write("anna")
@@ -260,6 +265,23 @@ def test_what_comes_in_late_is_not_kept(conn: psycopg.Connection, database: str)
         "SELECT count(*) FROM feed.interactions WHERE user_id = 'anna'"
     ).fetchone() == (3,)
     assert len(conn.execute("SELECT FROM feed.interactions_rejected").fetchall()) == 2
+
+
+def test_what_a_long_transaction_refused_goes_with_the_next_run(
+    conn: psycopg.Connection, database: str
+) -> None:
+    with connect(database) as loading:
+        loading.execute("SELECT")  # its rows are of this moment
+        for user in ("anna", "ben"):
+            refuse(loading, user)
+        assert not erase(database, "anna")  # it does not wait for ever
+        loading.commit()
+    refuse(conn, "anna")  # by the trigger
+    conn.execute("INSERT INTO feed.users (id) VALUES ('anna')")
+    refuse(conn, "anna")  # another person's
+    erasures.delete_late(conn, None)
+    left = conn.execute("SELECT user_ids FROM feed.interactions_rejected ORDER BY id").fetchall()
+    assert left == [(["ben"],), (["anna"],)]
 
 
 def test_an_erasure_waits_for_what_is_being_written(
