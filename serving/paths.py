@@ -60,5 +60,19 @@ class _FirstId(_Id):
     regex = "[^/]*"
 
 
+class _Number(Convertor[int]):
+    """``{id:number}``: a whole number that Postgres can hold. Python would not read any number of
+    digits, and raise an error where routes are compared."""
+
+    regex = "[0-9]{1,18}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
 register_url_convertor("id", _Id())
 register_url_convertor("first_id", _FirstId())
+register_url_convertor("number", _Number())

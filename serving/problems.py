@@ -17,6 +17,8 @@ from serving.shapes import FeedRequest
 
 log = logging.getLogger("feedwright.serving")
 MEDIA_TYPE = "application/problem+json"
+LONGEST = 900
+"""Characters of a message; what was sent may be in it."""
 
 
 class InvalidParameters(Exception):
@@ -70,8 +72,8 @@ def problem(
         "type": "about:blank",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": detail,
-        "errors": errors or [],
+        "detail": _cut(detail),
+        "errors": [{**one, "message": _cut(one["message"])} for one in errors or []],
         "request_id": request_id,
     }
     return Response(
@@ -80,6 +82,10 @@ def problem(
         headers={"X-Request-Id": request_id, **(headers or {})},
         media_type=MEDIA_TYPE,
     )
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def on_invalid_parameters(request: Request, error: Exception) -> Response:

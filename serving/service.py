@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+from typing import Any, cast
 
 import bentoml
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving import traces
 from serving.app import FeedApp
@@ -12,6 +14,9 @@ from storage.settings import get_settings
 
 # "1" is not enough for it. Commands of bentoml read it before this: see serving/launch.py.
 os.environ.setdefault("BENTOML_DO_NOT_TRACK", "True")
+
+PROBES = ("/healthz", "/livez", "/readyz")
+"""What BentoML itself answers."""
 
 _feed = FeedApp(get_settings())
 _tracing = get_settings().otlp_endpoint is not None
@@ -42,3 +47,18 @@ class Feed:
 
     async def __is_ready__(self) -> bool:
         return _feed.is_ready()
+
+
+class Ours:
+    """A middleware: all but the probes goes straight to our application. BentoML's own routes ask
+    for no key (``/schema.json``), and its mount takes no path with a line feed, as ids may have."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._bento = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        theirs = scope["type"] == "lifespan" or scope["path"] in PROBES
+        await (self._bento if theirs else _feed.asgi)(scope, receive, send)
+
+
+cast("bentoml.Service[Any]", Feed).add_asgi_middleware(Ours)  # the decorator's type hides it

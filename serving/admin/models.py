@@ -84,7 +84,7 @@ class ModelCalls:
         return await self._in_time(request, self._activate(request, body))
 
     async def _activate(self, request: Request, body: Activate) -> dict[str, Any]:
-        version = request.path_params["version"]
+        version = str(request.path_params["version"])
         known = await self._known()
         # Of many versions, and while MLflow is away, the command says it.
         missing = (
@@ -92,7 +92,7 @@ class ModelCalls:
             and len(known.versions) < MOST
             and all(one.version != version for one in known.versions)
         )
-        if missing or not version.isdecimal():  # it becomes an argument of the command
+        if missing:
             raise not_found("version", version)
         if not body.force:
             rows = await self._database.run(records.withdrawn)
@@ -198,7 +198,7 @@ def routes(api: Api, calls: ModelCalls) -> list[Route]:
     return [
         api.route("/api/v1/admin/models", compressed=True, GET=calls.browse),
         api.route("/api/v1/admin/models/rollback", POST=calls.rollback),
-        api.route("/api/v1/admin/models/{version}/activate", POST=calls.activate),
+        api.route("/api/v1/admin/models/{version:number}/activate", POST=calls.activate),
     ]
 
 

@@ -26,10 +26,10 @@ _RFC3339 = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d
 def _id(value: str) -> str:
     if len(value.encode()) > MAX_ID_BYTES:
         raise ValueError(f"must be at most {MAX_ID_BYTES} bytes in UTF-8")
-    return _no_nul(value)
+    return no_nul(value)
 
 
-def _no_nul(value: str) -> str:
+def no_nul(value: str) -> str:
     if "\0" in value:
         raise ValueError("must not contain a NUL character")
     return value
@@ -38,7 +38,7 @@ def _no_nul(value: str) -> str:
 def _text(value: str) -> str:
     if len(value.encode()) > MAX_TEXT_BYTES:
         raise ValueError(f"must be at most {MAX_TEXT_BYTES} bytes in UTF-8")
-    return _no_nul(value)
+    return no_nul(value)
 
 
 def _attributes(value: dict[str, Any]) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def _past(time: datetime) -> datetime:
 
 Id = Annotated[str, Field(min_length=1, max_length=MAX_ID_BYTES), AfterValidator(_id)]
 Text = Annotated[str, Field(max_length=MAX_TEXT_BYTES), AfterValidator(_text)]
-Tag = Annotated[str, Field(min_length=1, max_length=MAX_TAG_CHARACTERS), AfterValidator(_no_nul)]
+Tag = Annotated[str, Field(min_length=1, max_length=MAX_TAG_CHARACTERS), AfterValidator(no_nul)]
 Tags = Annotated[list[Tag], Field(max_length=MAX_TAGS)]
 PreferredTags = Annotated[list[Tag], Field(max_length=MAX_PREFERRED)]
 Attributes = Annotated[dict[str, Any], AfterValidator(_attributes)]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from models.profile import InteractionType
+from serving.api.shapes_catalogue import no_nul
 from storage.columns import MAX_ID_BYTES, Entity
 
 MAX_ENTRIES = 1_000
@@ -127,7 +128,9 @@ class ReplayAsked(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid")
 
     ids: list[int] | None = Field(default=None, min_length=1, max_length=1_000)
-    reason: str = Field(default="", max_length=500, description="Only with this in the reason.")
+    reason: Annotated[str, AfterValidator(no_nul)] = Field(
+        default="", max_length=500, description="Only with this in the reason."
+    )
     after: int = Field(default=0, ge=0, le=2**63 - 1, description="Only rows with larger ids.")
     limit: int = Field(default=1_000, ge=1, le=1_000)
 

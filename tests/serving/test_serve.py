@@ -285,6 +285,10 @@ def test_what_a_platform_expects_is_there(server: Server, path: str) -> None:
 def test_errors_are_problems_on_the_real_server(server: Server) -> None:
     for method, path, status in (
         ("GET", "/nothing", 404),
+        ("GET", "/nothing%0Athere", 404),
+        ("GET", "/api/v1/items/a%0Ab", 404),
+        ("GET", "/schema.json", 404),  # BentoML's own, which asks for no key
+        ("GET", "/docs.json", 404),
         ("GET", "/api/v1/feed?limit=x", 422),
         ("POST", "/api/v1/feed", 405),
     ):
