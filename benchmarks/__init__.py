@@ -48,7 +48,7 @@ guardrails
     Worlds of users who differ and come back, ``--worlds`` of each kind, looked at every hour for a
     week: the share of them in which each rule ever sees a breach, and after how many hours and
     impressions of the arm half and nine tenths of the worlds have. No server, no database: the
-    rules of models/guardrails.py on simulated counts, the same in every run.
+    rules of models/experiments/guardrails.py on simulated counts, the same in every run.
 
 going_live
     Everything that ``up`` starts, and users who click by known preferences over HTTP: a challenger

@@ -19,8 +19,8 @@ from benchmarks import load, report, servers, worlds
 from benchmarks.feed_stages import feed_stages
 from benchmarks.report import BenchmarkError, Row, log
 from benchmarks.worlds import PROFILE, VERSION, Size
-from models.profile import Profile
-from models.snapshot import Snapshot
+from models.catalogue.snapshot import Snapshot
+from models.profile.schema import Profile
 
 CLIENTS = (1, 32)
 ROUNDS = 3

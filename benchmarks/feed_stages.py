@@ -14,13 +14,13 @@ import orjson
 from threadpoolctl import threadpool_limits
 
 from benchmarks.report import Row
-from models.candidates import Indexes, SourceGuard
-from models.laps import Laps
-from models.live_catalogue import LiveCatalogue
-from models.profile import Profile
-from models.ranker import rank
-from models.shortlists import Shortlists
-from models.snapshot import Snapshot
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.snapshot import Snapshot
+from models.feed.pipeline import rank
+from models.feed.shortlists import Shortlists
+from models.feed.sources import Indexes, SourceGuard
+from models.feed.stage_timer import Laps
+from models.profile.schema import Profile
 from serving.pages import render
 
 REPEATS = 3

@@ -29,10 +29,11 @@ from benchmarks import report
 from benchmarks.freshness_served import Asked, Record, Scores, Served, own_fold_in
 from benchmarks.report import log
 from benchmarks.worlds import Size
-from models import evaluation, list_quality
+from models.evaluation import list_quality
+from models.evaluation import metrics as evaluation
 from models.recommenders.base import Recommender
-from models.recommenders.ease import EASE, EASESettings
-from models.recommenders.popularity import PopularityRecommender
+from models.recommenders.neighbours.ease import EASE, EASESettings
+from models.recommenders.simple.popularity import PopularityRecommender
 from models.recommenders.zoo import ZOO
 
 K = 10

@@ -19,23 +19,23 @@ from scipy import sparse
 
 from benchmarks.quality_data import Ratings
 from benchmarks.worlds import PROFILE, Size, world
-from models import scorers
-from models.catalogue import Catalogue, ModelInfo, build_snapshot
-from models.changes import Changes, ItemRow, UserRow
-from models.engagement import engagement
-from models.evaluation import TestSet
-from models.features import item_features, user_features
-from models.fold_in import fold_in_of
-from models.history import events_since, history_of
-from models.ids import IdIndex
-from models.live_catalogue import LiveCatalogue
-from models.matrices import interaction_matrix
-from models.profile import Profile
-from models.ranker import model_scores, score_components
+from models.catalogue.building import Catalogue, ModelInfo, build_snapshot
+from models.catalogue.changes import Changes, ItemRow, UserRow
+from models.catalogue.fold_in import fold_in_of
+from models.catalogue.history import events_since, history_of
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.viewer import Viewer
+from models.data.engagement import engagement
+from models.data.features import item_features, user_features
+from models.data.ids import IdIndex
+from models.data.matrices import interaction_matrix
+from models.data.similarities import top_neighbours
+from models.evaluation.comparison import build_dataset
+from models.evaluation.metrics import TestSet
+from models.feed import scorers
+from models.feed.pipeline import model_scores, score_components
+from models.profile.schema import Profile
 from models.recommenders.base import Dataset, Recommender
-from models.similarities import top_neighbours
-from models.training import build_dataset
-from models.viewer import Viewer
 from serving.user_states import as_events
 from storage.history import EventRow
 

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from benchmarks import report
 from benchmarks.report import Row, log
-from models.profile import Guardrails
-from models.sequential import differences, ratio_variance
+from models.experiments.sequential import differences, ratio_variance
+from models.profile.schema import Guardrails
 
 HOURS = 168
 VISITS = 5.0  # of a user in HOURS, on average
@@ -75,8 +75,8 @@ WORLDS = (
 
 
 def play(world: World, worlds: int, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Sums of clicks and impressions up to each look (see ``models.sequential.Moments``), of the
-    arm and of the control, each of shape (6, worlds, looks)."""
+    """Sums of clicks and impressions up to each look, of the arm and of the control, each of shape
+    (6, worlds, looks). See ``models.experiments.sequential.Moments``."""
     shape = worlds, world.arm + world.control
     of_arm = np.arange(shape[1]) < world.arm
     readiness = _readiness(world.ctr, shape, rng)
@@ -156,8 +156,8 @@ def play_sliding(
 def alarms(arm: Floats, control: Floats, *, randomised: bool) -> dict[str, Alarms]:
     """What each rule says at each look, in the shape of the looks.
 
-    ``simple`` and ``sequential`` are the rules of ``models.guardrails.judge``; ``t_test`` is one
-    for one look, over users, at each look.
+    ``simple`` and ``sequential`` are the rules of ``models.experiments.guardrails.judge``;
+    ``t_test`` is one for one look, over users, at each look.
     """
     least = np.minimum(arm, control)
     enough = (least[2] >= LIMITS.min_impressions) & (least[0] >= LIMITS.min_users)

@@ -17,7 +17,7 @@ import yaml
 
 from benchmarks.report import BenchmarkError
 from benchmarks.servers import HOST, free_port
-from models.profile import SHIPPED
+from models.profile.schema import SHIPPED
 from serving.launch import ROOT
 
 UP_SECONDS = 600.0

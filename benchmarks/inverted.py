@@ -12,14 +12,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from models.drift import DRIFT
-from models.snapshot import FEATURES, Snapshot
+from models.catalogue.snapshot import FEATURES, Snapshot
+from models.evaluation.drift import DRIFT
 from storage.settings import get_settings
 
 
 def register(version: str) -> str:
     """Register the inverted version; it is not live."""
-    from models.registry import Registry
+    from storage.registry.registry import Registry
 
     settings = get_settings()
     registry = Registry(settings.mlflow_address, settings.model_name)

@@ -26,19 +26,15 @@ from threadpoolctl import threadpool_limits
 from benchmarks import report
 from benchmarks.quality_data import Ratings
 from benchmarks.report import log
-from models import evaluation, list_quality
+from models.data.splits import stratified_split
+from models.evaluation import list_quality
+from models.evaluation import metrics as evaluation
 from models.recommenders.base import Dataset
-from models.recommenders.ease import EASE
-from models.recommenders.knn import ItemKNN, UserKNN
-from models.recommenders.nmf import NMF
-from models.recommenders.settings import (
-    EASESettings,
-    ItemKNNSettings,
-    KNNSettings,
-    NMFSettings,
-)
+from models.recommenders.factorisation.nmf import NMF
+from models.recommenders.neighbours.ease import EASE
+from models.recommenders.neighbours.knn import ItemKNN, UserKNN
+from models.recommenders.settings import EASESettings, ItemKNNSettings, KNNSettings, NMFSettings
 from models.recommenders.zoo import ZOO
-from models.splits import stratified_split
 from models.two_stage.first_stage import Learner
 from models.two_stage.sessions import Nearness, SessionEase
 from models.two_stage.two_stage import TwoStage

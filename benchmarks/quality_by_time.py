@@ -32,7 +32,8 @@ from threadpoolctl import threadpool_limits
 from benchmarks import report
 from benchmarks.quality_data import Ratings
 from benchmarks.report import log
-from models import evaluation, list_quality
+from models.evaluation import list_quality
+from models.evaluation import metrics as evaluation
 from models.recommenders.zoo import ZOO
 from models.two_stage.first_stage import Learner
 from models.two_stage.lessons import last_of_users, not_last, with_last_told_apart

@@ -12,14 +12,14 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.catalogue import Catalogue
-from models.evaluation import TestSet
-from models.features import Features, item_features, user_features
-from models.ids import IdIndex
-from models.matrices import InteractionMatrix
-from models.profile import Profile, load_profile
+from models.catalogue.building import Catalogue
+from models.data.features import Features, item_features, user_features
+from models.data.ids import IdIndex
+from models.data.matrices import InteractionMatrix
+from models.evaluation.comparison import build_dataset
+from models.evaluation.metrics import TestSet
+from models.profile.schema import Profile, load_profile
 from models.recommenders.base import Dataset, Validation
-from models.training import build_dataset
 from storage.samples import movielens
 from storage.times import to_times
 

@@ -29,16 +29,16 @@ from benchmarks import report, worlds
 from benchmarks.quality_data import Ratings
 from benchmarks.report import log
 from benchmarks.worlds import Size
-from models import search
-from models.catalogue import Catalogue
-from models.features import item_features, user_features
-from models.ids import IdIndex
-from models.profile import Profile, load_profile
+from models.catalogue.building import Catalogue
+from models.data.features import item_features, user_features
+from models.data.ids import IdIndex
+from models.data.splits import stratified_split
+from models.evaluation import search
+from models.evaluation.comparison import build_dataset
+from models.evaluation.search import Budget, Found, Trial, Window
+from models.profile.schema import Profile, load_profile
 from models.recommenders.base import Dataset
 from models.recommenders.spaces import SPACES
-from models.search import Budget, Found, Trial, Window
-from models.splits import stratified_split
-from models.training import build_dataset
 from storage.samples import movielens
 
 SEEDS = (1, 2, 3)

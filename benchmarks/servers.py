@@ -19,7 +19,7 @@ import psutil
 import yaml
 
 from benchmarks.report import BenchmarkError, log
-from models.profile import Profile
+from models.profile.schema import Profile
 from serving.launch import ROOT, feed_command, feed_environment
 from storage.database import migrate
 from storage.embedded import EmbeddedPostgres

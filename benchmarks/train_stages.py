@@ -21,18 +21,19 @@ from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
 from benchmarks.worlds import PROFILE, World
-from models import evaluation, features
-from models.catalogue import ModelInfo, build_snapshot
-from models.ids import IdIndex
-from models.lists import recommendation_lists
-from models.matrices import interaction_matrix
+from models.catalogue.building import ModelInfo, build_snapshot
+from models.catalogue.snapshot import Snapshot
+from models.data import features
+from models.data.ids import IdIndex
+from models.data.matrices import interaction_matrix
+from models.data.similarities import top_neighbours
+from models.evaluation import metrics as evaluation
+from models.evaluation.comparison import build_dataset
+from models.feed.lists import recommendation_lists
 from models.recommenders import zoo
 from models.recommenders.base import Dataset
-from models.recommenders.lightfm_hybrid import LightFMHybrid
+from models.recommenders.factorisation.lightfm_hybrid import LightFMHybrid
 from models.recommenders.served import as_served
-from models.similarities import top_neighbours
-from models.snapshot import Snapshot
-from models.training import build_dataset
 
 BRUTE_ROWS = 500  # rows that the brute force compares with all
 
@@ -107,7 +108,7 @@ def _brute_force(liked: sparse.csr_array, k: int) -> None:
 
 
 def _evaluate(past: Dataset, world: World, judged_users: int) -> None:
-    """As ``models.training.compare`` does, each recommender timed."""
+    """As ``models.evaluation.comparison.compare`` does, each recommender timed."""
     rules = PROFILE.evaluation
     with _stage("test set"):
         future = interaction_matrix(

@@ -20,13 +20,13 @@ import polars as pl
 from scipy import sparse
 
 from benchmarks.report import log
-from models.candidates import index_of
-from models.catalogue import Catalogue, ModelInfo, Vectors, build_snapshot
-from models.engagement import engagement
-from models.ids import IdIndex
-from models.matrices import InteractionMatrix, interaction_matrix, recent_items
-from models.profile import load_profile
-from models.similarities import top_neighbours
+from models.catalogue.building import Catalogue, ModelInfo, Vectors, build_snapshot
+from models.data.engagement import engagement
+from models.data.ids import IdIndex
+from models.data.matrices import InteractionMatrix, interaction_matrix, recent_items
+from models.data.similarities import top_neighbours
+from models.feed.sources import index_of
+from models.profile.schema import load_profile
 from storage.lake import SCHEMA, Lake
 from storage.log import Log
 from storage.samples import marketplace

@@ -23,20 +23,20 @@ from sparse_dot_topn import sp_matmul_topn
 
 from benchmarks.stages import fact, stage
 from benchmarks.worlds import PROFILE, World
-from models import features
-from models.evaluation import BLOCK_SCORES
-from models.ids import IdIndex
-from models.recommenders.als import ALSSettings
+from models.data import features
+from models.data.ids import IdIndex
+from models.data.similarities import top_neighbours
+from models.evaluation.comparison import build_dataset
+from models.evaluation.metrics import BLOCK_SCORES
 from models.recommenders.base import Dataset, Recommender
-from models.recommenders.bpr import BPRSettings
-from models.recommenders.ease import EASESettings
-from models.recommenders.knn import KNNSettings
-from models.recommenders.lightfm import LightFM, LightFMAloneSettings
-from models.recommenders.nmf import NMFSettings
+from models.recommenders.factorisation.als import ALSSettings
+from models.recommenders.factorisation.bpr import BPRSettings
+from models.recommenders.factorisation.lightfm import LightFM, LightFMAloneSettings
+from models.recommenders.factorisation.nmf import NMFSettings
+from models.recommenders.neighbours.ease import EASESettings
+from models.recommenders.neighbours.knn import KNNSettings
 from models.recommenders.settings import ItemKNNSettings
 from models.recommenders.zoo import ZOO
-from models.similarities import top_neighbours
-from models.training import build_dataset
 
 PREPARE, FIT, SCORE = "prepare", "train", "score"
 EPOCHS = 10

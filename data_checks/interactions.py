@@ -8,7 +8,7 @@ from datetime import datetime
 from data_checks.report import CheckReport, Finding
 from data_checks.suites.interactions import UNKNOWN, interactions_query, interactions_suite
 from data_checks.validate import EXAMPLES, check_table
-from models.profile import Profile
+from models.profile.schema import Profile
 from storage.database import connect
 
 

@@ -82,7 +82,7 @@ def up(
     its state and is up in seconds.
     """
     from feedwright import up as starting
-    from models.profile import load_profile
+    from models.profile.schema import load_profile
 
     if profile:
         choose_profile(profile)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from going_live.experiments import Challenger
-    from models.profile import Profile
+    from models.profile.schema import Profile
     from storage.experiments import ExperimentRow
 
 experiments = application("Make, start, watch and end experiments.")
@@ -48,7 +48,7 @@ def _connection() -> Iterator[tuple[str, psycopg.Connection]]:
 
 
 def _profile() -> Profile:
-    from models.profile import load_profile
+    from models.profile.schema import load_profile
 
     return load_profile(settings().profile)
 

@@ -148,7 +148,7 @@ def show_profile(
     """Print a profile with all its values, defaults too, as YAML."""
     import yaml
 
-    from models.profile import load_profile
+    from models.profile.schema import load_profile
 
     found = load_profile(name or settings().profile)
     typer.echo(yaml.safe_dump(found.model_dump(mode="json"), sort_keys=False), nl=False)
@@ -157,7 +157,7 @@ def show_profile(
 @profile.command(epilog=examples("feedwright profile check my-profile.yaml"))
 def check(file: Annotated[str, typer.Argument(help="A YAML file, or a shipped name.")]) -> None:
     """Say whether a profile can be used, and which field is wrong if not."""
-    from models.profile import load_profile
+    from models.profile.schema import load_profile
 
     console.print(f"Profile [bold]{load_profile(file).name}[/] is good.")
 

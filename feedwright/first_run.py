@@ -9,7 +9,7 @@ from rich.console import Console
 
 from feedwright.environment import remember
 from feedwright.loading import load_into, sample_log, shifted
-from models.snapshot import FORMAT, MANIFEST
+from models.catalogue.snapshot import FORMAT, MANIFEST
 from storage.settings import Settings
 
 SAMPLE_PROFILE = "social"
@@ -24,7 +24,7 @@ def champion_version(connection: psycopg.Connection, settings: Settings) -> str 
     """Version of the live model. Our own MLflow tables are read directly, since importing
     MLflow takes seconds; a configured server is asked."""
     if settings.mlflow_url is not None:
-        from models.registry import Registry
+        from storage.registry.registry import Registry
 
         champion = Registry(settings.mlflow_address, settings.model_name).champion()
         return champion.version if champion else None

@@ -135,7 +135,7 @@ def warn_of_retention(
     connection: psycopg.Connection, log: Log, profile: str, console: Console
 ) -> None:
     """Say so when the retention will delete interactions that were just loaded."""
-    from models.profile import load_profile
+    from models.profile.schema import load_profile
 
     days = load_profile(profile).privacy.retention_days
     row = connection.execute(

@@ -73,7 +73,7 @@ def choose_profile(name: str) -> None:
         ProfileError: no such profile, or a field of it is wrong.
     """
     from feedwright.environment import remember
-    from models.profile import load_profile
+    from models.profile.schema import load_profile
 
     load_profile(name)
     file = Path(name)

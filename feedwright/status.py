@@ -137,7 +137,7 @@ def champion(connection: psycopg.Connection, settings: Settings, url: str) -> di
     """Version, time and metrics of the live model; None when there is none."""
     if champion_version(connection, settings) is None:
         return None
-    from models.registry import Registry
+    from storage.registry.registry import Registry
 
     registry = Registry(mlflow_tracking_uri(settings, url), settings.model_name)
     live = registry.champion()

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
-from models.arm_settings import SECTIONS, with_settings
-from models.assignment import RankedBy
-from models.profile import Experiments, Profile, RampStep
+from models.experiments.arm_settings import SECTIONS, with_settings
+from models.experiments.assignment import RankedBy
+from models.profile.schema import Experiments, Profile, RampStep
 from storage.experiments import ExperimentRow
 
 MAX_ARMS = 20

@@ -14,9 +14,9 @@ from going_live import ramps
 from going_live.alerts import Severity, raise_alert
 from going_live.experiments import end, needs_challenger, pause, set_share
 from going_live.releases import ReleaseError, Releases
-from models.guardrails import METRICS, Verdict, judge
-from models.profile import Profile
-from models.versions import RegistryError
+from models.evaluation.versions import RegistryError
+from models.experiments.guardrails import METRICS, Verdict, judge
+from models.profile.schema import Profile
 from storage import experiments as stored
 from storage.clocks import CLOCKS_DIFFER
 from storage.database import connect
@@ -26,7 +26,7 @@ from storage.telemetry import write_audit
 from storage.variant_metrics import NOTHING, Totals, by_arm, count_new
 
 if TYPE_CHECKING:
-    from models.registry import Registry
+    from storage.registry.registry import Registry
 
 log = logging.getLogger(__name__)
 

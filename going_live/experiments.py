@@ -25,7 +25,7 @@ from going_live.definitions import (
     settings_problems,
 )
 from going_live.ramps import next_step
-from models.profile import Profile
+from models.profile.schema import Profile
 from storage import experiments as stored
 from storage.experiments import ExperimentRow, Status
 from storage.releases import refusal

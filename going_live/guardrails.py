@@ -10,8 +10,8 @@ from typing import Any
 import psycopg
 
 from going_live.rates import differences_of, rates_of
-from models.guardrails import Verdict, judge, too_few
-from models.profile import Guardrails, Profile
+from models.experiments.guardrails import Verdict, judge, too_few
+from models.profile.schema import Guardrails, Profile
 from storage import guardrail_reports, releases, variant_metrics
 from storage.experiments import arm_of
 from storage.guardrail_reports import Report

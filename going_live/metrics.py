@@ -11,9 +11,9 @@ import psycopg
 from going_live.guardrails import served_by_variant
 from going_live.ramps import sample_ratio_p
 from going_live.rates import differences_of, rates_of
-from models.guardrails import METRICS, too_few
-from models.profile import Guardrails, Profile
-from models.sequential import compare
+from models.experiments.guardrails import METRICS, too_few
+from models.experiments.sequential import compare
+from models.profile.schema import Guardrails, Profile
 from storage import experiments, variant_metrics
 from storage.experiments import ExperimentRow, arm_of
 from storage.served import fallback_shares, served_between

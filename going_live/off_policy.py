@@ -10,14 +10,14 @@ import polars as pl
 import psycopg
 from numpy.typing import NDArray
 
-from models.candidates import Indexes, SourceGuard
-from models.lists import patient
-from models.live_catalogue import LiveCatalogue
-from models.off_policy import OffPolicy, off_policy
-from models.profile import Profile
-from models.ranker import By, rank
-from models.shortlists import Shortlists
-from models.snapshot import Snapshot
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.snapshot import Snapshot
+from models.evaluation.off_policy import OffPolicy, off_policy
+from models.feed.lists import patient
+from models.feed.pipeline import By, rank
+from models.feed.shortlists import Shortlists
+from models.feed.sources import Indexes, SourceGuard
+from models.profile.schema import Profile
 
 MOST_FEEDS = 2_000
 """The newest feeds that are looked at; ranking for one user takes a millisecond or two."""

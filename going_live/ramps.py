@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from models.guardrails import METRICS, Verdict, too_few
-from models.profile import Experiments, Guardrails, RampStep
-from models.sample_ratio import sample_ratio_mismatch
-from models.sequential import Difference, Moments, compare
+from models.experiments.guardrails import METRICS, Verdict, too_few
+from models.experiments.sample_ratio import sample_ratio_mismatch
+from models.experiments.sequential import Difference, Moments, compare
+from models.profile.schema import Experiments, Guardrails, RampStep
 from storage.experiments import ExperimentRow, Shown
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-from models.guardrails import METRICS, too_few
-from models.profile import Guardrails
-from models.sequential import Difference, Moments
+from models.experiments.guardrails import METRICS, too_few
+from models.experiments.sequential import Difference, Moments
+from models.profile.schema import Guardrails
 from storage.variant_metrics import Totals
 
 CONFIDENCE = 0.95
@@ -35,7 +35,7 @@ def rate_of(metric: str, moments: Moments, limits: Guardrails) -> dict[str, Any]
 
 
 def rates_of(totals: Totals, limits: Guardrails) -> dict[str, dict[str, Any]]:
-    """``rate_of`` each metric of ``models.guardrails.METRICS``."""
+    """``rate_of`` each metric of ``models.experiments.guardrails.METRICS``."""
     return {name: rate_of(name, totals.moments[name], limits) for name in METRICS}
 
 

@@ -33,14 +33,14 @@ import httpx
 import psycopg
 
 from going_live.alerts import Severity, raise_alert
-from models.versions import ModelVersion, RegistryAway, RegistryError, UnknownVersion
+from models.evaluation.versions import ModelVersion, RegistryAway, RegistryError, UnknownVersion
 from storage import releases
 from storage.database import DatabaseError, database_url
 from storage.settings import Settings, get_settings, mlflow_tracking_uri
 from storage.telemetry import write_audit
 
 if TYPE_CHECKING:
-    from models.registry import Registry
+    from storage.registry.registry import Registry
 
 WAIT_SECONDS = 20.0
 """How long a move waits for another one to end."""
@@ -108,7 +108,7 @@ def open_registry(settings: Settings, url: str) -> Registry:
                 f"MLflow at {settings.mlflow_address} does not answer: {error}"
             ) from error
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    from models.registry import Registry
+    from storage.registry.registry import Registry
 
     uri = mlflow_tracking_uri(settings, url)
     return Registry(uri, settings.model_name, settings.artifacts)

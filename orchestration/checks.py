@@ -13,9 +13,9 @@ import polars as pl
 
 from data_checks.docs import build_docs, suite_page
 from data_checks.report import CheckReport
-from models.features import Features
-from models.ids import IdIndex
-from models.profile import Checks
+from models.data.features import Features
+from models.data.ids import IdIndex
+from models.profile.schema import Checks
 from orchestration.resources import Platform
 from storage.quarantine import Catalogue
 

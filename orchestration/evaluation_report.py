@@ -16,19 +16,20 @@ from typing import TYPE_CHECKING, Self
 import dagster as dg
 import numpy as np
 
-from models import evaluation, list_quality
-from models.evaluation import Evaluation
-from models.exposure import AGES, HEADS, Exposure
-from models.list_quality import Interval
-from models.training import Comparison
-from models.versions import metric_name
+from models.evaluation import list_quality
+from models.evaluation import metrics as evaluation
+from models.evaluation.comparison import Comparison
+from models.evaluation.exposure import AGES, HEADS, Exposure
+from models.evaluation.list_quality import Interval
+from models.evaluation.metrics import Evaluation
+from models.evaluation.versions import metric_name
 from orchestration import plots
 from orchestration.plots import Panel
 
 if TYPE_CHECKING:  # both take seconds to import
     from matplotlib.figure import Figure
 
-    from models.registry import Registry
+    from storage.registry.registry import Registry
 
 Rows = list[dict[str, object]]
 

@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import dagster as dg
 
-from models.profile import ProfileError
+from models.profile.schema import ProfileError
 from orchestration.connections import hold_connections
 from orchestration.resources import Platform
 from storage import queries

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from going_live.releases import Releases, open_registry
-from models.versions import RegistryAway
+from models.evaluation.versions import RegistryAway
 from orchestration.release_jobs import RELEASE_JOBS, rescore_job, rollback_job
 from orchestration.resources import Platform
 from orchestration.retraining import training_now

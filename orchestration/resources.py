@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 import dagster as dg
 import psycopg
 
-from models.profile import Profile, load_profile
+from models.profile.schema import Profile, load_profile
 from orchestration.connections import hold_connections
 from storage.database import connect, database_url
 from storage.lake import Lake
 from storage.settings import Settings, get_settings, mlflow_tracking_uri
 
 if TYPE_CHECKING:
-    from models.registry import Registry
+    from storage.registry.registry import Registry
 
 
 class Platform(dg.ConfigurableResource):
@@ -54,7 +54,7 @@ class Platform(dg.ConfigurableResource):
         os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
         if self.settings.mlflow_url is None:
             self.connect().close()
-        from models.registry import Registry  # MLflow takes seconds to import
+        from storage.registry.registry import Registry  # MLflow takes seconds to import
 
         return Registry(
             mlflow_tracking_uri(self.settings, self.url),

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from models.profile import Retraining
+from models.profile.schema import Retraining
 from orchestration.assets.drift import last_drift
 from orchestration.jobs import daily_job
 from orchestration.resources import Platform

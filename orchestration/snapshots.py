@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from models.snapshot import Snapshot
-from models.versions import ModelVersion
+from models.catalogue.snapshot import Snapshot
+from models.evaluation.versions import ModelVersion
 from orchestration.resources import Platform
 
 

@@ -22,10 +22,10 @@ from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
-from models.context import device_of
-from models.live_catalogue import LiveCatalogue
-from models.profile_file import ProfileFile
-from models.rules import allowed
+from models.catalogue.live import LiveCatalogue
+from models.feed.context import device_of
+from models.feed.rules import allowed
+from models.profile.file import ProfileFile
 from serving import admin, demo, docs, logs, openapi, traces, tracker_files
 from serving.access import Access, user_tokens
 from serving.api import catalogue_routes

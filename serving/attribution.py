@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from models.exploration import logged
+from models.feed.exploration import logged
 from serving.feed_lists import FeedList
 from serving.live_state import Catalogue
 from storage.events import Event

@@ -14,8 +14,8 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from models.profile import Profile, load_profile
-from models.snapshot import MANIFEST, Snapshot, SnapshotError
+from models.catalogue.snapshot import MANIFEST, Snapshot, SnapshotError
+from models.profile.schema import Profile, load_profile
 from serving.database import database_address
 from storage.settings import Settings, get_settings
 
@@ -45,10 +45,10 @@ def load_catalogue(url: str, profile: Profile) -> Snapshot:
     # Heavy, and not for workers.
     import polars as pl
 
-    from models.catalogue import Catalogue, build_snapshot
-    from models.engagement import engagement
-    from models.ids import IdIndex
-    from models.matrices import interaction_matrix, recent_items
+    from models.catalogue.building import Catalogue, build_snapshot
+    from models.data.engagement import engagement
+    from models.data.ids import IdIndex
+    from models.data.matrices import interaction_matrix, recent_items
     from storage import changes, queries
     from storage.database import connect
     from storage.quarantine import reason_sql

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
-from models.snapshot import MANIFEST, Snapshot, SnapshotError
+from models.catalogue.snapshot import MANIFEST, Snapshot, SnapshotError
 from serving.background import Background
 from serving.registry import SNAPSHOT_TAG, NamedVersion
 from serving.shapes import FallbackReason

@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from models.snapshot import MANIFEST, Snapshot, SnapshotError
+from models.catalogue.snapshot import MANIFEST, Snapshot, SnapshotError
 
 
 def download(tracking: str, run_id: str, artifact: str, folder: Path, *, replace: bool) -> None:

@@ -20,14 +20,14 @@ from urllib.parse import urlencode
 import numpy as np
 import orjson
 
-from models.candidates import SourceGuard
-from models.context import Context
-from models.laps import Laps
-from models.live_catalogue import LiveCatalogue
-from models.profile import Profile
-from models.ranker import SEEN, By, Ranking, rank
-from models.rules import allowed
-from models.viewer import NOTHING, History, Indices, Viewer
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.viewer import NOTHING, History, Indices, Viewer
+from models.feed.context import Context
+from models.feed.pipeline import SEEN, By, Ranking, rank
+from models.feed.rules import allowed
+from models.feed.sources import SourceGuard
+from models.feed.stage_timer import Laps
+from models.profile.schema import Profile
 from serving import traces
 from serving.erased_users import ErasedUsers
 from serving.feed_lists import FeedList, FeedLists, new_feed_id

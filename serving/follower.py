@@ -11,9 +11,9 @@ from contextlib import suppress
 import numpy as np
 import psycopg
 
-from models.live_catalogue import LiveCatalogue
-from models.profile import Profile
-from models.viewer import Indices
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.viewer import Indices
+from models.profile.schema import Profile
 from serving.connection import ANSWER_SECONDS, ServingConnection
 from serving.erased_users import ErasedUsers
 from serving.metrics import APPLIED_SECONDS, CATALOGUE_READ, CHANGES

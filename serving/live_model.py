@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models.profile_file import ProfileFile
-from models.snapshot import Snapshot
-from models.versions import good_since
+from models.catalogue.snapshot import Snapshot
+from models.evaluation.versions import good_since
+from models.profile.file import ProfileFile
 from serving.background import Background
 from serving.catalogue import (
     FIRST_SECONDS,

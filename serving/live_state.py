@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from models.candidates import Indexes
-from models.live_catalogue import LiveCatalogue
-from models.profile import Profile
-from models.shortlists import Shortlists
-from models.snapshot import Snapshot
-from models.viewer import Viewer
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.snapshot import Snapshot
+from models.catalogue.viewer import Viewer
+from models.feed.shortlists import Shortlists
+from models.feed.sources import Indexes
+from models.profile.schema import Profile
 from serving.shapes import FallbackReason
 
 Source = Literal["champion", "challenger", "database", "snapshot"]

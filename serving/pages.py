@@ -12,14 +12,14 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from models.candidates import names_of
-from models.exploration import logged
-from models.live_catalogue import LiveCatalogue
-from models.profile import Profile
-from models.ranker import RANKED, RANKER, SEEN, By, explained
-from models.reasons import FOR_YOU, Reason, reasons
-from models.scorers import Scores
-from models.viewer import Indices, Viewer
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.viewer import Indices, Viewer
+from models.feed.exploration import logged
+from models.feed.pipeline import RANKED, RANKER, SEEN, By, explained
+from models.feed.reasons import FOR_YOU, Reason, reasons
+from models.feed.scorers import Scores
+from models.feed.sources import names_of
+from models.profile.schema import Profile
 
 log = logging.getLogger("feedwright.serving")
 REMEMBERED = 2_000

@@ -12,9 +12,9 @@ from typing import Any
 import orjson
 from pydantic import ValidationError
 
-from models.arm_settings import with_settings
-from models.assignment import BUILT_IN_FLAGS, Arm, RankedBy
-from models.profile import SCORERS, Profile, load_profile
+from models.experiments.arm_settings import with_settings
+from models.experiments.assignment import BUILT_IN_FLAGS, Arm, RankedBy
+from models.profile.schema import SCORERS, Profile, load_profile
 from serving.shapes import FallbackReason, FeedRequest, Variant
 from storage.experiments import Polled
 

@@ -9,12 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from models.candidates import Indexes
-from models.live_catalogue import LiveCatalogue
-from models.nearest import NearestError
-from models.profile import Profile
-from models.shortlists import Shortlists
-from models.snapshot import Snapshot
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.snapshot import Snapshot
+from models.feed.nearest import NearestError
+from models.feed.shortlists import Shortlists
+from models.feed.sources import Indexes
+from models.profile.schema import Profile
 from serving.live_state import Catalogue, Source, name_of
 
 log = logging.getLogger("feedwright.serving")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import httpx
 
-from models.versions import FEATURES_TAG, JUDGED_TAG
+from models.evaluation.versions import FEATURES_TAG, JUDGED_TAG
 
 SNAPSHOT_TAG = "snapshot_artifact"
 NO_SUCH = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}

@@ -6,9 +6,9 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from models.candidates import SourceName
-from models.context import Device
-from models.profile import ScorerName
+from models.feed.context import Device
+from models.feed.sources import SourceName
+from models.profile.schema import ScorerName
 
 Variant = Literal["champion", "challenger", "heuristic", "time"]
 FallbackReason = Literal[

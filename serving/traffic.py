@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 
-from models.assignment import Traffic
+from models.experiments.assignment import Traffic
 from serving.database import Database, DatabaseAway
 from storage.experiments import TRAFFIC, Polled, traffic_of
 

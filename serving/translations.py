@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from models.ids import IdIndex
-from models.snapshot import Snapshot, SnapshotError
-from models.viewer import Indices
+from models.catalogue.snapshot import Snapshot, SnapshotError
+from models.catalogue.viewer import Indices
+from models.data.ids import IdIndex
 from serving.catalogue import newest_folders
 from serving.feed_lists import FeedList
 from serving.live_state import Catalogue, name_of

@@ -20,12 +20,12 @@ import numpy as np
 import psycopg
 from prometheus_client import Counter
 
-from models.fold_in import FoldIn, fold_in_of
-from models.history import CODES, Events, events_since, history_of
-from models.live_catalogue import LiveCatalogue
-from models.profile import Profile
-from models.snapshot import Manifest
-from models.viewer import History
+from models.catalogue.fold_in import FoldIn, fold_in_of
+from models.catalogue.history import CODES, Events, events_since, history_of
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.snapshot import Manifest
+from models.catalogue.viewer import History
+from models.profile.schema import Profile
 from serving.database import DatabaseAway
 from serving.erased_users import ErasedUsers
 from serving.touched import Touched

@@ -18,8 +18,8 @@ import psycopg
 from psycopg import AsyncConnection, sql
 from psycopg.rows import args_row
 
-from models.changes import Changes, ItemRow, OwnerRow, UserRow
-from models.profile import Checks
+from models.catalogue.changes import Changes, ItemRow, OwnerRow, UserRow
+from models.profile.schema import Checks
 from storage.quarantine import Catalogue, reason_sql
 
 KEPT = timedelta(days=30)

@@ -16,7 +16,7 @@ from psycopg import sql
 from psycopg.rows import class_row
 from psycopg.types.json import Jsonb
 
-from models.assignment import Arm, Experiment, Flag, Traffic
+from models.experiments.assignment import Arm, Experiment, Flag, Traffic
 
 Status = Literal["draft", "running", "paused", "ended"]
 EVERYWHERE = "default"
@@ -73,7 +73,7 @@ class ExperimentRow:
 
     Attributes:
         environment: None: in every environment.
-        ramp: steps as ``models.profile.RampStep`` has them; none: the share stays.
+        ramp: steps as ``models.profile.schema.RampStep`` has them; none: the share stays.
         share_since: when its share last changed.
         arms: the first one is the control.
         held_because: why the ramp waits, or the experiment is paused.

@@ -10,7 +10,7 @@ from typing import Any
 import psycopg
 from psycopg.types.json import Jsonb
 
-from models.guardrails import Status
+from models.experiments.guardrails import Status
 
 
 @dataclass(frozen=True)

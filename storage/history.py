@@ -8,7 +8,7 @@ from typing import LiteralString, NamedTuple
 from psycopg import AsyncConnection
 from psycopg.rows import args_row
 
-from models.profile import InteractionType
+from models.profile.schema import InteractionType
 
 MOST_NAMES = 32
 """Tags of a search or filter that are looked at."""

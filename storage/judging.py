@@ -15,7 +15,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from models.profile import INTERACTION_TYPES
+from models.profile.schema import INTERACTION_TYPES
 from storage import cells
 from storage.columns import (
     CLOCK_SLACK,

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from models.profile import InteractionType, yaml_path
+from models.profile.schema import InteractionType, yaml_path
 from storage.columns import COLUMNS, ENTITIES, Entity
 from storage.log import LoadError
 from storage.times import FORMATS

@@ -19,7 +19,7 @@ from typing import Literal
 import psycopg
 from psycopg import sql
 
-from models.profile import INTERACTION_TYPES, Checks
+from models.profile.schema import INTERACTION_TYPES, Checks
 from storage.columns import (
     COLUMNS,
     EARLIEST,

@@ -10,7 +10,7 @@ import polars as pl
 import psycopg
 from adbc_driver_postgresql import dbapi
 
-from models.catalogue import PREFERENCES
+from models.catalogue.building import PREFERENCES
 from storage.columns import EARLIEST
 from storage.lake import SCHEMA as INTERACTIONS
 

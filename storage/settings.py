@@ -3,7 +3,7 @@
 Every field is read from an environment variable with the prefix ``FEEDWRIGHT_``
 (for example ``FEEDWRIGHT_DATABASE_URL``) or from a ``.env`` file in the working
 directory. What tunes the feed itself (weights, thresholds) is in the profile,
-not here: see ``models/profile.py``.
+not here: see ``models/profile/schema.py``.
 """
 
 from __future__ import annotations

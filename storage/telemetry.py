@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import psycopg
 from psycopg.types.json import Jsonb
 
-from models.profile import InteractionType
+from models.profile.schema import InteractionType
 
 COUNTED = {
     "impressions": "impression",

@@ -22,8 +22,8 @@ from typing import Any
 
 import psycopg
 
-from models.guardrails import METRICS
-from models.sequential import Moments
+from models.experiments.guardrails import METRICS
+from models.experiments.sequential import Moments
 from storage.settled import settled_until
 
 LOCK = 0x76_61_72_73  # key of the advisory lock; "vars" in ASCII
@@ -228,7 +228,7 @@ class Totals:
         users: how many, each hour of anonymous ones as one.
         applies: of ``ripe_clicks``: those for which the time to convert has passed. Others
             may still convert, and would be held against what went live today.
-        moments: by metric of ``models.guardrails.METRICS``.
+        moments: by metric of ``models.experiments.guardrails.METRICS``.
     """
 
     users: int

@@ -10,8 +10,8 @@ from great_expectations.expectations.row_conditions import Column
 from scipy import sparse
 
 from data_checks.suites import parts
-from models.ids import IdIndex
-from models.profile import Profile
+from models.data.ids import IdIndex
+from models.profile.schema import Profile
 
 SUM_TOLERANCE = 1e-3  # of a sum of float32 weights
 

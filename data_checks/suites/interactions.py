@@ -9,7 +9,7 @@ from great_expectations import expectations as gxe
 from great_expectations.expectations.row_conditions import Column
 
 from data_checks.suites import parts
-from models.profile import INTERACTION_TYPES, Profile
+from models.profile.schema import INTERACTION_TYPES, Profile
 from storage.columns import MAX_ID_BYTES, WITHOUT_ITEM
 
 UNKNOWN = "unknown"

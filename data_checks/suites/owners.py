@@ -5,7 +5,7 @@ from __future__ import annotations
 from great_expectations import ExpectationSuite
 
 from data_checks.suites import parts
-from models.profile import Profile
+from models.profile.schema import Profile
 
 
 def owners_suite(profile: Profile, *, tolerated_share: float = 0.0) -> ExpectationSuite:

@@ -7,7 +7,7 @@ from great_expectations import ExpectationSuite
 from great_expectations import expectations as gxe
 
 from data_checks.suites import parts
-from models.profile import Profile
+from models.profile.schema import Profile
 
 
 def recommendations_frame(recommendations: pl.DataFrame, eligible: pl.Series) -> pl.DataFrame:

@@ -1,1 +1,5 @@
-"""The feed's ranker, the second stage that is served: features, lessons, training, evaluation."""
+"""The learned second stage: its training set, its features, its models, its probabilities.
+
+The feed orders its first items by it. It needs ``feed``'s sources and rules to make the
+training set, and LightGBM.
+"""

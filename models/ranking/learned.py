@@ -16,16 +16,16 @@ from typing import Any, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.candidates import Bits
-from models.context import Context
-from models.live_catalogue import LiveCatalogue
-from models.profile import Profile
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.viewer import Indices, Viewer
+from models.feed.context import Context
+from models.feed.sources import Bits
+from models.profile.schema import Profile
 from models.ranking.calibration import Calibration
 from models.ranking.live_features import LIVE_FEATURES, MakeFeatures, events_features, live_features
 from models.ranking.logistic import FEATURES, LogisticRanker
 from models.ranking.settings import BoostedSettings, Kind
 from models.ranking.table import Table, check_names, digest
-from models.viewer import Indices, Viewer
 
 MADE: dict[Kind, tuple[MakeFeatures, tuple[str, ...]]] = {
     "boosted": (live_features, LIVE_FEATURES),

@@ -12,15 +12,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.candidates import BITS, SOURCES, Bits
-from models.context import DEVICES, Context
-from models.live_catalogue import LiveCatalogue
-from models.profile import SCORERS, Profile
-from models.ranker import all_components, model_scores, taste_of, usual_scores
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.viewer import Indices, Viewer
+from models.feed.context import DEVICES, Context
+from models.feed.pipeline import all_components, model_scores, taste_of, usual_scores
+from models.feed.rules import among
+from models.feed.sources import BITS, SOURCES, Bits
+from models.profile.schema import SCORERS, Profile
 from models.ranking.logistic import DAY, FEATURES, HORIZON_DAYS
 from models.ranking.table import Table
-from models.rules import among
-from models.viewer import Indices, Viewer
 
 LIVE_FEATURES = (
     *(f"component.{name}" for name in SCORERS),
@@ -64,7 +64,7 @@ def live_features(
 ) -> Table:
     """The columns ``LIVE_FEATURES`` of each item, float32, shape (n, columns).
 
-    - component: the scorers' (``models/scorers.py``).
+    - component: the scorers' (``models/feed/scorers.py``).
     - recommender: ``score`` in standard deviations from the mean over all items; ``rank``: log1p
       of the place among these items, from 0.
     - source: which sources named it, 0 or 1. similar_items.vote: summed cosine with the items

@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.profile import Weights
+from models.profile.schema import Weights
 from models.ranking.table import Table, check_names, digest
 
 FEATURES = (

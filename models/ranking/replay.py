@@ -25,26 +25,26 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.candidates import Indexes, SourceGuard, candidates
-from models.catalogue import Vectors, build_snapshot
-from models.context import DEVICES, Context, Device
-from models.fold_in import FoldIn, fold_in_of
-from models.history import CODES, Events, events_since, history_of
-from models.lists import patient
-from models.live_catalogue import LiveCatalogue
-from models.matrices import recent_items
-from models.profile import Profile
-from models.ranker import model_scores
+from models.catalogue.building import Vectors, build_snapshot
+from models.catalogue.fold_in import FoldIn, fold_in_of
+from models.catalogue.history import CODES, Events, events_since, history_of
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.viewer import Indices, Viewer
+from models.data.matrices import recent_items
+from models.data.similarities import top_neighbours
+from models.data.top import top_places
+from models.feed.context import DEVICES, Context, Device
+from models.feed.lists import patient
+from models.feed.pipeline import model_scores
+from models.feed.rules import allowed
+from models.feed.shortlists import Shortlists
+from models.feed.sources import Indexes, SourceGuard, candidates
+from models.profile.schema import Profile
 from models.ranking.calibration import MOST_WEIGHT, examination
 from models.ranking.learned import MADE
 from models.ranking.settings import Kind
 from models.ranking.table import Table
 from models.recommenders.base import Dataset, Progress
-from models.rules import allowed
-from models.shortlists import Shortlists
-from models.similarities import top_neighbours
-from models.top import top_places
-from models.viewer import Indices, Viewer
 
 LAST_POSITION = 50
 """Examination is told apart up to there; deeper ones count as this."""
@@ -383,7 +383,7 @@ def _visits(
 
 
 def _events(live: LiveCatalogue, rows: pl.DataFrame) -> Events:
-    """As ``models.history`` takes them: columns of all users, one after the other."""
+    """As ``models.catalogue.history`` takes them: columns of all users, one after the other."""
     n, row = len(rows), _rows_of(live, rows["item_id"]).to_numpy()
     known = row >= 0
     tags = np.full((n, live.items.tags.shape[1]), -1, np.int32)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from models.candidates import SourceGuard, candidates
-from models.context import Context
+from models.data.top import top_places
+from models.feed.context import Context
+from models.feed.sources import SourceGuard, candidates
 from models.ranking.learned import LearnedRanker
 from models.ranking.replay import World, viewers
 from models.ranking.settings import with_ranker
 from models.recommenders.base import Scorer
-from models.top import top_places
 
 
 class Reranked:

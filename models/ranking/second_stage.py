@@ -13,6 +13,7 @@ from functools import cached_property
 
 import polars as pl
 
+from models.data.splits import split_moment
 from models.ranking.replay import World, told, world_at
 from models.ranking.reranked import Reranked
 from models.ranking.settings import Kind, with_ranker
@@ -20,7 +21,6 @@ from models.ranking.training import learn
 from models.recommenders import zoo
 from models.recommenders.base import Dataset, Progress, ProgressOf
 from models.recommenders.served import ByVectors, vectors_of
-from models.splits import split_moment
 
 
 def lesson_moment(interactions: pl.LazyFrame, split_at: datetime, share: float) -> datetime:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.feature_set import digest_of
+from models.data.feature_set import digest_of
 
 
 class FeatureMismatch(ValueError):

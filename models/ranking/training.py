@@ -10,9 +10,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.catalogue import Vectors
-from models.evaluation import not_worse, ranking_metrics
-from models.profile import Profile
+from models.catalogue.building import Vectors
+from models.evaluation.metrics import not_worse, ranking_metrics
+from models.profile.schema import Profile
 from models.ranking.calibration import Calibration
 from models.ranking.learned import LearnedRanker, Model, Trees
 from models.ranking.logistic import LogisticRanker, examples, features

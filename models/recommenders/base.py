@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.catalogue import Catalogue, Vectors
-from models.features import Features
-from models.ids import IdIndex
-from models.matrices import InteractionMatrix
-from models.popularity import Popularity
-from models.profile import Profile
+from models.catalogue.building import Catalogue, Vectors
+from models.data.features import Features
+from models.data.ids import IdIndex
+from models.data.matrices import InteractionMatrix
+from models.data.popularity import Popularity
+from models.profile.schema import Profile
 from models.recommenders.settings import Above as Above
 from models.recommenders.settings import Count as Count
 from models.recommenders.settings import Seed as Seed

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalogue import Vectors
+from models.catalogue.building import Vectors
 from models.recommenders.base import Dataset, Recommender, Scorer
-from models.recommenders.popularity import PopularityRecommender
+from models.recommenders.simple.popularity import PopularityRecommender
 
 
 @dataclass

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
-from models.evaluation import TestSet, ndcg_and_coverage, split_moment
-from models.matrices import interaction_matrix
-from models.popularity import popularity
+from models.data.matrices import interaction_matrix
+from models.data.popularity import popularity
+from models.evaluation.metrics import TestSet, ndcg_and_coverage, split_moment
 from models.recommenders.base import Dataset, Progress, Recommender, Validation
 
 K = 10
@@ -63,7 +63,7 @@ def at_random(liked: sparse.csr_array, share: float, seed: int) -> Validation:
 
 
 def judged(validation: Validation, seed: int) -> TestSet:
-    """Users who liked something new later, at most ``USERS``, as ``models.evaluation`` judges."""
+    """Users who liked something new later, at most ``USERS``, as the evaluation judges."""
     earlier, later = validation.earlier, validation.later
     relevant = sparse.csr_array(later - later.multiply(earlier > 0))
     relevant.eliminate_zeros()

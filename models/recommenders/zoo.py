@@ -5,18 +5,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from models.profile import Profile
-from models.recommenders.als import ALS
+from models.profile.schema import Profile
 from models.recommenders.base import Recommender
-from models.recommenders.bpr import BPR
-from models.recommenders.ease import EASE
-from models.recommenders.heuristic import Heuristic
-from models.recommenders.knn import ItemKNN, UserKNN
-from models.recommenders.lightfm import LightFM
-from models.recommenders.lightfm_hybrid import LightFMHybrid
-from models.recommenders.nmf import NMF
-from models.recommenders.popularity import PopularityRecommender
+from models.recommenders.factorisation.als import ALS
+from models.recommenders.factorisation.bpr import BPR
+from models.recommenders.factorisation.lightfm import LightFM
+from models.recommenders.factorisation.lightfm_hybrid import LightFMHybrid
+from models.recommenders.factorisation.nmf import NMF
+from models.recommenders.neighbours.ease import EASE
+from models.recommenders.neighbours.knn import ItemKNN, UserKNN
 from models.recommenders.settings import BySection
+from models.recommenders.simple.heuristic import Heuristic
+from models.recommenders.simple.popularity import PopularityRecommender
 
 _KINDS: tuple[type[Recommender], ...] = (
     LightFMHybrid,

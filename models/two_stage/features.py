@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.features import Features
+from models.data.features import Features
 from models.ranking.table import Table
 from models.recommenders.base import Dataset
 from models.two_stage.first_stage import Scores, standardised

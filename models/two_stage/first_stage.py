@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.popularity import Popularity
+from models.data.popularity import Popularity
+from models.data.splits import folds
 from models.recommenders.base import Dataset, Progress, Scorer
-from models.splits import folds
 
 
 class Learner(Scorer, Protocol):

@@ -25,9 +25,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
-from models.recommenders.als import ALS
 from models.recommenders.base import Dataset, Progress
-from models.recommenders.knn import ItemKNN, UserKNN
+from models.recommenders.factorisation.als import ALS
+from models.recommenders.neighbours.knn import ItemKNN, UserKNN
 from models.two_stage.first_stage import Learner
 from models.two_stage.sessions import Histories, Nearness, SessionEase, SessionNeighbours
 

@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
 
-from models.catalogue import Vectors
+from models.catalogue.building import Vectors
 from models.ranking.table import Table
 from models.recommenders import files
-from models.recommenders.als import ALS, ALSSettings
 from models.recommenders.base import Count, Dataset, Progress, Settings
-from models.recommenders.ease import EASE, EASESettings
-from models.recommenders.knn import ItemKNN, KNNSettings, UserKNN
-from models.recommenders.popularity import PopularityRecommender
+from models.recommenders.factorisation.als import ALS, ALSSettings
+from models.recommenders.neighbours.ease import EASE, EASESettings
+from models.recommenders.neighbours.knn import ItemKNN, KNNSettings, UserKNN
+from models.recommenders.simple.popularity import PopularityRecommender
 from models.two_stage.blend import Blend, BlendSettings
 from models.two_stage.features import FeatureMaker
 from models.two_stage.first_stage import FirstStage, Lesson, Makers, candidates, out_of_fold, ranks

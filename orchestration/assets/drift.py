@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from going_live.alerts import raise_alert
-from models import drift
-from models.drift import DRIFT, Reference, Shift, Status
-from models.versions import ModelVersion
+from models.evaluation import drift
+from models.evaluation.drift import DRIFT, Reference, Shift, Status
+from models.evaluation.versions import ModelVersion
 from orchestration import plots
 from orchestration.assets.gate import champion
 from orchestration.policies import OWNERS, TRANSIENT

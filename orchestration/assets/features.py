@@ -7,11 +7,11 @@ import numpy as np
 import polars as pl
 from psycopg import Connection
 
-from models import features
-from models.ids import IdIndex
-from models.matrices import InteractionMatrix
-from models.matrices import interaction_matrix as build_matrix
-from models.similarities import Neighbours, top_neighbours
+from models.data import features
+from models.data.ids import IdIndex
+from models.data.matrices import InteractionMatrix
+from models.data.matrices import interaction_matrix as build_matrix
+from models.data.similarities import Neighbours, top_neighbours
 from orchestration import checks, plots
 from orchestration.assets.sources import Rows, interactions
 from orchestration.policies import OWNERS, TRANSIENT, value_of

@@ -10,12 +10,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from data_checks.report import CheckReport
-from models.lists import recommendation_lists
-from models.live_catalogue import LiveCatalogue
-from models.profile import Profile
-from models.rules import allowed
-from models.shortlists import ANYBODY
-from models.snapshot import Snapshot
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.snapshot import Snapshot
+from models.feed.lists import recommendation_lists
+from models.feed.rules import allowed
+from models.feed.shortlists import ANYBODY
+from models.profile.schema import Profile
 from orchestration import checks, plots
 from orchestration.assets.gate import champion
 from orchestration.assets.sources import interactions

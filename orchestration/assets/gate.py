@@ -6,10 +6,10 @@ import dagster as dg
 
 from going_live.alerts import raise_alert
 from going_live.releases import ReleaseError, Releases
-from models import gate
-from models.snapshot import SnapshotError
-from models.training import Comparison
-from models.versions import ModelVersion, RegistryError, metric_name
+from models.catalogue.snapshot import SnapshotError
+from models.evaluation import gate
+from models.evaluation.comparison import Comparison
+from models.evaluation.versions import ModelVersion, RegistryError, metric_name
 from orchestration import plots
 from orchestration.assets.registry import snapshot
 from orchestration.assets.training import GROUP, Training, past_of
@@ -41,11 +41,11 @@ def champion(
 ) -> dg.MaterializeResult:
     """The gate: the new version goes live unless it is worse than the champion beyond the noise.
 
-    `models/gate.py` says how they are compared; its report is the artifact `gate.json`. What is
-    refused gets no alias, and the champion stays. What passes and may not go live by itself,
-    after a rollback or by the profile's `gate.promote`, becomes challenger.
+    `models/evaluation/gate.py` says how they are compared; its report is the artifact `gate.json`.
+    What is refused gets no alias, and the champion stays. What passes and may not go live by
+    itself, after a rollback or by the profile's `gate.promote`, becomes challenger.
     """
-    from models import tracking  # brings MLflow, which takes seconds to import
+    from storage.registry import tracking  # brings MLflow, which takes seconds to import
 
     registry, version = platform.registry, registered_model.version
     candidate = registry.get(version)

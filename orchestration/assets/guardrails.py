@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from going_live import guardrails, off_policy
-from models.off_policy import Estimate
-from models.versions import ModelVersion
+from models.evaluation.off_policy import Estimate
+from models.evaluation.versions import ModelVersion
 from orchestration import plots
 from orchestration.assets.gate import champion
 from orchestration.policies import OWNERS, TRANSIENT

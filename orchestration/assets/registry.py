@@ -9,18 +9,18 @@ from pathlib import Path
 import dagster as dg
 import polars as pl
 
-from models import drift
-from models.candidates import index_of
-from models.catalogue import ModelInfo, build_snapshot
-from models.feature_set import FeatureSet
-from models.matrices import recent_items
+from models.catalogue.building import ModelInfo, build_snapshot
+from models.catalogue.snapshot import FEATURES, RANKER, Snapshot
+from models.data.feature_set import FeatureSet
+from models.data.matrices import recent_items
+from models.data.similarities import Neighbours
+from models.evaluation import drift
+from models.evaluation.comparison import Comparison
+from models.evaluation.versions import ModelVersion, metric_name
+from models.feed.sources import index_of
 from models.ranking.learned import LearnedRanker
 from models.ranking.settings import parts_of
 from models.recommenders.base import Dataset
-from models.similarities import Neighbours
-from models.snapshot import FEATURES, RANKER, Snapshot
-from models.training import Comparison
-from models.versions import ModelVersion, metric_name
 from orchestration import plots
 from orchestration.assets.training import GROUP, Trained, Training, ending_with
 from orchestration.evaluation_report import Report
@@ -51,7 +51,7 @@ def registered_model(
 
     It has no alias: the gate says what it becomes, once there is a snapshot to serve from.
     """
-    from models import tracking  # brings MLflow, which takes seconds to import
+    from storage.registry import tracking  # brings MLflow, which takes seconds to import
 
     registry, comparison = platform.registry, offline_evaluation
     with ending_with(platform, training_run):

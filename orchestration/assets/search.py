@@ -10,14 +10,14 @@ import dagster as dg
 import polars as pl
 from pydantic import Field
 
-from models.profile import Profile
+from models.profile.schema import Profile
 from orchestration import plots
 from orchestration.assets.training import GROUP, Training, past_of
 from orchestration.policies import OWNERS, TRAINING_POOL
 from orchestration.resources import Platform
 
 if TYPE_CHECKING:  # brings Optuna, which takes seconds to import
-    from models.search import Budget, Found, Trial, Window
+    from models.evaluation.search import Budget, Found, Trial, Window
 
 STUDIES = "studies"
 """Folder beside the assets' values, with a file a study."""
@@ -53,8 +53,9 @@ def hyperparameter_search(
     On the data of the last training: until the next one, a search that was cancelled or died
     goes on where it was. It changes nothing: the metadata have lines for the profile.
     """
-    from models import search, search_runs
+    from models.evaluation import search
     from models.recommenders.spaces import SPACES
+    from storage.registry import search_runs
 
     chosen = config.recommenders or [n for n in platform.profile.recommenders if n in SPACES]
     profile, whole = search.naming(platform.profile, chosen), training_run.dataset
@@ -131,7 +132,7 @@ def _telling(
 
 def _row(found: "Found", profile: Profile, test: "Window") -> dict[str, Any]:
     """What was found against what the profile says, by the windows and by the test window."""
-    from models import search
+    from models.evaluation import search
 
     ours, theirs, pair = search.on_test(found, profile, test)
     return {

@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 import psycopg
 
-from models.profile import Checks
+from models.profile.schema import Checks
 from orchestration import checks
 from orchestration.lake_days import broken_days, write_days
 from orchestration.partitions import daily

@@ -11,12 +11,13 @@ import dagster as dg
 import numpy as np
 import polars as pl
 
-from models import evaluation
-from models.catalogue import Catalogue, Vectors
-from models.features import Features
-from models.lineage import Lineage
-from models.matrices import InteractionMatrix
-from models.profile import Profile
+from models.catalogue.building import Catalogue, Vectors
+from models.data.features import Features
+from models.data.matrices import InteractionMatrix
+from models.evaluation import metrics as evaluation
+from models.evaluation.comparison import Comparison, build_dataset, compare, fingerprint, reason_of
+from models.evaluation.lineage import Lineage
+from models.profile.schema import Profile
 from models.ranking.learned import LearnedRanker
 from models.ranking.second_stage import lesson_moment
 from models.ranking.settings import parts_of
@@ -24,7 +25,6 @@ from models.ranking.training import TooLittleData, train_ranker
 from models.recommenders import zoo
 from models.recommenders.base import Dataset
 from models.recommenders.served import vectors_of
-from models.training import Comparison, build_dataset, compare, fingerprint, reason_of
 from orchestration import plots
 from orchestration.assets.sources import Rows
 from orchestration.partitions import RANGE_END, RANGE_START
@@ -74,7 +74,7 @@ class Trained:
 def ending_with(platform: Platform, training: Training) -> Iterator[None]:
     """The run in MLflow ends where this asset does not succeed: a run that fails or is cancelled
     leaves nothing there that looks as if it were going on."""
-    from models import tracking  # brings MLflow, which takes seconds to import
+    from storage.registry import tracking  # brings MLflow, which takes seconds to import
 
     with tracking.failing(platform.registry, training.run_id):
         yield
@@ -98,7 +98,7 @@ def training_run(
     item_features: Features,
 ) -> dg.MaterializeResult:
     """All that the recommenders learn from, and a run in MLflow with the parameters."""
-    from models import tracking  # brings MLflow, which takes seconds to import
+    from storage.registry import tracking  # brings MLflow, which takes seconds to import
 
     profile, registry = platform.profile, platform.registry
     now = datetime.now(UTC)
@@ -244,8 +244,8 @@ def offline_evaluation(
     The split is by time; the newest interactions are held out, and all recommenders see
     the same ones. What cannot be trained is left out, with a warning.
     """
-    from models import tracking  # brings MLflow, which takes seconds to import
     from orchestration import evaluation_report
+    from storage.registry import tracking  # brings MLflow, which takes seconds to import
 
     whole, profile = training_run.dataset, platform.profile
     interactions = platform.lake.scan().filter(pl.col("occurred_at") < whole.as_of)
@@ -354,7 +354,7 @@ def ranker(
         return dg.MaterializeResult(
             value=None, metadata={"trained": f"{name}, behind which it won, could not be trained"}
         )
-    from models import tracking  # brings MLflow, which takes seconds to import
+    from storage.registry import tracking  # brings MLflow, which takes seconds to import
 
     profile, vectors = platform.profile, offline_evaluation.vectors
     assert vectors is not None, "a ranker won behind them"

@@ -23,8 +23,8 @@ from going_live.experiments import (
     InvalidExperiment,
     UnknownExperiment,
 )
-from models.assignment import BUILT_IN_FLAGS
-from models.profile import RampStep
+from models.experiments.assignment import BUILT_IN_FLAGS
+from models.profile.schema import RampStep
 from serving.access.caller import require_user
 from serving.admin.parts import Asked, actor_of, asked, with_connection
 from serving.admin.registry import RegistryAway, VersionList

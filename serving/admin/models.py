@@ -21,7 +21,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from going_live.releases import STATUS
-from models.versions import CHAMPION
+from models.evaluation.versions import CHAMPION
 from serving.admin.parts import Asked, Unfinished, actor_of, asked, in_time
 from serving.admin.registry import MOST, Listing, RegistryAway, Version, VersionList
 from serving.api import describe

@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from models.versions import CHALLENGER, CHAMPION, HISTORY_TAG
+from models.evaluation.versions import CHALLENGER, CHAMPION, HISTORY_TAG
 
 LOOK_SECONDS = 1.5
 MOST = 100

@@ -15,7 +15,7 @@ from uuid import UUID
 
 import orjson
 
-from models.profile import INTERACTION_TYPES
+from models.profile.schema import INTERACTION_TYPES
 from serving.json_bodies import encode, find_no_number, may_hold_no_number, written
 from storage.catalogue import MAX_REASON
 from storage.columns import CLOCK_SLACK, MAX_ID_BYTES, WITHOUT_ITEM

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from models.profile import InteractionType
+from models.profile.schema import InteractionType
 from serving.api.shapes_catalogue import no_nul
 from storage.columns import MAX_ID_BYTES, Entity
 

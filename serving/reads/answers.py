@@ -9,9 +9,9 @@ import orjson
 from starlette.requests import Request
 from starlette.responses import Response
 
-from models.live_catalogue import LiveCatalogue
-from models.reasons import Reason
-from models.viewer import Indices
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.viewer import Indices
+from models.feed.reasons import Reason
 from serving.api.answers import answer_row
 
 Body = dict[str, Any]

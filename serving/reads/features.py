@@ -12,16 +12,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from models import scorers
-from models.candidates import SourceGuard, SourceName, candidates, names_of
-from models.live_catalogue import LiveCatalogue
-from models.profile import INTERACTION_TYPES, SCORERS
-from models.ranker import explained, model_scores, taste_of
-from models.reasons import reasons
-from models.rules import broken
-from models.shortlists import appearance
-from models.viewer import Indices, Viewer
-from models.vocabulary import Vocabulary
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.viewer import Indices, Viewer
+from models.data.vocabulary import Vocabulary
+from models.feed import scorers
+from models.feed.pipeline import explained, model_scores, taste_of
+from models.feed.reasons import reasons
+from models.feed.rules import broken
+from models.feed.shortlists import appearance
+from models.feed.sources import SourceGuard, SourceName, candidates, names_of
+from models.profile.schema import INTERACTION_TYPES, SCORERS
 from serving.api import describe
 from serving.api.answers import not_found
 from serving.api.inputs import parse, path_id

@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from models.reasons import FOR_YOU, Reason
-from models.scorers import haversine_km
-from models.viewer import Indices
+from models.catalogue.viewer import Indices
+from models.feed.reasons import FOR_YOU, Reason
+from models.feed.scorers import haversine_km
 from serving.access import require_user
 from serving.api import describe
 from serving.api.answers import COMPRESSED, answer_json

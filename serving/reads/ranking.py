@@ -15,9 +15,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from models import scorers
-from models.candidates import BITS, Bits
-from models.ranker import (
+from models.catalogue.viewer import Indices
+from models.feed import scorers
+from models.feed.pipeline import (
     RANKED,
     By,
     model_scores,
@@ -27,9 +27,9 @@ from models.ranker import (
     unit_scores,
     usual_scores,
 )
-from models.scorers import Scores
-from models.shortlists import time_key
-from models.viewer import Indices
+from models.feed.scorers import Scores
+from models.feed.shortlists import time_key
+from models.feed.sources import BITS, Bits
 from serving.access import require_user
 from serving.api import describe
 from serving.api.answers import COMPRESSED, answer_json

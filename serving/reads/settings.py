@@ -9,8 +9,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from models.profile import SHIPPED, Profile
-from models.reasons import ENGLISH
+from models.feed.reasons import ENGLISH
+from models.profile.schema import SHIPPED, Profile
 from serving.api import describe
 from serving.plans import load_shipped
 from serving.reads.answers import answer_versioned

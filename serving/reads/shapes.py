@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from models.candidates import SourceName
-from models.profile import Eligibility, InteractionType, Names, ScorerName, ScorerSettings
+from models.feed.sources import SourceName
+from models.profile.schema import Eligibility, InteractionType, Names, ScorerName, ScorerSettings
 from serving.api.shapes_catalogue import Id, Latitude, Longitude, Text, whole_number
 from serving.shapes import FallbackReason, FeedItem, Variant
 

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from models import scorers
-from models.candidates import similar_items
-from models.reasons import Reason
-from models.viewer import Indices
+from models.catalogue.viewer import Indices
+from models.feed import scorers
+from models.feed.reasons import Reason
+from models.feed.sources import similar_items
 from serving.api import describe
 from serving.api.answers import COMPRESSED, answer_json, not_found
 from serving.api.inputs import parse_query, path_id

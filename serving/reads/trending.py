@@ -9,9 +9,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from models.reasons import Reason
-from models.scorers import Scores
-from models.viewer import Indices
+from models.catalogue.viewer import Indices
+from models.feed.reasons import Reason
+from models.feed.scorers import Scores
 from serving.api import describe
 from serving.api.answers import COMPRESSED, answer_json
 from serving.api.inputs import parse_query

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.live_catalogue import LiveCatalogue
-from models.profile import Profile
-from models.rules import Mask, allowed, broken
-from models.viewer import History, Indices, Viewer
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.viewer import History, Indices, Viewer
+from models.feed.rules import Mask, allowed, broken
+from models.profile.schema import Profile
 from serving.live_state import Catalogue, LiveState
 from serving.shapes import FallbackReason
 

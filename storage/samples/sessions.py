@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.profile import INTERACTION_TYPES
+from models.profile.schema import INTERACTION_TYPES
 from storage.samples.drawing import DAY, Floats, Ints, times
 
 PAGE = 10  # items that a session shows

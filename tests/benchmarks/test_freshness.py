@@ -12,7 +12,7 @@ import pytest
 from benchmarks.freshness import FIRST, _known_users, _new_users, loss_per_day, main, marketplace
 from benchmarks.freshness_served import Record, Served
 from benchmarks.worlds import Size
-from models.recommenders.als import ALS
+from models.recommenders.factorisation.als import ALS
 
 SIZE = Size(300, 300, 8_000)
 

@@ -8,9 +8,9 @@ import sys
 import numpy as np
 
 from benchmarks.guardrails import LIMITS, World, alarms, play
-from models.guardrails import judge
-from models.profile import Guardrails
-from models.sequential import Moments
+from models.experiments.guardrails import judge
+from models.experiments.sequential import Moments
+from models.profile.schema import Guardrails
 from serving.launch import ROOT
 from tests.benchmarks.test_benchmarks import TINY, rows_of
 

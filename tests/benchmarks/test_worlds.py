@@ -10,12 +10,12 @@ import pytest
 
 from benchmarks import worlds
 from benchmarks.worlds import Size
-from models.candidates import Indexes, SourceGuard
-from models.live_catalogue import LiveCatalogue
-from models.profile import load_profile
-from models.ranker import rank
-from models.shortlists import Shortlists
-from models.snapshot import Snapshot
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.snapshot import Snapshot
+from models.feed.pipeline import rank
+from models.feed.shortlists import Shortlists
+from models.feed.sources import Indexes, SourceGuard
+from models.profile.schema import load_profile
 
 SIZE = Size(60, 150, 3_000)
 

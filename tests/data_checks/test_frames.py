@@ -15,8 +15,8 @@ from data_checks.suites.features import features_frame, features_suite
 from data_checks.suites.recommendations import recommendations_frame, recommendations_suite
 from data_checks.suites.users import users_suite
 from data_checks.validate import CheckError, check_frame
-from models.ids import IdIndex
-from models.profile import Profile, load_profile
+from models.data.ids import IdIndex
+from models.profile.schema import Profile, load_profile
 
 
 @pytest.fixture(scope="module")

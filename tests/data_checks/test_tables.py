@@ -17,7 +17,7 @@ from data_checks.suites.items import items_suite
 from data_checks.suites.owners import owners_suite
 from data_checks.suites.users import users_suite
 from data_checks.validate import CheckError, check_table
-from models.profile import Profile, load_profile
+from models.profile.schema import Profile, load_profile
 from storage.database import DatabaseError, connect
 from storage.quarantine import Catalogue, quarantine_items, quarantine_users, rules
 from storage.retention import delete_older

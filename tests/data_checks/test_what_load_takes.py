@@ -15,7 +15,7 @@ from data_checks.suites.items import items_suite
 from data_checks.suites.owners import owners_suite
 from data_checks.suites.users import users_suite
 from data_checks.validate import check_table
-from models.profile import INTERACTION_TYPES, load_profile
+from models.profile.schema import INTERACTION_TYPES, load_profile
 from storage.columns import COLUMNS, STATUSES, Column, Entity
 from storage.database import connect
 from storage.loading import load

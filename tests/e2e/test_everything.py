@@ -26,9 +26,9 @@ import pytest
 from playwright.sync_api import WebSocket, expect
 
 from feedwright.status import counts
-from models.registry import Registry
 from storage.database import connect
 from storage.embedded import EmbeddedPostgres
+from storage.registry.registry import Registry
 from storage.settings import Settings, mlflow_tracking_uri
 from tests.browser import running_browser
 from tests.ordinary import ordinary_user

@@ -8,7 +8,7 @@ import psycopg
 import pytest
 
 from feedwright.errors import FeedwrightError, explain
-from models.profile import ProfileError
+from models.profile.schema import ProfileError
 from storage.database import DatabaseError
 
 

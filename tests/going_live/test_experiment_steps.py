@@ -14,12 +14,12 @@ from going_live import ramps
 from going_live.experiment_steps import Step, step_all
 from going_live.experiments import assign, create, end, find, parse, resume, start
 from going_live.releases import Releases, open_registry
-from models.profile import Profile, load_profile
-from models.registry import Registry
-from models.sequential import Difference
-from models.versions import RegistryAway
+from models.evaluation.versions import RegistryAway
+from models.experiments.sequential import Difference
+from models.profile.schema import Profile, load_profile
 from storage.database import connect
 from storage.experiments import ExperimentRow, shown
+from storage.registry.registry import Registry
 from storage.settings import Settings
 from tests.conftest import TEMPLATE, _fresh
 

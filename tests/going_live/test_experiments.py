@@ -28,7 +28,7 @@ from going_live.experiments import (
     start,
 )
 from going_live.flags import set_flag, unset_flag
-from models.profile import Profile, load_profile
+from models.profile.schema import Profile, load_profile
 from storage.database import connect
 from storage.experiments import TRAFFIC, ExperimentRow, Polled, traffic_of
 

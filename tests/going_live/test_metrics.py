@@ -12,7 +12,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from going_live.metrics import metrics
-from models.profile import Guardrails, load_profile
+from models.profile.schema import Guardrails, load_profile
 from storage import variant_metrics
 from storage.database import connect
 

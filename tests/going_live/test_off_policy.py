@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
 from going_live.off_policy import choices, estimate, orders_of
-from models.profile import load_profile
+from models.profile.schema import load_profile
 from storage.database import connect
 from tests.serving.worlds import make_snapshot
 

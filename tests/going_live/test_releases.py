@@ -20,9 +20,9 @@ from typer.testing import CliRunner, Result
 from feedwright.cli import app
 from going_live import releases
 from going_live.releases import STATUS, Moved, ReleaseError, Releases
-from models.registry import Registry
-from models.versions import WITHDRAWN_TAG
+from models.evaluation.versions import WITHDRAWN_TAG
 from storage.database import connect
+from storage.registry.registry import Registry
 from storage.releases import MOVE_LOCK, refusal, withdrawn
 from storage.settings import Settings, get_settings
 from tests.conftest import TEMPLATE, _fresh
@@ -387,7 +387,7 @@ def test_two_processes_at_once_move_once(registry, conn, three, environment) -> 
 
 CRASH = """
 import os, signal
-from models.registry import Registry
+from storage.registry.registry import Registry
 Registry.withdraw = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 from going_live.releases import main
 main(["rollback", "--actor", "ann", "--reason", "it hurts"])

@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.catalogue import Catalogue
+from models.catalogue.building import Catalogue
+from models.catalogue.snapshot import Snapshot
 from models.recommenders.base import Dataset
-from models.snapshot import Snapshot
 from storage.log import Log
 from storage.samples.marketplace import generate
 from tests.models.worlds import (

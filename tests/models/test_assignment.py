@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.assignment import BUILT_IN_FLAGS, Arm, Experiment, Flag, Traffic, bucket
+from models.experiments.assignment import BUILT_IN_FLAGS, Arm, Experiment, Flag, Traffic, bucket
 
 TRACKER = Path(__file__).parents[2] / "serving" / "tracker"
 VECTORS = json.loads((TRACKER / "tests" / "assignment.json").read_text(encoding="utf-8"))

@@ -9,8 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
-from models import candidates as sources
-from models.candidates import (
+from models.catalogue.changes import Changes
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.snapshot import Snapshot
+from models.catalogue.viewer import Indices, Viewer, Wishes
+from models.feed import sources as sources
+from models.feed.nearest import build
+from models.feed.places import Places
+from models.feed.scorers import haversine_km
+from models.feed.sources import (
     BITS,
     REST_SECONDS,
     SOURCES,
@@ -26,13 +33,6 @@ from models.candidates import (
     nearest_by_model,
     similar_items,
 )
-from models.changes import Changes
-from models.live_catalogue import LiveCatalogue
-from models.nearest import build
-from models.places import Places
-from models.scorers import haversine_km
-from models.snapshot import Snapshot
-from models.viewer import Indices, Viewer, Wishes
 from tests.models.test_live_catalogue import item
 from tests.models.worlds import Shelf, ago, patient, shelf_of, shelf_of_rows
 

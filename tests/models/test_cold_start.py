@@ -7,13 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.candidates import names_of
-from models.changes import Changes
-from models.live_catalogue import LiveCatalogue
-from models.ranker import SEEN, By, explained
-from models.scorers import haversine_km
-from models.snapshot import Snapshot
-from models.viewer import Viewer
+from models.catalogue.changes import Changes
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.snapshot import Snapshot
+from models.catalogue.viewer import Viewer
+from models.feed.pipeline import SEEN, By, explained
+from models.feed.scorers import haversine_km
+from models.feed.sources import names_of
 from tests.models.test_live_catalogue import item, user
 from tests.models.worlds import MOMENT, PLAIN, Shelf, ago, patient, shelf_of, shelf_of_rows
 

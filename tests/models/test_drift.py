@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import drift
-from models.catalogue import Catalogue
-from models.drift import Reference, psi
-from models.profile import Drift
-from models.snapshot import Snapshot
+from models.catalogue.building import Catalogue
+from models.catalogue.snapshot import Snapshot
+from models.evaluation import drift
+from models.evaluation.drift import Reference, psi
+from models.profile.schema import Drift
 from tests.models.worlds import NOW, PROFILE
 
 RULES = Drift(min_rows=1, min_users=20)

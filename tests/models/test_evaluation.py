@@ -14,12 +14,13 @@ from implicit.evaluation import ranking_metrics_at_k
 from scipy import sparse
 from sklearn.metrics import ndcg_score
 
-from models import evaluation, list_quality
-from models.catalogue import Catalogue
-from models.ids import IdIndex
-from models.matrices import InteractionMatrix
+from models.catalogue.building import Catalogue
+from models.data.ids import IdIndex
+from models.data.matrices import InteractionMatrix
+from models.evaluation import list_quality
+from models.evaluation import metrics as evaluation
 from models.recommenders.base import Dataset
-from models.recommenders.popularity import PopularityRecommender
+from models.recommenders.simple.popularity import PopularityRecommender
 from models.recommenders.zoo import ZOO
 from tests.models.worlds import NOW, dataset_of, interactions_frame
 

@@ -10,7 +10,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from models.exploration import Exploration, explore, logged, selection_probabilities, to_explore
+from models.feed.exploration import (
+    Exploration,
+    explore,
+    logged,
+    selection_probabilities,
+    to_explore,
+)
 
 ORDER = np.array([10, 11, 12, 13, 14])
 ITEMS = np.array([12, 30, 11])  # two that the list has anyway, and one that it has not

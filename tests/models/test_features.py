@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.features import Features, item_features, user_features
-from models.ids import IdIndex
+from models.data.features import Features, item_features, user_features
+from models.data.ids import IdIndex
 from tests.models.worlds import ITEMS, USERS, catalogue_of
 
 WORD = st.text("abcxyz .,:é😀", min_size=1, max_size=8)

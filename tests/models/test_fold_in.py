@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.catalogue import Vectors
-from models.fold_in import DOUBT, RIDGE, RidgeStep, fold_in_of
-from models.live_catalogue import LiveCatalogue
+from models.catalogue.building import Vectors
+from models.catalogue.fold_in import DOUBT, RIDGE, RidgeStep, fold_in_of
+from models.catalogue.live import LiveCatalogue
 from tests.models.worlds import (
     ago,
     catalogue_of,

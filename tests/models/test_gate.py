@@ -9,17 +9,17 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models import gate
-from models.catalogue import Catalogue, Vectors
-from models.evaluation import split_moment
-from models.gate import Paired, Report, Version
-from models.profile import Profile
-from models.recipe import Recipe
+from models.catalogue.building import Catalogue, Vectors
+from models.evaluation import gate
+from models.evaluation.comparison import Comparison, compare
+from models.evaluation.gate import Paired, Report, Version
+from models.evaluation.metrics import split_moment
+from models.evaluation.recipe import Recipe
+from models.profile.schema import Profile
 from models.recommenders.base import Dataset
-from models.recommenders.popularity import PopularityRecommender
 from models.recommenders.served import vectors_of
+from models.recommenders.simple.popularity import PopularityRecommender
 from models.recommenders.zoo import make
-from models.training import Comparison, compare
 from tests.models.worlds import PROFILE, dataset_of
 
 NAME = PopularityRecommender.name

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models.guardrails import METRICS, Status, judge, too_few
-from models.profile import Guardrails
-from models.sequential import Moments
+from models.experiments.guardrails import METRICS, Status, judge, too_few
+from models.experiments.sequential import Moments
+from models.profile.schema import Guardrails
 
 SIMPLE = Guardrails(
     min_impressions=100,

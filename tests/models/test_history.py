@@ -11,16 +11,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.changes import Changes, ItemRow
-from models.fold_in import AGAINST, fold_in_of
-from models.history import CODES, Events, events_since, history_of
-from models.ids import IdIndex
-from models.live_catalogue import LiveCatalogue
-from models.matrices import interaction_matrix, recent_items
-from models.profile import Profile
+from models.catalogue.changes import Changes, ItemRow
+from models.catalogue.fold_in import AGAINST, fold_in_of
+from models.catalogue.history import CODES, Events, events_since, history_of
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.viewer import History
+from models.data.ids import IdIndex
+from models.data.matrices import interaction_matrix, recent_items
+from models.profile.schema import Profile
 from models.recommenders.base import signal
-from models.recommenders.ease import EASE, EASESettings
-from models.viewer import History
+from models.recommenders.neighbours.ease import EASE, EASESettings
 from tests.models.worlds import (
     MOMENT,
     PROFILE,
@@ -148,7 +148,7 @@ def test_order_batches_and_repeats_cannot_matter(events: list[Event], data: st.D
 @settings(max_examples=40)
 @given(drawn)
 def test_of_a_new_user_it_is_what_the_pipeline_makes(events: list[Event]) -> None:
-    """The matrix, the last word and the recent items of ``models.matrices``."""
+    """The matrix, the last word and the recent items of ``models.data.matrices``."""
     events = [e for e in events if e.item is not None and e.type != "dwell"]
     found = history("new", *events)
     live = SHELF.live

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.ids import IdIndex
+from models.data.ids import IdIndex
 
 TEXTS = st.lists(st.text(st.characters(codec="utf-8"), max_size=12), max_size=30)
 

@@ -15,12 +15,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import evaluation
-from models.catalogue import Catalogue
-from models.context import Context, device_of
-from models.matrices import interaction_matrix
-from models.profile import Profile, load_profile
-from models.ranker import RANKED, model_scores
+from models.catalogue.building import Catalogue
+from models.catalogue.snapshot import RANKER, Snapshot, SnapshotError
+from models.catalogue.viewer import Viewer
+from models.data.matrices import interaction_matrix
+from models.evaluation import metrics as evaluation
+from models.feed.context import Context, device_of
+from models.feed.pipeline import RANKED, model_scores
+from models.profile.schema import Profile, load_profile
 from models.ranking import logistic
 from models.ranking.calibration import MOST_WEIGHT, Calibration
 from models.ranking.learned import LearnedRanker, Trees
@@ -32,9 +34,7 @@ from models.ranking.settings import BoostedSettings
 from models.ranking.table import Table
 from models.ranking.training import Report, TooLittleData, train_ranker
 from models.recommenders.base import Dataset
-from models.recommenders.popularity import PopularityRecommender
-from models.snapshot import RANKER, Snapshot, SnapshotError
-from models.viewer import Viewer
+from models.recommenders.simple.popularity import PopularityRecommender
 from tests.models.worlds import (
     MOMENT,
     NOW,

@@ -9,11 +9,11 @@ import orjson
 import polars as pl
 import pytest
 
-from models.lists import SCHEMA, recommendation_lists
-from models.ranker import By
+from models.catalogue.snapshot import Snapshot
+from models.feed.lists import SCHEMA, recommendation_lists
+from models.feed.pipeline import By
+from models.feed.rules import allowed
 from models.recommenders.base import Dataset
-from models.rules import allowed
-from models.snapshot import Snapshot
 from tests.models.worlds import (
     MOMENT,
     PROFILE,

@@ -16,16 +16,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models import catalogue as catalogues
-from models.catalogue import Vectors, build_snapshot
-from models.changes import Changes, ItemRow, OwnerRow, UserRow
-from models.ids import IdIndex
-from models.live_catalogue import LiveCatalogue
-from models.matrices import interaction_matrix
-from models.moments import Moments
-from models.rules import allowed
-from models.scorers import owner_quality
-from models.snapshot import Snapshot
+from models.catalogue import building as catalogues
+from models.catalogue.building import Vectors, build_snapshot
+from models.catalogue.changes import Changes, ItemRow, OwnerRow, UserRow
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.score_statistics import Moments
+from models.catalogue.snapshot import Snapshot
+from models.data.ids import IdIndex
+from models.data.matrices import interaction_matrix
+from models.feed.rules import allowed
+from models.feed.scorers import owner_quality
 from tests.models.worlds import (
     MOMENT,
     NOW,

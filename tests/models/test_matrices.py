@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.ids import IdIndex
-from models.matrices import InteractionMatrix, interaction_matrix, recent_items
-from models.profile import INTERACTION_TYPES
+from models.data.ids import IdIndex
+from models.data.matrices import InteractionMatrix, interaction_matrix, recent_items
+from models.profile.schema import INTERACTION_TYPES
 from tests.models.worlds import NOW, Interaction, ago, interactions_frame
 
 WEIGHTS = {"apply": 10.0, "unapply": -10.0, "view": 1.0, "dismiss": -5.0}

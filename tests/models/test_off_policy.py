@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.off_policy import OffPolicy, off_policy
+from models.evaluation.off_policy import OffPolicy, off_policy
 
 logs = st.lists(
     st.tuples(st.integers(0, 1), st.floats(0.05, 1), st.floats(0, 1), st.integers(0, 5)),

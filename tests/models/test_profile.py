@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from models.profile import SHIPPED, Profile, ProfileError, load_profile
+from models.profile.schema import SHIPPED, Profile, ProfileError, load_profile
 
 GOOD = yaml.safe_load((SHIPPED / "marketplace.yaml").read_text(encoding="utf-8"))
 
@@ -138,7 +138,7 @@ def test_recommenders_in_order_with_their_settings(tmp_path: Path) -> None:
 
 def test_reading_a_profile_brings_nothing_that_trains() -> None:
     """It would cost each process of the service seconds at its start."""
-    code = "import sys; from models.profile import load_profile; load_profile('social')"
+    code = "import sys; from models.profile.schema import load_profile; load_profile('social')"
     heavy = "{'implicit', 'lightfm', 'lightgbm', 'sklearn', 'scipy', 'numpy', 'polars'}"
     found = subprocess.run(
         [sys.executable, "-c", f"{code}; print({heavy} & set(sys.modules))"],

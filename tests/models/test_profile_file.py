@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from models.profile import SHIPPED, ProfileError
-from models.profile_file import ProfileFile
+from models.profile.file import ProfileFile
+from models.profile.schema import SHIPPED, ProfileError
 
 GOOD = yaml.safe_load((SHIPPED / "marketplace.yaml").read_text(encoding="utf-8"))
 

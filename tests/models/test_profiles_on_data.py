@@ -10,12 +10,12 @@ from typing import Literal
 import numpy as np
 import pytest
 
-from models import scorers
-from models.candidates import Indexes, SourceGuard
-from models.live_catalogue import LiveCatalogue
-from models.profile import Profile, load_profile
-from models.ranker import Ranking, rank
-from models.shortlists import Shortlists
+from models.catalogue.live import LiveCatalogue
+from models.feed import scorers
+from models.feed.pipeline import Ranking, rank
+from models.feed.shortlists import Shortlists
+from models.feed.sources import Indexes, SourceGuard
+from models.profile.schema import Profile, load_profile
 from storage.samples import events, marketplace, social
 from tests.models.worlds import NOW, catalogue_of_log, dataset_of, random_vectors, snapshot_of
 

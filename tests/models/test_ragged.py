@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from models.ragged import Ragged
+from models.data.ragged import Ragged
 
 ROWS = st.lists(
     st.dictionaries(st.integers(0, 9), st.floats(-9, 9, width=32), max_size=6), max_size=8

@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.candidates import names_of
-from models.laps import Laps
-from models.profile import SCORERS, load_profile
-from models.ranker import By, explained, model_scores, score_components, unit_scores
-from models.rules import allowed
-from models.scorers import hybrid
-from models.snapshot import Snapshot
-from models.top import top_places
+from models.catalogue.snapshot import Snapshot
+from models.data.top import top_places
+from models.feed.pipeline import By, explained, model_scores, score_components, unit_scores
+from models.feed.rules import allowed
+from models.feed.scorers import hybrid
+from models.feed.sources import names_of
+from models.feed.stage_timer import Laps
+from models.profile.schema import SCORERS, load_profile
 from tests.models.worlds import MOMENT, PLAIN, Shelf, ago, patient, shelf_of, shelf_of_rows
 
 WAYS = get_args(By)

@@ -16,11 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from models import list_quality
-from models.evaluation import ndcg_and_coverage
-from models.evaluation import test_set as judged_users
-from models.matrices import InteractionMatrix
-from models.profile import load_profile
+from models.data.matrices import InteractionMatrix
+from models.evaluation import list_quality
+from models.evaluation.metrics import ndcg_and_coverage
+from models.evaluation.metrics import test_set as judged_users
+from models.profile.schema import load_profile
 from models.ranking import logistic
 from models.ranking.calibration import Calibration, click_weights, examination
 from models.ranking.table import FeatureMismatch, Table, check_names, digest
@@ -29,13 +29,7 @@ from models.two_stage.blend import BlendSettings
 from models.two_stage.boosted import Boosted, BoostedSettings
 from models.two_stage.first_stage import candidates, out_of_fold, out_of_time, ranks
 from models.two_stage.listwise import Listwise, ListwiseSettings
-from models.two_stage.sessions import (
-    Histories,
-    Nearness,
-    SessionNeighbours,
-    SessionUsers,
-    nearness,
-)
+from models.two_stage.sessions import Histories, Nearness, SessionNeighbours, SessionUsers, nearness
 from models.two_stage.two_stage import TwoStage, TwoStageSettings
 from tests.models.worlds import ITEMS, NOW, USERS, ago, catalogue_of, dataset_of, interactions_frame
 

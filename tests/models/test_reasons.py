@@ -7,11 +7,11 @@ from string import Formatter
 import numpy as np
 import pytest
 
-from models.profile import INTERACTION_TYPES
-from models.ranker import By, explained
-from models.reasons import BECAUSE, ENGLISH, SIMILAR, Reason, reasons
-from models.scorers import haversine_km
-from models.viewer import Viewer
+from models.catalogue.viewer import Viewer
+from models.feed.pipeline import By, explained
+from models.feed.reasons import BECAUSE, ENGLISH, SIMILAR, Reason, reasons
+from models.feed.scorers import haversine_km
+from models.profile.schema import INTERACTION_TYPES
 from tests.models.worlds import MOMENT, PROFILE, Shelf, ago, patient, shelf_of_rows
 
 

@@ -6,19 +6,19 @@ import numpy as np
 import polars as pl
 import pytest
 
-from models.catalogue import Catalogue, NotFiniteError, Vectors
-from models.evaluation import evaluate, split_moment
-from models.popularity import Popularity
-from models.profile import Profile
-from models.recommenders.als import ALS
+from models.catalogue.building import Catalogue, NotFiniteError, Vectors
+from models.data.popularity import Popularity
+from models.evaluation.comparison import Comparison, compare, fingerprint
+from models.evaluation.metrics import evaluate, split_moment
+from models.profile.schema import Profile
 from models.recommenders.base import Dataset
-from models.recommenders.ease import EASE
-from models.recommenders.heuristic import Heuristic
-from models.recommenders.lightfm_hybrid import LightFMHybrid
-from models.recommenders.popularity import PopularityRecommender
+from models.recommenders.factorisation.als import ALS
+from models.recommenders.factorisation.lightfm_hybrid import LightFMHybrid
+from models.recommenders.neighbours.ease import EASE
 from models.recommenders.served import as_served, vectors_of
+from models.recommenders.simple.heuristic import Heuristic
+from models.recommenders.simple.popularity import PopularityRecommender
 from models.recommenders.zoo import ZOO, make
-from models.training import Comparison, compare, fingerprint
 from tests.models.worlds import (
     PROFILE,
     Interaction,

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.live_catalogue import LiveCatalogue
-from models.profile import Profile
-from models.rules import allowed, broken
-from models.scorers import haversine_km
-from models.snapshot import Items
-from models.viewer import Viewer, Wishes
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.snapshot import Items
+from models.catalogue.viewer import Viewer, Wishes
+from models.feed.rules import allowed, broken
+from models.feed.scorers import haversine_km
+from models.profile.schema import Profile
 from tests.models.worlds import (
     MOMENT,
     PROFILE,

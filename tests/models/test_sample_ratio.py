@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.sample_ratio import sample_ratio_mismatch
+from models.experiments.sample_ratio import sample_ratio_mismatch
 
 
 @given(

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from scipy import sparse
 
-from models import scorers
-from models.profile import SCORERS
-from models.ragged import Ragged
+from models.data.ragged import Ragged
+from models.feed import scorers
+from models.profile.schema import SCORERS
 
 DAY = 86_400.0
 LATS = st.floats(-90, 90)

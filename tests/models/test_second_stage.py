@@ -9,15 +9,15 @@ from typing import Any
 import polars as pl
 import pytest
 
-from models import evaluation
-from models.catalogue import Catalogue
-from models.profile import Profile
+from models.catalogue.building import Catalogue
+from models.evaluation import metrics as evaluation
+from models.evaluation.comparison import Comparison, compare
+from models.profile.schema import Profile
 from models.ranking.second_stage import SecondStage, lesson_moment
 from models.ranking.settings import KINDS, parts_of
 from models.recommenders.base import Dataset, Progress
-from models.recommenders.popularity import PopularityRecommender
 from models.recommenders.served import ByVectors
-from models.training import Comparison, compare
+from models.recommenders.simple.popularity import PopularityRecommender
 from tests.models.worlds import PROFILE, dataset_of
 
 

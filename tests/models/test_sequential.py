@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.sequential import Difference, Moments, compare, differences, ratio_variance
+from models.experiments.sequential import Difference, Moments, compare, differences, ratio_variance
 
 users = st.lists(
     st.tuples(st.integers(0, 20), st.integers(1, 20)).map(lambda u: (min(u), u[1])),

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from models import shortlists as module
-from models.changes import Changes
-from models.rules import allowed
-from models.shortlists import Shortlists, appearance
-from models.viewer import Viewer
+from models.catalogue.changes import Changes
+from models.catalogue.viewer import Viewer
+from models.feed import shortlists as module
+from models.feed.rules import allowed
+from models.feed.shortlists import Shortlists, appearance
 from tests.models.test_live_catalogue import item
 from tests.models.worlds import MOMENT, Shelf, ago, patient, shelf_of, shelf_of_rows
 

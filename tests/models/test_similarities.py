@@ -7,7 +7,7 @@ import pytest
 from scipy import sparse
 from sklearn.metrics.pairwise import cosine_similarity
 
-from models.similarities import top_neighbours
+from models.data.similarities import top_neighbours
 
 
 @pytest.mark.parametrize(("rows", "columns", "k"), [(60, 30, 5), (7, 40, 50), (200, 12, 10)])

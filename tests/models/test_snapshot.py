@@ -12,13 +12,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from models.feature_set import FeatureSet
-from models.ids import IdIndex
-from models.nearest import Nearest, build
-from models.profile import INTERACTION_TYPES
-from models.ragged import Ragged
-from models.snapshot import FEATURES, MANIFEST, NEAREST, Snapshot, SnapshotError
-from models.texts import Texts
+from models.catalogue.snapshot import FEATURES, MANIFEST, NEAREST, Snapshot, SnapshotError
+from models.data.feature_set import FeatureSet
+from models.data.ids import IdIndex
+from models.data.ragged import Ragged
+from models.data.texts import Texts
+from models.feed.nearest import Nearest, build
+from models.profile.schema import INTERACTION_TYPES
 from tests.models.worlds import catalogue_of, dataset_of, interactions_frame, snapshot_of
 
 

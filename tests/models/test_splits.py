@@ -11,9 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import evaluation
-from models.matrices import interaction_matrix
-from models.splits import (
+from models.data.matrices import interaction_matrix
+from models.data.splits import (
     Split,
     at_random,
     by_last,
@@ -22,6 +21,7 @@ from models.splits import (
     leave_last_out,
     stratified_split,
 )
+from models.evaluation import metrics as evaluation
 from tests.models.worlds import Interaction, ago, catalogue_of, dataset_of, interactions_frame
 
 GROUPS = st.lists(st.integers(0, 6), min_size=1, max_size=60).map(np.array)

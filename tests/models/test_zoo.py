@@ -16,23 +16,23 @@ from scipy import sparse
 from scipy.sparse.linalg import aslinearoperator
 from sklearn.metrics.pairwise import cosine_similarity
 
-from models.features import Features
-from models.ids import IdIndex
-from models.matrices import InteractionMatrix
-from models.popularity import Popularity
-from models.profile import Profile
-from models.recommenders import low_rank
-from models.recommenders.als import ALS
+from models.data.features import Features
+from models.data.ids import IdIndex
+from models.data.matrices import InteractionMatrix
+from models.data.popularity import Popularity
+from models.profile.schema import Profile
 from models.recommenders.base import Dataset, Recommender, Validation, signal
-from models.recommenders.bpr import BPR, BPRSettings
-from models.recommenders.ease import EASE, EASESettings
-from models.recommenders.factorised import Factorised
+from models.recommenders.factorisation import low_rank
+from models.recommenders.factorisation.als import ALS
+from models.recommenders.factorisation.bpr import BPR, BPRSettings
+from models.recommenders.factorisation.factorised import Factorised
+from models.recommenders.factorisation.lightfm import LightFM, LightFMAloneSettings
+from models.recommenders.factorisation.lightfm_hybrid import LightFMHybrid
+from models.recommenders.factorisation.nmf import NMF
 from models.recommenders.files import MANIFEST, RecommenderFileError
-from models.recommenders.item_to_item import Factors, ItemToItem
-from models.recommenders.knn import ItemKNN, KNNSettings, Terms, UserKNN
-from models.recommenders.lightfm import LightFM, LightFMAloneSettings
-from models.recommenders.lightfm_hybrid import LightFMHybrid
-from models.recommenders.nmf import NMF
+from models.recommenders.neighbours.ease import EASE, EASESettings
+from models.recommenders.neighbours.item_to_item import Factors, ItemToItem
+from models.recommenders.neighbours.knn import ItemKNN, KNNSettings, Terms, UserKNN
 from models.recommenders.settings import SETTINGS, BySection
 from models.recommenders.validation import with_validation
 from models.recommenders.zoo import ZOO, make

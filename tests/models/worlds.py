@@ -10,21 +10,21 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from models.candidates import Indexes, SourceGuard
-from models.catalogue import PREFERENCES, Catalogue, ModelInfo, Vectors, build_snapshot
-from models.features import item_features, user_features
-from models.ids import IdIndex
-from models.live_catalogue import LiveCatalogue
-from models.matrices import recent_items
-from models.profile import Profile, load_profile
-from models.ranker import By, Ranking, explained, rank
-from models.reasons import Reason, reasons
+from models.catalogue.building import PREFERENCES, Catalogue, ModelInfo, Vectors, build_snapshot
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.snapshot import Snapshot
+from models.catalogue.viewer import Viewer
+from models.data.features import item_features, user_features
+from models.data.ids import IdIndex
+from models.data.matrices import recent_items
+from models.data.similarities import top_neighbours
+from models.evaluation.comparison import build_dataset
+from models.feed.pipeline import By, Ranking, explained, rank
+from models.feed.reasons import Reason, reasons
+from models.feed.shortlists import Shortlists
+from models.feed.sources import Indexes, SourceGuard
+from models.profile.schema import Profile, load_profile
 from models.recommenders.base import Dataset
-from models.shortlists import Shortlists
-from models.similarities import top_neighbours
-from models.snapshot import Snapshot
-from models.training import build_dataset
-from models.viewer import Viewer
 from storage.log import Log
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)

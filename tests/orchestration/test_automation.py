@@ -30,7 +30,7 @@ def test_names_and_times_are_those_of_the_design() -> None:
 
 
 def test_a_run_is_registered_once(trained, registry) -> None:
-    from models import tracking
+    from storage.registry import tracking
 
     champion, versions = registry.champion(), registry.versions()
     again = tracking.register(
@@ -46,7 +46,7 @@ def test_a_run_is_registered_once(trained, registry) -> None:
 
 
 def test_a_run_that_breaks_off_is_marked_in_mlflow(trained, registry) -> None:
-    from models import tracking
+    from storage.registry import tracking
 
     run_id = registry.client.create_run(registry.experiment_id()).info.run_id
     with pytest.raises(KeyboardInterrupt), tracking.failing(registry, run_id):

@@ -13,8 +13,8 @@ from dagster._core.workspace.context import WorkspaceProcessContext
 from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_graphql.test.utils import execute_dagster_graphql
 
-from models import tracking
-from models.profile import SHIPPED
+from models.profile.schema import SHIPPED
+from storage.registry import tracking
 from tests.orchestration.conftest import LEARNT_FROM
 
 ROOT = Path(__file__).parents[2]

@@ -12,11 +12,11 @@ import numpy as np
 import psycopg
 import pytest
 
+from models.catalogue.snapshot import Snapshot
+from models.evaluation.recipe import Recipe
 from models.ranking.settings import parts_of
-from models.recipe import Recipe
-from models.registry import Registry
-from models.snapshot import Snapshot
 from storage.lake import Lake
+from storage.registry.registry import Registry
 from storage.settings import Settings, mlflow_tracking_uri
 from tests.orchestration.conftest import MODEL, run_job
 
@@ -135,7 +135,7 @@ def test_whatever_wins_is_served(
     trained, instance, registry, without_plots, few_recommenders, with_profile, monkeypatch, name
 ) -> None:
     """Whoever would win: this one is told to."""
-    from models import training
+    from models.evaluation import comparison as training
 
     before, (base, kind) = registry.champion(), parts_of(name)
     with_profile(

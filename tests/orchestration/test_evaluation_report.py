@@ -7,9 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models import evaluation
-from models.recommenders.popularity import PopularityRecommender
-from models.training import Comparison
+from models.evaluation import metrics as evaluation
+from models.evaluation.comparison import Comparison
+from models.recommenders.simple.popularity import PopularityRecommender
 from orchestration import plots
 from orchestration.evaluation_report import ALL_ALIKE, TAKEN, Report, figures, tables
 from tests.models.worlds import ago, catalogue_of, dataset_of, interactions_frame

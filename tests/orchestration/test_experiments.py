@@ -8,7 +8,7 @@ import dagster as dg
 import psycopg
 
 from going_live.experiments import create, end, find, parse, start
-from models.profile import load_profile
+from models.profile.schema import load_profile
 from storage.settings import Settings
 from tests.orchestration.conftest import run_job
 

@@ -10,13 +10,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from models.catalogue import Vectors
-from models.drift import DRIFT, Reference
-from models.feature_set import digest_of
-from models.recipe import Recipe
+from models.catalogue.building import Vectors
+from models.catalogue.snapshot import FEATURES, Snapshot
+from models.data.feature_set import digest_of
+from models.evaluation.drift import DRIFT, Reference
+from models.evaluation.recipe import Recipe
+from models.evaluation.versions import JUDGED_TAG, SNAPSHOT_ARTIFACT
 from models.recommenders.served import vectors_of
-from models.snapshot import FEATURES, Snapshot
-from models.versions import JUDGED_TAG, SNAPSHOT_ARTIFACT
 from storage import releases
 from storage.lake import Lake
 from storage.releases import ROLLED_BACK
@@ -145,7 +145,7 @@ def test_a_training_that_went_wrong_is_refused(
 def test_a_worse_recipe_is_refused_out_of_sample(
     trained, instance, registry, with_profile, monkeypatch
 ) -> None:
-    from models import training
+    from models.evaluation import comparison as training
 
     live = registry.champion()
     # It has hardly begun to learn, and the evaluation is told that it won all the same.
@@ -231,7 +231,7 @@ def test_a_training_that_breaks_off_leaves_nothing_that_could_serve(
     live, newest = registry.champion(), registry.newest()
     monkeypatch.setattr(assets.snapshot.op, "_retry_policy", None)
     if broken == "training":
-        monkeypatch.setattr("models.training._choose", breaks)
+        monkeypatch.setattr("models.evaluation.comparison._choose", breaks)
     else:
         monkeypatch.setattr(assets, "build_snapshot", breaks)
     try:

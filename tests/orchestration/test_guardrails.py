@@ -13,8 +13,8 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from going_live.guardrails import evaluate
-from models.profile import Guardrails, Profile, load_profile
-from models.versions import CHALLENGER
+from models.evaluation.versions import CHALLENGER
+from models.profile.schema import Guardrails, Profile, load_profile
 from storage.database import connect
 from storage.guardrail_reports import Report, open_breach
 from storage.settings import Settings

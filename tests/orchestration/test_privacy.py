@@ -11,7 +11,7 @@ import polars as pl
 import psycopg
 import pytest
 
-from models.snapshot import Snapshot
+from models.catalogue.snapshot import Snapshot
 from storage import erasures, people, refresh_queue
 from storage.lake import Lake
 from storage.settings import Settings

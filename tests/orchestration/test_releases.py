@@ -11,11 +11,11 @@ import psycopg
 import pytest
 
 from going_live.releases import Releases
-from models.registry import Registry
-from models.versions import HISTORY_TAG
+from models.evaluation.versions import HISTORY_TAG
 from storage import guardrail_reports
 from storage.database import DatabaseError
 from storage.guardrail_reports import Report
+from storage.registry.registry import Registry
 from storage.settings import Settings
 from tests.orchestration.conftest import run_job
 

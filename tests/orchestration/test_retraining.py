@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from models.profile import Retraining
+from models.profile.schema import Retraining
 from storage import queries
 from storage.releases import ROLLED_BACK, last_rollback
 from storage.telemetry import write_audit

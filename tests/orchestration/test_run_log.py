@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from models.profile import Checks
+from models.profile.schema import Checks
 from orchestration import checks, run_log
 
 

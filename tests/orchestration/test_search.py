@@ -14,7 +14,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from models.profile import Profile
+from models.profile.schema import Profile
 from tests.orchestration.conftest import run_job
 
 WINDOWS = {"windows": 2, "window_share": 0.2}
@@ -29,7 +29,7 @@ CHILD = f"""
 import sys, time
 from pathlib import Path
 import dagster as dg
-from models.recommenders.als import ALS
+from models.recommenders.factorisation.als import ALS
 from tests.orchestration.conftest import run_job
 from tests.orchestration.test_search import trials_over
 folder, until, waits = Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3])

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dagster as dg
 import pytest
 
-from models import training
-from models.catalogue import NotFiniteError
+from models.catalogue.building import NotFiniteError
+from models.catalogue.snapshot import Snapshot
+from models.evaluation import comparison as training
+from models.evaluation.recipe import Recipe
 from models.ranking.training import TooLittleData
-from models.recipe import Recipe
-from models.snapshot import Snapshot
 from tests.orchestration.conftest import MODEL, run_job
 
 

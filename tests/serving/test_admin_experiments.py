@@ -22,7 +22,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
-from models.profile import load_profile
+from models.profile.schema import load_profile
 from serving.admin import experiments, flags
 from serving.admin.registry import VersionList
 from serving.api.answers import Api

@@ -18,7 +18,7 @@ import uvicorn
 import yaml
 from playwright.sync_api import Browser, Page, Request, Route, expect
 
-from models.profile import SHIPPED
+from models.profile.schema import SHIPPED
 from serving.app import FeedApp
 from serving.demo import ASSETS
 from storage.database import connect

@@ -14,8 +14,8 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from models.assignment import Arm, Experiment, Traffic
-from models.profile import load_profile
+from models.experiments.assignment import Arm, Experiment, Traffic
+from models.profile.schema import load_profile
 from serving.live_state import LiveState
 from serving.plans import Plans
 from serving.shapes import FeedRequest

@@ -14,9 +14,9 @@ from typing import Any, cast
 import psycopg
 import pytest
 
-from models import ranker
-from models.ranker import By
-from models.versions import JUDGED_TAG
+from models.evaluation.versions import JUDGED_TAG
+from models.feed import pipeline as ranker
+from models.feed.pipeline import By
 from serving import engine, pages
 from serving.app import FeedApp
 from serving.background import Background

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from models.feature_set import FeatureSet
-from models.snapshot import FEATURES
+from models.catalogue.snapshot import FEATURES
+from models.data.feature_set import FeatureSet
 from serving.background import Background
 from serving.champion import AliasSnapshot
 from serving.registry import NamedVersion

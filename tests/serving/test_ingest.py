@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from pydantic.json_schema import models_json_schema
 from starlette.testclient import TestClient
 
-from models.profile import INTERACTION_TYPES
+from models.profile.schema import INTERACTION_TYPES
 from serving.ingest import GROUPS, service, writer
 from serving.ingest.checking import Clock, check
 from serving.ingest.connection import EventConnection

@@ -15,8 +15,8 @@ from uuid import uuid4
 import pytest
 from psycopg.types.json import Jsonb
 
-from models.live_catalogue import LiveCatalogue
-from models.profile import load_profile
+from models.catalogue.live import LiveCatalogue
+from models.profile.schema import load_profile
 from serving import user_states
 from serving.database import DatabaseAway
 from serving.touched import Touched

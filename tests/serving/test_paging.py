@@ -9,8 +9,8 @@ from typing import Any
 import psycopg
 import pytest
 
-from models import ranker
-from models.profile import SHIPPED
+from models.feed import pipeline as ranker
+from models.profile.schema import SHIPPED
 from serving import engine
 from serving.feed_lists import FeedLists
 from storage.settings import Settings

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.catalogue.snapshot import RANKER, Snapshot
 from models.ranking.calibration import Calibration
 from models.ranking.learned import LearnedRanker
 from models.ranking.logistic import FEATURES, LogisticRanker
-from models.snapshot import RANKER, Snapshot
 from storage.settings import Settings
 from tests.serving.conftest import Worker, running_worker
 from tests.serving.fake_mlflow import FakeMlflow

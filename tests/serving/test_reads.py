@@ -20,9 +20,9 @@ from pydantic import BaseModel
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
-from models.changes import Changes, ItemRow, UserRow
-from models.reasons import ENGLISH
-from models.scorers import haversine_km
+from models.catalogue.changes import Changes, ItemRow, UserRow
+from models.feed.reasons import ENGLISH
+from models.feed.scorers import haversine_km
 from serving import openapi, reads
 from serving.reads import nearby, ranking
 from serving.reads.shapes import (

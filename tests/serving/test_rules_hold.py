@@ -23,13 +23,13 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from models.catalogue import Catalogue, ModelInfo, Vectors, build_snapshot
-from models.changes import Changes, ItemRow, UserRow
-from models.ids import IdIndex
-from models.matrices import InteractionMatrix
-from models.profile import load_profile
-from models.similarities import Neighbours
-from models.snapshot import Snapshot
+from models.catalogue.building import Catalogue, ModelInfo, Vectors, build_snapshot
+from models.catalogue.changes import Changes, ItemRow, UserRow
+from models.catalogue.snapshot import Snapshot
+from models.data.ids import IdIndex
+from models.data.matrices import InteractionMatrix
+from models.data.similarities import Neighbours
+from models.profile.schema import load_profile
 from storage.settings import Settings
 from tests.conftest import TEMPLATE, url_of
 from tests.serving.conftest import Worker, running_worker

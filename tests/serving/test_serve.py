@@ -349,7 +349,11 @@ def test_the_bento_builds(tmp_path: Path) -> None:
         timeout=120,
     )
     built = settings.home / "bentoml" / "bentos" / "feedwright" / "test"
-    for file in ("src/serving/service.py", "src/models/ranker.py", "src/storage/settings.py"):
+    for file in (
+        "src/serving/service.py",
+        "src/models/feed/pipeline.py",
+        "src/storage/settings.py",
+    ):
         assert (built / file).is_file()
     recipe = (built / "env" / "docker" / "Dockerfile").read_text().splitlines()
     entry = [line for line in recipe if line.startswith("ENTRYPOINT")][-1]

@@ -9,12 +9,12 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
-from models.catalogue import Catalogue, ModelInfo, Vectors, build_snapshot
-from models.ids import IdIndex
-from models.matrices import InteractionMatrix
-from models.profile import load_profile
-from models.similarities import Neighbours
-from models.snapshot import Snapshot
+from models.catalogue.building import Catalogue, ModelInfo, Vectors, build_snapshot
+from models.catalogue.snapshot import Snapshot
+from models.data.ids import IdIndex
+from models.data.matrices import InteractionMatrix
+from models.data.similarities import Neighbours
+from models.profile.schema import load_profile
 
 PROFILE = load_profile("marketplace")
 TAGS = sorted(["art", "books", "café", "games", "music", "sport"])

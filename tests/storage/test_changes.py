@@ -15,8 +15,8 @@ from alembic import command
 from psycopg import AsyncConnection
 from sqlalchemy import create_engine, text
 
-from models.changes import Changes, ItemRow, OwnerRow, UserRow
-from models.profile import load_profile
+from models.catalogue.changes import Changes, ItemRow, OwnerRow, UserRow
+from models.profile.schema import load_profile
 from serving.catalogue import load_catalogue
 from storage import migrations
 from storage.changes import PositionLost, oldest, position, prune, read_changes

@@ -10,7 +10,7 @@ import polars as pl
 import psycopg
 import pytest
 
-from models.profile import INTERACTION_TYPES
+from models.profile.schema import INTERACTION_TYPES
 from storage.loading import load
 from storage.log import Log
 from storage.readers import read_log

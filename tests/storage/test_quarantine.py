@@ -8,7 +8,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from models.profile import Checks
+from models.profile.schema import Checks
 from storage.database import connect
 from storage.quarantine import (
     by_reason,

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from polars import selectors
 
-from models.profile import INTERACTION_TYPES
+from models.profile.schema import INTERACTION_TYPES
 from storage.loading import load
 from storage.log import Log
 from storage.samples import events, marketplace, social

@@ -11,7 +11,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from models.profile import InteractionType
+from models.profile.schema import InteractionType
 from storage import telemetry
 from storage.database import connect
 from storage.telemetry import COUNTED

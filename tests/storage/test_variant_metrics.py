@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from models.sequential import Moments
+from models.experiments.sequential import Moments
 from storage import variant_metrics
 from storage.database import connect
 from storage.variant_metrics import OVERLAP, Counted, Totals

@@ -1,0 +1,274 @@
+"""From frames to a dataset, and from a dataset to the best recommender."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+
+import numpy as np
+import polars as pl
+
+from models.catalogue.building import Catalogue, Vectors
+from models.data.engagement import engagement
+from models.data.features import Features
+from models.data.ids import IdIndex
+from models.data.matrices import InteractionMatrix, interaction_matrix
+from models.data.popularity import popularity
+from models.evaluation import metrics as evaluation
+from models.profile.schema import Profile
+from models.ranking.second_stage import SecondStage
+from models.ranking.settings import parts_of, with_ranker
+from models.recommenders import zoo
+from models.recommenders.base import Dataset, ProgressOf, Scorer
+from models.recommenders.served import ByVectors, as_served
+from models.recommenders.validation import with_validation
+
+
+def build_dataset(
+    interactions: pl.LazyFrame,
+    catalogue: Catalogue,
+    users: IdIndex,
+    items: IdIndex,
+    user_features: Features,
+    item_features: Features,
+    profile: Profile,
+    *,
+    as_of: datetime,
+    matrix: InteractionMatrix | None = None,
+) -> Dataset:
+    """What was known at ``as_of``: later interactions are left out. O(interactions).
+
+    Args:
+        matrix: the matrix as of then, where it is made already.
+    """
+    known = interactions.filter(pl.col("occurred_at") < as_of)
+    if matrix is None:
+        matrix = interaction_matrix(
+            known,
+            users,
+            items,
+            profile.interaction_weights,
+            half_life_days=profile.matrix.half_life_days,
+            now=as_of,
+        )
+    dataset = Dataset(
+        matrix=matrix,
+        popularity=popularity(
+            known, items, profile.interaction_weights, profile.popularity.half_life_share
+        ),
+        user_features=user_features,
+        item_features=item_features,
+        catalogue=replace(catalogue, engagement=engagement(known, profile.engagement_weights)),
+        profile=profile,
+        as_of=as_of,
+    )
+    shares = [profile.lightfm.validation_share]
+    shares += [one.validation_share for one in profile.recommenders.values()]
+    share = max((one for one in shares if one is not None), default=None)
+    return dataset if share is None else with_validation(dataset, known, share)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """All recommenders on one split by time, and the best of them with rankers behind it.
+
+    Attributes:
+        winner: name of the one that should be registered.
+        verdict: why, in a sentence.
+        test: who was judged, and by what.
+        failed: why others could not be trained, by name.
+        vectors: of the winning recommender, as it was trained on the past, where a ranker won
+            behind it: the ranker that goes live learns from what they put first.
+    """
+
+    split_at: datetime
+    evaluations: list[evaluation.Evaluation]
+    winner: str
+    verdict: str
+    k: int
+    test: evaluation.TestSet
+    failed: dict[str, str] = field(default_factory=dict)
+    vectors: Vectors | None = None
+
+    def without_ranker(self, why: str) -> Comparison:
+        """The same, where the recommender goes live without the ranker that won behind it."""
+        name, _ = parts_of(self.winner)
+        return replace(self, winner=name, verdict=f"{self.verdict}; {why}", vectors=None)
+
+    def without(self, name: str, why: str) -> Comparison:
+        """The same without that recommender, which could not be trained on everything.
+
+        Raises:
+            ValueError: no other is left.
+        """
+        failed = self.failed | {name: why}
+        left = [one for one in self.evaluations if parts_of(one.recommender)[0] != name]
+        winner, verdict = _choose(left, failed, self.k)
+        return replace(
+            self, evaluations=left, winner=winner, verdict=verdict, failed=failed, vectors=None
+        )
+
+    def of(self, name: str) -> evaluation.Evaluation:
+        return next(one for one in self.evaluations if one.recommender == name)
+
+    def table(self) -> pl.DataFrame:
+        return evaluation.table(self.evaluations, self.k)
+
+
+def compare(
+    dataset: Dataset,
+    interactions: pl.LazyFrame,
+    *,
+    earlier: Callable[[], Dataset] | None = None,
+    progress: ProgressOf | None = None,
+) -> Comparison:
+    """Train the profile's recommenders on ``dataset``, each judged by what came after
+    ``dataset.as_of``, as it would be served.
+
+    The first one that no other beats beyond the noise (paired, by nDCG) wins, in the order of
+    the profile. Then rankers are trained behind it: one wins if it beats the recommender alone
+    beyond the noise. What cannot be trained is left out. What ``progress`` raises is no such
+    failure if it is no ``Exception``, and ends it all.
+
+    Args:
+        earlier: makes what was known when the rankers' lesson begins; None: no rankers.
+
+    Raises:
+        ValueError: no user has anything to find after the split, or none could be trained.
+    """
+    profile, rules = dataset.profile, dataset.profile.evaluation
+    future = interaction_matrix(
+        interactions.filter(pl.col("occurred_at") >= dataset.as_of),
+        dataset.users,
+        dataset.items,
+        profile.interaction_weights,
+    )
+    test = evaluation.test_set(
+        dataset.matrix, future, heavy_user=rules.heavy_user, max_users=rules.max_users
+    )
+    if len(test.users) == 0:
+        raise ValueError(_nobody_to_judge(dataset, future))
+    background = evaluation.Background.of(dataset, test, k=rules.k)
+    evaluations: list[evaluation.Evaluation] = []
+    failed: dict[str, str] = {}
+
+    def judge(name: str, make: Callable[[], Scorer]) -> Scorer | None:
+        try:
+            started = time.perf_counter()
+            made = make()
+            trained = time.perf_counter()
+            judged = evaluation.evaluate(made, dataset, test, k=rules.k, background=background)
+        except Exception as error:
+            failed[name] = reason_of(error)
+            return None
+        seconds = {
+            "seconds_to_train": trained - started,
+            "seconds_to_score": time.perf_counter() - trained,
+        }
+        evaluations.append(replace(judged, metrics=judged.metrics | seconds))
+        return made
+
+    # Only the favourite so far is kept: the vectors of all would fill the memory.
+    favourite: Scorer | None = None
+    for name in profile.recommenders:
+        made = judge(name, partial(_fitted, name, dataset, progress))
+        if made is not None and _best(evaluations, rules.k)[0] == name:
+            favourite = made
+        del made
+    winner, verdict = _choose(evaluations, failed, rules.k)
+    vectors = None
+    if earlier is not None and profile.ranker.kinds:
+        if favourite is None or favourite.name != winner:  # an earlier one stands again
+            favourite = _fitted(winner, dataset, progress)
+        if isinstance(favourite, ByVectors):
+            alone, behind = len(evaluations), SecondStage(favourite, dataset, earlier, interactions)
+            for kind in profile.ranker.kinds:
+                judge(with_ranker(winner, kind), partial(behind.reranked, kind, progress=progress))
+            winner, verdict = _with_best_ranker(winner, verdict, evaluations, alone, rules.k)
+            vectors = favourite.vectors if parts_of(winner)[1] else None
+    return Comparison(dataset.as_of, evaluations, winner, verdict, rules.k, test, failed, vectors)
+
+
+def _nobody_to_judge(dataset: Dataset, future: InteractionMatrix) -> str:
+    """What is missing."""
+    if dataset.matrix.positive.nnz or future.positive.nnz:
+        return (
+            f"nobody liked anything new after {dataset.as_of:%Y-%m-%d %H:%M}: "
+            "more interactions are needed before a model can be judged"
+        )
+    weights = dataset.profile.interaction_weights
+    likes = ", ".join(name for name, weight in weights.items() if weight > 0)
+    return f"nobody likes anything: interactions that count as that are needed ({likes})"
+
+
+def _fitted(name: str, dataset: Dataset, progress: ProgressOf | None) -> Scorer:
+    tell = progress and progress(name)
+    return as_served(zoo.make(name, dataset.profile).fit(dataset, progress=tell))
+
+
+def reason_of(error: Exception) -> str:
+    """Why a recommender could not be trained."""
+    return f"{type(error).__name__}: {error}"
+
+
+def _choose(
+    evaluations: list[evaluation.Evaluation], failed: dict[str, str], k: int
+) -> tuple[str, str]:
+    """The winner, and why, which names what was left out."""
+    if not evaluations:
+        raise ValueError(f"recommenders: none could be trained: {failed}")
+    winner, verdict = _best(evaluations, k)
+    if failed:
+        verdict += f"; left out, since not to be trained: {', '.join(failed)}"
+    return winner, verdict
+
+
+def _best(evaluations: list[evaluation.Evaluation], k: int) -> tuple[str, str]:
+    best = max(evaluations, key=lambda one: one.per_user["ndcg"].mean())
+    for one in evaluations:
+        stands, difference, half = evaluation.not_worse(one.per_user["ndcg"], best.per_user["ndcg"])
+        if one is best:
+            return one.recommender, f"{one.recommender} has the highest nDCG@{k}"
+        if stands:
+            return one.recommender, (
+                f"{one.recommender} is level with {best.recommender}: nDCG@{k} differs by "
+                f"{difference:+.4f} ± {half:.4f}"
+            )
+    raise AssertionError("one of them is the best")
+
+
+def _with_best_ranker(
+    winner: str, verdict: str, evaluations: list[evaluation.Evaluation], alone: int, k: int
+) -> tuple[str, str]:
+    """The recommender and the best of the rankers behind it, from the place ``alone`` on, if that
+    is better than the recommender beyond the noise."""
+    rankers = evaluations[alone:]
+    if not rankers:
+        return winner, verdict
+    best = max(rankers, key=lambda one: one.per_user["ndcg"].mean())
+    base = next(one for one in evaluations if one.recommender == winner)
+    stands, difference, half = evaluation.not_worse(base.per_user["ndcg"], best.per_user["ndcg"])
+    found = f"{best.recommender} differs from it by {-difference:+.4f} ± {half:.4f}"
+    if stands:
+        return winner, f"{verdict}; {found}, so there is no ranker"
+    return best.recommender, f"{verdict}; {found}"
+
+
+def fingerprint(matrix: InteractionMatrix) -> str:
+    """SHA-256 of ids and values: equal data, equal fingerprint. 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for array in (
+        matrix.users.offsets,
+        matrix.users.data,
+        matrix.items.offsets,
+        matrix.items.data,
+        matrix.values.indptr,
+        matrix.values.indices,
+        matrix.values.data,
+    ):
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()[:16]

@@ -1,0 +1,426 @@
+"""The gate: may a new version take the champion's place?
+
+Comparisons are over the same users, each a paired t-test of nDCG@k, which for rankings agrees
+with the randomisation test (Smucker, Allan and Carterette 2007, "A comparison of statistical
+significance tests for information retrieval evaluation"):
+
+*split*: out of sample, recipe against recipe. What the candidate's recipe learns from the past is
+judged by what came after, beside what the champion's recipe learns from the same past; if both are
+the same, the difference is 0 by construction. The champion's own vectors are not judged by the
+test window: one that was trained later has seen it, and one that was trained before has made it,
+since people click what they are shown.
+
+*ranker*: the final ranker must not put users whom its training left out worse than the
+recommender does alone, beyond the noise.
+
+*final*, *artifacts*: the vectors that would serve, judged by the same interactions. They have
+seen them, so they must not do much worse than what their own recipe made of the past, nor than
+the champion's vectors if those are of the same recipe. (Vectors of another recipe fit what they
+have seen more closely or less, and are none the better or worse for it.) This says nothing of
+which version is better. It shows a training that went wrong: what it made does not even fit what
+it learnt from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy import sparse, stats
+
+from models.catalogue.building import Vectors
+from models.catalogue.snapshot import Snapshot
+from models.data.ids import IdIndex
+from models.evaluation.comparison import Comparison
+from models.evaluation.metrics import TestSet, ndcg_and_coverage, random_ndcg
+from models.evaluation.recipe import Recipe
+from models.evaluation.versions import ModelVersion
+from models.profile.schema import Gate, Profile
+from models.ranking.second_stage import SecondStage, lesson_moment
+from models.ranking.settings import parts_of
+from models.recommenders import zoo
+from models.recommenders.base import Dataset, ProgressOf
+from models.recommenders.served import ByVectors, as_served
+from models.recommenders.simple.heuristic import Heuristic
+from models.recommenders.simple.popularity import PopularityRecommender
+
+ARTIFACT_USERS = 500
+"""Users by whom vectors are compared: a collapse shows with fewer."""
+
+Status = Literal["passed", "refused", "not_enough_data", "skipped"]
+Floats = NDArray[np.floating]
+Past = Callable[[Profile, datetime], Dataset]
+
+
+@dataclass(frozen=True)
+class Version:
+    """A trained version, as the gate looks at it.
+
+    Attributes:
+        recipe: None: it was registered before recipes were kept.
+        metrics: of its run in MLflow.
+    """
+
+    number: str
+    recommender: str
+    recipe: Recipe | None
+    users: IdIndex
+    items: IdIndex
+    vectors: Vectors
+    metrics: Mapping[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, registered: ModelVersion, snapshot: Snapshot) -> Self:
+        """The version whose snapshot this is."""
+        tags, items = registered.tags, snapshot.items
+        recipe = tags.get("recipe")
+        known = len(items.ids)  # the rows after them are empty
+        return cls(
+            registered.version,
+            tags.get("recommender", snapshot.manifest.recommender or "unknown"),
+            Recipe.from_json(recipe) if recipe else None,
+            snapshot.users.ids,
+            items.ids,
+            Vectors(snapshot.users.vectors, items.vectors[:known], items.bias[:known]),
+            registered.metrics,
+        )
+
+
+class Frozen:
+    """A version's own vectors over the ids of another dataset.
+
+    Users whom it does not know get what it ranks for anybody, its bias. Items that it does not
+    know cannot come from it.
+    """
+
+    def __init__(self, version: Version, users: IdIndex, items: IdIndex) -> None:
+        self.name = version.recommender
+        self._vectors = version.vectors
+        self._user_rows = version.users.indices(users.to_series())
+        item_rows = version.items.indices(items.to_series())
+        self._known = item_rows >= 0
+        self._items = version.vectors.items[item_rows[self._known]]
+        self._bias = version.vectors.bias[item_rows[self._known]]
+
+    def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
+        rows = self._user_rows[users]
+        vectors = self._vectors.users[np.maximum(rows, 0)] * (rows >= 0)[:, None]
+        scores = np.full((len(users), len(self._known)), -np.inf, np.float32)
+        scores[:, self._known] = vectors @ self._items.T + self._bias
+        return scores
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Two rankings of the same users by a metric of which more is better.
+
+    Attributes:
+        candidate, champion: means.
+        difference: candidate - champion; ``low`` and ``high`` bound it at the confidence.
+        relative: difference / champion; 0 if both are 0.
+        p_worse: of seeing so low a difference were the candidate as good.
+    """
+
+    users: int
+    candidate: float
+    champion: float
+    difference: float
+    low: float
+    high: float
+    relative: float
+    p_worse: float
+
+    @classmethod
+    def of(cls, candidate: Floats, champion: Floats, *, confidence: float) -> Self:
+        """Compare user by user.
+
+        Args:
+            candidate, champion: shape (users,), at least one.
+        """
+        difference = np.asarray(candidate, float) - np.asarray(champion, float)
+        mean, level = float(difference.mean()), float(np.mean(champion))
+        low, high, p_worse = mean, mean, float(mean >= 0)
+        if np.ptp(difference) > 0:
+            test = stats.ttest_1samp(difference, 0.0)
+            bounds = test.confidence_interval(confidence)
+            low, high = float(bounds.low), float(bounds.high)
+            p_worse = float(stats.ttest_1samp(difference, 0.0, alternative="less").pvalue)
+        return cls(
+            len(difference),
+            float(np.mean(candidate)),
+            level,
+            mean,
+            low,
+            high,
+            mean / level if level > 0 else 0.0,
+            p_worse,
+        )
+
+    def __str__(self) -> str:
+        return (
+            f"nDCG {self.candidate:.4f} against {self.champion:.4f} "
+            f"({self.relative:+.1%}; {self.low:+.4f} to {self.high:+.4f}; {self.users} users)"
+        )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one check of the gate says, in a sentence."""
+
+    check: str
+    status: Status
+    text: str
+    paired: Paired | None = None
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that the gate found."""
+
+    candidate: str
+    champion: str | None
+    findings: tuple[Finding, ...]
+
+    @property
+    def refusal(self) -> str | None:
+        """Why the candidate must not go live; None: it may."""
+        refused = [f"{one.check}: {one.text}" for one in self.findings if one.status == "refused"]
+        return "; ".join(refused) or None
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"refused": self.refusal}
+
+
+def judge(
+    candidate: Version,
+    champion: Version | None,
+    comparison: Comparison,
+    users: IdIndex,
+    items: IdIndex,
+    profile: Profile,
+    past: Past,
+    interactions: pl.LazyFrame,
+    *,
+    progress: ProgressOf | None = None,
+) -> Report:
+    """Compare a candidate with a random order, with its own past, and with the champion.
+
+    Args:
+        comparison: of the candidate's training, whose rows are ``users`` and ``items``.
+        past: what was known at a moment, by a profile. Asked only when a recipe must be refitted.
+        interactions: from which rankers learn: user_id, item_id, type, occurred_at, metadata.
+        progress: of a recipe that is refitted.
+    """
+    rules = profile.gate
+    number = champion.number if champion else None
+    findings = _final(candidate, comparison, users, items, rules)
+    findings += _ranker(candidate)
+    if champion is not None:
+        findings += _on_split(
+            candidate, champion, comparison, profile, past, interactions, progress
+        )
+        findings.append(
+            _artifacts(candidate, champion, comparison.test, users, items, rules, comparison.k)
+        )
+    return Report(candidate.number, number, tuple(findings))
+
+
+def _sample(rows: NDArray[np.integer]) -> NDArray[np.integer]:
+    if len(rows) <= ARTIFACT_USERS:
+        return rows
+    return np.sort(np.random.default_rng(0).choice(rows, ARTIFACT_USERS, replace=False))
+
+
+def _final(
+    candidate: Version, comparison: Comparison, users: IdIndex, items: IdIndex, rules: Gate
+) -> list[Finding]:
+    """The final vectors against chance, and against the same recipe before the split."""
+    test, k = comparison.test, comparison.k
+    rows = _sample(np.arange(len(test.users)))
+    sample = TestSet(test.users[rows], test.relevant[rows], test.seen[rows], test.segments[rows])
+    ours = ndcg_and_coverage(Frozen(candidate, users, items), sample, k=k)[0]
+    # The heuristic has no vectors: popularity's stand in for them.
+    name, _ = parts_of(candidate.recommender)
+    past = comparison.of(PopularityRecommender.name if name == Heuristic.name else name)
+    said = "the final vectors against the same recipe before the split: "
+    return [
+        _beats_random(sample, ours, k, rules),
+        _compared("final", ours, past.per_user["ndcg"][rows], rules, rules.max_artifact_drop, said),
+    ]
+
+
+def _ranker(candidate: Version) -> list[Finding]:
+    """The final ranker, by users whom its training left out; nothing, where there is none."""
+    metrics = candidate.metrics
+    if "ranker.not_worse" not in metrics:
+        return []
+    stands = metrics["ranker.not_worse"] > 0
+    text = (
+        f"the final ranker's order against the recommender's own, users whom it has not seen: "
+        f"nDCG {metrics['ranker.ndcg']:.4f} against {metrics['ranker.base_ndcg']:.4f}"
+    )
+    return [Finding("ranker", "passed" if stands else "refused", text)]
+
+
+def _artifacts(
+    candidate: Version,
+    champion: Version,
+    test: TestSet,
+    users: IdIndex,
+    items: IdIndex,
+    rules: Gate,
+    k: int,
+) -> Finding:
+    """The final vectors of both sides, over what both know."""
+    if champion.recipe != candidate.recipe:
+        text = "vectors of different recipes fit what they have seen more closely or less"
+        return Finding("artifacts", "skipped", text)
+    sides = (candidate, champion)
+    known = np.flatnonzero(
+        np.logical_and.reduce([side.items.indices(items.to_series()) >= 0 for side in sides])
+    )
+    relevant = sparse.csr_array(test.relevant[:, known])
+    judged = np.diff(relevant.indptr) > 0
+    for side in sides:
+        judged &= side.users.indices(users.to_series())[test.users] >= 0
+    rows = _sample(np.flatnonzero(judged))
+    seen = sparse.csr_array(test.seen[rows][:, known])
+    shared = TestSet(test.users[rows], relevant[rows], seen, test.segments[rows])
+    common = IdIndex.of(items.to_series().gather(known))
+    ours, theirs = (
+        ndcg_and_coverage(Frozen(side, users, common), shared, k=k)[0] for side in sides
+    )
+    return _compared(
+        "artifacts", ours, theirs, rules, rules.max_artifact_drop, "the vectors of both: "
+    )
+
+
+def _beats_random(test: TestSet, ndcg: Floats, k: int, rules: Gate) -> Finding:
+    if len(ndcg) < rules.min_users:
+        return _too_few("random", len(ndcg), rules)
+    if test.relevant.shape[1] <= 2 * k:
+        return Finding("random", "skipped", f"a random order of so few items is good at {k}")
+    paired = Paired.of(ndcg, random_ndcg(test, k=k), confidence=rules.confidence)
+    better = paired.difference > 0 and 1 - paired.p_worse < 1 - rules.confidence
+    verb = "beats" if better else "does not beat"
+    return Finding("random", "passed" if better else "refused", f"{verb} chance: {paired}", paired)
+
+
+def _too_few(check: str, users: int, rules: Gate) -> Finding:
+    text = f"not enough data: {users} users, {rules.min_users} are needed"
+    return Finding(check, "not_enough_data", text)
+
+
+def _on_split(
+    candidate: Version,
+    champion: Version,
+    comparison: Comparison,
+    profile: Profile,
+    past: Past,
+    interactions: pl.LazyFrame,
+    progress: ProgressOf | None,
+) -> list[Finding]:
+    """The recipes, out of sample."""
+    rules = profile.gate
+    own = comparison.of(candidate.recommender)
+    ours = own.per_user["ndcg"], own.metrics["coverage"]
+    if champion.recipe is None:
+        text = "the champion's recipe is not known"
+        return [Finding("split", "skipped", text)]
+    if champion.recipe == candidate.recipe:
+        text = "the champion's recipe is the same: the difference is 0 by construction"
+        return [Finding("split", "passed", text)]
+    compared = {one.recommender: one for one in comparison.evaluations}
+    there = compared.get(champion.recipe.recommender)
+    if there is not None and champion.recipe == Recipe.of(there.recommender, profile):
+        theirs: tuple[Floats, float] = there.per_user["ndcg"], there.metrics["coverage"]
+    else:
+        try:
+            theirs = _refitted(champion.recipe, comparison, profile, past, interactions, progress)
+        except ValueError as error:
+            text = f"this release cannot make the champion's recipe: {error}"
+            return [Finding("split", "skipped", text)]
+    said = f"the champion's recipe ({champion.recipe.recommender}), refitted on the same past: "
+    return _by_split(ours, theirs, rules, said)
+
+
+def _refitted(
+    recipe: Recipe,
+    comparison: Comparison,
+    profile: Profile,
+    past: Past,
+    interactions: pl.LazyFrame,
+    progress: ProgressOf | None,
+) -> tuple[Floats, float]:
+    """What a recipe makes of the past, as it would be served: nDCG by user, and coverage. Where
+    the profile wants no ranker, that of the recipe is left out, as the feed leaves it out.
+
+    Raises:
+        ValueError: this release does not know the recommender or a setting, or it does not train.
+    """
+    changed, split = recipe.profile(profile), comparison.split_at
+    name, kind = parts_of(recipe.recommender)
+    known = past(changed, split)
+    tell = progress and progress(f"{name}, of the champion's recipe")
+    made = as_served(zoo.make(name, changed).fit(known, progress=tell))
+    if kind and changed.ranker.kinds and isinstance(made, ByVectors):
+        began = lesson_moment(interactions, split, changed.evaluation.test_share)
+        behind = SecondStage(made, known, lambda: past(changed, began), interactions)
+        made = behind.reranked(kind, progress=progress)
+    return ndcg_and_coverage(made, comparison.test, k=comparison.k)
+
+
+def _by_split(
+    ours: tuple[Floats, float], theirs: tuple[Floats, float], rules: Gate, said: str
+) -> list[Finding]:
+    return [
+        _compared("split", ours[0], theirs[0], rules, rules.min_effect, said),
+        _covered("split coverage", ours[1], theirs[1], rules, len(ours[0])),
+    ]
+
+
+def _compared(
+    check: str, ours: Floats, theirs: Floats, rules: Gate, max_drop: float, said: str
+) -> Finding:
+    """nDCG over the same users: refused if it is surely lower, and by more than ``max_drop``."""
+    if len(ours) < rules.min_users:
+        return _too_few(check, len(ours), rules)
+    paired = Paired.of(ours, theirs, confidence=rules.confidence)
+    worse = paired.p_worse < 1 - rules.confidence and paired.relative < -max_drop
+    return Finding(check, "refused" if worse else "passed", f"{said}{paired}", paired)
+
+
+def _covered(check: str, ours: float, theirs: float, rules: Gate, users: int) -> Finding:
+    """The share of items in any list: refused if it is lower by more than the limit."""
+    if users < rules.min_users:
+        return _too_few(check, users, rules)
+    narrower = theirs > 0 and 1 - ours / theirs > rules.max_coverage_drop
+    text = f"{ours:.1%} of the items are in any list, against {theirs:.1%}"
+    return Finding(check, "refused" if narrower else "passed", text)
+
+
+def against_heuristic(
+    report: Report, candidate: Version, comparison: Comparison, profile: Profile, why: str
+) -> Report:
+    """The report with the heuristic in the place of the champion, for which it answers now.
+
+    Args:
+        why: there is no champion to compare with, in a sentence.
+    """
+    by_name = {one.recommender: one for one in comparison.evaluations}
+    ours, theirs = by_name.get(candidate.recommender), by_name.get(Heuristic.name)
+    if ours is None or theirs is None:
+        text = f"{why}; the profile does not name the heuristic, so it was not compared either"
+        findings = [Finding("champion", "skipped", text)]
+    else:
+        text = f"{why}; the heuristic answers meanwhile, so it was compared with that"
+        sides = [(one.per_user["ndcg"], one.metrics["coverage"]) for one in (ours, theirs)]
+        compared = _by_split(sides[0], sides[1], profile.gate, "the heuristic on the same split: ")
+        # Few items in any list are no reason to leave users without a model.
+        findings = [Finding("champion", "skipped", text), compared[0]]
+    return replace(report, findings=(*report.findings, *findings))

@@ -1,0 +1,100 @@
+"""Feeds of many users at once: the lists that are kept ready."""
+
+from __future__ import annotations
+
+import numpy as np
+import orjson
+import polars as pl
+from numpy.typing import NDArray
+
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.snapshot import Snapshot
+from models.feed.pipeline import SEEN, By, explained, rank
+from models.feed.reasons import reasons
+from models.feed.shortlists import Shortlists
+from models.feed.sources import Indexes, SourceGuard
+from models.profile.schema import Profile
+
+SCHEMA = {
+    "user_id": pl.String,
+    "item_id": pl.String,
+    "rank": pl.Int16,
+    "score": pl.Float32,
+    "reason": pl.String,
+    "model_version": pl.String,
+}
+PATIENCE_MS = 10_000.0
+"""Nobody waits for these lists: no source is left out for being slow."""
+
+
+def patient(profile: Profile) -> Profile:
+    """The profile for ranking where nobody waits."""
+    candidates = profile.candidates.model_copy(update={"time_budget_ms": PATIENCE_MS})
+    return profile.model_copy(update={"candidates": candidates})
+
+
+def recommendation_lists(
+    snapshot: Snapshot, profile: Profile, users: NDArray[np.integer], *, now: float
+) -> pl.DataFrame:
+    """The best items of each user that they have not touched, with reasons: what the feed
+    would show them, without exploration.
+
+    Args:
+        users: rows of the snapshot.
+        now: epoch seconds.
+
+    Returns:
+        A frame of ``SCHEMA``; ``reason`` is JSON with code, parameters and text.
+    """
+    limit = profile.recommendations.per_user
+    profile = patient(profile)
+    live = LiveCatalogue(snapshot)
+    shortlists = Shortlists.of(live, profile, now, np.random.default_rng(0))
+    indexes, guard = Indexes.of(live, profile, now=now), SourceGuard()
+    by: By = "heuristic" if snapshot.manifest.recommender == "heuristic" else "model"
+    user_ids: list[str] = []
+    columns: list[tuple[NDArray, NDArray, list[str]]] = []
+    for row in users.tolist():
+        viewer = live.viewer(snapshot.users.ids[row])
+        if not viewer.wishes.personalized:
+            viewer = viewer.impersonal()
+        ranked_by: By = by if viewer.row is not None else "heuristic"
+        ranking = rank(
+            live,
+            viewer,
+            profile,
+            shortlists,
+            indexes,
+            guard,
+            now=now,
+            by=ranked_by,
+            exclude_seen=True,
+            exclude_applied=True,
+        )
+        new = ranking.sources & SEEN == 0
+        best, scores = ranking.rows[new][:limit], ranking.scores[new][:limit]
+        components = explained(live, viewer, profile, best, now=now, by=ranked_by)
+        why = [
+            orjson.dumps(
+                {"code": one.code, "parameters": one.parameters, "text": one.text}
+            ).decode()
+            for one in reasons(live, viewer, profile, best, components)
+        ]
+        user_ids.extend([snapshot.users.ids[row]] * len(why))
+        columns.append((best, scores, why))
+    if not user_ids:
+        return pl.DataFrame(schema=SCHEMA)
+    rows = np.concatenate([one for one, _, _ in columns])
+    return pl.DataFrame(
+        {
+            "user_id": user_ids,
+            "item_id": snapshot.items.ids.to_series().gather(rows),
+            "rank": np.concatenate(
+                [np.arange(1, len(one) + 1, dtype=np.int16) for one, _, _ in columns]
+            ),
+            "score": np.concatenate([one for _, one, _ in columns]),
+            "reason": [one for _, _, why in columns for one in why],
+            "model_version": snapshot.manifest.model_version,
+        },
+        schema=SCHEMA,
+    )

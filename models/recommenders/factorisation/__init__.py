@@ -1,0 +1,1 @@
+"""Recommenders of vectors: users and items as points, scores as products."""

@@ -1,0 +1,1 @@
+"""Recommenders of neighbours: what goes with what, or who goes with whom."""

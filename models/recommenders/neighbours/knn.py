@@ -1,0 +1,193 @@
+"""k nearest neighbours, of users and of items, exact and without a dense matrix of them.
+
+    items: score(u, i) = Σ_j x_uj sim(j, i), over the k items j that are most like i
+    users: score(u, i) = Σ_v sim(u, v) x_vi, over the k users v that are most like u
+
+(Sarwar et al. 2001, "Item-based collaborative filtering"; Resnick et al. 1994, "GroupLens".)
+sim is the cosine of rows that are weighted first, as texts are: what few have in common tells
+more of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+from scipy.sparse.linalg import aslinearoperator
+from sklearn.preprocessing import normalize
+from sparse_dot_topn import sp_matmul_topn
+
+from models.catalogue.building import Vectors
+from models.recommenders import files
+from models.recommenders.base import Dataset, Progress, signal, tie_break
+from models.recommenders.factorisation import low_rank
+from models.recommenders.neighbours.item_to_item import ItemToItem, Weights
+from models.recommenders.settings import ItemKNNSettings, Weighting
+from models.recommenders.settings import KNNSettings as KNNSettings
+
+K1, B = 1.2, 0.75  # of BM25, as published
+PARTS = 8  # of the rows, between which progress is told
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a row is weighted by, counted in all rows: columns are its terms.
+
+    Attributes:
+        rarity: float32, shape (columns,): how much having the column in common says.
+        length: mean sum of a row.
+    """
+
+    weighting: Weighting
+    rarity: NDArray[np.float32]
+    length: float
+
+    @classmethod
+    def of(cls, rows: sparse.csr_array, settings: KNNSettings) -> Self:
+        (n, columns), weighting = rows.shape, settings.weighting
+        having = np.bincount(rows.indices, minlength=columns)
+        if weighting == "tfidf":  # smooth, as scikit-learn has it
+            rarity = np.log((n + 1) / (having + 1)) + 1
+        elif weighting == "bm25":  # never below 0, as Lucene has it
+            rarity = np.log1p((n - having + 0.5) / (having + 0.5))
+        else:
+            rarity = np.ones(columns)
+        # A handful of rows is no evidence that a column is common.
+        rarity[having > max(settings.common_share * n, 10)] = 0
+        length = float(rows.sum()) / max(n, 1)
+        return cls(weighting, rarity.astype(np.float32), length or 1.0)
+
+    def weighted(self, rows: sparse.csr_array) -> sparse.csr_array:
+        """``x · rarity``; BM25 (Robertson and Zaragoza 2009) also lets x saturate."""
+        values = rows.data
+        if self.weighting == "bm25":
+            lengths = np.asarray(rows.sum(axis=1)).ravel() / self.length
+            norm = (K1 * (1 - B + B * lengths)).astype(np.float32)
+            values = values * (K1 + 1) / (values + np.repeat(norm, np.diff(rows.indptr)))
+        values = values * self.rarity[rows.indices]
+        weighted = sparse.csr_array((values, rows.indices, rows.indptr), shape=rows.shape)
+        if not self.rarity.all():
+            weighted = weighted.copy()  # the indices are still those of rows
+            weighted.eliminate_zeros()
+        return weighted
+
+
+class ItemKNN(ItemToItem):
+    """O(Σ_users history²) time, and k weights an item."""
+
+    name = "item_knn"
+    settings: KNNSettings
+    settings_class = ItemKNNSettings
+
+    def _weights(self, rows: sparse.csr_array, progress: Progress) -> Weights:
+        items = rows.T.tocsr()
+        weighted = Terms.of(items, self.settings).weighted(items)
+        return _similar(weighted, self.settings, progress).T.tocsr()
+
+
+class UserKNN:
+    """O(Σ_items users²) time, and k similarities a user.
+
+    Who is new is compared with all users that were trained on. The vectors are the low-rank
+    form of all users' scores; by them, who is new is what the fans of their items are in the mean.
+    """
+
+    name = "user_knn"
+
+    def __init__(self, settings: KNNSettings | None = None) -> None:
+        self.settings = settings or KNNSettings()
+
+    def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Self:
+        settings = self.settings
+        for made in ("vectors", "_terms", "_by_item"):
+            self.__dict__.pop(made, None)
+        self._rows = signal(dataset.matrix.liked, weighted=settings.weighted)
+        self._bias = tie_break(dataset)
+        weighted = self._terms.weighted(self._rows)
+        self._similar = _similar(weighted, settings, progress or (lambda done, total: None))
+        return self
+
+    def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
+        return self._scored(self._similar[users])
+
+    def fold_in(self, liked: sparse.csr_array) -> NDArray[np.float32]:
+        if not liked.nnz:
+            return np.tile(self._bias, (liked.shape[0], 1))
+        rows = signal(liked, weighted=self.settings.weighted)
+        near = sp_matmul_topn(
+            sparse.csr_matrix(normalize(self._terms.weighted(rows))),
+            self._by_item,
+            top_n=self.settings.neighbours,
+            n_threads=self.settings.threads,
+        )
+        return self._scored(sparse.csr_array(near))
+
+    @cached_property
+    def vectors(self) -> Vectors | None:
+        scores = aslinearoperator(self._similar) @ aslinearoperator(self._rows)
+        found = low_rank.vectors(scores, self.settings.rank, self._bias)
+        fold = low_rank.mean_of_fans(self._rows, found.users)
+        return replace(found, fold=fold, weighted=self.settings.weighted)
+
+    def save(self, folder: Path) -> None:
+        arrays = {"rows": self._rows, "bias": self._bias, "similar": self._similar}
+        files.write(folder, self.name, self.settings.model_dump(), arrays)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        settings, arrays = files.read(folder, cls.name)
+        made = cls(KNNSettings(**settings))
+        made._rows, made._bias, made._similar = (
+            arrays[name] for name in ("rows", "bias", "similar")
+        )
+        return made
+
+    @cached_property
+    def _terms(self) -> Terms:
+        return Terms.of(self._rows, self.settings)
+
+    @cached_property
+    def _by_item(self) -> sparse.csr_matrix:
+        """All users' rows, weighted, of length 1, and transposed: what the new are held against."""
+        return sparse.csr_matrix(normalize(self._terms.weighted(self._rows)).T)
+
+    def _scored(self, similar: sparse.csr_array) -> NDArray[np.float32]:
+        scores = (similar @ self._rows).toarray()
+        scores += self._bias
+        return scores
+
+
+def _similar(
+    weighted: sparse.csr_array, settings: KNNSettings, progress: Progress
+) -> sparse.csr_array:
+    """The similarities of each row to its nearest, float32 CSR, shape (rows, rows)."""
+    rows, k = weighted.shape[0], settings.neighbours
+    if not weighted.nnz:
+        nothing = np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros(rows + 1, np.int32)
+        return sparse.csr_array(nothing, shape=(rows, rows))
+    unit = sparse.csr_matrix(normalize(weighted))
+    transposed, parts = sparse.csr_matrix(unit.T), []
+    starts = range(0, rows, -(-rows // PARTS))
+    for start in starts:
+        part = unit[start : start + starts.step]
+        top = sp_matmul_topn(part, transposed, top_n=k + 1, n_threads=settings.threads)
+        parts.append(_others(top, start, k))
+        progress(len(parts), len(starts))
+    return sparse.vstack(parts, format="csr")
+
+
+def _others(top: sparse.csr_matrix, start: int, k: int) -> sparse.csr_array:
+    """The ``k + 1`` nearest of the rows from ``start`` on, without the row itself."""
+    rows, counts = top.shape[0], np.diff(top.indptr)
+    row = np.repeat(np.arange(start, start + rows, dtype=top.indices.dtype), counts)
+    kept = top.indices != row
+    # A row that is not among its own nearest has more than k twins: any of them may go.
+    others = counts - np.bincount(row[~kept] - start, minlength=rows)
+    kept[top.indptr[1:][others > k] - 1] = False
+    indptr = np.concatenate(([0], np.cumsum(np.minimum(others, k))))
+    return sparse.csr_array((top.data[kept], top.indices[kept], indptr), shape=top.shape)

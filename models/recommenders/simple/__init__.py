@@ -1,0 +1,1 @@
+"""Recommenders without training: what is popular, and the hybrid of the scorers."""

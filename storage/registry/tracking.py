@@ -1,0 +1,190 @@
+"""What a training leaves in MLflow: parameters, metrics, the dataset, the model."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mlflow.entities import Dataset as LoggedDataset
+from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+
+from models.catalogue.building import Vectors
+from models.catalogue.snapshot import FEATURES
+from models.data.feature_set import FeatureSet
+from models.evaluation.comparison import Comparison
+from models.evaluation.lineage import Lineage
+from models.evaluation.recipe import Recipe
+from models.evaluation.versions import FEATURES_TAG, ModelVersion, metric_name
+from models.recommenders.base import Dataset
+from storage.registry.registry import Registry
+
+ROOT = Path(__file__).parents[2]
+DAGSTER_RUN = "dagster_run_id"
+"""Tag of a run in MLflow: the run of the pipeline that it belongs to."""
+LONGEST_TAG = 5_000
+
+
+def code_version() -> str:
+    """The commit that runs, with ``+changes`` if files differ; else the release."""
+    try:
+        commit = _git("rev-parse", "--short=12", "HEAD")
+        return commit + ("+changes" if _git("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        pass  # not a checkout, or no git: the release says enough
+    try:
+        return version("feedwright")
+    except PackageNotFoundError:
+        return "unknown"
+
+
+def _git(*arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(ROOT), *arguments], check=True, capture_output=True, text=True
+    ).stdout.strip()
+
+
+def start_run(
+    registry: Registry,
+    *,
+    name: str,
+    tags: Mapping[str, str],
+    params: Mapping[str, object],
+    fingerprint: str,
+    source: str,
+) -> str:
+    """Open a run with its parameters and dataset; returns its id."""
+    client = registry.client
+    run = client.create_run(registry.experiment_id(), run_name=name, tags=dict(tags))
+    client.log_batch(
+        run.info.run_id, params=[Param(key, str(value)) for key, value in params.items()]
+    )
+    dataset = LoggedDataset("interactions", fingerprint, "lake", source)
+    client.log_inputs(
+        run.info.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
+    )
+    return run.info.run_id
+
+
+@contextmanager
+def failing(registry: Registry, run_id: str) -> Iterator[None]:
+    """Mark the run as failed when the block raises, as killed when it is interrupted; it would
+    stay running."""
+    try:
+        yield
+    except BaseException as error:
+        failed = isinstance(error, Exception)
+        registry.client.set_terminated(run_id, "FAILED" if failed else "KILLED")
+        raise
+
+
+def end_abandoned(registry: Registry, over: Callable[[str], bool]) -> None:
+    """Mark runs as killed whose process died before it could.
+
+    Args:
+        over: whether the pipeline's run of that id has ended.
+    """
+    running = registry.client.search_runs(
+        [registry.experiment_id()], "attributes.status = 'RUNNING'"
+    )
+    for run in running:
+        pipeline = run.data.tags.get(DAGSTER_RUN)
+        if pipeline is not None and over(pipeline):
+            registry.client.set_terminated(run.info.run_id, "KILLED")
+
+
+def log_comparison(registry: Registry, run_id: str, comparison: Comparison) -> None:
+    """The winner's metrics under their own names, the others' under ``<recommender>.``."""
+    now = int(time.time() * 1000)
+    metrics = []
+    for one in comparison.evaluations:
+        prefix = "" if one.recommender == comparison.winner else f"{one.recommender}."
+        metrics += [
+            Metric(prefix + metric_name(name), value, now, 0) for name, value in one.metrics.items()
+        ]
+    tags = {"winner": comparison.winner, "verdict": comparison.verdict} | {
+        f"left_out.{name}": why[:LONGEST_TAG] for name, why in comparison.failed.items()
+    }
+    registry.client.log_batch(
+        run_id, metrics=metrics, tags=[RunTag(name, text) for name, text in tags.items()]
+    )
+    registry.client.log_dict(run_id, {"rows": comparison.table().to_dicts()}, "evaluation.json")
+
+
+def log_ranker(registry: Registry, run_id: str, report: Mapping[str, Any]) -> None:
+    """How the training of the ranker went: ``ranker_report.json``, and as metrics ``ranker.…``."""
+    now, names = int(time.time() * 1000), ("log_loss", "base_log_loss", "ndcg", "base_ndcg")
+    metrics = [
+        Metric(f"ranker.{name}", float(report[name]), now, 0) for name in (*names, "not_worse")
+    ]
+    registry.client.log_batch(run_id, metrics=metrics)
+    registry.client.log_dict(run_id, dict(report), "ranker_report.json")
+
+
+def register(
+    registry: Registry,
+    run_id: str,
+    *,
+    vectors: Vectors,
+    dataset: Dataset,
+    comparison: Comparison,
+    trained_at: datetime,
+    lineage: Lineage | None = None,
+) -> ModelVersion:
+    """Log the model, make it a version, and end the run.
+
+    The version has no alias: it has no snapshot yet, so nothing could serve it. A run has one
+    version: a second try goes on with the one that the first made.
+    """
+    from storage.registry.pyfunc import log_recommender
+
+    same_run = f"name = '{registry.model_name}' and run_id = '{run_id}'"
+    for known in registry.client.search_model_versions(same_run):
+        registry.client.set_terminated(run_id)
+        return registry.get(str(known.version))
+    features = FeatureSet.of(dataset.user_features, dataset.item_features)
+    with tempfile.TemporaryDirectory() as folder:
+        path, names = Path(folder) / "recommender.npz", Path(folder) / FEATURES
+        names.write_bytes(features.to_bytes())
+        registry.client.log_artifact(run_id, str(names))
+        np.savez(
+            path,
+            users=vectors.users,
+            items=vectors.items,
+            bias=vectors.bias,
+            features=features.digest,
+            user_offsets=dataset.users.offsets,
+            user_data=dataset.users.data,
+            item_offsets=dataset.items.offsets,
+            item_data=dataset.items.data,
+        )
+        logged = log_recommender(registry.client, run_id, path, names)
+    if lineage is not None:
+        registry.client.log_dict(run_id, lineage.to_dict(), "lineage.json")
+    made = registry.register(
+        run_id,
+        logged.model_uri,
+        {
+            "recommender": comparison.winner,
+            "trained_at": trained_at.isoformat(),
+            "model_id": logged.model_id or "",
+            "verdict": comparison.verdict,
+            "recipe": Recipe.of(comparison.winner, dataset.profile).to_json(),
+            FEATURES_TAG: features.digest,
+            **(lineage.tags() if lineage else {}),
+        },
+    )
+    registry.client.set_terminated(run_id)
+    return made
+
+
+def log_gate(registry: Registry, version: ModelVersion, report: Mapping[str, object]) -> None:
+    """Keep what the gate found: the artifact ``gate.json`` of the version's run."""
+    registry.client.log_dict(version.run_id, dict(report), "gate.json")
