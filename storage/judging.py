@@ -215,6 +215,9 @@ class Judge:
             text = pl.Series(column.name, [None], dtype=pl.String).new_from_index(0, len(series))
             return self._judged(text, series.is_not_null(), column, f"{column.name}: is a {what}")
         text = cells.to_ids(series)
+        for nested in ("list", "object"):
+            bad = cells.is_nested_json(text, nested)
+            text = self._judged(text, bad, column, f"{column.name}: is {_ARTICLE[nested]} {nested}")
         self._filled(text, column)
         name = column.name
         if not column.required:
@@ -298,6 +301,9 @@ class Judge:
         if column.passes or not column.future:
             times = times.set((times > self._ends_at) & (times <= passed), self._ends_at)
         return times.set(outside, None) + self._shift
+
+
+_ARTICLE = {"list": "a", "object": "an"}
 
 
 def _reason_of_time(original: pl.Series, column: Column, reader: TimeReader) -> Reason:

@@ -7,22 +7,13 @@ from itertools import islice
 from typing import Any
 
 from storage.columns import MAX_ID_BYTES, Entity
+from storage.names import NAMES, letters
 
-NAMES = (
-    "userid", "user", "uid", "customerid", "customer", "visitorid", "visitor", "memberid",
-    "member", "reviewerid", "reviewer", "readerid", "reader", "accountid", "account", "viewer",
-    "viewerid", "buyerid", "buyer", "personid", "person", "playerid", "player", "profileid",
-    "profilename", "reviewprofilename", "reviewuserid", "username", "guest", "guestid",
-    "clientid", "client", "msno", "cookieid", "deviceid", "listener", "subscriber",
-    "student", "learner", "patient", "employee",
-    "shopper", "rater", "voter", "email", "login",
-)  # fmt: skip
-"""What a field is called that names a user, without case and signs, the surest first: ``userid`` is
-``user_id``, ``userId`` and ``User-ID``. A name of its own is among what rows are refused for."""
 MOST = 10_000
 """Objects and lists of one depth that are looked at."""
 
-_NAMING = frozenset(NAMES)
+_NAMING = frozenset(NAMES["user_id"])
+"""What a field is called that names a user, as ``storage.names.letters`` writes it."""
 
 
 def users_in(entity: Entity, row: Any) -> list[str]:
@@ -62,7 +53,7 @@ def _below(value: Any, is_user: bool) -> Iterator[tuple[Any, bool]]:
 
 
 def _names_user(name: str) -> bool:
-    return "".join(filter(str.isalnum, name)).lower() in _NAMING
+    return letters(name) in _NAMING
 
 
 def _as_id(value: Any) -> str | None:

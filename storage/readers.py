@@ -16,6 +16,7 @@ import polars as pl
 from storage.columns import COLUMNS, Entity
 from storage.log import LoadError, Log, Rows
 from storage.mapping import Mapping
+from storage.names import type_of_flag
 from storage.reading import files
 from storage.reading.form import Form, form_of
 from storage.reading.rows import FileRows, OncePerId, parts_of_events, unused
@@ -77,7 +78,7 @@ def read_log(
         time_format=mapping.time_format,
         time_zone=mapping.time_zone,
         tag_separator=mapping.tag_separator,
-        notice="\n".join([*_told(found_forms), *_not_used(list(rows.values()))]),
+        notice="\n".join([*_told(found_forms), *_not_used(list(rows.values())), *_flags(events)]),
         has_times=has_times,
         ends_now=not has_times,
     )
@@ -107,6 +108,22 @@ def _not_used(rows: list[FileRows]) -> list[str]:
         f"{file.name}: not used: {files.listed(rest)}"
         for file, names in used.items()
         if (rest := unused(next(one.there for one in rows if one.files[0] == file), names))
+    ]
+
+
+def _flags(events: FileRows) -> list[str]:
+    """Columns that seem to tell what was done, where the mapping has one type for all rows."""
+    mapping = events.mapping
+    if not mapping.default_type or mapping.thresholds or mapping.flags or "type" in events.columns:
+        return []
+    rest = unused(events.there, set(events.columns.values()))
+    kinds = {name: kind for name in rest if (kind := type_of_flag(name))}
+    if not kinds:
+        return []
+    flags = ", ".join(f"{name}: {kind}" for name, kind in list(kinds.items())[:5])
+    return [
+        f"{events.files[0].name}: every row counts as {mapping.default_type}, whatever "
+        f"{files.listed(list(kinds))} says. Where 0 is: not done, write  flags: {{{flags}}}"
     ]
 
 

@@ -16,6 +16,7 @@ from storage.cells import nested_kind, to_ids, to_text
 from storage.columns import CLOCK_SLACK, EARLIEST
 from storage.log import Damaged, LoadError
 from storage.mapping import FileForm
+from storage.names import plain_name
 from storage.numbers import to_numbers
 from storage.reading.form import Form, form_of
 from storage.reading.rows import columns_of, no_panic, rows_of
@@ -67,11 +68,10 @@ class Column:
     def is_unique(self) -> bool:
         return bool(self.filled) and self.distinct > 0.95 * self.filled
 
-    @property
+    @cached_property
     def plain(self) -> str:
-        """The name without what spellings differ in; of a nested key the key alone."""
-        last = self.name.rpartition(".")[2] or self.name
-        return "".join(filter(str.isalnum, last)).lower()
+        """The name without what spellings differ in."""
+        return plain_name(self.name)
 
     def like(self, pattern: str) -> bool:
         """Whether nearly all cells are of the pattern."""
@@ -113,7 +113,7 @@ def look(name: str, files: list[Path]) -> Look:
     with no_panic(files[0]):
         names = columns_of(files[0], form)[:COLUMNS]
         frame = _first_rows(files[0], form, names)
-        columns = [_column(frame[name]) for name in names if name in frame.columns]
+        columns = _columns(frame, names)
     found = Look(name, files, form, columns, len(frame), size)
     if inner := _inner(found):
         return look_within(found, inner)
@@ -125,7 +125,7 @@ def look_within(outer: Look, inner: str) -> Look:
     form = form_of(outer.files[0], FileForm(rows=inner))
     names = columns_of(outer.files[0], form)[:COLUMNS]
     frame = _first_rows(outer.files[0], form, names)
-    columns = [_column(frame[name]) for name in names if name in frame.columns]
+    columns = _columns(frame, names)
     return Look(outer.name, outer.files, form, columns, len(frame), outer.size, inner)
 
 
@@ -136,6 +136,20 @@ def _first_rows(file: Path, form: Form, names: list[str]) -> pl.DataFrame:
             frame = frame.filter(chunk.problem.head(ROWS).is_null())
         return frame
     raise LoadError(f"{file}: there is no row in it.")
+
+
+def _columns(frame: pl.DataFrame, names: list[str]) -> list[Column]:
+    """Those that hold values: what holds other keys is named by these."""
+    outer = {name.rpartition(".")[0] for name in names if "." in name} & set(names)
+    return [
+        _column(frame[name])
+        for name in names
+        if name in frame.columns and not (name in outer and _has_objects(frame[name]))
+    ]
+
+
+def _has_objects(cells: pl.Series) -> bool:
+    return bool(to_text(cells.drop_nulls().head(100)).str.starts_with("{").all())
 
 
 def _column(cells: pl.Series) -> Column:
@@ -167,6 +181,8 @@ def _column(cells: pl.Series) -> Column:
 
 def _inner(found: Look) -> str | None:
     """A key or column that holds several interactions of one row, as sessions do."""
+    if found.form.shape == "lists":
+        return found.form.names[1]
     for column in found.columns:
         cells = column.text.drop_nulls().head(100)
         if found.form.kind in ("json", "jsonl") and column.like(r"^\[\s*\{"):

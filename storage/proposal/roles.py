@@ -2,67 +2,16 @@
 
 from __future__ import annotations
 
-from storage.named_users import NAMES as USER_NAMES
-from storage.proposal.kinds import type_of
+from storage.names import NAMES, role_of, type_of, type_of_flag
 from storage.proposal.looks import MOSTLY, Column, Look
-
-# Names without case and signs, the surest first.
-NAMES: dict[str, tuple[str, ...]] = {
-    "user_id": USER_NAMES,
-    "session": (
-        "sessionid", "session", "orderid", "basketid", "visitid", "transactionid", "playlistid",
-        "pid",
-    ),
-    "item_id": (
-        "itemid", "item", "parentasin", "asin", "productid", "product", "movieid", "movie",
-        "filmid", "film", "businessid", "business", "bookid", "book", "isbn", "articleid",
-        "article", "newsid", "news", "docid", "doc", "documentid", "trackid", "songid", "song",
-        "track", "traid", "artistid", "artist", "artid", "albumid", "animeid", "anime", "gameid",
-        "appid", "game", "videoid", "video", "photoid", "venueid", "venue", "locationid",
-        "location", "poiid", "placeid", "place", "beerid", "beerbeerid", "reviewproductid",
-        "jokeid", "joke", "recipeid", "hotelid", "restaurantid", "eventid", "event", "postid",
-        "pinid", "pin", "listingid", "offerid", "skuid", "sku", "storeid", "gmapid", "couponid",
-        "contentid", "courseid", "jobid", "goodsid", "adid", "aid", "creativeid", "urlid",
-    ),
-    "type": (
-        "type", "eventtype", "event", "action", "actiontype", "behavior", "behaviour",
-        "behaviortype", "behaviourtype", "activity", "interaction", "interactiontype", "response",
-        "answer", "label", "verb",
-    ),
-    "occurred_at": (
-        "occurredat", "timestamp", "timestampms", "eventtime", "datetime", "time", "ts", "tdat",
-        "unixreviewtime", "reviewtime", "createdat", "date", "eventdate", "reviewdate",
-        "dateadded", "checkintime", "utctime", "visittime", "unixtime", "ratedat", "viewtime",
-        "created", "when", "at", "day", "postedat", "updatedat", "dateupdated",
-    ),
-    "rating": (
-        "rating", "stars", "overall", "score", "rate", "reviewoverall", "reviewscore",
-        "bookrating", "myrating", "userrating", "watchratio", "ratings", "helpfulness",
-    ),
-    "count": (
-        "plays", "playcount", "weight", "count", "hours", "hoursplayed", "playtimeforever",
-        "listens", "listencount", "quantity", "frequency",
-    ),
-    "title": (
-        "title", "name", "movietitle", "booktitle", "productname", "prodname", "itemname",
-        "artistname", "songname", "trackname", "traname", "doctitle", "producttitle", "gametitle",
-        "headline", "reviewtitle", "appname", "label",
-    ),
-    "text": ("text", "description", "abstract", "plot", "overview", "synopsis", "detaildesc"),
-    "tags": ("tags", "genres", "genre", "categories", "class", "topics", "keywords"),
-    "category": (
-        "category", "categoryid", "maincategory", "maincat", "producttypename", "productgroupname",
-        "department", "departmentid", "beerstyle", "style", "venuecategoryname", "genreid",
-    ),
-    "price_min": ("price", "pricemin", "minprice"),
-    "price_max": ("pricemax", "maxprice"),
-    "lat": ("lat", "latitude"),
-    "lon": ("lon", "lng", "long", "longitude"),
-    "city": ("city", "town"),
-    "owner_id": ("ownerid", "sellerid", "storeownerid"),
-}  # fmt: skip
+from storage.reading.shapes import HEADING
 
 ENDS = {"title": ("title", "name")}
+FEW = 2  # rows, of which nothing can be told
+WIDE = 10  # columns of a matrix, besides that of its rows
+PEOPLE = ("name", "fullname", "who", "critic", "author")
+NO_ITEM = (*NAMES["session"], *NAMES["lat"], *NAMES["lon"], "conversionid", "clickid", "reviewid",
+           "impressionid", "requestid", "eventid", "rowid", "id", "index")  # fmt: skip
 OLDEST = 6e8  # seconds since 1970, in 1989: smaller numbers are rather ids
 _ASIN = r"^(B[0-9A-Z]{9}|[0-9]{9}[0-9X])$"
 _REVIEWER = r"^A[0-9A-Z]{9,20}$"
@@ -90,11 +39,37 @@ def _ends(name: str, end: str) -> bool:
 
 
 def is_id(column: Column) -> bool:
-    return (
-        column.filled > 0
-        and (column.whole > MOSTLY or column.codes > MOSTLY)
-        and column.length < 65
-    )
+    is_short = column.whole > MOSTLY or column.codes > MOSTLY
+    return column.filled > 0 and is_short and column.length < 65
+
+
+def _may_be_id(column: Column) -> bool:
+    """Whether a column that is called an id may be one: it has values, and no objects or lists."""
+    return column.filled > 0 and column.length < 100 and not column.like(r"^\s*[\[{]")
+
+
+def _may_be_item(column: Column) -> bool:
+    is_of_row = column.is_unique and column.filled > FEW and column.plain in ("event", "eventid")
+    return _may_be_id(column) and not is_of_row
+
+
+def is_flag(column: Column) -> bool:
+    """Whether it says of each row if, or how often, one thing was done."""
+    is_known = type_of_flag(column.name) is not None
+    return is_known and column.like(r"(?i)^(1?\d(\.0)?|true|false|yes|no|y|n|t|f)$")
+
+
+def is_matrix(look: Look) -> bool:
+    """Whether a row has the ratings of one user, and each column those of one item."""
+    rest = look.columns[1:]
+    if len(rest) < WIDE or any(role_of(column.name) == "item_id" for column in look.columns):
+        return False
+    cells = [c for c in rest if c.low is not None and c.numbers > MOSTLY and _is_small(c)]
+    return len(cells) > MOSTLY * len([column for column in rest if column.filled])
+
+
+def _is_small(column: Column) -> bool:
+    return (column.low or 0) >= -100 and (column.high or 0) <= 100
 
 
 def is_scale(column: Column) -> bool:
@@ -105,6 +80,8 @@ def is_scale(column: Column) -> bool:
 
 
 def is_title(column: Column) -> bool:
+    if column.like(r"^[0-9a-fA-F-]{16,}$") or column.like(r"^\s*[\[{]"):
+        return False  # keys and objects
     return column.numbers < 0.5 and 4 < column.length < 120 and column.distinct > 1
 
 
@@ -116,9 +93,9 @@ def is_kind(column: Column) -> bool:
 
 
 _FITS = {
-    "user_id": lambda column: column.filled > 0 and column.length < 100,
+    "user_id": _may_be_id,
     "session": is_id,
-    "item_id": lambda column: column.filled > 0 and column.length < 100,
+    "item_id": _may_be_item,
     "type": lambda column: column.distinct <= 50,
     "occurred_at": lambda column: column.is_time or column.like(r"\d[/-]\d"),
     "rating": lambda column: column.numbers > MOSTLY,
@@ -134,7 +111,10 @@ def of_events(look: Look) -> dict[str, str]:
     """Role -> column of a file that may hold interactions; without user or item it is none."""
     roles = _by_content(look) if look.form.header is False else _by_name(look)
     if look.inner and look.form.kind == "csv":
-        roles |= {"item_id": f"{look.inner}.id", "type": f"{look.inner}.label"}
+        roles["item_id"] = f"{look.inner}.id"
+        roles.pop("type", None)
+        if look.column(f"{look.inner}.label").filled:
+            roles["type"] = f"{look.inner}.label"
     return roles
 
 
@@ -172,6 +152,7 @@ def _by_neighbours(look: Look, roles: dict[str, str]) -> None:
         column
         for column in look.columns
         if column.name not in taken and is_id(column) and not column.is_unique
+        if column.plain not in NO_ITEM and not is_flag(column)
     ]
     if "item_id" not in roles:
         pairs = {column.plain.removesuffix("title").removesuffix("name") for column in look.columns}
@@ -185,6 +166,9 @@ def _by_neighbours(look: Look, roles: dict[str, str]) -> None:
     if is_alone and ids and not look.column(roles["item_id"]).is_unique:
         named_ones = [column for column in ids if not column.plain.startswith("column")]
         roles["user_id"] = (named_ones or ids)[0].name
+    elif is_alone:  # names of people, who come again
+        people = [c for c in look.columns if c.plain in PEOPLE and not c.is_unique]
+        roles |= {"user_id": people[0].name} if people else {}
 
 
 def _shape_of_amazon(look: Look, roles: dict[str, str]) -> None:
@@ -202,6 +186,8 @@ def _by_content(look: Look) -> dict[str, str]:
             roles[role] = column.name
             left.remove(column)
 
+    if look.form.shape == "headed":
+        take("item_id", look.column(HEADING))
     moments = [column for column in reversed(left) if _is_moment(column)]
     take("occurred_at", min(moments, key=lambda column: column.numbers > MOSTLY, default=None))
     degrees = [column for column in left if _is_degree(column)]
@@ -213,7 +199,7 @@ def _by_content(look: Look) -> dict[str, str]:
     scales = [
         column
         for column in left[1:]
-        if is_scale(column) and not (column in ids[:2] and len(ids) < 3)
+        if is_scale(column) and not (column in ids[:2] and len(ids) < 3 and "item_id" not in roles)
     ]
     if scales and "type" not in roles:
         take("rating", scales[-1])
@@ -223,7 +209,8 @@ def _by_content(look: Look) -> dict[str, str]:
     take("user_id", ids[0] if ids else None)
     others = [column for column in ids[1:] if column in left]
     titles = [column for column in left if is_title(column) and column not in others]
-    take("item_id", _item(look, others, titles))
+    if "item_id" not in roles:
+        take("item_id", _item(look, others, titles))
     if "item_id" in roles and "rating" not in roles and "type" not in roles:
         last = next((c for c in reversed(left) if c.numbers > MOSTLY and c.low is not None), None)
         if last is not None and last.whole > MOSTLY and last is look.columns[-1]:
@@ -258,7 +245,8 @@ def _is_moment(column: Column) -> bool:
 
 
 def _is_degree(column: Column) -> bool:
-    """Degrees with their decimals."""
-    if column.low is None or column.high is None:
+    """Degrees with their decimals, most of them to a hundred metres."""
+    if column.low is None or column.high is None or column.low < -180 or column.high > 180:
         return False
-    return column.low >= -180 and column.high <= 180 and column.like(r"^-?\d{1,3}\.\d{3,}$")
+    exact = column.text.drop_nulls().str.contains(r"\.\d{3,}$").sum()
+    return column.like(r"^-?\d{1,3}\.\d+$") and exact > column.filled / 2

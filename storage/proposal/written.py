@@ -9,8 +9,8 @@ from pathlib import Path
 
 from storage.columns import ENTITIES
 from storage.mapping import Step
+from storage.proposal.draft import Proposal
 from storage.proposal.looks import Column, Look
-from storage.proposal.proposal import Proposal
 from storage.reading.files import stem
 
 EXAMPLE = 40  # characters of a cell that a comment shows
@@ -44,7 +44,7 @@ def _files(found: Proposal) -> Iterator[str]:
         said = f"{{name: {name}, rows: {_word(one.inner)}}}" if one.inner else name
         yield f"  {entity}: {said}  # {_form(one)}"
     for name, why in list(found.unused.items())[:FILES]:
-        yield f"  # not used: {' '.join(name.split())}: {' '.join(why.split())}"
+        yield f"  # not used: {_printable(name)}: {_printable(' '.join(why.split()))}"
     if len(found.unused) > FILES:
         yield f"  # and {len(found.unused) - FILES} more"
     yield ""
@@ -95,7 +95,13 @@ def _types(found: Proposal) -> Iterator[str]:
         yield f"  {_word(name)}:"
         yield from (f"    - {_step(step)}" for step in steps)
         yield ""
-    if found.default_type:
+    if found.flags:
+        yield "# Columns that tell whether something was done: the first that is set counts."
+        yield "flags:"
+        yield from (f"  {_word(name)}: {kind}" for name, kind in found.flags.items())
+        yield f"default_type: {found.default_type}  # where none is set"
+        yield ""
+    elif found.default_type:
         yield "# No column tells what was done: every row is of this type."
         yield f"default_type: {found.default_type}"
         yield ""
@@ -121,6 +127,8 @@ def _form(one: Look) -> str:
     form = one.form
     if form.kind == "parquet":
         return "Parquet"
+    if form.kind == "blocks":
+        return f"a block of lines each, {form.encoding}"
     if form.kind != "csv":
         return f"JSON, {form.encoding}"
     header = "" if form.header else ", no header"
@@ -130,7 +138,12 @@ def _form(one: Look) -> str:
 def _examples(column: Column) -> str:
     cells = column.text.drop_nulls().unique(maintain_order=True).head(3).to_list()
     shown = (" ".join(cell.split())[:EXAMPLE] for cell in cells)
-    return "such as " + ", ".join(cell.replace("#", "") for cell in shown) if cells else "empty"
+    return "such as " + ", ".join(map(_printable, shown)) if cells else "empty"
+
+
+def _printable(text: str) -> str:
+    """Without the signs that YAML does not take, and the one that begins a comment."""
+    return "".join(sign for sign in text if sign.isprintable() and sign != "#")
 
 
 def _word(text: str | None) -> str:
@@ -138,4 +151,4 @@ def _word(text: str | None) -> str:
     text = text or ""
     if _PLAIN.match(text) and text.lower() not in _SPECIAL:
         return text
-    return json.dumps(text, ensure_ascii=False)
+    return json.dumps(text, ensure_ascii=not text.isprintable())

@@ -11,6 +11,7 @@ from storage.reading.chunk import Chunk, as_json
 from storage.reading.encodings import is_utf8
 from storage.reading.form import Form
 from storage.reading.grammar import Grammar
+from storage.reading.shapes import listed, under_headings
 from storage.reading.streams import BLOCK, lines_of
 
 MORE = "cells beyond the header"
@@ -23,8 +24,12 @@ _PROBLEM = {"at": pl.Int64, "problem": pl.String, "line": pl.String}
 def read(file: Path, form: Form, size: int = BLOCK) -> Iterator[Chunk]:
     """All columns as text, under the names of ``form``; blank lines are left out."""
     assert form.encoding is not None
-    rest = b""
+    rest, heading = b"", None
     for first, fresh, at_end in lines_of(file, form.encoding, form.line_end, size):
+        if form.shape == "headed":
+            fresh, heading = under_headings(fresh, heading, form.delimiter or ",")
+        elif form.shape == "lists":
+            fresh = listed(fresh)
         number, block = first - rest.count(b"\n"), rest + fresh
         if (skipped := form.first - number) > 0:  # the header, and blank lines before it
             lines = block.split(b"\n", skipped)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import codecs
+import re
 from contextlib import suppress
 from pathlib import Path
 
 from charset_normalizer import from_bytes
 
 from storage.log import Damaged
+from storage.names import role_of
 from storage.reading.streams import head, lines_of
 
 NAMES = {"utf-8-sig": "utf-8", "utf8": "utf-8", "latin-1": "windows-1252", "latin1": "windows-1252",
@@ -52,6 +54,11 @@ def encoding_of(file: Path) -> str:
 
 
 def _older(text: bytes) -> str:
+    header = text.partition(b"\n")[0]
+    for name in ("windows-1252", *OTHER_ALPHABETS):
+        cells = re.split(r"[,;|\t]", header.decode(name, "replace"))
+        if sum(role_of(cell) is not None for cell in cells) > 1:
+            return name
     # without words that it knows, the detector guesses; Western texts are the common ones
     guess = from_bytes(text, cp_isolation=["cp1252", *OTHER_ALPHABETS]).best()
     if guess and guess.encoding in OTHER_ALPHABETS and guess.coherence >= SURE:

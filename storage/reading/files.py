@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+from urllib.parse import unquote
 
 from storage.columns import ENTITIES, Entity
 from storage.log import LoadError
@@ -15,6 +17,7 @@ ENDINGS = {
     "parquet": (".parquet", ".pq"),
 }
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
+_PARTITION = re.compile(r"\w+=.+$")
 _MARKS = ("_", ".")  # Spark's _SUCCESS and hidden files
 
 
@@ -70,11 +73,7 @@ def stem(file: Path) -> str:
 
 def data_files(folder: Path) -> list[Path]:
     """All files and folders of parts in ``folder`` that may hold data."""
-    return [
-        file
-        for file in sorted(folder.iterdir())
-        if not file.name.startswith(_MARKS) and (file.is_file() or parts(file))
-    ]
+    return [file for file in _visible(folder) if file.is_file() or parts(file)]
 
 
 def _named(folder: Path, entity: Entity, name: str, form: str) -> list[Path]:
@@ -112,12 +111,42 @@ def _plain_name(file: Path) -> str:
 
 
 def parts(folder: Path) -> list[Path]:
-    """The parts of a file that was written as a folder, as Spark does; none for other folders."""
+    """The parts of a file that was written as a folder, as Spark does, or as folders by the values
+    of a column (``dt=2026-01-01``), as Hive does; none for other folders."""
     if not folder.is_dir():
         return []
-    inner = [file for file in sorted(folder.iterdir()) if not file.name.startswith(_MARKS)]
+    inner = _visible(folder)
+    folders = [one for one in inner if one.is_dir()]
+    if folders and all(_PARTITION.match(one.name) for one in folders):
+        return [file for one in folders for file in _leaves(one)]
     files = [file for file in inner if file.is_file() and file.stat().st_size]
     is_written = (folder / "_SUCCESS").exists() or folder.suffix or stem(folder) in ENTITIES
     if is_written or (files and all(file.name.startswith("part-") for file in files)):
-        return files if not any(file.is_dir() for file in inner) else []
+        return files if not folders else []
     return []
+
+
+def partition(file: Path) -> dict[str, str | None]:
+    """The columns that the folders of ``file`` tell: ``dt=2026-01-01/shop=7/part-0.csv``."""
+    found: dict[str, str | None] = {}
+    for folder in file.parents:
+        if not _PARTITION.match(folder.name):
+            break
+        name, _, value = folder.name.partition("=")
+        found[name] = None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value)
+    return dict(reversed(found.items()))
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [file for file in sorted(folder.iterdir()) if not file.name.startswith(_MARKS)]
+
+
+def _leaves(folder: Path) -> list[Path]:
+    """The files in ``folder`` and in the partitions within it."""
+    found: list[Path] = []
+    for one in _visible(folder):
+        if one.is_dir():
+            found += _leaves(one) if _PARTITION.match(one.name) else []
+        elif one.stat().st_size:
+            found.append(one)
+    return found

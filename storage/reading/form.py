@@ -6,20 +6,22 @@ import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 import polars as pl
 
 from storage.log import LoadError
 from storage.mapping import FileForm
+from storage.reading import shapes
 from storage.reading.encodings import NAMES, encoding_of
 from storage.reading.grammar import Grammar
 from storage.reading.header import has_header, names_of
 from storage.reading.streams import first_text, head
 
-Kind = Literal["csv", "jsonl", "json", "parquet"]
+Kind = Literal["csv", "jsonl", "json", "parquet", "blocks"]
 
+KEY_AND_VALUE = r"^([A-Za-z][\w/.\- ]{0,40}):(?:[ \t]+(.*))?$"  # a line of a block
 DELIMITERS = ("\t", "::", ";", ",", "|")
 SAMPLE = 500  # lines that tell delimiter, quotes and header
 COVER = 5  # keys of an object that is but a cover for a list
@@ -28,7 +30,8 @@ STEADY = 0.7  # share of lines that must have the same number of cells
 
 @dataclass(frozen=True)
 class Form:
-    """``csv`` is any text of rows of cells. ``first`` is the line of the first row, from 1."""
+    """``csv`` is text of rows of cells, ``blocks`` of ``key: value`` lines. ``first`` is the line
+    of the first row, from 1."""
 
     kind: Kind
     encoding: str | None = None
@@ -39,6 +42,7 @@ class Form:
     header: bool | None = None
     names: tuple[str, ...] = ()
     first: int = 1
+    shape: shapes.Shape = "rows"
     spaced: bool = False
     """Whether a blank follows each delimiter."""
     inner: str | None = None
@@ -75,12 +79,17 @@ def form_of(file: Path, said: FileForm | None = None) -> Form:
         return replace(form, kind="json")  # a document, all in one line
     if kind := _json_kind(first, text, said.rows):
         return replace(form, kind=kind)
-    if re.fullmatch(r"\d+:", first):
-        raise LoadError(
-            f"{file}: its first line {first!r} seems to name the item of the rows below it, as in "
-            "the Netflix Prize. Put it into each row, for example with  "
-            "awk -F: 'NF==2{i=$1;next}{print i\",\"$0}'  and load what that writes."
-        )
+    if not said.delimiter and not said.columns and _are_blocks(lines[:SAMPLE]):
+        return replace(form, kind="blocks")
+    shape = shapes.shape_of(lines[:SAMPLE])
+    if shape == "headed":
+        block, _ = shapes.under_headings("\n".join(lines[:SAMPLE]).encode(), None, ",")
+        found = _delimited(form, block.decode().split("\n"), FileForm(delimiter=",", header=False))
+        names = (*found.names[:-1], shapes.HEADING)
+        return replace(found, shape=shape, quote=None, names=names, first=1)
+    if shape == "lists":
+        names = names_of([""] * 2)
+        return replace(form, shape=shape, delimiter="\t", header=False, names=names)
     return _delimited(form, lines, said)
 
 
@@ -96,14 +105,34 @@ def _json_kind(first: str, text: str, inner: str | None) -> Kind | None:
     return "jsonl" if re.match(r"\{\s*u?[\"'].+?[\"']\s*:.+,", first) else "json"
 
 
+def _are_blocks(lines: list[str]) -> bool:
+    """Whether nearly all lines are a key and a value, and the first key comes again."""
+    there = [line.rstrip() for line in lines if line.strip()]
+    keys = Counter(found[1] for line in there if (found := re.match(KEY_AND_VALUE, line)))
+    first = re.match(KEY_AND_VALUE, there[0]) if there else None
+    if first is None or keys.total() < STEADY * len(there):
+        return False
+    return 1 < len(keys) <= len(there) / keys[first[1]] + 1 and keys[first[1]] > 1
+
+
 def _wraps(line: str) -> bool:
     """Whether an object is but a cover for a list of rows: ``{"total": 1, "items": [{…}]}``."""
     try:
         one = orjson.loads(line)
     except orjson.JSONDecodeError:
         return False
-    lists = [value for value in one.values() if isinstance(value, list)]
-    return len(one) <= COVER and any(value and isinstance(value[0], dict) for value in lists)
+    return isinstance(one, dict) and len(one) <= COVER and bool(rows_within(one))
+
+
+def rows_within(one: dict[str, Any], deeper: int = 3) -> list[Any]:
+    """The longest list of objects in an object, or in those within it."""
+    found: list[Any] = []
+    for value in one.values():
+        if isinstance(value, dict) and deeper:
+            value = rows_within(value, deeper - 1)
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            found = max(found, value, key=len)
+    return found
 
 
 def _delimited(form: Form, lines: list[str], said: FileForm) -> Form:

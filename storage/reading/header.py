@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from storage.names import role_of
+
 LONGEST_NAME = 50
 
 _KINDS = (
@@ -14,12 +16,15 @@ _KINDS = (
     ("json", re.compile(r"""[\[{]\s*["'{\[\d].*[\]}]$""")),
     ("code", re.compile(r"(?=\w*\d)(?=\w*[A-Za-z])[\w-]+$")),
 )
+_NAMED_ID = re.compile(r"(?<=[a-z])(_id|Id|ID)$")
 _ROLE = re.compile(r":(token|float|token_seq|float_seq)$")  # RecBole writes name:type
 
 
 def has_header(rows: Sequence[Sequence[str]]) -> bool:
     """Whether the first of ``rows`` is a header: names stand there, not values like those below."""
     first, below = rows[0], rows[1:]
+    if _has_known_names(first, below):
+        return True
     if any(len(cell) > LONGEST_NAME for cell in first):
         return False
     named = [cell for cell in first if cell.strip()]
@@ -35,6 +40,17 @@ def has_header(rows: Sequence[Sequence[str]]) -> bool:
         if values and cell.strip() and values.count(cell) > len(values) / 10:
             return False
     return True
+
+
+def _has_known_names(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
+    """Whether two names of it are known, or one of an id, and no values of their columns."""
+    known: set[str] = set()
+    for at, cell in enumerate(first):
+        name = _ROLE.sub("", cell.strip())
+        role = role_of(name) if 1 < len(name) <= LONGEST_NAME else None
+        if role is not None and all(row[at] != cell for row in below if at < len(row)):
+            known |= {role, "an id"} if _NAMED_ID.search(name) else {role}
+    return len(known) > 1
 
 
 def kind_of(cell: str) -> str:

@@ -16,7 +16,7 @@ from polars.exceptions import PolarsError
 
 from storage.log import LoadError
 from storage.reading.chunk import Chunk, Note
-from storage.reading.form import Form
+from storage.reading.form import Form, rows_within
 from storage.reading.inner import each_object
 from storage.reading.streams import BLOCK, filled, lines_of, opened
 
@@ -238,9 +238,7 @@ def _document(file: Path, text: str) -> list[str]:
             raise LoadError(f"{file} is not readable as JSON: {error}.") from error
         return found
     if isinstance(value, dict):  # {"items": [{…}, …]} or one object
-        lists = [one for one in value.values() if isinstance(one, list) and one]
-        rows = max(lists, key=len) if lists else []
-        value = rows if rows and isinstance(rows[0], dict) else [value]
+        value = rows_within(value) or [value]
     return [json.dumps(one) for one in value]
 
 

@@ -16,8 +16,9 @@ from polars.exceptions import PolarsError
 from storage.columns import COLUMNS, Entity
 from storage.log import Damaged, LoadError
 from storage.mapping import Mapping
-from storage.reading import delimited, inner, json_lines, parquet
+from storage.reading import blocks, delimited, inner, json_lines, parquet
 from storage.reading.chunk import Chunk
+from storage.reading.files import partition
 from storage.reading.form import Form, form_of
 from storage.reading.streams import BLOCK
 from storage.reading.typed_events import flag, scale, typed_events
@@ -236,17 +237,37 @@ def _either(one: pl.Series, other: pl.Series) -> pl.Series:
 
 
 def columns_of(file: Path, form: Form) -> list[str]:
-    """The columns of a file, or the keys of its first rows."""
+    """The columns of a file, or the keys of its first rows; and what its folders tell."""
+    return list(dict.fromkeys([*_own_columns(file, form), *partition(file)]))
+
+
+def _own_columns(file: Path, form: Form) -> list[str]:
     if form.kind == "csv":
         return inner.columns(form.inner, form.names) if form.inner else list(form.names)
+    if form.kind == "blocks":
+        return blocks.names(file, form)
     return parquet.names(file) if form.kind == "parquet" else json_lines.keys(file, form)
 
 
 def rows_of(file: Path, form: Form, wanted: Sequence[str], size: int = BLOCK) -> Iterator[Chunk]:
     """The rows of a file, under its own names, ``size`` bytes at a time; of CSV all columns."""
+    told = partition(file)
+    if not told:
+        yield from _own_rows(file, form, wanted, size)
+        return
+    own = _own_columns(file, form)
+    others = [pl.lit(value, pl.String).alias(name) for name, value in told.items()
+              if name not in own]  # fmt: skip
+    for chunk in _own_rows(file, form, wanted, size):
+        yield replace(chunk, frame=chunk.frame.with_columns(others))
+
+
+def _own_rows(file: Path, form: Form, wanted: Sequence[str], size: int) -> Iterator[Chunk]:
     if form.kind == "csv":
         chunks = delimited.read(file, form, size)
         return (inner.each_word(one, form.inner) for one in chunks) if form.inner else chunks
+    if form.kind == "blocks":
+        return blocks.read(file, form, wanted, size)
     if form.kind == "parquet":
         return parquet.read(file, wanted)
     return json_lines.read(file, form, wanted, size)

@@ -14,6 +14,9 @@ from storage.mapping import load_mapping
 from storage.readers import read_log
 from storage.validation import validate
 from tests.storage.published import SETS
+from tests.storage.published_others import OTHERS
+
+ALL = SETS | OTHERS
 
 
 def run(*arguments: str) -> tuple[int, str]:
@@ -22,12 +25,13 @@ def run(*arguments: str) -> tuple[int, str]:
     return result.exit_code, result.stdout
 
 
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", ALL)
 def test_a_proposal_loads_as_it_is(name: str, tmp_path: Path) -> None:
-    right = SETS[name]
+    right = ALL[name]
     folder, mapping = tmp_path / "set", tmp_path / "mapping.yaml"
     folder.mkdir()
     for file, content in right.files.items():
+        (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_bytes(content if isinstance(content, bytes) else content.encode())
     status, said = run("map", str(folder), "--output", str(mapping))
     assert status == 0, said

@@ -93,7 +93,6 @@ def test_the_default_mapping_tells_of_every_column() -> None:
         ("interactions.parquet", b"PAR1 cut short", "parquet", "not readable as parquet"),
         ("interactions.jsonl", b'{"user_id": }\n', "jsonl", "no line is a JSON object"),
         ("interactions.csv", b"PK\x03\x04zip", "csv", "unpack it"),
-        ("interactions.csv", b"1:\n7,5,2005-09-06\n", "csv", "Netflix"),
         ("events.csv", b"user_id\n", "csv-folder", "no interactions.csv"),
         ("", b"", "csv", "no such file"),
     ],

@@ -1,0 +1,186 @@
+"""More public data sets as they are published: logs of flags, relative clocks, blocks, lists, nested
+JSON, partitions and names in other languages. See ``published``."""
+
+# Lines are as long as they are in those files.
+# ruff: noqa: E501
+
+from __future__ import annotations
+
+from tests.storage.published import BOUGHT, DAY, FIRST, PAIRS, START, Published, lines, table
+
+FLAGS = [(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 0, 1), (0, 0, 0), (1, 0, 0)]  # click, like, share
+
+OTHERS: dict[str, Published] = {
+    "tenrec": Published(
+        {"QB-video.csv": "user_id,item_id,click,follow,like,share,video_category,watching_times,gender,age\n"
+         + lines(*(f"{1 + u},{400 + i},{c},0,{k},{s},1,{c},2,3"
+                   for (u, i), (c, k, s) in zip(BOUGHT, FLAGS, strict=True)))},
+        6, ("1", "400", "impression", None), said=("share: share", "click: click", "default_type: impression"),
+    ),
+    "kuairand": Published(
+        {"log_standard_4_08_to_4_21_pure.csv":
+         "user_id,video_id,date,hourmin,time_ms,is_click,is_like,is_follow,is_comment,is_forward,is_hate,long_view,play_time_ms,duration_ms,tab\n"
+         + lines(*(f"{u},{7531 + i},20220408,1600,{1649404839123 + n},{c},{k},0,0,{s},{int(n == 4)},0,4000,8000,1"
+                   for n, ((u, i), (c, k, s)) in enumerate(zip(BOUGHT, FLAGS, strict=True))))},
+        6, ("0", "7531", "impression", "2022-04-08T08:00:39Z"), said=("is_hate: dismiss",),
+    ),
+    "clicks-and-buys": Published(
+        {"log.csv": "user_id,item_id,timestamp,click,buy\n"
+         + lines(*(f"{u},{i},{START + n},{int(n > 0)},{int(n == 2)}" for n, (u, i) in enumerate(BOUGHT)))},
+        6, ("0", "0", "impression", FIRST), said=("buy: apply",),
+    ),
+    "yambda": Published(
+        {"listens.csv": "uid,timestamp,item_id,is_organic,played_ratio_pct\n"
+         + lines(*(f"{100 + u},{4_000 + 5_000 * n},{8326270 + i},0,95" for n, (u, i) in enumerate(BOUGHT)))},
+        6, ("100", "8326270", "click", None), said=("default_time: order", "start that it does not tell"),
+    ),
+    "criteo-attribution": Published(
+        {"criteo_attribution_dataset.tsv": table(
+            [("timestamp", "uid", "campaign", "conversion", "conversion_timestamp", "conversion_id", "attribution", "click", "cost", "cpo"),
+             *((500 * n, 20073966 + u, 22589171 + i, int(n == 1), -1, -1, 0, int(n < 2), "1.0e-05", "0.39")
+               for n, (u, i) in enumerate(BOUGHT))], "\t")},
+        6, ("20073966", "22589171", "click", None), said=("conversion: apply",),
+    ),
+    "trivago": Published(
+        {"train.csv": "user_id,session_id,timestamp,step,action_type,reference,platform,city,device,current_filters,impressions,prices\n"
+         + lines(*(f"00RL8Z82B{u},aff3928535f4{u},{1541037460 + n},{n + 1},{'clickout item' if n else 'search for item'},{666856 + i},AU,\"Sydney, Australia\",mobile,,,"
+                   for n, (u, i) in enumerate(BOUGHT)))},
+        6, ("00RL8Z82B0", "666856", "click", "2018-11-01T01:57:40Z"),
+    ),
+    "brightkite": Published(
+        {"loc-brightkite_totalCheckins.txt": table(
+            [(u, f"2010-10-17T01:48:5{n}Z", ("39.747652", "39.75", "-6.2081")[i % 3], ("-104.99251", "-105.005", "106.84")[i % 3],
+              f"88c46bf20db295831bd2d1718ad7e6f{i}") for n, (u, i) in enumerate(BOUGHT)], "\t")},
+        6, ("0", "88c46bf20db295831bd2d1718ad7e6f0", "click", "2010-10-17T01:48:50Z"),
+    ),
+    "steam-australia": Published(
+        {"australian_users_items.json": lines(*(
+            str({"user_id": f"7656119797098248{u}", "items_count": 2, "steam_id": f"7656119797098248{u}", "user_url": "http://e.org",
+                 "items": [{"item_id": f"{10 * (1 + i)}", "item_name": f"Game {i}", "playtime_forever": 6 * i, "playtime_2weeks": 0} for i in (u, u + 1)]})
+            for u in range(4)))},
+        8, ("76561197970982480", "10", "click", None), said=("rows: items",),
+    ),
+    "google-analytics": Published(
+        {"events.json": lines(*(
+            {"event_date": "20210131", "event_timestamp": str(1612069510766593 + n), "event_name": ["view_item", "add_to_cart", "purchase"][n % 3],
+             "user_pseudo_id": f"121{u}.3401", "item_id": f"GGOE{i}", "device": {"category": "mobile"}}
+            for n, (u, i) in enumerate(BOUGHT)))},
+        6, ("1210.3401", "GGOE0", "view", "2021-01-31T05:05:10Z"), said=("purchase: apply",),
+    ),
+    "nested-json": Published(
+        {"orders.jsonl": lines(*(
+            {"user": {"id": 1 + u, "name": "Ann"}, "product": {"sku": f"K-{i}", "title": f"Kite {i}"}, "action": "buy",
+             "ts": {"$date": f"2001-01-01T00:00:0{n}Z"}} for n, (u, i) in enumerate(BOUGHT)))},
+        6, ("1", "K-0", "apply", f"{DAY}T00:00:00Z"), {"K-1": "Kite 1"},
+    ),
+    "mongodb-export": Published(
+        {"ratings.json": lines(*(
+            {"_id": {"$oid": f"5f{n}"}, "userId": {"$numberLong": str(70 + u)}, "productId": {"$oid": f"5fa0{i}"}, "rating": {"$numberInt": "5"},
+             "at": {"$date": {"$numberLong": str(START * 1000 + n)}}} for n, (u, i) in enumerate(BOUGHT)))},
+        6, ("70", "5fa00", "like", FIRST),
+    ),
+    "json-in-covers": Published(
+        {"export.json": '{"status": "ok", "data": {"page": 1, "events": ['
+         + ",".join(f'{{"user": "u{u}", "item": "i{i}", "event": "view", "time": {START + n}}}' for n, (u, i) in enumerate(BOUGHT)) + "]}}"},
+        6, ("u0", "i0", "view", FIRST),
+    ),
+    "dunnhumby": Published(
+        {"transaction_data.csv": "household_key,BASKET_ID,DAY,PRODUCT_ID,QUANTITY,SALES_VALUE,STORE_ID,TRANS_TIME,WEEK_NO\n"
+         + lines(*(f"{2375 + u},2698484747{n},{1 + n},{1004906 + i},{1 + i},1.39,364,1631,1" for n, (u, i) in enumerate(BOUGHT)))},
+        6, ("2375", "1004906", "click", None),
+    ),
+    "snap-foods": Published(
+        {"foods.txt": "\n".join(
+            f"product/productId: B00{i}E4KFG0\nreview/userId: A3SGXH7AUHU8G{u}\nreview/profileName: d. \xe9 {u}\nreview/helpfulness: 1/1\n"
+            f"review/score: {5 - n % 3}.0\nreview/time: {1303862400 + n}\nreview/summary: Good: {u}{i}\nreview/text: I have bought: several.\n"
+            for n, (u, i) in enumerate(BOUGHT)).encode("latin-1")},
+        6, ("A3SGXH7AUHU8G0", "B000E4KFG0", "like", "2011-04-27T00:00:00Z"), said=("windows-1252",),
+    ),
+    "snap-ratebeer": Published(
+        {"ratebeer.txt": "\n".join(
+            f"beer/name: Ale {i}\nbeer/beerId: {63836 + i}\nbeer/brewerId: 8481\nbeer/ABV: 5\nbeer/style: Pale Ale\nreview/appearance: 4/5\n"
+            f"review/overall: {[16, 13, 4][n % 3]}/20\nreview/time: {1157587200 + n}\nreview/profileName: hopdog{u}\nreview/text: on tap\n"
+            for n, (u, i) in enumerate(BOUGHT))},
+        6, ("hopdog0", "63836", "like", "2006-09-07T00:00:00Z"), {"63837": "Ale 1"},
+    ),
+    "lightgcn": Published(
+        {"train.txt": "0 10 11 12 13\n1 10\n2 11 13 15\n3 12 10\n", "test.txt": "0 14\n1 12\n"},
+        10, ("0", "10", "click", None),
+    ),
+    "netflix-prize": Published(
+        {"combined_data_1.txt": "1:\n1488844,3,2005-09-06\n822109,5,2005-05-13\n2:\n2059652,4,2005-09-05\n1488844,1,2005-12-01\n",
+         "movie_titles.csv": "1,2003,Dinosaur Planet\n2,2004,Isle of Man, the Review\n".encode("latin-1")},
+        4, ("1488844", "1", "click", "2005-09-06T00:00:00Z"),
+    ),
+    "uci-online-retail": Published(
+        {"Online Retail.csv": "InvoiceNo,StockCode,Description,Quantity,InvoiceDate,UnitPrice,CustomerID,Country\n"
+         + lines(*(f"53636{n},8512{i}A,WHITE HANGING HEART {i},{6 + i},12/{14 + n}/2010 8:26,2.55,1785{u},United Kingdom"
+                   for n, (u, i) in enumerate(BOUGHT)))},
+        6, ("17850", "85120A", "click", "2010-12-14T08:26:00Z"), {"85121A": "WHITE HANGING HEART 1"},
+    ),
+    "names-and-films": Published(
+        {"ratings.csv": "Name,Movie,Rating\n"
+         + lines(*(f"{['Lisa Rose', 'Gene Seymour', 'Mick LaSalle'][u]},Snakes on a Plane {i},{2 + i}.5" for u, i in BOUGHT))},
+        6, ("Lisa Rose", "Snakes on a Plane 0", "dismiss", None),
+    ),
+    "ta-feng": Published(
+        {"ta_feng_all_months_merged.csv": '"TRANSACTION_DT","CUSTOMER_ID","AGE_GROUP","PIN_CODE","PRODUCT_SUBCLASS","PRODUCT_ID","AMOUNT","ASSET","SALES_PRICE"\n'
+         + lines(*(f'"11/{1 + 5 * n}/2000","0110473{u}","45-49 ","115","110411","471019966{i}","2","24","30"' for n, (u, i) in enumerate(BOUGHT)))},
+        6, ("01104730", "4710199660", "click", "2000-11-01T00:00:00Z"),
+    ),
+    "tianchi-mobile": Published(
+        {"tianchi_mobile_recommend_train_user.csv": "user_id,item_id,behavior_type,user_geohash,item_category,time\n"
+         + lines(*(f"9800183{u},23243156{i},{1 + n % 4},,4245,2014-12-06 0{n}" for n, (u, i) in enumerate(BOUGHT)))},
+        6, ("98001830", "232431560", "click", "2014-12-06T00:00:00Z"),
+    ),
+    "hetrec-delicious": Published(
+        {"user_taggedbookmarks-timestamps.dat": "userID\tbookmarkID\ttagID\ttimestamp\n"
+         + table([(8 + u, 1 + i, 1, 1289255362000 + n) for n, (u, i) in enumerate(BOUGHT)], "\t"),
+         "bookmarks.dat": "id\tmd5\ttitle\turl\tmd5Principal\turlPrincipal\n"
+         + table([(1 + n, f"7ced{n}a", f"IFLA - Portal {n}", "http://e.org/1", f"f9a{n}", "www.e.org") for n in range(4)], "\t")},
+        6, ("8", "1", "click", "2010-11-08T22:29:22Z"), {"2": "IFLA - Portal 1"},
+    ),
+    "by-day-as-hive-has-them": Published(
+        {f"events/dt=2026-01-0{day}/part-0.csv": "user_id,item_id,type\n" + lines(*(f"{u},{i},like" for u, i in BOUGHT))
+         for day in (1, 2)},
+        12, ("0", "0", "like", "2026-01-01T00:00:00Z"),
+    ),
+    "two-folders-down": Published(
+        {"export/v1/ratings.csv": "userId,movieId,rating\n" + table([(u, i, 4) for u, i in PAIRS], ",")},
+        8, ("1", "10", "like", None),
+    ),
+    "by-months": Published(
+        {f"2019-{month}.csv": "event_time,event_type,product_id,user_id\n"
+         + lines(*(f"2019-1{n}-01 00:00:00 UTC,view,{i},{u}" for u, i in BOUGHT))
+         for n, month in enumerate(("Oct", "Nov"))},
+        12, ("0", "0", "view", "2019-11-01T00:00:00Z"),
+    ),
+    "german": Published(
+        {"verkauf.csv": "Kunde;Artikel;Bewertung;Datum\n" + lines(*(f"K{u};A{i};{'4,5' if i else '2,0'};{13 + n}.02.2026" for n, (u, i) in enumerate(BOUGHT)))},
+        6, ("K0", "A0", "dismiss", "2026-02-13T00:00:00Z"),
+    ),
+    "french": Published(
+        {"achats.csv": ("Num\xe9ro client;R\xe9f\xe9rence produit;Date achat\n" + lines(*(f"{70 + u};P{i};{13 + n}/02/2026" for n, (u, i) in enumerate(BOUGHT)))).encode("latin-1")},
+        6, ("70", "P0", "click", "2026-02-13T00:00:00Z"),
+    ),
+    "spanish": Published(
+        {"compras.csv": "cliente;producto;fecha\n" + lines(*(f"{70 + u};P{i};2026-02-1{n}" for n, (u, i) in enumerate(BOUGHT)))},
+        6, ("70", "P0", "click", "2026-02-10T00:00:00Z"),
+    ),
+    "chinese": Published(
+        {"log.csv": ("用户,商品,评分,时间\n" + lines(*(f"{70 + u},P{i},5,2026-02-1{n}" for n, (u, i) in enumerate(BOUGHT)))).encode("gbk")},
+        6, ("70", "P0", "like", "2026-02-10T00:00:00Z"), said=("gb18030",),
+    ),
+    "russian": Published(
+        {"log.csv": ("ID пользователя;Товар;Оценка;Дата\n" + lines(*(f"{70 + u};P{i};5;1{3 + n}.02.2026" for n, (u, i) in enumerate(BOUGHT)))).encode("cp1251")},
+        6, ("70", "P0", "like", "2026-02-13T00:00:00Z"), said=("cp1251",),
+    ),
+    "each-user-once": Published(
+        {"log.csv": "user,item,event,time\n" + lines(*(f"u{n},i1,view,{START + n}" for n in range(5)))},
+        5, ("u0", "i1", "view", FIRST),
+    ),
+    "columns-called-by-numbers": Published(
+        {"log.csv": "user_id,item_id,type,occurred_at,f1,2020\n" + lines(*(f"u{u},i{i},like,2026-02-01,a{n}b,{n}" for n, (u, i) in enumerate(BOUGHT)))},
+        6, ("u0", "i0", "like", "2026-02-01T00:00:00Z"),
+    ),
+}  # fmt: skip
