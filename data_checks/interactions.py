@@ -1,15 +1,17 @@
-"""The check of the interactions, which names who and what is unknown most often."""
+"""The checks of the interactions: what must hold of each, and of how many nobody is known."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass
 from datetime import datetime
 
-from data_checks.report import CheckReport, Finding
-from data_checks.suites.interactions import UNKNOWN, interactions_query, interactions_suite
+import psycopg
+from psycopg import sql
+
+from data_checks.report import CheckReport
+from data_checks.suites.interactions import interactions_query, interactions_suite, within
 from data_checks.validate import EXAMPLES, check_table
 from models.profile.schema import Profile
-from storage.database import connect
 
 
 def check_interactions(
@@ -25,24 +27,75 @@ def check_interactions(
     Raises:
         CheckError: the table cannot be read.
     """
-    query = interactions_query(since, until)
-    report = check_table(
-        interactions_suite(profile, may_be_empty=may_be_empty), database_url, query
+    return check_table(
+        interactions_suite(profile, may_be_empty=may_be_empty),
+        database_url,
+        interactions_query(since, until),
     )
 
-    def told(finding: Finding) -> Finding:
-        if finding.column != UNKNOWN or finding.success:
-            return finding
-        most = _most_frequent(database_url, query)
-        return replace(finding, observed=f"{finding.observed}, most often {most}")
 
-    return replace(report, findings=tuple(map(told, report.findings)))
+@dataclass(frozen=True)
+class Strays:
+    """Interactions of users, or with items, that have no row and were not deleted either.
 
+    Attributes:
+        rows: how many of ``all_rows``; those of both count once.
+        users: how many such users there are. Who they are is not told: it would stay in the log.
+        items: how many such items there are, and the ``most`` frequent of them with their rows.
+    """
 
-def _most_frequent(database_url: str, query: str) -> str:
-    with connect(database_url) as conn:
-        rows = conn.execute(
-            f"SELECT {UNKNOWN}, count(*) FROM ({query}) AS checked WHERE {UNKNOWN} IS NOT NULL"
-            f" GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {EXAMPLES}"
+    all_rows: int
+    rows: int
+    users: int
+    items: int
+    most: tuple[tuple[str, int], ...] = ()
+
+    @property
+    def share(self) -> float:
+        return self.rows / max(self.all_rows, 1)
+
+    def __str__(self) -> str:
+        """One sentence."""
+        told = ", ".join(f"{item[:80]} ({count:,})" for item, count in self.most)
+        return (
+            f"{self.rows:,} of {self.all_rows:,} interactions ({self.share:.1%}) are of "
+            f"{self.users:,} unknown users or with {self.items:,} unknown items"
+            f"{f', most often {told}' if told else ''}"
         )
-        return ", ".join(f"{name} ({count:,})" for name, count in rows)
+
+
+def find_strays(
+    conn: psycopg.Connection, since: datetime | None = None, until: datetime | None = None
+) -> Strays:
+    """Of the interactions with ``since <= occurred_at < until``."""
+    strays = f"""
+        SELECT CASE WHEN {_unknown("users", "i.user_id", "u.id")} THEN i.user_id END AS user_id,
+               CASE WHEN {_unknown("items", "i.item_id", "t.id")} THEN i.item_id END AS item_id
+        FROM (SELECT * FROM feed.interactions {within(since, until)}) AS i
+        LEFT JOIN feed.users AS u ON u.id = i.user_id
+        LEFT JOIN feed.items AS t ON t.id = i.item_id"""
+    counts = conn.execute(
+        sql.SQL(f"""
+        SELECT count(*), count(*) FILTER (WHERE user_id IS NOT NULL OR item_id IS NOT NULL),
+               count(DISTINCT user_id), count(DISTINCT item_id)
+        FROM ({strays}) AS s
+        """)
+    ).fetchone()
+    assert counts is not None
+    all_rows, rows, users, items = counts
+    most: list[tuple[str, int]] = []
+    if items:
+        most = conn.execute(
+            sql.SQL(f"""
+            SELECT item_id, count(*) FROM ({strays}) AS s WHERE item_id IS NOT NULL
+            GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {EXAMPLES}
+            """)
+        ).fetchall()
+    return Strays(all_rows, rows, users, items, tuple(most))
+
+
+def _unknown(entity: str, named: str, known: str) -> str:
+    return (
+        f"{named} IS NOT NULL AND {known} IS NULL AND NOT EXISTS (SELECT FROM feed.deleted AS d "
+        f"WHERE d.entity = '{entity}' AND d.id_sha256 = sha256(convert_to({named}, 'UTF8')))"
+    )

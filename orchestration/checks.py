@@ -10,6 +10,7 @@ from datetime import datetime
 
 import dagster as dg
 import polars as pl
+import psycopg
 
 from data_checks.docs import build_docs, suite_page
 from data_checks.report import CheckReport
@@ -22,6 +23,12 @@ from storage.quarantine import Catalogue
 SUITE = "suite"
 """Name of the check that every checked asset has: all expectations of its suite."""
 REJECTED = "rejected_share"
+STRAYS = "unknown_share"
+
+
+def holds(check: dg.AssetCheckResult | dg.AssetCheckEvaluation) -> bool:
+    """Whether a check passed; one that only warns stops nothing."""
+    return check.passed or check.severity is dg.AssetCheckSeverity.WARN
 
 
 def suite_spec(asset: str, what: str) -> dg.AssetCheckSpec:
@@ -38,6 +45,17 @@ def rejected_spec(asset: str) -> dg.AssetCheckSpec:
         asset=asset,
         blocking=True,
         description="Share of bad rows; they are in `feed.interactions_rejected` with a reason",
+    )
+
+
+def strays_spec(asset: str) -> dg.AssetCheckSpec:
+    """A check that blocks where nearly nothing is known, and warns where much is not."""
+    return dg.AssetCheckSpec(
+        STRAYS,
+        asset=asset,
+        blocking=True,
+        description="Share of interactions of unknown users or with unknown items, left out. "
+        "Nothing is trained where nearly all that there are are such",
     )
 
 
@@ -58,6 +76,30 @@ def rejected_result(
         passed=share <= limit or bad < limits.min_rejected,
         description=f"{bad:,} of {bad + rows:,} rows rejected ({share:.2%}), limit {limit:.2%}",
         metadata={"rejected": bad, "share": share, "by_reason": dict(rejected)},
+    )
+
+
+def strays_result(
+    conn: psycopg.Connection, start: datetime, end: datetime, limits: Checks
+) -> dg.AssetCheckResult:
+    """How many interactions with ``start <= occurred_at < end`` are of nobody, or with nothing,
+    that is known. They are left out, so many of them harm nothing: whoever may send events can
+    make them up. Only where nearly all of the whole log are such is it not worth a training."""
+    from data_checks.interactions import find_strays
+
+    found, broken = find_strays(conn, start, end), False
+    said = f"{found}; they are left out"
+    if found.share > limits.broken_orphan_share:
+        everything = find_strays(conn)
+        broken = everything.share > limits.broken_orphan_share
+        if broken:
+            said = f"Of all, {everything}: load the users and items that they name"
+    return dg.AssetCheckResult(
+        check_name=STRAYS,
+        passed=not broken and found.share <= limits.max_orphan_share,
+        severity=dg.AssetCheckSeverity.ERROR if broken else dg.AssetCheckSeverity.WARN,
+        description=said if found.rows else "every user and item is known",
+        metadata={"unknown": found.rows, "share": found.share},
     )
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from orchestration import runs
-from orchestration.checks import REJECTED
+from orchestration.checks import REJECTED, holds
 
 LOOK_SECONDS = 1.0
 TOLD = {dg.DagsterEventType.STEP_SUCCESS}
@@ -37,6 +37,8 @@ def as_it_grows(instance: dg.DagsterInstance, run_id: str) -> Iterator[dg.EventL
 def say_outcome(instance: dg.DagsterInstance, run_id: str) -> int:
     """Print what came of a training that is over; its exit status."""
     run = instance.get_run_by_id(run_id)
+    for warned in _warnings(instance, run_id):
+        print(f"Warning: {warned}"[:1000], flush=True)
     if run is not None and run.is_success:
         print(_became(instance, run_id), flush=True)
         return 0
@@ -98,11 +100,10 @@ class Cause:
 def causes(instance: dg.DagsterInstance, run_id: str) -> list[Cause]:
     """Why a run failed: the checks that did not pass, or else what the failed steps raised."""
     found = []
-    for entry in instance.all_logs(run_id, of_type=CHECKED):
-        check = entry.get_dagster_event().asset_check_evaluation_data
-        if not check.passed and check.blocking:
+    for step, check in _evaluated(instance, run_id):
+        if not holds(check) and check.blocking:
             name = f"{check.asset_key.to_user_string()}/{check.check_name}"
-            found.append(Cause(entry.step_key, name, check.description or "it did not pass"))
+            found.append(Cause(step, name, check.description or "it did not pass"))
     if found:
         return found
     for entry in instance.all_logs(run_id, of_type=FAILED):
@@ -121,11 +122,28 @@ def causes(instance: dg.DagsterInstance, run_id: str) -> list[Cause]:
 def passed(instance: dg.DagsterInstance, run_id: str) -> tuple[set[str], set[str]]:
     """The steps and the data checks that a run passed."""
     steps = {str(entry.step_key) for entry in instance.all_logs(run_id, of_type=TOLD)}
-    evaluated = [
-        entry.get_dagster_event().asset_check_evaluation_data
-        for entry in instance.all_logs(run_id, of_type=CHECKED)
-    ]
     checks = {
-        f"{one.asset_key.to_user_string()}/{one.check_name}" for one in evaluated if one.passed
+        f"{one.asset_key.to_user_string()}/{one.check_name}"
+        for _, one in _evaluated(instance, run_id)
+        if holds(one)
     }
     return steps, checks
+
+
+def _warnings(instance: dg.DagsterInstance, run_id: str) -> list[str]:
+    """What the checks of a run warn of."""
+    return [
+        check.description or check.check_name
+        for _, check in _evaluated(instance, run_id)
+        if not check.passed and holds(check)
+    ]
+
+
+def _evaluated(
+    instance: dg.DagsterInstance, run_id: str
+) -> list[tuple[str | None, dg.AssetCheckEvaluation]]:
+    """The data checks of a run, each with its step."""
+    return [
+        (entry.step_key, entry.get_dagster_event().asset_check_evaluation_data)
+        for entry in instance.all_logs(run_id, of_type=CHECKED)
+    ]

@@ -11,6 +11,7 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecordStatus,
 )
 
+from orchestration.checks import holds
 from orchestration.definitions import defs
 
 
@@ -31,8 +32,7 @@ def asset_status() -> list[dict[str, Any]]:
     passed: dict[dg.AssetKey, bool] = {}
     for key, record in ran.items():
         if record is not None:
-            ok = record.status is AssetCheckExecutionRecordStatus.SUCCEEDED
-            passed[key.asset_key] = passed.get(key.asset_key, True) and ok
+            passed[key.asset_key] = passed.get(key.asset_key, True) and _held(record)
     return [
         {
             "key": key.to_user_string(),
@@ -41,6 +41,14 @@ def asset_status() -> list[dict[str, Any]]:
         }
         for key in keys
     ]
+
+
+def _held(record: AssetCheckExecutionRecord) -> bool:
+    """Whether a check that ran passed, or only warned."""
+    event = record.event.dagster_event if record.event else None
+    if event is None:
+        return record.status is AssetCheckExecutionRecordStatus.SUCCEEDED
+    return holds(event.asset_check_evaluation_data)
 
 
 def _last_that_ran(

@@ -19,6 +19,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from models.data.ids import IdIndex
 from models.profile.schema import Weights
 
 Mask = NDArray[np.bool_]
@@ -95,6 +96,20 @@ def split_moment(interactions: pl.LazyFrame, test_share: float) -> datetime:
     if moment is None:
         raise ValueError("no interactions: nothing to split")
     return moment
+
+
+def of_known(interactions: pl.LazyFrame, users: IdIndex, items: IdIndex) -> pl.LazyFrame:
+    """What known users did with known items. Only by that may a log be cut in two: anybody can
+    make up the others, and so many that nothing else is left in the newest share.
+
+    Ids are compared by hashes of 64 bits, at a fifth of the cost.
+    """
+    return interactions.filter(
+        *(
+            pl.col(name).hash().is_in(ids.to_series().hash().implode()) & pl.col(name).is_not_null()
+            for name, ids in (("user_id", users), ("item_id", items))
+        )
+    )
 
 
 def _liked_pairs(interactions: pl.LazyFrame, weights: Weights) -> pl.DataFrame:

@@ -36,6 +36,7 @@ from scipy import sparse, stats
 from models.catalogue.building import Vectors
 from models.catalogue.snapshot import Snapshot
 from models.data.ids import IdIndex
+from models.data.splits import of_known
 from models.evaluation.comparison import Comparison
 from models.evaluation.metrics import TestSet, ndcg_and_coverage, random_ndcg
 from models.evaluation.recipe import Recipe
@@ -369,7 +370,8 @@ def _refitted(
     tell = progress and progress(f"{name}, of the champion's recipe")
     made = as_served(zoo.make(name, changed).fit(known, progress=tell))
     if kind and changed.ranker.kinds and isinstance(made, ByVectors):
-        began = lesson_moment(interactions, split, changed.evaluation.test_share)
+        counted = of_known(interactions, known.users, known.items)
+        began = lesson_moment(counted, split, changed.evaluation.test_share)
         behind = SecondStage(made, known, lambda: past(changed, began), interactions)
         made = behind.reranked(kind, progress=progress)
     return ndcg_and_coverage(made, comparison.test, k=comparison.k)

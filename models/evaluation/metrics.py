@@ -17,6 +17,7 @@ from scipy import sparse
 
 from models.catalogue.building import NotFiniteError
 from models.data.matrices import InteractionMatrix
+from models.data.splits import of_known as of_known
 from models.data.splits import split_moment as split_moment
 from models.data.top import top_places
 from models.evaluation import exposure

@@ -292,7 +292,7 @@ class Gate(_Section):
 
 
 class Checks(_Section):
-    """Thresholds of the blocking data checks."""
+    """Thresholds of the data checks."""
 
     max_rejected_share: Share = 0.05
     min_rejected: Annotated[int, Field(ge=1)] = Field(
@@ -300,7 +300,14 @@ class Checks(_Section):
         description="Fewer rejected rows block nothing: just after midnight a day is a few rows.",
     )
     max_orphan_share: Share = Field(
-        default=0.01, description="Interactions whose user or item is unknown."
+        default=0.01,
+        description="Interactions whose user or item is unknown, which are left out. More of them "
+        "in the days of a run are warned of.",
+    )
+    broken_orphan_share: Share = Field(
+        default=0.9,
+        description="The same of all interactions that there are: more of them stop the training, "
+        "since the catalogue or the log cannot be the right one.",
     )
     max_future_minutes: Annotated[float, Field(ge=10)] = Field(
         default=10.0,

@@ -11,7 +11,7 @@ from scipy import sparse
 
 from models.data.matrices import interaction_matrix
 from models.data.popularity import popularity
-from models.evaluation.metrics import TestSet, ndcg_and_coverage, split_moment
+from models.evaluation.metrics import TestSet, ndcg_and_coverage, of_known, split_moment
 from models.recommenders.base import Dataset, Progress, Recommender, Validation
 
 K = 10
@@ -30,7 +30,8 @@ def with_validation(dataset: Dataset, interactions: pl.LazyFrame, share: float =
         ValueError: there are no interactions.
     """
     known = interactions.filter(pl.col("occurred_at") < dataset.as_of)
-    moment, profile = split_moment(known, share), dataset.profile
+    moment = split_moment(of_known(known, dataset.users, dataset.items), share)
+    profile = dataset.profile
     earlier, later = (
         interaction_matrix(
             known.filter(part),

@@ -53,13 +53,16 @@ def hyperparameter_search(
     On the data of the last training: until the next one, a search that was cancelled or died
     goes on where it was. It changes nothing: the metadata have lines for the profile.
     """
+    from models.data.splits import of_known
     from models.evaluation import search
     from models.recommenders.spaces import SPACES
     from storage.registry import search_runs
 
     chosen = config.recommenders or [n for n in platform.profile.recommenders if n in SPACES]
     profile, whole = search.naming(platform.profile, chosen), training_run.dataset
-    interactions = platform.lake.scan().filter(pl.col("occurred_at") < whole.as_of)
+    interactions = of_known(
+        platform.lake.scan().filter(pl.col("occurred_at") < whole.as_of), whole.users, whole.items
+    )
     windows, test = search.windows(
         lambda moment: past_of(platform, whole, profile, moment),
         interactions,

@@ -38,7 +38,10 @@ class Rows:
     owners=OWNERS,
     partitions_def=daily,
     backfill_policy=dg.BackfillPolicy.single_run(),
-    check_specs=checks.source_specs("interactions", "what must hold of every interaction"),
+    check_specs=[
+        *checks.source_specs("interactions", "what must hold of every interaction"),
+        checks.strays_spec("interactions"),
+    ],
     retry_policy=TRANSIENT,
     pool=LAKE_POOL,
 )
@@ -49,8 +52,9 @@ def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
     it reads those that got rows since the last run, so that a late one is never passed over,
     and a new day costs its own rows. A run for one day alone reads that day in any case, and one
     that was started for no day reads today.
-    A day whose file is broken is read again. Users who were erased are erased here too, so no
-    training learns from them.
+    A day whose file is broken is read again. What unknown users did, or was done with unknown
+    items, is here too, since they may become known; features and models leave it out. Users who
+    were erased are erased here too, so no training learns from them.
     """
     chosen = context.has_partition_key or context.has_partition_key_range
     keys = context.partition_keys if chosen else [datetime.now(UTC).date().isoformat()]
@@ -69,7 +73,8 @@ def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
     written = write_days(context.log, platform, days)
     erased = erase_from_lake(platform)
     report = _check_days(platform, days, may_be_empty=bool(lake.days()))
-    if report.passed:  # else the next run reads and checks these days again
+    strays = _find_strays(context, platform, days)
+    if report.passed and checks.holds(strays):  # else the next run looks at these days again
         first_day = min([*asked, *days, *([extent.first_day] if extent else [])])
         lake.set_extent(Extent(first_day, settled))
     return dg.MaterializeResult(
@@ -84,6 +89,7 @@ def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
         check_results=[
             checks.rejected_result("interactions", rejected, written, profile.checks),
             report,
+            strays,
         ],
     )
 
@@ -95,6 +101,16 @@ def _quarantine(conn: psycopg.Connection, days: list[date], platform: Platform) 
 
 def _check_days(platform: Platform, days: list[date], *, may_be_empty: bool) -> dg.AssetCheckResult:
     return checks.interactions(platform, *_bounds(days), may_be_empty=may_be_empty)
+
+
+def _find_strays(
+    context: dg.AssetExecutionContext, platform: Platform, days: list[date]
+) -> dg.AssetCheckResult:
+    with platform.connect() as conn:
+        found = checks.strays_result(conn, *_bounds(days), platform.profile.checks)
+    if not found.passed:
+        context.log.warning(str(found.description))
+    return found
 
 
 def _bounds(days: list[date]) -> tuple[datetime, datetime]:

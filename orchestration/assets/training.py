@@ -249,13 +249,14 @@ def offline_evaluation(
 
     whole, profile = training_run.dataset, platform.profile
     interactions = platform.lake.scan().filter(pl.col("occurred_at") < whole.as_of)
+    counted = evaluation.of_known(interactions, whole.users, whole.items)
     past, share = partial(past_of, platform, whole, profile), profile.evaluation.test_share
     with ending_with(platform, training_run):
-        split = evaluation.split_moment(interactions, share)
+        split = evaluation.split_moment(counted, share)
         comparison = compare(
             past(split),
             interactions,
-            earlier=lambda: past(lesson_moment(interactions, split, share)),
+            earlier=lambda: past(lesson_moment(counted, split, share)),
             progress=lambda name: progress_of(context, f"{name}, on the past"),
         )
         tracking.log_comparison(platform.registry, training_run.run_id, comparison)

@@ -11,7 +11,7 @@ from great_expectations import ExpectationSuite
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from data_checks.interactions import check_interactions
+from data_checks.interactions import Strays, check_interactions, find_strays
 from data_checks.report import CheckReport, Finding
 from data_checks.suites.items import items_suite
 from data_checks.suites.owners import owners_suite
@@ -195,37 +195,45 @@ def test_ids_of_interactions_are_bounded_in_bytes(
     assert f"{column} has 1 to 255 bytes" in failures
 
 
-def test_a_share_of_unknown_users_and_items_is_tolerated(
+def stray(conn: psycopg.Connection, user: str | None, item: str | None) -> None:
+    conn.execute(
+        "INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at)"
+        " VALUES (gen_random_uuid(), %s, %s, 'view', now())",
+        (user, item),
+    )
+
+
+def test_what_is_of_unknown_users_and_items_is_counted(
     conn: psycopg.Connection, database: str, profile: Profile
 ) -> None:
-    for number in range(99):
+    for number in range(20):
         insert(conn, "interactions", interaction(number))
-    conn.execute(
-        "INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at)"
-        " VALUES (gen_random_uuid(), 'ghost', 'i1', 'view', now())"
+    assert (find_strays(conn).rows, find_strays(conn).all_rows) == (0, 20)
+    for user, item in (
+        *[("ghost", "i1")] * 3,
+        ("ghost 2", "lost"),
+        ("u1", "lost"),
+        ("u1", "gone"),
+        (None, "i1"),
+    ):
+        stray(conn, user, item)
+    found = find_strays(conn)
+    assert found == Strays(27, 6, users=2, items=2, most=(("lost", 2), ("gone", 1)))
+    assert str(found) == (
+        "6 of 27 interactions (22.2%) are of 2 unknown users or with 2 unknown items, "
+        "most often lost (2), gone (1)"
     )
-    assert check_interactions(profile, database).success  # 1 %, as the profile allows
-    conn.execute(
-        "INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at)"
-        " VALUES (gen_random_uuid(), 'u1', 'lost', 'view', now())"
-    )
-    failure = only_failure(check_interactions(profile, database))
-    assert failure.observed == "2 of 101 rows, most often item lost (1), user ghost (1)"
-    assert {example.split("unknown ")[1] for example in failure.examples} == {
-        "user ghost",
-        "item lost",
-    }
+    assert find_strays(conn, datetime.now(UTC) + timedelta(days=1)) == Strays(0, 0, 0, 0)
+    assert check_interactions(profile, database).success
 
 
-def test_what_was_deleted_is_not_unknown(
-    conn: psycopg.Connection, database: str, profile: Profile
-) -> None:
+def test_what_was_deleted_is_not_unknown(conn: psycopg.Connection) -> None:
     """Whoever deleted it; until it is a stray again, its interactions long gone."""
     for number in range(20):
         insert(conn, "interactions", interaction(number, item_id="i2"))
     conn.execute("DELETE FROM feed.items WHERE id = 'i2'")
     conn.execute("DELETE FROM feed.users WHERE id = 'u1'")
-    assert check_interactions(profile, database).success
+    assert find_strays(conn).rows == 0
     assert delete_older(conn, date(2100, 1, 1)) == 20
     assert conn.execute("SELECT count(*) FROM feed.deleted").fetchone() == (0,)
 

@@ -22,7 +22,7 @@ from models.evaluation import metrics as evaluation
 from models.recommenders.base import Dataset
 from models.recommenders.simple.popularity import PopularityRecommender
 from models.recommenders.zoo import ZOO
-from tests.models.worlds import NOW, dataset_of, interactions_frame
+from tests.models.worlds import NOW, ago, dataset_of, interactions_frame
 
 K = 5
 LISTS = st.tuples(
@@ -176,6 +176,19 @@ def test_not_worse(candidate: list[float], stands: bool, difference: float) -> N
 def test_not_worse_of_few() -> None:
     assert evaluation.not_worse(np.zeros(0), np.zeros(0)) == (True, 0, np.inf)
     assert evaluation.not_worse(np.array([0.25]), np.array([0.5])) == (False, -0.25, np.inf)
+
+
+def test_what_anybody_can_make_up_moves_no_split() -> None:
+    """Nor does what nobody did, or was done with nothing."""
+    known = [("u1", "i1", "click", ago(days=days)) for days in range(10, 0, -1)]
+    made_up = [
+        (user, item, "click", ago(hours=1))
+        for user, item in (("ghost", "i1"), ("u1", "lost"), (None, "i1"), ("u1", None))
+    ] * 20
+    log = interactions_frame([*known, *made_up]).lazy()
+    users, items = IdIndex.of(["u1", "u2"]), IdIndex.of(["i1"])
+    moment = evaluation.split_moment(evaluation.of_known(log, users, items), 0.2)
+    assert moment == evaluation.split_moment(interactions_frame(known).lazy(), 0.2)
 
 
 def test_the_split_is_by_time(interactions: pl.DataFrame) -> None:

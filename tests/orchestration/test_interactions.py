@@ -9,6 +9,7 @@ import fsspec
 import psycopg
 import pytest
 
+from orchestration import checks
 from storage.database import connect
 from storage.lake import Lake
 from storage.settings import Settings
@@ -127,22 +128,59 @@ def test_what_commits_after_the_run_is_in_the_next(
     assert event in in_lake(lake, (now - timedelta(days=4)).date())
 
 
-def test_days_that_failed_their_check_are_checked_again(
+STRAYS = (
+    "INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at)"
+    " SELECT gen_random_uuid(), 'nobody ' || n, item_id, type, occurred_at FROM feed.interactions,"
+    " generate_series(1, %s) AS n WHERE event_id = %s"
+)
+
+
+def strays_check(result: dg.ExecuteInProcessResult) -> dg.AssetCheckEvaluation:
+    (found,) = [
+        one for one in result.get_asset_check_evaluations() if one.check_name == checks.STRAYS
+    ]
+    return found
+
+
+def test_events_of_unknown_users_stop_nothing(
+    settled, conn, instance, trained: Settings, lake: Lake
+) -> None:
+    """Whoever may send events can make them up: a whole day of them, ten times what is true."""
+    before = lake.extent()
+    assert before is not None
+    event = add_interaction(conn, datetime.now(UTC))
+    conn.execute(STRAYS, (500, event))
+    try:
+        result = read(instance)
+    finally:
+        conn.execute("DELETE FROM feed.interactions WHERE user_id LIKE 'nobody %'")
+    found = strays_check(result)
+    assert result.success
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "of 500 unknown users" in str(found.description)
+    assert event in in_lake(lake, datetime.now(UTC).date())
+    extent = lake.extent()
+    assert extent is not None
+    assert extent.received_until != before.received_until  # it moved on
+    assert read(instance).success
+
+
+def test_a_log_of_which_nearly_nothing_is_known_is_not_trained_on(
     settled, conn, instance, lake: Lake
 ) -> None:
     before = lake.extent()
     at = datetime.now(UTC) - timedelta(days=1)
     unknown = add_interaction(conn, at, item="nobody knows this item")
-    conn.execute(
-        "INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at)"
-        " SELECT gen_random_uuid(), 'nobody', item_id, type, occurred_at FROM feed.interactions,"
-        " generate_series(1, 200) WHERE event_id = %s",
-        (unknown,),
-    )
+    (rows,) = conn.execute("SELECT count(*) FROM feed.interactions").fetchone() or (0,)
+    conn.execute(STRAYS, (rows * 10, unknown))
     try:
         for _ in range(2):
-            assert not read(instance).success
-            assert lake.extent() == before
+            result = read(instance)
+            assert not result.success
+            found = strays_check(result)
+            assert found.severity is dg.AssetCheckSeverity.ERROR
+            assert str(found.description).endswith("load the users and items that they name")
+            assert lake.extent() == before  # the next run looks at these days again
     finally:
         conn.execute("DELETE FROM feed.interactions WHERE item_id = 'nobody knows this item'")
     assert read(instance, at.date()).success

@@ -36,3 +36,24 @@ def test_refused_rows_are_pointed_to_where_there_are_some(
     line = capsys.readouterr().out
     assert all(part in line for part in said)
     assert ("feedwright rejected" in line) == bool(rejected)
+
+
+def test_what_a_check_warns_of_is_said_and_fails_nothing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    @dg.asset(check_specs=[checks.strays_spec("interactions")])
+    def interactions() -> dg.MaterializeResult:
+        warned = dg.AssetCheckResult(
+            check_name=checks.STRAYS,
+            passed=False,
+            severity=dg.AssetCheckSeverity.WARN,
+            description="8,256 of 107,825 interactions are of unknown users",
+        )
+        return dg.MaterializeResult(check_results=[warned])
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = dg.materialize([interactions], instance=instance)
+        assert run_log.say_outcome(instance, run.run_id) == 0
+        assert run_log.causes(instance, run.run_id) == []
+        assert run_log.passed(instance, run.run_id)[1] == {"interactions/unknown_share"}
+    assert "Warning: 8,256 of 107,825 interactions" in capsys.readouterr().out
