@@ -78,6 +78,7 @@ class Log:
         time_format, time_zone: as in a mapping.
         notice: what the person who loads the log must be told, such as a licence.
         has_times: whether the times are the log's own; else they stand for an order, or nothing.
+        without_user_is_said: the mapping says which words stand for no user.
         ends_now: whether its clock is to be shifted when nobody says otherwise.
     """
 
@@ -96,6 +97,7 @@ class Log:
         notice: str = "",
         has_times: bool = True,
         ends_now: bool = False,
+        without_user_is_said: bool = False,
     ) -> None:
         self.raw = dict(raw or {})
         given = {"users": users, "items": items, "owners": owners, "interactions": interactions}
@@ -115,7 +117,7 @@ class Log:
         """The newest interaction by the log's own clock, where it is shifted."""
         self.notice = notice
         self.has_times, self.ends_now = has_times, ends_now
-        self.summary = Summary()
+        self.summary = Summary(without_user_is_said=without_user_is_said)
         self._whole: dict[Entity, pl.DataFrame] = {}
 
     @property
@@ -185,5 +187,6 @@ def shift_to(log: Log, now: datetime) -> Log:
     if newest is None:
         return log
     shifted = copy(log)
-    shifted.clock_shift, shifted.ends_at, shifted.summary = now - newest, newest, Summary()
+    shifted.clock_shift, shifted.ends_at = now - newest, newest
+    shifted.summary = Summary(without_user_is_said=log.summary.without_user_is_said)
     return shifted

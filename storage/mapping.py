@@ -207,14 +207,15 @@ def read_mapping(text: str, what: str) -> Mapping:
         node = yaml.compose(text, _Words)
         content = yaml.load(text, _Words)
     except yaml.YAMLError as error:
-        raise LoadError(f"{what} is not valid YAML: {' '.join(str(error).split())}") from error
+        said = " ".join(str(error).split()).replace('in "<unicode string>", ', "")
+        raise LoadError(f"{what} is not valid YAML: {said}") from error
     try:
         return Mapping.model_validate({} if content is None else content)
     except ValidationError as error:
         problems = error.errors()
-        said = [f"line {_line(node, one['loc'])}: {_sentence(one)}" for one in problems[:SHOWN]]
+        lines = [f"line {_line(node, one['loc'])}: {_sentence(one)}" for one in problems[:SHOWN]]
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
-        raise LoadError(f"{what}: {'; '.join(said)}{more}"[:LONGEST]) from error
+        raise LoadError(f"{what}: {'; '.join(lines)}{more}"[:LONGEST]) from error
 
 
 class _Words(yaml.SafeLoader):
@@ -229,9 +230,14 @@ _Words.yaml_implicit_resolvers = {
 
 def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[str, Any]:
     loader.flatten_mapping(node)
-    return {
-        _word(loader, key): loader.construct_object(value, deep=True) for key, value in node.value
-    }
+    found: dict[str, Any] = {}
+    for key, value in node.value:
+        name = _word(loader, key)
+        if name in found:
+            said = f"{name!r} stands there twice"
+            raise yaml.constructor.ConstructorError(problem=said, problem_mark=key.start_mark)
+        found[name] = loader.construct_object(value, deep=True)
+    return found
 
 
 def _construct_sequence(loader: yaml.SafeLoader, node: yaml.SequenceNode) -> list[Any]:
@@ -266,7 +272,7 @@ def _line(node: yaml.Node | None, place: tuple[int | str, ...]) -> int:
 
 def _sentence(problem: Any) -> str:
     """A problem of pydantic's in words of the mapping."""
-    where = ".".join(str(part) for part in problem["loc"] if part != "[key]")
+    where = ".".join(str(part) for part in problem["loc"] if part != "[key]") or "it"
     found, kind = problem.get("input"), problem["type"]
     if kind == "extra_forbidden":
         known = ", ".join(Mapping.model_fields) if "." not in where else "those of the docs"
@@ -280,6 +286,11 @@ def _sentence(problem: Any) -> str:
         return f"{where}: {wanted} is wanted, not {found!r}"
     if kind in ("dict_type", "model_type", "model_attributes_type"):
         return f"{where}: lines of `name: value` are wanted, not {found!r}"
+    if kind in ("string_too_short", "string_too_long"):
+        return f"{where}: {'a sign' if kind == 'string_too_short' else 'one sign'} is wanted"
+    if kind == "too_long":
+        return f"{where}: one column alone can tell the types"
     if kind == "list_type":
         return f"{where}: a list is wanted, as in [one, two], not {found!r}"
-    return f"{where + ': ' if where else ''}{problem['msg'].removeprefix('Value error, ')}"
+    said = problem["msg"].removeprefix("Value error, ")
+    return said if where == "it" else f"{where}: {said}"

@@ -81,6 +81,7 @@ def read_log(
         notice="\n".join([*_told(found_forms), *_not_used(list(rows.values())), *_flags(events)]),
         has_times=has_times,
         ends_now=not has_times,
+        without_user_is_said=bool(mapping.nothing),
     )
 
 
@@ -148,7 +149,9 @@ def _missing(rows: FileRows) -> list[str]:
             line = f"{'thresholds' if name == scale(theirs) else 'flags'}: {{YOUR COLUMN: …}}"
         elif entity == "interactions" and name in _INSTEAD and name not in mapping.columns(entity):
             line += f" or {_INSTEAD[name]}"
-        lines.append(f"no column {theirs!r}: write  {line}")
+        taken = next((ours for ours, given in rows.columns.items() if given == theirs), None)
+        said = f"{theirs!r} is given to {taken}" if taken else f"no column {theirs!r}"
+        lines.append(f"{said}: write  {line}")
     return lines
 
 

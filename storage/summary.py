@@ -36,6 +36,8 @@ class EntitySummary:
     ids: dict[str, pl.Series] = field(default_factory=dict)
     """Id column -> hashes of its distinct ids."""
     example: dict[str, str] = field(default_factory=dict)
+    nobody: Tally | None = None
+    """Rows that name no user."""
     doubts: list[str] = field(default_factory=list)
     """Of columns that may mean something else."""
     damage: str = ""
@@ -45,7 +47,12 @@ class EntitySummary:
 class Summary:
     """Counts by entity, filled as rows are checked."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, without_user_is_said: bool = False) -> None:
+        """
+        Args:
+            without_user_is_said: the mapping says what stands where there is no user.
+        """
+        self.without_user_is_said = without_user_is_said
         self.entities: dict[Entity, EntitySummary] = {}
 
     def begin(self, entity: Entity) -> None:
@@ -69,6 +76,11 @@ class Summary:
             _count(one.reasons, kind, Tally(kind, count, example, line))
         for tally in left_out:
             _count(one.left_out, tally.kind, tally)
+        if entity == "interactions":
+            rows = good.filter(pl.col("user_id").is_null())["row_number"]
+            if len(rows):
+                before = one.nobody or Tally("user_id", 0, "", int(rows[0]))
+                one.nobody = replace(before, count=before.count + len(rows))
         for column in COLUMNS[entity]:
             if column.kind == "id" and column.name in good.columns:
                 self._look_at_ids(one, good, column.name)
@@ -97,6 +109,11 @@ class Summary:
             f"{tally.count:,} × {tally.kind} (line {tally.line}: {tally.example})"
             for tally in one.left_out.values()
         ]
+        if one.nobody and not self.without_user_is_said:
+            said.append(
+                f"rows without a user: {one.nobody.count:,}, the first in line {one.nobody.line}. "
+                "They count for their items, and for nobody's taste"
+            )
         if one.words:
             words = ", ".join(
                 f"{tally.example} ({tally.count:,} × {tally.kind}, first in line {tally.line})"

@@ -20,6 +20,9 @@ from storage.reading.form import Form, rows_within
 from storage.reading.inner import each_object
 from storage.reading.streams import BLOCK, filled, lines_of, opened
 
+_SURROGATE = r"\\u[dD][89a-fA-F]"
+_PAIR = r"\\\\|\\u[dD][89abAB]\w\w\\u[dD][c-fC-F]\w\w"
+_HALF = re.compile("[\ud800-\udfff]")
 NO_OBJECT = "row: not a JSON object"
 REST = 10_000  # characters of a document that are kept of what is no JSON
 FEW = 1_000  # lines that are read one by one where one of them is no object
@@ -114,17 +117,19 @@ def parsed(line: str) -> tuple[dict[str, Any] | None, bool, list[tuple[str, str]
     if not isinstance(found, dict):
         return None, False, []
     left_out = [
-        (name, f"{path}: {value} is no JSON")
+        (name, f"{path}: {said}")
         for name, inner in found.items()
-        for path, value in _not_json(inner, str(name))
+        for path, said in _not_json(inner, str(name))
     ]
     return {str(name): _plain(value) for name, value in found.items()}, False, left_out
 
 
 def _not_json(value: Any, path: str) -> Iterator[tuple[str, str]]:
-    """The numbers that JSON cannot hold, by where they stand."""
+    """The numbers and texts that JSON cannot hold, by where they stand."""
     if isinstance(value, _NotJson):
-        yield path, value
+        yield path, f"{value} is no JSON"
+    elif isinstance(value, str) and _HALF.search(value):
+        yield path, f"{ascii(value)[:60]} has half of a character"
     elif isinstance(value, dict):
         for name, inner in value.items():
             yield from _not_json(inner, f"{path}.{name}")
@@ -143,7 +148,7 @@ def _finite(text: str) -> float | _NotJson:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, _NotJson):
+    if isinstance(value, _NotJson) or (isinstance(value, str) and _HALF.search(value)):
         return None
     if isinstance(value, dict):
         return {str(name): _plain(inner) for name, inner in value.items()}
@@ -205,6 +210,9 @@ def _read(lines: pl.Series, number: pl.Series, schema: dict[str, type[pl.String]
 
 
 def _as_it_is(lines: pl.Series, schema: dict[str, type[pl.String]]) -> pl.DataFrame | None:
+    escaped = lines.filter(lines.str.contains(_SURROGATE))
+    if escaped.str.replace_all(_PAIR, "").str.contains(_SURROGATE).any():
+        return None  # polars makes NUL of half a pair
     try:
         frame = pl.read_ndjson("\n".join(lines).encode(), schema=schema)
     except PolarsError:

@@ -18,7 +18,7 @@ from storage.log import Damaged, LoadError
 from storage.mapping import Mapping
 from storage.reading import blocks, delimited, inner, json_lines, parquet
 from storage.reading.chunk import Chunk
-from storage.reading.files import partition
+from storage.reading.files import listed, partition
 from storage.reading.form import Form, form_of
 from storage.reading.streams import BLOCK
 from storage.reading.typed_events import flag, scale, typed_events
@@ -56,6 +56,7 @@ class FileRows:
         self.forms = [form_of(file, mapping.files.get(entity)) for file in self.files]
         with no_panic(self.files[0]):
             self.there = columns_of(self.files[0], self.forms[0])
+        self._check_inner()
         wanted = mapping.wanted(entity)
         scales = {}
         if entity == "interactions":
@@ -67,6 +68,15 @@ class FileRows:
         self.missing_scales = {
             ours: theirs for ours, theirs in scales.items() if theirs not in self.there
         }
+
+    def _check_inner(self) -> None:
+        said = self.mapping.files.get(self.entity)
+        there = self.form.names if self.form.kind == "csv" else self.there
+        if said is not None and said.rows and said.rows not in there:
+            raise LoadError(
+                f"{self.files[0]}: no column or key {said.rows!r}, which  rows:  names in the "
+                f"mapping. There are {listed(list(there))}."
+            )
 
     @property
     def form(self) -> Form:

@@ -12,10 +12,11 @@ import pytest
 
 from storage.columns import COLUMNS
 from storage.log import LoadError
-from storage.mapping import SHIPPED, Mapping, load_mapping
+from storage.mapping import SHIPPED, Mapping, load_mapping, read_mapping
 from storage.readers import read_log
 from storage.reading import streams
 from storage.times import to_times
+from storage.validation import validate
 from tests.storage.test_loading import csv
 
 WRITERS = {"csv": "write_csv", "jsonl": "write_ndjson", "parquet": "write_parquet"}
@@ -155,3 +156,42 @@ def test_a_large_document_in_one_line(tmp_path: Path, cover: str) -> None:
     assert file.stat().st_size > streams.HEAD
     found = read_log(tmp_path).interactions
     assert found.select(rows.columns).equals(rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("tag_separator: ''", "tag_separator: a sign is wanted"),
+        ("files: {interactions: {rows: orders}}", "no column or key 'orders'.*There are user_id"),
+        ("- user_id", "line 1: it: lines of `name: value` are wanted"),
+        ("types:\n  buy: like\n  buy: apply", "'buy' stands there twice.*line 3"),
+        ("interactions: {occurred_at: user_id}", "'user_id' is given to occurred_at"),
+    ],
+)
+def test_a_wrong_mapping_is_told_in_its_own_words(tmp_path: Path, text: str, said: str) -> None:
+    header = "user_id,item_id,type,occurred_at"
+    (tmp_path / "interactions.csv").write_text(f"{header}\nu1,i1,like,2026-01-01\n")
+    with pytest.raises(LoadError, match=said):
+        read_log(tmp_path, mapping=read_mapping(text, "it"))
+
+
+def test_rows_without_a_user_are_told(tmp_path: Path) -> None:
+    header = "user_id,item_id,type,occurred_at"
+    (tmp_path / "interactions.csv").write_text(f"{header}\n,i1,like,2026-01-01\n")
+    log = read_log(tmp_path)
+    assert len(validate(log, "interactions").good) == 1
+    assert "rows without a user: 1, the first in line 2" in log.summary.warnings("interactions")[0]
+
+
+def test_half_a_character_costs_its_field_alone(tmp_path: Path) -> None:
+    row = '{{"user_id": "{}", "item_id": "i", "type": "like", "occurred_at": "2026-01-01"{}}}\n'
+    (tmp_path / "interactions.jsonl").write_text(
+        row.format("u\\ud800", "")
+        + row.format("u1", ', "metadata": {"a": "\\udc00"}')
+        + row.format("\\ud83d\\ude00\\\\ud800", "")
+    )
+    log = read_log(tmp_path)
+    found = validate(log, "interactions")
+    assert found.good["user_id"].to_list() == ["u1", "\U0001f600\\ud800"]
+    assert "user_id: 'u\\ud800' has half of a character" in found.rejected["reason"][0]
+    assert "metadata.a" in log.summary.warnings("interactions")[0]
