@@ -91,7 +91,7 @@ class Broken(Installation):
                     return False
             return all(
                 http.get(f"{url}/{page}").is_success
-                for url, page in ((self.dagster, "server_info"), (self.mlflow, "health"))
+                for url, page in ((self.dagster, "code_ready"), (self.mlflow, "health"))
             )
         return False
 

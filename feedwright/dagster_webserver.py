@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import uvicorn
 from dagster import DagsterInstance
@@ -21,6 +23,13 @@ from dagster_webserver.cli import (
     DEFAULT_POOL_MAX_OVERFLOW,
     DEFAULT_POOL_RECYCLE,
 )
+from sqlalchemy.event import listens_for
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import Pool
+from starlette.routing import Route
+
+from feedwright.code_servers import CodeServers
+from gateway.consoles import DAGSTER_READY
 
 GRACE_SECONDS = 2
 """Pages hold WebSockets open for ever: nobody waits for them to end."""
@@ -34,12 +43,27 @@ def main() -> None:
             DEFAULT_DB_STATEMENT_TIMEOUT, DEFAULT_POOL_RECYCLE, DEFAULT_POOL_MAX_OVERFLOW
         )
         with WorkspaceProcessContext(instance, _code(arguments), dagster_version) as context:
+            code = CodeServers(context)
+            app = create_app_from_workspace_process_context(context)
+            app.router.routes.insert(0, Route(DAGSTER_READY, code.page))
+            code.start()
             uvicorn.run(
-                create_app_from_workspace_process_context(context),
+                app,
                 uds=str(arguments.socket),
                 log_level="warning",
                 timeout_graceful_shutdown=GRACE_SECONDS,
             )
+            code.stop()
+
+
+@listens_for(Pool, "checkout")
+def _is_open(connection: Any, *_: object) -> None:
+    """Another connection is taken from the pool for one that Postgres closed, as at its restart."""
+    try:
+        with closing(connection.cursor()) as cursor:
+            cursor.execute("SELECT 1")
+    except connection.Error as error:
+        raise DisconnectionError from error
 
 
 def _arguments() -> argparse.Namespace:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from feedwright.dagster_home import write_dagster_home
 from feedwright.environment import ROOT, child_environment
-from gateway.consoles import dagster_socket, mlflow_socket
+from gateway.consoles import DAGSTER_READY, dagster_socket, mlflow_socket
 from serving.launch import feed_command, feed_environment
 from storage.settings import Settings, with_driver
 
@@ -51,7 +51,7 @@ def addresses(settings: Settings) -> list[Address]:
         Address(
             "dagster",
             dagster,
-            f"{dagster}/server_info",
+            f"{dagster}{DAGSTER_READY}",
             settings.dagster_port,
             "FEEDWRIGHT_DAGSTER_PORT",
             "the pipeline: lineage, runs, checks, plots, schedules",

@@ -8,6 +8,9 @@ from pathlib import Path
 from storage.settings import Settings
 from storage.sockets import socket_folder
 
+DAGSTER_READY = "/code_ready"
+"""Page of Dagster's web server: 200 where the pipeline's code is there, else 503."""
+
 
 @dataclass(frozen=True)
 class Console:

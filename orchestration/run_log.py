@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import dagster as dg
+from dagster._core.execution.plan.objects import StepFailureData
 
 from orchestration import runs
 from orchestration.checks import REJECTED, holds
 
 LOOK_SECONDS = 1.0
+MARKED = re.compile(r"Detected run worker status \w+: (['\"])(?P<why>.*)\1\. Marking run")
+"""What Dagster says of a run that ``run_launcher.py`` found dead, with that one's words."""
+OUR_ERRORS = re.compile(r"^(data_checks|going_live|models|orchestration|storage)[\w.]*: ")
+"""The class before the words of an error of ours, which speak for themselves."""
 TOLD = {dg.DagsterEventType.STEP_SUCCESS}
 MADE = {dg.DagsterEventType.ASSET_MATERIALIZATION}
 CHECKED = {dg.DagsterEventType.ASSET_CHECK_EVALUATION}
@@ -81,11 +87,13 @@ class Cause:
         step: whose; None: the run itself, as when its process died.
         check: the data check that failed; None: it was something else.
         said: in a sentence.
+        is_ours: whether it says by itself what is missing, and what to do.
     """
 
     step: str | None
     check: str | None
     said: str
+    is_ours: bool = False
 
     @property
     def refused_rows(self) -> bool:
@@ -93,6 +101,8 @@ class Cause:
         return self.check is not None and self.check.endswith(f"/{REJECTED}")
 
     def __str__(self) -> str:
+        if self.is_ours:
+            return self.said
         where = f"check {self.check}" if self.check else self.step
         return f"{where}: {self.said}" if where else self.said
 
@@ -108,15 +118,26 @@ def causes(instance: dg.DagsterInstance, run_id: str) -> list[Cause]:
         return found
     for entry in instance.all_logs(run_id, of_type=FAILED):
         event = entry.get_dagster_event()
-        if event.is_step_failure and event.step_failure_data.error is not None:
-            error = event.step_failure_data.error
-            while error.cause is not None:
-                error = error.cause
-            lines = [line.strip() for line in error.message.splitlines() if line.strip()]
-            found.append(Cause(event.step_key, None, lines[0] if lines else "no message"))
+        if event.is_step_failure:
+            found.append(_of_step(event.step_key, event.step_failure_data))
         elif event.is_run_failure and not found:
-            found.append(Cause(None, None, event.message or "see the run in Dagster"))
+            said = event.message or "see the run in Dagster"
+            marked = MARKED.search(said)
+            found.append(Cause(None, None, marked["why"] if marked else said))
     return found
+
+
+def _of_step(step: str | None, failure: StepFailureData) -> Cause:
+    """``dg.Failure`` is how an asset says in a sentence why it stops."""
+    told = failure.user_failure_data
+    if told is not None and told.description:
+        return Cause(step, None, told.description, is_ours=True)
+    error = failure.error
+    while error is not None and error.cause is not None:
+        error = error.cause
+    lines = error.message.splitlines() if error else []
+    said = next((line.strip() for line in lines if line.strip()), "no message")
+    return Cause(step, None, OUR_ERRORS.sub("", said))
 
 
 def passed(instance: dg.DagsterInstance, run_id: str) -> tuple[set[str], set[str]]:

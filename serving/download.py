@@ -14,6 +14,9 @@ from pathlib import Path
 
 from models.catalogue.snapshot import MANIFEST, Snapshot, SnapshotError
 
+GONE = "please ensure that the path is correct"
+"""What MLflow says of files that are not there, whatever its store; it gives no error code."""
+
 
 def download(tracking: str, run_id: str, artifact: str, folder: Path, *, replace: bool) -> None:
     """Fetch ``runs:/run_id/artifact`` to ``folder``, which appears whole or not at all.
@@ -59,6 +62,19 @@ def _loads(folder: Path) -> bool:
     return True
 
 
+def _sentence(error: Exception) -> str:
+    """Why nothing came, for people."""
+    if isinstance(error, SnapshotError):
+        return str(error)
+    told = " ".join(str(error).split())
+    if GONE in told:
+        return (
+            "its files are gone from MLflow's store; bring them back, or choose another version "
+            "(`feedwright models list`)"
+        )
+    return f"MLflow does not give its files ({type(error).__name__}: {told})"
+
+
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tracking")
@@ -69,4 +85,4 @@ if __name__ == "__main__":
     try:
         download(**vars(parser.parse_args()))
     except Exception as error:  # the worker logs the one line
-        sys.exit(f"{type(error).__name__}: {' '.join(str(error).split())}")
+        sys.exit(_sentence(error))

@@ -12,6 +12,7 @@ from models.data.ids import IdIndex
 from models.data.matrices import InteractionMatrix
 from models.data.matrices import interaction_matrix as build_matrix
 from models.data.similarities import Neighbours, top_neighbours
+from models.profile.schema import Profile
 from orchestration import checks, plots
 from orchestration.assets.sources import Rows, interactions
 from orchestration.policies import OWNERS, TRANSIENT, value_of
@@ -46,6 +47,8 @@ def interaction_matrix(platform: Platform, users: Rows, items: Rows) -> dg.Mater
         .agg(count=pl.len())
         .collect()
     )
+    if not matrix.positive.nnz:
+        raise dg.Failure(_no_likes(by_day, profile), allow_retries=False)
     cells = max(values.shape[0] * values.shape[1], 1)
     return dg.MaterializeResult(
         value=matrix,
@@ -63,6 +66,19 @@ def interaction_matrix(platform: Platform, users: Rows, items: Rows) -> dg.Mater
                 plots.distribution, values.data, "Value of a pair", "sum of weights"
             ),
         },
+    )
+
+
+def _no_likes(by_day: pl.DataFrame, profile: Profile) -> str:
+    """What the log has, and what it lacks. ``by_day`` counts interactions by ``type``."""
+    counts = by_day.group_by("type").agg(pl.sum("count")).sort("count", descending=True).head(10)
+    there = ", ".join(f"{count:,} {kind}" for kind, count in counts.iter_rows())
+    wanted = ", ".join(name for name, weight in profile.interaction_weights.items() if weight > 0)
+    return (
+        "There is nothing to learn from yet: no interaction says that a user likes an item "
+        f"(there are: {there or 'none'}). Send or load some of these types, with a user and an "
+        f"item: {wanted}; or give a type of yours a weight above 0 in the profile, "
+        "under interaction_weights."
     )
 
 

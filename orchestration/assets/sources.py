@@ -21,6 +21,13 @@ from storage.lake import Extent
 from storage.settled import settled_until
 
 GROUP = "sources"
+NEEDED = {
+    "users": "There are no users: send or load interactions that have a user_id, or users "
+    "themselves (`feedwright load --help`).",
+    "items": "There are no items: send or load interactions that have an item_id, or items "
+    "themselves (`feedwright load --help`).",
+}
+"""What a training cannot do without, and what to do about it."""
 
 
 @dataclass(frozen=True)
@@ -174,6 +181,8 @@ def _good_rows(
         bad = quarantine.by_reason(find_bad(conn, limits))
     good = f"({quarantine.reason_sql(entity, limits)}) IS NULL"
     frame = read(platform.url, where=good)
+    if frame.is_empty() and not bad and entity in NEEDED:
+        raise dg.Failure(NEEDED[entity], allow_retries=False)
     schema = [dg.TableColumn(name, str(kind)) for name, kind in frame.schema.items()]
     return dg.MaterializeResult(
         value=Rows(frame, position),

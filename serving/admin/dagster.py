@@ -6,9 +6,12 @@ import asyncio
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import Any
 
 import httpx
+
+from gateway.consoles import DAGSTER_READY
 
 TRAINING_JOB = "daily"
 TRAINING_SCHEDULE = "daily_at_two"
@@ -21,6 +24,17 @@ LOOK_SECONDS = 1.5
 START_SECONDS = 30.0
 KEPT_SECONDS = 4.0
 """How long what was seen is good enough."""
+
+CODE_AWAY = (
+    "the process with the pipeline's code is away; it is started anew within seconds, and until "
+    "then no training can be started from here or from Dagster's pages"
+)
+PLAIN = {
+    "psycopg": "its database did not answer: try again in a moment",
+    "DagsterUserCodeUnreachableError": CODE_AWAY,
+    "DagsterUserCodeProcessError": "the pipeline's code does not load: see Deployment in Dagster",
+}
+"""What is said in place of a message that has such a word."""
 
 _RUN = "... on Runs { results { runId status creationTime startTime endTime } }"
 _RUNS = f"""
@@ -100,11 +114,13 @@ class Seen:
 
     Attributes:
         going, ended: the newest training that is on its way, and that is over.
+        code_away: whether the process with the pipeline's code is.
     """
 
     going: Run | None
     ended: Run | None
     freshness: list[Freshness]
+    code_away: bool
 
 
 class Dagster:
@@ -131,15 +147,19 @@ class Dagster:
         async with self._looking:
             now = time.monotonic()
             if self._seen is None or now - self._seen[0] > KEPT_SECONDS:
+                seen: Seen | DagsterAway
                 try:
-                    seen: Seen | DagsterAway = _seen(await self._ask(LOOK, _FILTERS, LOOK_SECONDS))
+                    found, code_away = await asyncio.gather(
+                        self._ask(LOOK, _FILTERS, LOOK_SECONDS), self._code_away()
+                    )
+                    seen = _seen(found, code_away)
                 except DagsterAway as error:
                     seen = error
                 self._seen = time.monotonic(), seen
-            found = self._seen[1]
-        if isinstance(found, DagsterAway):
-            raise found
-        return found
+            last = self._seen[1]
+        if isinstance(last, DagsterAway):
+            raise last
+        return last
 
     async def train(self, why: str) -> str:
         """Start the training job over the days that its schedule would choose now.
@@ -186,7 +206,8 @@ class Dagster:
         requests = result.get("runRequests") or []
         if not requests:
             told = (result.get("error") or tick).get("message") or result.get("skipReason")
-            raise DagsterAway(f"the days to train on are not known: {told or tick['__typename']}")
+            why = _plain(str(told or tick["__typename"]))
+            raise DagsterAway(f"the days to train on are not known: {why}")
         tags = {tag["key"]: tag["value"] for tag in requests[0]["tags"]}
         return tags, requests[0]["runConfigYaml"]
 
@@ -203,14 +224,36 @@ class Dagster:
             raise DagsterAway(str(error) or type(error).__name__) from error
         data = body.get("data") if isinstance(body, dict) else None
         if not data:
-            raise DagsterAway(f"it answers {response.status_code}: {str(body)[:300]}")
+            raise DagsterAway(_refusal(response.status_code, body))
         return data
+
+    async def _code_away(self) -> bool:
+        try:
+            answer = await self._client.get(DAGSTER_READY, timeout=LOOK_SECONDS)
+        except httpx.HTTPError:
+            return False  # the whole web server is, which the other question finds
+        return answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE
 
 
 _FILTERS: dict[str, Any] = {"job": TRAINING_JOB, "going": GOING, "over": OVER}
 
 
-def _seen(found: dict[str, Any]) -> Seen:
+def _refusal(status: int, body: Any) -> str:
+    """Why there is no data."""
+    errors = body.get("errors") if isinstance(body, dict) else None
+    told = [str(error.get("message")) for error in errors or [] if isinstance(error, dict)]
+    return _plain(told[0]) if told else f"it answers {status}"
+
+
+def _plain(message: str) -> str:
+    """An error of Dagster's in a line, those that everybody meets in our words."""
+    for word, said in PLAIN.items():
+        if word in message:
+            return said
+    return next((line.strip()[:300] for line in message.splitlines() if line.strip()), "no message")
+
+
+def _seen(found: dict[str, Any], code_away: bool) -> Seen:
     freshness = [
         Freshness(
             "/".join(node["assetKey"]["path"]),
@@ -223,7 +266,7 @@ def _seen(found: dict[str, Any]) -> Seen:
         if node["isMaterializable"]
     ]
     freshness.sort(key=lambda one: (one.group, one.asset))
-    return Seen(_first(found["going"]), _first(found["over"]), freshness)
+    return Seen(_first(found["going"]), _first(found["over"]), freshness, code_away)
 
 
 def _first(runs: dict[str, Any]) -> Run | None:

@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from serving.admin.dagster import Dagster, DagsterAway, Run, Seen
+from serving.admin.dagster import CODE_AWAY, Dagster, DagsterAway, Run, Seen
 from serving.admin.models import ModelVersionTold, told
 from serving.admin.registry import Listing, RegistryAway, VersionList
 from serving.api import describe
@@ -64,6 +64,8 @@ class StatusCalls:
             _within("Dagster", self._dagster.look(), problems),
             _within("Postgres", self._stored(), problems),
         )
+        if seen is not None and seen.code_away:
+            problems.append(f"Dagster: {CODE_AWAY}")
         now = time.time()
         fallback = self._state().fallback(now, stored is not None)
         if fallback is not None:

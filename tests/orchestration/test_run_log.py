@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import dagster as dg
 import pytest
+from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 
+from models.evaluation.versions import RegistryError
 from models.profile.schema import Checks
 from orchestration import checks, run_log
+
+EMPTY = dg.GraphDefinition(name="daily")
 
 
 @pytest.mark.parametrize(
@@ -57,3 +61,37 @@ def test_what_a_check_warns_of_is_said_and_fails_nothing(
         assert run_log.causes(instance, run.run_id) == []
         assert run_log.passed(instance, run.run_id)[1] == {"interactions/unknown_share"}
     assert "Warning: 8,256 of 107,825 interactions" in capsys.readouterr().out
+
+
+def test_what_failed_is_told_in_our_words() -> None:
+    @dg.asset
+    def likes() -> None:
+        raise dg.Failure("There is nothing to learn from yet.", allow_retries=False)
+
+    @dg.asset
+    def champion() -> None:
+        raise RegistryError("the files of version 2 are gone")
+
+    @dg.asset
+    def other() -> None:
+        raise KeyError("price")
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = dg.materialize([likes, champion, other], instance=instance, raise_on_error=False)
+        told = {cause.step: str(cause) for cause in run_log.causes(instance, run.run_id)}
+    assert told == {
+        "likes": "There is nothing to learn from yet.",
+        "champion": "champion: the files of version 2 are gone",
+        "other": "other: KeyError: 'price'",
+    }
+
+
+def test_a_run_whose_process_died_is_told_in_our_words() -> None:
+    said = CheckRunHealthResult(WorkerStatus.FAILED, "no sign of life for 60 s: its process died")
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.create_run_for_job(dg.JobDefinition(name="daily", graph_def=EMPTY))
+        # as Dagster's run monitoring does
+        message = f"Detected run worker status {said}. Marking run {run.run_id} as failed."
+        instance.report_run_failed(run, message)
+        (cause,) = run_log.causes(instance, run.run_id)
+    assert str(cause) == "no sign of life for 60 s: its process died"

@@ -8,9 +8,12 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+import httpx
 import pytest
 
+from gateway.consoles import DAGSTER_READY
 from serving.admin.dagster import TRIGGER_TAG, Dagster, DagsterAway, Seen, TrainingRuns
 from tests.feedwright.fakes import free_port
 
@@ -101,3 +104,54 @@ async def _seen(dagster: Dagster) -> Seen:
             pass
         assert time.monotonic() < deadline
         await asyncio.sleep(0.3)
+
+
+POSTGRES_AWAY = (
+    "(psycopg2.OperationalError) server closed the connection unexpectedly\n"
+    "\tThis probably means the server terminated abnormally\n[SQL: SELECT runs.id FROM runs]"
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "said"),
+    [
+        ((500, {"data": None, "errors": [{"message": POSTGRES_AWAY}]}), "its database did not"),
+        ((502, {"detail": "Dagster does not answer"}), "it answers 502"),
+        (
+            (200, {"errors": [{"message": "Cannot query field x\non type y"}]}),
+            "Cannot query field x",
+        ),
+    ],
+)
+def test_what_dagster_refuses_is_told_in_a_sentence(answer: tuple[int, Any], said: str) -> None:
+    async def asked() -> None:
+        dagster = _answering({"/graphql": answer, DAGSTER_READY: (200, {})})
+        with pytest.raises(DagsterAway) as told:
+            await dagster.look()
+        assert str(told.value).startswith(said)
+        assert "\n" not in str(told.value)
+        assert "psycopg" not in str(told.value)
+
+    asyncio.run(asked())
+
+
+@pytest.mark.parametrize("status", [200, 404, 503])
+def test_a_code_server_that_is_away_is_seen(status: int) -> None:
+    nothing = {"going": {}, "over": {}, "assetNodes": []}
+    answers = {"/graphql": (200, {"data": nothing}), DAGSTER_READY: (status, {})}
+    seen = asyncio.run(_answering(answers).look())
+    assert seen.code_away == (status == 503)
+
+
+def _answering(answers: dict[str, tuple[int, Any]]) -> Dagster:
+    """A client of a Dagster that answers so, by path."""
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        status, body = answers[request.url.path]
+        return httpx.Response(status, json=body)
+
+    dagster = Dagster("http://dagster", "http://dagster")
+    dagster._client = httpx.AsyncClient(
+        base_url="http://dagster", transport=httpx.MockTransport(answer)
+    )
+    return dagster
