@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from http import HTTPStatus
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from feedwright.errors import FeedwrightError
-from feedwright.status import running_database
+from feedwright.status import feed_client, running_database
 from storage.database import connect
 from storage.settings import Settings
 
@@ -27,15 +28,20 @@ def fetch(settings: Settings, user: str, limit: int) -> dict[str, Any]:
     Raises:
         FeedwrightError: the server is down, or refuses.
     """
-    address = f"{settings.feed_address}/api/v1/feed"
     try:
-        with httpx.Client(timeout=10.0, trust_env=False) as client:
-            answer = client.get(address, params={"user_id": user, "limit": limit})
+        with feed_client(settings, 10.0) as client:
+            answer = client.get("/api/v1/feed", params={"user_id": user, "limit": limit})
     except httpx.HTTPError as error:
         raise FeedwrightError(
             f"The feed at {settings.feed_address} does not answer ({type(error).__name__}).",
             "Start it with: feedwright up",
         ) from error
+    if answer.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        raise FeedwrightError(
+            f"The feed at {settings.feed_address} wants a key.",
+            "Make one, feedwright keys make --scope read --name shell, and set it as "
+            "FEEDWRIGHT_API_KEY.",
+        )
     if not answer.is_success:
         raise FeedwrightError(
             f"The feed answered {answer.status_code}: {' '.join(answer.text.split())[:300]}",

@@ -37,8 +37,7 @@ class Address:
 
 
 def addresses(settings: Settings) -> list[Address]:
-    """Everything of this installation that listens on a port of ours."""
-    dagster = f"http://{settings.host}:{settings.dagster_port}"
+    """Of the feed and the consoles, of ours or those that the settings name."""
     return [
         Address(
             "feed",
@@ -50,8 +49,8 @@ def addresses(settings: Settings) -> list[Address]:
         ),
         Address(
             "dagster",
-            dagster,
-            f"{dagster}{DAGSTER_READY}",
+            settings.dagster_address,
+            f"{settings.dagster_address}{DAGSTER_READY}",
             settings.dagster_port,
             "FEEDWRIGHT_DAGSTER_PORT",
             "the pipeline: lineage, runs, checks, plots, schedules",

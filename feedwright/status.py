@@ -86,11 +86,22 @@ def feed_status(settings: Settings) -> dict[str, Any] | None:
     """What a worker of the feed says it serves: the version, and why the heuristic answers
     instead. None: it does not answer."""
     try:
-        with httpx.Client(timeout=3.0, trust_env=False) as client:
-            told = client.get(f"{settings.feed_address}/api/v1/status").raise_for_status().json()
+        with feed_client(settings, 3.0) as client:
+            told = client.get("/api/v1/status").raise_for_status().json()
     except (httpx.HTTPError, ValueError):
         return None
     return {name: told.get(name) for name in ("model_version", "fallback_reason", "detail")}
+
+
+def feed_client(settings: Settings, seconds: float) -> httpx.Client:
+    """Asks the feed, with the key that is set."""
+    key = settings.api_key
+    return httpx.Client(
+        base_url=settings.feed_address,
+        headers={"Authorization": f"Bearer {key}"} if key else {},
+        timeout=seconds,
+        trust_env=False,
+    )
 
 
 def running_database(settings: Settings) -> str | None:

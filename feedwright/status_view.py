@@ -52,7 +52,11 @@ def show(document: dict[str, Any], home: Path, console: Console) -> None:
 def _show_feed(feed: dict[str, Any] | None, console: Console) -> None:
     """What the feed serves, which is the live model only if all is well."""
     if feed is None:
-        console.print(f"{NO} The feed does not say what it serves.")
+        console.print(
+            f"{NO} The feed does not say what it serves: it is down, or wants a key "
+            "(FEEDWRIGHT_API_KEY).",
+            soft_wrap=True,
+        )
     elif feed["fallback_reason"] is None:
         console.print(f"{YES} The feed serves version {feed['model_version']}.", highlight=False)
     else:

@@ -3,7 +3,9 @@
 from datetime import UTC, date, datetime
 
 import dagster as dg
+import psycopg
 
+from going_live.alerts import raise_alert
 from orchestration.lake_days import mend_broken_days
 from orchestration.policies import LAKE_POOL, TRANSIENT
 from orchestration.resources import Platform
@@ -53,23 +55,22 @@ def erase_users(context: dg.OpExecutionContext, platform: Platform) -> None:
 def delete_old(context: dg.OpExecutionContext, platform: Platform) -> None:
     """Delete what is older than the profile's section `privacy` says."""
     limits = platform.profile.privacy
-    first_kept = retention.first_day_kept(limits.retention_days, datetime.now(UTC))
     with platform.connect() as conn:
         conn.autocommit = True
+        now = _time_to_delete_by(context, conn)
+        first_kept = retention.first_day_kept(limits.retention_days, now)
         months = retention.drop_months(conn, first_kept)
         rows = retention.delete_older(conn, first_kept)
-        rejected = retention.delete_rejected(conn, limits.rejected_days)
-        audit = retention.delete_audit(conn, limits.audit_days)
-        alerts = retention.delete_alerts(conn, limits.audit_days)
-        minutes = retention.delete_served(conn)
-        reports = retention.delete_reports(conn, limits.audit_days)
+        rejected = retention.delete_rejected(conn, limits.rejected_days, now)
+        audit = retention.delete_audit(conn, limits.audit_days, now)
+        alerts = retention.delete_alerts(conn, limits.audit_days, now)
+        minutes = retention.delete_served(conn, now)
+        reports = retention.delete_reports(conn, limits.audit_days, now)
         hours = retention.delete_metrics(
             conn,
-            retention.first_day_kept(
-                min(limits.metrics_days, limits.retention_days), datetime.now(UTC)
-            ),
+            retention.first_day_kept(min(limits.metrics_days, limits.retention_days), now),
         )
-        hashes = retention.delete_erasures(conn, limits.audit_days)
+        hashes = retention.delete_erasures(conn, limits.audit_days, now)
         changed = changes.prune(conn)
         refresh_queue.forget(conn)
     lake_days = platform.lake.drop_before(first_kept)
@@ -101,6 +102,21 @@ def delete_old(context: dg.OpExecutionContext, platform: Platform) -> None:
             "catalogues_removed": len(catalogues),
         }
     )
+
+
+def _time_to_delete_by(context: dg.OpExecutionContext, conn: psycopg.Connection) -> datetime:
+    """Now, unless the clock jumped ahead, of which people are told."""
+    now = datetime.now(UTC)
+    followed = retention.follow_clock(conn, now)
+    if followed < now:
+        said = (
+            f"The clock says {now:%Y-%m-%d}, more than {retention.LONGEST_STEP.days} days after "
+            f"the last deletion: rows are deleted as on {followed:%Y-%m-%d}, and up to "
+            f"{retention.LONGEST_STEP.days} days later each time"
+        )
+        context.log.warning("%s. If the clock is wrong, set it right before the next run.", said)
+        raise_alert(conn, "clock_jumped", "warning", said, {"clock": now.isoformat()})
+    return followed
 
 
 def _in_use(platform: Platform) -> set[str]:

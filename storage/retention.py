@@ -24,8 +24,31 @@ log = logging.getLogger(__name__)
 BATCH = 10_000
 LOCK_SECONDS = 2
 """For so long at most does dropping a month make others wait; then it is left for tomorrow."""
+LONGEST_STEP = timedelta(days=7)
+"""Between the times by which two runs delete."""
+WATERMARK = "retention"
 _MONTH = re.compile(r"interactions_(\d{4})(\d{2})")
 DEFAULT = "interactions_default"
+
+
+def follow_clock(conn: psycopg.Connection, now: datetime) -> datetime:
+    """The time by which a run deletes: ``now``, but at most ``LONGEST_STEP`` after that of the run
+    before, or after the newest interaction where there was none. So a clock that jumps ahead by
+    years costs a week's rows a day, not all of them, and one that was right is soon followed.
+    """
+    row = conn.execute(
+        "SELECT coalesce((SELECT at FROM feed.watermarks WHERE name = %s),"
+        " (SELECT max(received_at) FROM feed.interactions), %s)",
+        (WATERMARK, now),
+    ).fetchone()
+    assert row is not None
+    followed = min(now, row[0] + LONGEST_STEP)
+    conn.execute(
+        "INSERT INTO feed.watermarks VALUES (%s, %s)"
+        " ON CONFLICT (name) DO UPDATE SET at = excluded.at",
+        (WATERMARK, followed),
+    )
+    return followed
 
 
 def first_day_kept(days: int, now: datetime) -> date:
@@ -84,34 +107,38 @@ def delete_older(conn: psycopg.Connection, first_kept: date, *, batch: int = BAT
     return deleted
 
 
-def delete_rejected(conn: psycopg.Connection, days: int, *, batch: int = BATCH) -> int:
+def delete_rejected(
+    conn: psycopg.Connection, days: int, now: datetime, *, batch: int = BATCH
+) -> int:
     """Delete refused rows of more than ``days`` ago. Returns how many."""
     return _delete(conn, sql.Identifier("feed", "interactions_rejected"), "rejected_at",
-                   datetime.now(UTC) - timedelta(days=days), batch)  # fmt: skip
+                   now - timedelta(days=days), batch)  # fmt: skip
 
 
-def delete_audit(conn: psycopg.Connection, days: int, *, batch: int = BATCH) -> int:
+def delete_audit(conn: psycopg.Connection, days: int, now: datetime, *, batch: int = BATCH) -> int:
     """Delete lines of the audit log of more than ``days`` ago. Returns how many."""
     return _delete(conn, sql.Identifier("feed", "audit_log"), "occurred_at",
-                   datetime.now(UTC) - timedelta(days=days), batch)  # fmt: skip
+                   now - timedelta(days=days), batch)  # fmt: skip
 
 
-def delete_alerts(conn: psycopg.Connection, days: int, *, batch: int = BATCH) -> int:
+def delete_alerts(conn: psycopg.Connection, days: int, now: datetime, *, batch: int = BATCH) -> int:
     """Delete alerts of more than ``days`` ago. Returns how many."""
     return _delete(conn, sql.Identifier("feed", "alerts"), "raised_at",
-                   datetime.now(UTC) - timedelta(days=days), batch)  # fmt: skip
+                   now - timedelta(days=days), batch)  # fmt: skip
 
 
-def delete_served(conn: psycopg.Connection, *, batch: int = BATCH) -> int:
+def delete_served(conn: psycopg.Connection, now: datetime, *, batch: int = BATCH) -> int:
     """Delete the minutes of what was served of more than ``KEPT_DAYS`` ago. Returns how many."""
     return _delete(conn, sql.Identifier("feed", "served_minutes"), "minute",
-                   datetime.now(UTC) - timedelta(days=KEPT_DAYS), batch)  # fmt: skip
+                   now - timedelta(days=KEPT_DAYS), batch)  # fmt: skip
 
 
-def delete_reports(conn: psycopg.Connection, days: int, *, batch: int = BATCH) -> int:
+def delete_reports(
+    conn: psycopg.Connection, days: int, now: datetime, *, batch: int = BATCH
+) -> int:
     """Delete guardrail reports of more than ``days`` ago. Returns how many."""
     return _delete(conn, sql.Identifier("feed", "guardrail_reports"), "computed_at",
-                   datetime.now(UTC) - timedelta(days=days), batch)  # fmt: skip
+                   now - timedelta(days=days), batch)  # fmt: skip
 
 
 def delete_metrics(conn: psycopg.Connection, first_kept: date, *, batch: int = BATCH) -> int:
@@ -128,11 +155,11 @@ def delete_metrics(conn: psycopg.Connection, first_kept: date, *, batch: int = B
     return _delete(conn, sql.Identifier("feed", "variant_hours"), "hour", before, batch)
 
 
-def delete_erasures(conn: psycopg.Connection, days: int) -> int:
+def delete_erasures(conn: psycopg.Connection, days: int, now: datetime) -> int:
     """Delete the hashes of ids that were erased, and done with, more than ``days`` ago."""
     return conn.execute(
         "DELETE FROM feed.erasures WHERE lake_done_at < %s",
-        (datetime.now(UTC) - timedelta(days=days),),
+        (now - timedelta(days=days),),
     ).rowcount
 
 

@@ -12,7 +12,7 @@ import re
 from functools import cache
 from pathlib import Path
 from typing import Literal
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 from pydantic import Field, HttpUrl, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -61,6 +61,14 @@ class Settings(BaseSettings):
         default=None,
         description="Where people open Dagster's pages, for links on /admin and in alerts. Empty: "
         "where programs call it.",
+    )
+    feed_url: HttpUrl | None = Field(
+        default=None,
+        description="The feed that the command line asks. Empty: the one that `feedwright up` "
+        "starts.",
+    )
+    api_key: str | None = Field(
+        default=None, description="Key by which the command line asks it, where it wants one."
     )
     artifacts_url: str | None = Field(
         default=None,
@@ -137,7 +145,14 @@ class Settings(BaseSettings):
     @field_validator("home", mode="after")
     @classmethod
     def _absolute(cls, path: Path) -> Path:
-        return path.expanduser().resolve()
+        absolute = path.expanduser().resolve()
+        code = re.search(r"%[0-9a-fA-F]{2}", str(absolute))
+        if code is not None:  # and some of it twice, so that no spelling leads there
+            raise ValueError(
+                f"{absolute} has {code[0]!r} in it, which MLflow would read as "
+                f"{unquote(code[0])!r}: choose a folder without it"
+            )
+        return absolute
 
     @field_validator(
         "database_url",
@@ -146,6 +161,8 @@ class Settings(BaseSettings):
         "mlflow_public_url",
         "dagster_url",
         "dagster_public_url",
+        "feed_url",
+        "api_key",
         "artifacts_url",
         "webhook_url",
         "webhook_secret",
@@ -231,7 +248,8 @@ class Settings(BaseSettings):
 
     @property
     def feed_address(self) -> str:
-        return f"http://{self.host}:{self.feed_port}"
+        """Where the command line asks the feed, without a trailing slash."""
+        return _address(self.feed_url, f"http://{self.host}:{self.feed_port}")
 
     @property
     def dagster_address(self) -> str:

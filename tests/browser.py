@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, Request, sync_playwright
+from playwright.sync_api import Browser, Page, Request, expect, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 QUIET = (
@@ -20,6 +20,9 @@ QUIET = (
     "--disable-component-update",
     "--disable-sync",
 )
+PATIENCE = 60_000
+"""Milliseconds for what a page is to show or do: the machine may be busy."""
+expect.set_options(timeout=PATIENCE)
 
 
 def chromium() -> str:
@@ -64,7 +67,7 @@ def visit(browser: Browser, address: str, **context: Any) -> Iterator[Visit]:
     """Opens a page without animations; afterwards it must have had no error and no stranger."""
     opened = browser.new_context(base_url=address, reduced_motion="reduce", **context)
     page = opened.new_page()
-    page.set_default_timeout(10_000)
+    page.set_default_timeout(PATIENCE)
     seen = Visit(page, address)
     page.on("request", lambda request: seen.requests.append(request))
     page.on("pageerror", lambda error: seen.complaints.append(str(error)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -269,6 +270,24 @@ def test_dagster_shows_the_pipeline(stack: Stack):
     stack.wait("webserver", loaded)
     assert found["workspaceOrError"]["locationEntries"][0]["name"] == "feedwright"
     assert len(found["assetNodes"]) >= 10
+
+
+def test_status_within_a_container_asks_the_others(stack: Stack):
+    stack.wait("feed", lambda: get_ok(f"{stack.url('feed')}/readyz"))
+    stack.wait("webserver", lambda: get_ok(f"{stack.url('webserver')}/code_ready"))
+    stack.wait("mlflow", lambda: get_ok(f"{stack.url('mlflow')}/health"))
+    for command in ("status", "--json"), ("feed", "nobody"):
+        shown = stack.run("pipeline", [sys.executable, "-m", "feedwright", *command])
+        status = shown.wait(SECONDS)
+        said = stack.log("pipeline").read_text()
+        assert status == (command[0] == "status"), said  # 1: no model is live yet
+    found = json.loads(said[said.index('{\n  "services"') : said.rindex("\n}") + 2])
+    assert {name: one["ready"] for name, one in found["services"].items()} == {
+        "feed": True,
+        "dagster": True,
+        "mlflow": True,
+    }
+    assert found["feed"]["fallback_reason"] is not None
 
 
 def test_every_health_check_passes(stack: Stack):

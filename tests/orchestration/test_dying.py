@@ -103,9 +103,9 @@ def test_a_training_that_was_killed_keeps_nobody_waiting(
         assert next_in_line(instance, "daily").run_id == run_id  # type: ignore[union-attr]
         began = time.monotonic()
         while status(instance, run_id) is not FAILURE:
-            assert time.monotonic() - began < 30, "it is taken for alive"
+            assert time.monotonic() - began < 240, "it is taken for alive"
             end_dead_runs(instance, "daily")
-        wait_for(lambda: waits_no_more(conn, run_id), 5, "its statement goes on")
+        wait_for(lambda: waits_no_more(conn, run_id), 120, "its statement goes on")
     assert next_in_line(instance, "daily") is None
 
 
@@ -143,8 +143,8 @@ def test_runs_of_the_code_server(
             workspace.create_request_context(), TERMINATE, {"run": terminated}
         ).data["terminateRun"]
         assert answer["__typename"] == "TerminateRunSuccess", answer
-        wait_for(lambda: status(instance, terminated) is CANCELED, 60, "it goes on")
-        wait_for(lambda: waits_no_more(conn, terminated), 10, "its statement goes on")
+        wait_for(lambda: status(instance, terminated) is CANCELED, 120, "it goes on")
+        wait_for(lambda: waits_no_more(conn, terminated), 120, "its statement goes on")
 
         monkeypatch.setenv("FEEDWRIGHT_RUN_SILENCE_SECONDS", "5")
         get_settings.cache_clear()
@@ -162,7 +162,7 @@ def test_runs_of_the_code_server(
             return status(instance, died) is FAILURE
 
         assert not look()
-        wait_for(look, 30, "it is taken for alive")
-        wait_for(lambda: waits_no_more(conn, died), 5, "its statement goes on")
+        wait_for(look, 240, "it is taken for alive")
+        wait_for(lambda: waits_no_more(conn, died), 120, "its statement goes on")
     get_settings.cache_clear()
     assert instance.get_run_by_id(died).tags["dagster/will_retry"] == "true"

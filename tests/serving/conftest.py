@@ -43,7 +43,7 @@ class Worker:
         assert answer.status_code == 200, answer.text
         return answer.json()
 
-    def wait_for(self, expected: Callable[[], bool], seconds: float = 30.0) -> None:
+    def wait_for(self, expected: Callable[[], bool], seconds: float = 120.0) -> None:
         deadline = time.monotonic() + seconds
         while not expected():
             assert time.monotonic() < deadline, self.client.get("/api/v1/status").json()

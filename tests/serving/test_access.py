@@ -282,10 +282,7 @@ def test_keys_made_and_revoked_while_it_runs(required: Server) -> None:
         key = make_key(connection, "read", "late")
         assert required.get("/api/v1/profiles", key).status_code == 200  # at the first call
         revoke_key(connection, key.split("_")[2])
-    deadline = time.monotonic() + 6
-    while required.get("/api/v1/profiles", key).status_code == 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: required.get("/api/v1/profiles", key).status_code != 200)
     problem_of(required.get("/api/v1/profiles", key), 401)
 
 
@@ -347,10 +344,7 @@ def test_tokens_are_made_over_http_and_end_with_their_secret(required: Server) -
         assert required.get("/api/v1/feed", newer).status_code == 200
         assert required.get("/api/v1/feed", body.token).status_code == 200
         rotate_secret(connection, now=True)
-    deadline = time.monotonic() + 6
-    while required.get("/api/v1/feed", body.token).status_code == 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_until(lambda: required.get("/api/v1/feed", body.token).status_code != 200)
     problem_of(required.get("/api/v1/feed", newer), 401)
 
 
@@ -568,7 +562,7 @@ def last_line(server: Server) -> int:
     return row[0]
 
 
-def wait_until(expected: Callable[[], bool], seconds: float = 5.0) -> None:
+def wait_until(expected: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not expected():
         assert time.monotonic() < deadline
@@ -744,7 +738,7 @@ def test_known_keys_open_while_postgres_is_away(
             time.sleep(0.5)
         finally:
             postgres.execute(away + "true")
-        wait_until(lambda: any("items/away" in str(line) for line in audit(server, 0)), 8)
+        wait_until(lambda: any("items/away" in str(line) for line in audit(server, 0)))
 
 
 def test_keys_that_were_known_open_a_server_that_starts_while_postgres_is_away(

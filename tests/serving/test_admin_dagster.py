@@ -137,7 +137,7 @@ def test_what_dagster_refuses_is_told_in_a_sentence(answer: tuple[int, Any], sai
 
 @pytest.mark.parametrize("status", [200, 404, 503])
 def test_a_code_server_that_is_away_is_seen(status: int) -> None:
-    nothing = {"going": {}, "over": {}, "assetNodes": []}
+    nothing: dict[str, Any] = {"going": {}, "over": {}, "assetNodes": []}
     answers = {"/graphql": (200, {"data": nothing}), DAGSTER_READY: (status, {})}
     seen = asyncio.run(_answering(answers).look())
     assert seen.code_away == (status == 503)

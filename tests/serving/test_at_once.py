@@ -70,7 +70,7 @@ def at_once(
 def until_waiting(two_workers: Server, answers: list[Future[httpx.Response]]) -> None:
     """Until each call waits for a lock, or has its answer."""
     with connect(two_workers.database, autocommit=True) as connection:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + 120
         while True:
             row = connection.execute(
                 "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"

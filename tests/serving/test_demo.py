@@ -92,7 +92,7 @@ def admin_key(served: tuple[str, str]) -> str:
     return served[1]
 
 
-def wait_for(expected: Callable[[], bool], seconds: float = 20) -> None:
+def wait_for(expected: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not expected():
         assert time.monotonic() < deadline
@@ -388,10 +388,16 @@ def told(address: str, user: str) -> list[tuple[str, str]]:
 
 def expect_told(page: Page, address: str, user: str, type: str) -> None:
     """Wait in the page, whose routes are not answered while Python sleeps."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while type not in {kind for kind, _ in told(address, user)}:
         assert time.monotonic() < deadline, type
         page.wait_for_timeout(100)
+
+
+IMPRESSION_WAITS = """item => Object.entries(localStorage).some(([name, text]) =>
+    name.startsWith("feedwright") && JSON.parse(text)[1].some(
+        (event) => event.type === "impression" && event.item_id === item))"""
+"""The tracker has seen it on the screen for long enough, and will tell with the next events."""
 
 
 def test_acting_as_a_user_is_recorded_and_changes_the_feed(desk: Visit, address: str) -> None:
@@ -401,7 +407,7 @@ def test_acting_as_a_user_is_recorded_and_changes_the_feed(desk: Visit, address:
     page.get_by_label("Act as this user").check()
     dismiss = page.locator("#cards > li").first.get_by_role("button", name="Not for me")
     expect(dismiss).to_be_visible()
-    page.wait_for_timeout(1_500)  # the time that makes an impression
+    page.wait_for_function(IMPRESSION_WAITS, arg=first[0])
     dismiss.click()
     expect(page.locator(f'#cards > [data-id="{first[0]}"]')).to_have_count(0)
     known = told(address, "u0009")

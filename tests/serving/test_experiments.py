@@ -83,7 +83,7 @@ def on_trial(worker: Worker, version: str = "2") -> None:
     """Register a challenger, and wait until it is served."""
     make_snapshot(version).save(worker.settings.snapshots / version)
     worker.mlflow.challenger = version
-    worker.wait_for(lambda: served_challenger(worker) == version, 10)
+    worker.wait_for(lambda: served_challenger(worker) == version)
 
 
 def served_challenger(worker: Worker) -> str | None:
@@ -189,7 +189,7 @@ def test_a_challenger_is_loaded_while_it_is_needed_and_no_longer(
         gc.collect()
         return gone() is None
 
-    worker.wait_for(let_go, 5)
+    worker.wait_for(let_go)
 
 
 def test_a_feed_goes_on_as_it_began_when_the_challenger_comes_and_goes(
@@ -234,10 +234,10 @@ def test_an_arm_whose_challenger_cannot_answer_gets_the_champion(
     on_trial(worker, "3")
     assert told(worker.feed(user_id=user)) == ("challenger", "3", None)
     withdraw(sql, "3")
-    worker.wait_for(lambda: told(worker.feed(user_id=user)) == instead, 2)
+    worker.wait_for(lambda: told(worker.feed(user_id=user)) == instead)
     assert told(worker.feed(user_id=user_in(worker, "control"))) == ("champion", "1", None)
     worker.mlflow.version = None
-    worker.wait_for(lambda: worker.fallback(user) == "no_model", 2)
+    worker.wait_for(lambda: worker.fallback(user) == "no_model")
     assert worker.feed(user_id=user)["experiments"] == {"trial": "new"}
 
 
@@ -246,7 +246,7 @@ def test_a_challenger_that_is_asked_for_is_loaded_for_it(worker: Worker) -> None
     worker.mlflow.challenger = "2"
     asked = {"user_id": USERS[8], "variant": "challenger"}
     assert told(worker.feed(**asked)) == ("champion", "1", "challenger_unavailable")
-    worker.wait_for(lambda: told(worker.feed(**asked)) == ("challenger", "2", None), 5)
+    worker.wait_for(lambda: told(worker.feed(**asked)) == ("challenger", "2", None))
     assert told(worker.feed(user_id=USERS[8])) == ("champion", "1", None)
     assert told(worker.feed(variant="challenger")) == ("heuristic", None, "anonymous")
 
@@ -263,21 +263,21 @@ def test_changes_reach_the_challenger_too_and_a_promotion_keeps_them(
         " VALUES (gen_random_uuid(), %s, %s, 'dismiss', now())",
         (user, item),
     )
-    worker.wait_for(lambda: item not in ids(worker.feed(user_id=user, limit=60)), 2)
+    worker.wait_for(lambda: item not in ids(worker.feed(user_id=user, limit=60)))
     sql.execute("INSERT INTO feed.items (id, title) VALUES ('brand new', 'Brand new')")
-    worker.wait_for(lambda: "brand new" in whole(worker, worker.feed(user_id=user)), 2)
+    worker.wait_for(lambda: "brand new" in whole(worker, worker.feed(user_id=user)))
     challenger = state_of(worker).challenger
     assert challenger is not None
     live = challenger.catalogue.live
     worker.mlflow.version, worker.mlflow.challenger = "2", None
-    worker.wait_for(lambda: state_of(worker).model_version == "2", 2)
+    worker.wait_for(lambda: state_of(worker).model_version == "2")
     catalogue = state_of(worker).catalogue
     assert catalogue is not None
     assert catalogue.live is live, "in use already: nothing is loaded or counted twice"
     assert catalogue.source == "champion"
     control = worker.feed(user_id=user_in(worker, "control"))
     assert told(control) == ("champion", "2", None)
-    worker.wait_for(lambda: served_challenger(worker) is None, 2)
+    worker.wait_for(lambda: served_challenger(worker) is None)
     assert told(worker.feed(user_id=user)) == ("champion", "2", "challenger_unavailable")
     assert item not in ids(worker.feed(user_id=user, limit=60))
 
@@ -298,11 +298,11 @@ def test_a_withdrawn_champion_is_not_served_though_mlflow_is_away(
     ).json()
     assert ranked["fallback_reason"] == "model_withdrawn"
     worker.mlflow.version, worker.mlflow.broken = "1", False
-    worker.wait_for(lambda: told(worker.feed(user_id=USERS[7])) == ("champion", "1", None), 2)
+    worker.wait_for(lambda: told(worker.feed(user_id=USERS[7])) == ("champion", "1", None))
     worker.mlflow.version = "2"  # by hand, in MLflow
-    worker.wait_for(lambda: worker.fallback(USERS[7]) == "model_withdrawn", 2)
+    worker.wait_for(lambda: worker.fallback(USERS[7]) == "model_withdrawn")
     sql.execute("DELETE FROM feed.withdrawn_versions")
-    worker.wait_for(lambda: told(worker.feed(user_id=USERS[7])) == ("champion", "2", None), 2)
+    worker.wait_for(lambda: told(worker.feed(user_id=USERS[7])) == ("champion", "2", None))
 
 
 def test_what_a_withdrawn_version_ranked_before_is_not_served_either(
@@ -314,7 +314,7 @@ def test_what_a_withdrawn_version_ranked_before_is_not_served_either(
     began = worker.feed(user_id=user, limit=7)
     of_another = worker.feed(user_id=user, limit=7, exclude_seen=True)
     withdraw(sql, "2")
-    worker.wait_for(lambda: worker.fallback(user) == "model_withdrawn", 2)
+    worker.wait_for(lambda: worker.fallback(user) == "model_withdrawn")
     second = worker.client.get(began["next"]).json()
     assert told(second) == ("heuristic", None, "model_withdrawn")
     assert second["items"][0]["rank"] == 8
@@ -323,7 +323,7 @@ def test_what_a_withdrawn_version_ranked_before_is_not_served_either(
     shown = [*ids(began), *whole(worker, second)]
     assert len(shown) == len(set(shown)) == second["total"], "none is repeated, none is skipped"
     worker.mlflow.version = "1"
-    worker.wait_for(lambda: told(worker.feed(user_id=user)) == ("champion", "1", None), 5)
+    worker.wait_for(lambda: told(worker.feed(user_id=user)) == ("champion", "1", None))
     second = worker.client.get(of_another["next"]).json()
     assert told(second) == ("champion", "1", None)
     shown = [*ids(of_another), *whole(worker, second)]
@@ -335,7 +335,7 @@ def test_an_experiment_that_cannot_be_read_keeps_no_version_live(
 ) -> None:
     run_experiment(sql, [{"no": "name"}])
     withdraw(sql, "1")
-    worker.wait_for(lambda: worker.fallback() == "model_withdrawn", 2)
+    worker.wait_for(lambda: worker.fallback() == "model_withdrawn")
 
 
 def test_a_worker_that_starts_after_a_withdrawal_knows_of_it(
@@ -361,7 +361,7 @@ def test_a_flag_switches_off(
     run_experiment(sql, TRIAL)
     first = worker.feed(user_id=USERS[7])
     set_flag(sql, flag, False)
-    worker.wait_for(lambda: worker.fallback(USERS[7]) == "switched_off", 2)
+    worker.wait_for(lambda: worker.fallback(USERS[7]) == "switched_off")
     here = {"lat": 38.9, "lon": -8.9, "exclude_seen": False, "exclude_applied": False}
     pages = [worker.feed(user_id=user, limit=5, **here) for user in USERS[5:]]
     assert {told(page) for page in pages} == {(variant, None, "switched_off")}
@@ -375,7 +375,7 @@ def test_a_flag_switches_off(
     later = worker.client.get(first["next"]).json()
     assert later["variant"] == first["variant"], "a feed goes on as it began"
     set_flag(sql, flag, True)
-    worker.wait_for(lambda: worker.fallback(USERS[7]) != "switched_off", 2)
+    worker.wait_for(lambda: worker.fallback(USERS[7]) != "switched_off")
 
 
 def test_a_flag_is_off_for_a_share_of_the_users_and_for_strangers(
@@ -399,7 +399,7 @@ def test_an_arm_changes_the_profile(worker: Worker, sql: psycopg.Connection) -> 
     run_experiment(
         sql, [arm("tags", "heuristic", scorer_weights=only_tags, exploration=exploration)]
     )
-    worker.wait_for(lambda: worker.feed(**asked)["experiments"] == {"trial": "tags"}, 2)
+    worker.wait_for(lambda: worker.feed(**asked)["experiments"] == {"trial": "tags"})
     page = worker.feed(**asked)
     assert told(page) == ("heuristic", None, None)
     tags = [item["components"]["tags"] for item in page["items"]]
@@ -407,10 +407,10 @@ def test_an_arm_changes_the_profile(worker: Worker, sql: psycopg.Connection) -> 
     assert [item["recommendation_score"] for item in page["items"]] == pytest.approx(tags, abs=1e-3)
     assert worker.feed(**asked)["feed_id"] == page["feed_id"], "kept while nothing changed"
     end_experiments(sql)
-    worker.wait_for(lambda: worker.feed(**asked)["experiments"] == {}, 2)
+    worker.wait_for(lambda: worker.feed(**asked)["experiments"] == {})
     # Settings that no longer fit the profile: as without them.
     run_experiment(sql, [arm("tags", "heuristic", scorers={"no_such": 1})], "broken")
-    worker.wait_for(lambda: worker.feed(**asked)["experiments"] == {"broken": "tags"}, 2)
+    worker.wait_for(lambda: worker.feed(**asked)["experiments"] == {"broken": "tags"})
     assert worker.feed(**asked)["items"]
 
 

@@ -78,7 +78,7 @@ def test_a_new_user_is_found_in_the_database(worker: Worker, database: str) -> N
         )
     catalogue = worker.app.live.state.catalogue
     assert catalogue is not None
-    worker.wait_for(lambda: catalogue.live.viewer("new").known, 2)
+    worker.wait_for(lambda: catalogue.live.viewer("new").known)
     page = worker.feed(user_id="new", limit=100)
     heuristic_because(page, "unknown_user")
     assert page["items"][0]["components"]["tags"] > 0
@@ -111,14 +111,14 @@ def test_nothing_at_all(worker_settings: Settings, mlflow: FakeMlflow) -> None:
 def test_a_moved_alias_is_followed(worker: Worker) -> None:
     before = worker.feed(user_id=KNOWN)
     worker.publish("2")
-    worker.wait_for(lambda: worker.feed(user_id=KNOWN)["model_version"] == "2", 2)
+    worker.wait_for(lambda: worker.feed(user_id=KNOWN)["model_version"] == "2")
     after = worker.feed(user_id=KNOWN)
     assert after["variant"] == "champion"
     assert after["items"] != before["items"]
     worker.mlflow.version = "1"
-    worker.wait_for(lambda: worker.feed(user_id=KNOWN)["model_version"] == "1", 2)
+    worker.wait_for(lambda: worker.feed(user_id=KNOWN)["model_version"] == "1")
     worker.mlflow.version = None
-    worker.wait_for(lambda: worker.fallback() == "no_model", 2)
+    worker.wait_for(lambda: worker.fallback() == "no_model")
 
 
 def test_the_older_champion_answers_while_the_next_is_fetched(
@@ -161,7 +161,7 @@ def test_a_version_whose_snapshot_cannot_be_fetched(worker: Worker) -> None:
     worker.mlflow.run_id = "0" * 32
     worker.mlflow.version = "3"  # the real command, against a server that has no such run
     assert worker.fallback() is None
-    worker.wait_for(lambda: worker.fallback() == "model_load_failed", 60)
+    worker.wait_for(lambda: worker.fallback() == "model_load_failed")
 
 
 def test_a_version_that_is_mended_is_loaded(
@@ -355,7 +355,7 @@ def test_the_catalogue_comes_from_postgres_while_there_is_no_model(
             " VALUES (gen_random_uuid(), 'ann', 'item3', 'like', now())"
         )
     with running_worker(worker_settings, mlflow, None) as worker:
-        worker.wait_for(lambda: bool(worker.feed(user_id="ann")["items"]), 30)
+        worker.wait_for(lambda: bool(worker.feed(user_id="ann")["items"]))
         page = worker.feed(user_id="ann")
         heuristic_because(page, "no_model")
         assert page["total"] == 9
@@ -396,4 +396,4 @@ def test_the_clock_jumps(worker: Worker, monkeypatch: pytest.MonkeyPatch, jump: 
             page = worker.feed(user_id=KNOWN, limit=100)
             return item_id not in {item["item_id"] for item in page["items"]}
 
-        worker.wait_for(is_gone, 10)
+        worker.wait_for(is_gone)

@@ -76,7 +76,7 @@ def test_what_is_removed_while_scrolling_is_left_out_and_moves_nothing(
     def second() -> list[int]:
         return [item["rank"] for item in worker.client.get(first["next"]).json()["items"]]
 
-    worker.wait_for(lambda: 15 not in second(), 2)
+    worker.wait_for(lambda: 15 not in second())
     assert second() == [11, 12, 13, 14, 16, 17, 18, 19, 20]
     assert follow(worker, first) == [*whole[:10], *(id for id in whole[10:] if id not in gone)]
     again = worker.feed(**KNOWN, limit=10, feed_id=first["feed_id"])
@@ -113,7 +113,7 @@ def test_a_new_item_can_appear_within_two_seconds(worker: Worker, database: str)
     worker.feed(**KNOWN)
     with psycopg.connect(database, autocommit=True) as connection:
         connection.execute("INSERT INTO feed.items (id, title) VALUES ('brand new', 'Brand new')")
-    worker.wait_for(lambda: "brand new" in follow(worker, worker.feed(**KNOWN, limit=100)), 2)
+    worker.wait_for(lambda: "brand new" in follow(worker, worker.feed(**KNOWN, limit=100)))
 
 
 def test_a_feed_is_ranked_once_for_all_its_pages(

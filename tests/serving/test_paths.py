@@ -80,7 +80,7 @@ def test_every_call_of_the_feed_means_the_same(worker: Worker, id: str) -> None:
         assert http.put(path_of(entity, id), json={"tags": ["art"]}).status_code == 201
 
     def answer(path: str) -> dict:
-        deadline = time.monotonic() + 20  # the worker follows
+        deadline = time.monotonic() + 120  # the worker follows
         while (found := http.get(f"/api/v1/{path}")).status_code == 404:
             assert time.monotonic() < deadline, (path, found.text)
             time.sleep(0.02)

@@ -12,6 +12,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from serving import app
+from serving import database as serving_database
 from serving.admin import registry
 from serving.admin.registry import VersionList
 from serving.database import MAX_CALLS, Database
@@ -35,7 +36,12 @@ async def _nothing(_: psycopg.AsyncConnection) -> None:
     pass
 
 
-def test_a_call_that_nobody_waits_for_any_more_gives_its_place_back(postgres_url: str) -> None:
+def test_a_call_that_nobody_waits_for_any_more_gives_its_place_back(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving_database, "CALL_SECONDS", 300.0)  # nothing gives up by itself
+    monkeypatch.setattr(serving_database, "STATEMENT_SECONDS", 300.0)
+
     async def check() -> None:
         async with silent() as hanging:
             address = hanging
@@ -44,15 +50,15 @@ def test_a_call_that_nobody_waits_for_any_more_gives_its_place_back(postgres_url
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(database.run(_nothing), 0.05)
             address = postgres_url
-            await asyncio.wait_for(database.run(_nothing), 2)
+            await asyncio.wait_for(database.run(_nothing), 60)
 
             async def slow(connection: psycopg.AsyncConnection) -> None:
-                await connection.execute("SELECT pg_sleep(2)")
+                await connection.execute("SELECT pg_sleep(300)")
 
             for _ in range(2 * MAX_CALLS):
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(database.run(slow), 0.1)
-            await asyncio.wait_for(database.run(_nothing), 1)
+            await asyncio.wait_for(database.run(_nothing), 60)
             await database.close()
 
     asyncio.run(check())
@@ -78,7 +84,7 @@ def test_a_background_task_that_breaks_off_begins_anew(monkeypatch: pytest.Monke
         with pytest.raises(asyncio.CancelledError):
             await task
 
-    asyncio.run(asyncio.wait_for(check(), 5))
+    asyncio.run(asyncio.wait_for(check(), 60))
 
 
 def test_counts_wait_a_moment_and_none_is_lost() -> None:
@@ -152,5 +158,5 @@ def test_metrics_that_take_their_time_hide_no_version(
             known = sum(bool(one.metrics) for one in listing.versions)
         assert listing.versions[0].metrics == {}
 
-    asyncio.run(asyncio.wait_for(check(), 20))
+    asyncio.run(asyncio.wait_for(check(), 120))
     mlflow.close()

@@ -32,7 +32,7 @@ from serving import tracker_files
 from serving.access.cors import cors
 from serving.ingest import Ingest, routes
 from storage.database import connect
-from tests.browser import running_browser
+from tests.browser import PATIENCE, running_browser
 from tests.conftest import TEMPLATE, url_of
 
 SOURCES = Path(tracker_files.__file__).parent / "tracker"
@@ -162,7 +162,7 @@ def shop(
 
 def wait_for(expected: Callable[[], object], page: Page | None = None) -> None:
     """Until it is so; with ``page``, its routes and requests are handled meanwhile."""
-    deadline = time.monotonic() + 15
+    deadline = time.monotonic() + 120
     while not expected():
         assert time.monotonic() < deadline
         if page:
@@ -192,7 +192,7 @@ class Visitor:
 
     def open(self, origin: str | None = None, **config: Any) -> Page:
         page = self.context.new_page()
-        page.set_default_timeout(10_000)
+        page.set_default_timeout(PATIENCE)
         page.goto(self.address(origin, **config))
         expect(page.locator("body[data-ready]")).to_be_attached()
         return page

@@ -101,8 +101,8 @@ def test_refused_rows_and_audit_lines_go_by_age(conn: psycopg.Connection) -> Non
         conn.execute(
             "INSERT INTO feed.audit_log (actor, action, occurred_at) VALUES ('a', 'b', %s)", (at,)
         )
-    assert retention.delete_rejected(conn, 90, batch=1) == 1
-    assert retention.delete_audit(conn, 90) == 1
+    assert retention.delete_rejected(conn, 90, datetime.now(UTC), batch=1) == 1
+    assert retention.delete_audit(conn, 90, datetime.now(UTC)) == 1
     left = conn.execute("SELECT raw FROM feed.interactions_rejected ORDER BY raw").fetchall()
     assert left == [("0",), ("89",)]
 
@@ -178,9 +178,9 @@ def test_what_was_on_its_way_does_not_come_back(conn: psycopg.Connection, databa
     add(conn, now - timedelta(days=2), "anna")  # from a device that was offline
     add(conn, datetime.now(UTC) + timedelta(seconds=5), "anna")  # somebody who got the id anew
     assert erasures.delete_late(conn, now - timedelta(days=3)) == 1
-    assert retention.delete_erasures(conn, 1) == 0
+    assert retention.delete_erasures(conn, 1, datetime.now(UTC)) == 0
     conn.execute("UPDATE feed.erasures SET lake_done_at = now() - interval '2 days'")
-    assert retention.delete_erasures(conn, 1) == 1
+    assert retention.delete_erasures(conn, 1, datetime.now(UTC)) == 1
 
 
 def hours(conn: psycopg.Connection) -> list[tuple[str, datetime]]:
@@ -229,7 +229,7 @@ def test_old_counts_go_and_half_days_are_not_taken_for_whole(conn: psycopg.Conne
     assert counted[0].date() == kept
     count_new(conn)
     assert len(hours(conn)) == 1
-    assert retention.delete_reports(conn, 1) == 0
+    assert retention.delete_reports(conn, 1, datetime.now(UTC)) == 0
 
 
 def test_what_comes_in_late_is_not_kept(conn: psycopg.Connection, database: str) -> None:
@@ -299,3 +299,19 @@ def test_an_erasure_waits_for_what_is_being_written(
         writing.commit()
         assert erased.result()  # it found what was written
     assert conn.execute("SELECT FROM feed.interactions WHERE user_id = 'anna'").fetchone() is None
+
+
+def test_a_clock_that_jumps_ahead_deletes_a_week_at_a_time(conn: psycopg.Connection) -> None:
+    start = datetime(2026, 3, 1, tzinfo=UTC)
+    day, year = timedelta(days=1), timedelta(days=365)
+    assert retention.follow_clock(conn, start) == start  # there is nothing yet to go by
+    assert retention.follow_clock(conn, start + 7 * day) == start + 7 * day
+    assert retention.follow_clock(conn, start + 3 * year) == start + 14 * day
+    assert retention.follow_clock(conn, start + 3 * year + day) == start + 21 * day
+    assert retention.follow_clock(conn, start + 15 * day) == start + 15 * day  # it was set right
+
+
+def test_the_first_deletion_goes_by_the_newest_interaction(conn: psycopg.Connection) -> None:
+    newest = datetime(2026, 3, 1, tzinfo=UTC)
+    add(conn, newest)
+    assert retention.follow_clock(conn, newest + timedelta(days=900)) == newest + timedelta(days=7)

@@ -47,6 +47,12 @@ def test_environment_and_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert settings.dagster_public_address == "https://dagster.example"
 
 
+def test_a_home_that_mlflow_would_look_for_elsewhere_is_refused(tmp_path: Path) -> None:
+    assert Settings(home=tmp_path / "100%").home == tmp_path / "100%"
+    with pytest.raises(ValidationError, match="has '%41' in it, which MLflow would read as 'A'"):
+        Settings(home=tmp_path / "a%41b")
+
+
 def test_an_empty_variable_is_unset(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DATABASE_URL", "LAKE_URL", "MLFLOW_URL", "DAGSTER_URL", "WEBHOOK_URL"):
         monkeypatch.setenv(f"FEEDWRIGHT_{name}", "")
