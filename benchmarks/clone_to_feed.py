@@ -18,8 +18,9 @@ import httpx
 import psutil
 
 from benchmarks import report
+from benchmarks.ports import free_port
 from benchmarks.report import BenchmarkError, Row, log
-from benchmarks.servers import HOST, free_port, stop_tree
+from benchmarks.servers import HOST, stop_tree
 from serving.launch import ROOT
 
 TARGET = "target, clone to a first personalised feed"

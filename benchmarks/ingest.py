@@ -27,6 +27,7 @@ import psycopg
 from psycopg import sql
 
 from benchmarks import report, servers
+from benchmarks.ports import free_port
 from benchmarks.report import BenchmarkError, Row, log
 from serving.launch import feed_command, feed_environment
 from storage.bulk import as_copy_text
@@ -106,7 +107,7 @@ def measure(seconds: float, events: Events, start: Start, months: int = 0) -> li
         folder.chmod(0o755)  # the embedded Postgres of a root user runs as another account
         with (
             servers.database(folder) as url,
-            start(url, folder, servers.free_port()) as server,
+            start(url, folder, free_port()) as server,
             psycopg.connect(url, autocommit=True) as connection,
         ):
             _fill(connection, months)

@@ -15,8 +15,9 @@ from typing import Any
 import httpx
 import yaml
 
+from benchmarks.ports import free_port
 from benchmarks.report import BenchmarkError
-from benchmarks.servers import HOST, free_port
+from benchmarks.servers import HOST
 from models.profile.schema import SHIPPED
 from serving.launch import ROOT
 

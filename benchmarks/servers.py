@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import threading
 import time
@@ -18,6 +17,7 @@ import httpx
 import psutil
 import yaml
 
+from benchmarks.ports import free_port
 from benchmarks.report import BenchmarkError, log
 from models.profile.schema import Profile
 from serving.launch import ROOT, feed_command, feed_environment
@@ -60,12 +60,6 @@ class Server:
         used = [worker.memory_full_info() for worker in workers]
         own = sum(one.uss for one in used)
         return Memory(own / len(used), sum(one.pss for one in used) - own)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((HOST, 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

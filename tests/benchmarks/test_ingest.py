@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import ingest, servers, visitors
+from benchmarks.ports import free_port
 from benchmarks.report import Row
 from serving.launch import settings_environment
 from storage.database import connect
@@ -49,7 +50,7 @@ def test_visitors_count_what_is_lost_and_what_is_doubled(
     tmp_path.chmod(0o755)
     with (
         servers.database(tmp_path) as url,
-        ingest_alone(url, tmp_path, servers.free_port()) as server,
+        ingest_alone(url, tmp_path, free_port()) as server,
         connect(url, autocommit=True) as connection,
         visitors.Visitors(server.url, ["u1", "u2"] * 4, ["i1"]) as there,
     ):

@@ -6,7 +6,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -20,6 +19,7 @@ import httpx
 import psycopg
 import pytest
 
+from benchmarks.ports import free_port
 from storage.settings import with_driver
 from tests.conftest import url_of
 from tests.deploy.compose import DEPLOY, ROOT, SECRETS, copies, image_environment, load, ours
@@ -28,12 +28,6 @@ HOME = "/var/lib/feedwright"
 PORTS = {"mlflow": "5000", "pipeline": "4000", "webserver": "3001", "feed": "3000"}
 ONE_WORKER = {"FEEDWRIGHT_FEED_WORKERS": "1"}
 SECONDS = 150  # until all are up; the machine may be busy
-
-
-def free_port() -> str:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return str(probe.getsockname()[1])
 
 
 @dataclass
@@ -45,7 +39,9 @@ class Stack:
     services: dict[str, dict[str, Any]] = field(
         default_factory=lambda: ours(load(SECRETS | ONE_WORKER))
     )
-    ports: dict[str, str] = field(default_factory=lambda: {name: free_port() for name in PORTS})
+    ports: dict[str, str] = field(
+        default_factory=lambda: {name: str(free_port()) for name in PORTS}
+    )
     running: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

@@ -10,7 +10,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -25,6 +24,7 @@ import psutil
 import pytest
 from playwright.sync_api import WebSocket, expect
 
+from benchmarks.ports import free_port
 from feedwright.status import counts
 from storage.database import connect
 from storage.embedded import EmbeddedPostgres
@@ -36,12 +36,6 @@ from tests.ordinary import ordinary_user
 ROOT = Path(__file__).parents[2]
 UP_SECONDS = 600
 NOTICED_SECONDS = 120.0
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
 
 
 class Installation:

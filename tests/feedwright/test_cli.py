@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
+from benchmarks.ports import free_port
 from feedwright.cli import app
 from storage.database import connect
 from storage.settings import get_settings
-from tests.feedwright.fakes import free_port
 
 COMMANDS = (
     "up", "down", "status", "load", "map", "rejected", "train", "feed", "logs", "doctor", "env",

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from benchmarks.ports import free_port
 from feedwright import record as records
 from feedwright.environment import ROOT
 from feedwright.errors import FeedwrightError
 from feedwright.process import Identity
 from feedwright.up import wait_for_other
 from storage.settings import Settings
-from tests.feedwright.fakes import free_port
 
 HOLDER = """
 import sys, time

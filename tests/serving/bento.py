@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ import httpx
 import psutil
 import psycopg
 
+from benchmarks.ports import free_port
 from serving.launch import ROOT, feed_command, feed_environment
 from storage.settings import Settings
 from tests.conftest import TEMPLATE, url_of
@@ -58,12 +58,6 @@ class Server:
             for child in psutil.Process(self.process.pid).children(recursive=True)
             if "serving.worker" in child.cmdline()
         ]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @contextmanager

@@ -13,9 +13,9 @@ from typing import Any
 import httpx
 import pytest
 
+from benchmarks.ports import free_port
 from gateway.consoles import DAGSTER_READY
 from serving.admin.dagster import TRIGGER_TAG, Dagster, DagsterAway, Seen, TrainingRuns
-from tests.feedwright.fakes import free_port
 
 DEFINITIONS = """
 import time

@@ -18,13 +18,13 @@ import httpx
 import psutil
 import pytest
 
+from benchmarks.ports import free_port
 from serving.launch import ROOT, feed_environment
 from storage.database import connect, migrate
 from storage.embedded import EmbeddedPostgres
 from storage.postgres_place import read_place
 from storage.settings import Settings
 from tests.conftest import fast_folder
-from tests.serving.bento import free_port
 from tests.serving.fake_mlflow import FakeMlflow
 from tests.serving.worlds import make_snapshot
 

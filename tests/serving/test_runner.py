@@ -18,10 +18,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from benchmarks.ports import free_port
 from serving.launch import ROOT, feed_environment
 from serving.worker_metrics import keep_counts_of
 from storage.settings import Settings
-from tests.serving.bento import free_port
 
 SERVICE = "benchmarks.constant:Constant"
 

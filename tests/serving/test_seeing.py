@@ -24,6 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
+from benchmarks.ports import free_port
 from going_live.alerts import raise_alert
 from serving import logs
 from serving import served as served_module
@@ -34,7 +35,7 @@ from serving.served import Served
 from storage.database import connect
 from storage.served import served_between
 from storage.settings import Settings
-from tests.serving.bento import Server, free_port
+from tests.serving.bento import Server
 from tests.serving.conftest import Worker
 from tests.serving.fake_mlflow import FakeMlflow
 from tests.serving.worlds import make_snapshot

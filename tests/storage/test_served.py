@@ -80,7 +80,7 @@ def test_old_minutes_are_deleted(conn: psycopg.Connection) -> None:
     now = datetime.now(UTC)
     old = minute(now - timedelta(days=KEPT_DAYS, hours=1), 1, 0)
     conn.execute(SAVE, (Jsonb([old, minute(now, 1, 0)]),))
-    assert delete_served(conn) == 1
+    assert delete_served(conn, now) == 1
     assert len(served_between(conn, now - timedelta(days=90), now + timedelta(days=1))) == 1
 
 
