@@ -79,5 +79,5 @@ def visit(browser: Browser, address: str, **context: Any) -> Iterator[Visit]:
         yield seen
     finally:
         opened.close()
-    assert seen.complaints == []
-    assert seen.strangers() == []
+    assert seen.complaints == [], seen.complaints
+    assert seen.strangers() == [], seen.strangers()

@@ -56,9 +56,9 @@ export function flags({ flags: known, status }) {
 }
 
 export function versions({ models }) {
-  if (!models.evaluation.versions.length) return none("No version was trained yet.");
+  if (!models.versions.length) return none("No version was trained yet.");
   const names = ["ndcg_at_10", "recall_at_10", "coverage"]
-    .filter((name) => models.evaluation.versions.some((one) => name in one.metrics));
+    .filter((name) => models.versions.some((one) => name in one.metrics));
   return [scroll("Versions", el("table", {},
     head("Version", "Model", "Trained", ...names.map(offline), "State", ""),
     el("tbody", {}, ...models.versions.slice(0, 20).map((one) => version(one, names, models)))))];
