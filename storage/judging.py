@@ -29,11 +29,13 @@ from storage.columns import (
     Column,
     Entity,
 )
-from storage.numbers import NumberReader
+from storage.numbers import DECIMALS, NumberReader
 from storage.reading.chunk import Chunk
 from storage.times import FORMATS, TimeReader, why_not
 
 SHOWN = 60  # characters of a refused value that its reason repeats
+THOUSAND = 1_000
+IN_DOUBT = 'may be thousands or have decimals: say  decimal: ","  or  decimal: "."  in the mapping'
 _NUL = "\x00"
 
 Reason = Callable[[pl.Series], pl.Series]
@@ -52,14 +54,29 @@ class Tally:
 class Readers:
     """How the columns of times and of numbers of one entity are written, once it is decided."""
 
-    def __init__(self, entity: Entity, time_format: str, time_zone: str) -> None:
+    def __init__(
+        self,
+        entity: Entity,
+        time_format: str,
+        time_zone: str,
+        decimal: str | None = None,
+        delimiter: str | None = None,
+    ) -> None:
+        """
+        Args:
+            decimal: what parts decimals; None: as each column shows.
+            delimiter: of the file; semicolons are of those whose decimals have a comma.
+        """
+        said = None if decimal is None else DECIMALS.index(decimal)
         self.times = {
             column.name: TimeReader(time_format, time_zone)
             for column in COLUMNS[entity]
             if column.kind == "time"
         }
         self.numbers = {
-            column.name: NumberReader()
+            column.name: NumberReader(
+                said, large=column.high >= THOUSAND, semicolons=delimiter == ";"
+            )
             for column in COLUMNS[entity]
             if column.kind in ("number", "whole")
         }
@@ -254,7 +271,10 @@ class Judge:
         else:
             text = cells.to_text(series).str.strip_chars()
             text = text.set(text == "", None)
-            number = self._readers.numbers[column.name].read(text)
+            reader = self._readers.numbers[column.name]
+            number = reader.read(text)
+            in_doubt = reader.in_doubt(text)
+            text = self._judged(text, in_doubt, column, *_say(text, column, IN_DOUBT))
         original = text.cast(pl.String)
         bad = (number.is_null() & text.is_not_null()) | number.is_nan()
         if series.dtype.is_numeric():

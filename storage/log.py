@@ -75,7 +75,7 @@ class Log:
         interactions, users, items, owners: a frame, or rows that are read when they are needed.
         sources: file name by entity, kept beside rejected rows.
         raw: by entity, the rows as the file has them, row for row, when they differ from a frame.
-        time_format, time_zone: as in a mapping.
+        time_format, time_zone, decimal: as in a mapping.
         notice: what the person who loads the log must be told, such as a licence.
         has_times: whether the times are the log's own; else they stand for an order, or nothing.
         without_user_is_said: the mapping says which words stand for no user.
@@ -93,6 +93,7 @@ class Log:
         raw: Mapping[str, pl.DataFrame] | None = None,
         time_format: str = "auto",
         time_zone: str = "UTC",
+        decimal: str | None = None,
         tag_separator: str = "|",
         notice: str = "",
         has_times: bool = True,
@@ -110,7 +111,7 @@ class Log:
                 self.rows[name] = rows
         self.sources = dict(sources or {})
         self.time_format, self.time_zone = time_format, time_zone
-        self.tag_separator = tag_separator
+        self.decimal, self.tag_separator = decimal, tag_separator
         self.clock_shift = timedelta(0)
         """Added to every time when the log is loaded (see ``shift_to``)."""
         self.ends_at: datetime | None = None

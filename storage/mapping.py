@@ -83,6 +83,9 @@ class Mapping(BaseModel):
     )
     time_format: str = Field(default="auto", description="A name of storage.times, or a pattern.")
     time_zone: str = Field(default="UTC", description="Of times that have no offset.")
+    decimal: Literal[".", ","] | None = Field(
+        default=None, description="What parts the decimals of numbers; else as each column shows."
+    )
     tag_separator: str = Field(default="|", min_length=1)
     nothing: list[str] = Field(default=[], description="Words that stand for an empty cell.")
     whole_ids: bool = Field(default=False, description="Ids like 12.0 are 12.")

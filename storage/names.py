@@ -17,7 +17,7 @@ _ENGLISH: dict[str, tuple[str, ...]] = {
         "clientid", "client", "msno", "cookieid", "deviceid", "listener", "subscriber",
         "student", "learner", "patient", "employee",
         "shopper", "rater", "voter", "email", "login", "userpseudoid", "household", "householdid",
-        "householdkey", "cardid", "cardnumber", "ucid",
+        "householdkey", "cardid", "cardnumber", "ucid", "anonymousid", "distinctid", "who",
     ),
     "session": (
         "sessionid", "session", "usersession", "orderid", "basketid", "visitid", "transactionid",
@@ -36,6 +36,7 @@ _ENGLISH: dict[str, tuple[str, ...]] = {
         "stockcode", "campaignid", "campaign", "feedid", "mediaid", "threadid", "repoid",
         "paperid",
         "reference", "wine", "wineid", "app", "url",
+        "hotelcluster", "subreddit", "tweetid", "statusid", "trackuri", "uri", "what",
     ),
     "type": (
         "type", "eventtype", "event", "action", "actiontype", "behavior", "behaviour",
@@ -49,7 +50,7 @@ _ENGLISH: dict[str, tuple[str, ...]] = {
         "unixreviewtime", "reviewtime", "createdat", "date", "eventdate", "reviewdate",
         "dateadded", "checkintime", "utctime", "visittime", "unixtime", "ratedat", "viewtime",
         "created", "when", "at", "day", "postedat", "updatedat", "dateupdated",
-        "dt", "ds",
+        "dt", "ds", "uts", "createdutc",
     ),
     "rating": (
         "rating", "stars", "overall", "score", "rate", "reviewoverall", "reviewscore",
@@ -57,7 +58,7 @@ _ENGLISH: dict[str, tuple[str, ...]] = {
     ),
     "count": (
         "plays", "playcount", "weight", "count", "hours", "hoursplayed", "playtimeforever",
-        "listens", "listencount", "quantity", "frequency",
+        "listens", "listencount", "quantity", "qty", "frequency",
     ),
     "title": (
         "title", "name", "movietitle", "booktitle", "productname", "prodname", "itemname",
@@ -129,23 +130,31 @@ _OTHERS: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 
 KINDS = {
-    "impression": ("impression", "impressions", "show", "shown", "exposure", "displayed", "0"),
+    "impression": (
+        "impression", "impressions", "impress", "show", "shown", "exposure", "displayed", "0",
+    ),
     "view": (
         "view", "views", "pv", "pageview", "page_view", "detail", "visit", "open", "read", "seen",
-        "browse", "product_view", "view_item",
+        "browse", "product_view", "view_item", "page", "preview",
+        "浏览", "просмотр", "ansicht", "vue", "vista",
     ),
-    "click": ("click", "clicks", "clk", "clicked", "play", "listen", "watch", "1", "start", "cv"),
+    "click": (
+        "click", "clicks", "clk", "clicked", "play", "listen", "watch", "1", "start", "cv", "点击",
+        "клик", "klick", "clic",
+    ),
     "like": ("like", "liked", "love", "upvote", "thumbs_up", "positive", "favourite", "star"),
     "save": (
         "save", "saved", "fav", "favorite", "bookmark", "wishlist", "cart", "carts", "addtocart",
         "add_to_cart", "add", "basket", "maybe", "interested", "add_to_wishlist", "collect",
+        "收藏", "加购",
         "favorited", "follow", "followed", "subscribe",
     ),
     "share": ("share", "shared", "repost", "retweet", "forward", "comment", "reply"),
     "apply": (
         "apply", "buy", "purchase", "purchased", "transaction", "order", "orders", "checkout",
         "bought", "book", "booking", "yes", "going", "attend", "conversion", "pay", "download",
-        "rent",
+        "rent", "convert", "install", "enroll", "register", "subscription", "购买", "покупка",
+        "kauf", "achat", "compra",
     ),
     "unapply": ("unapply", "cancel", "refund", "return", "unsubscribe"),
     "dismiss": (
@@ -175,7 +184,8 @@ def letters(text: str) -> str:
     return "".join(filter(str.isalnum, apart))
 
 
-_OF_OUTER = ("id", "key", "uuid", "guid", "name", "nr", "no", "number", "code")
+_TYPES = {word: kind for kind, words in reversed(KINDS.items()) for word in words}
+_OF_OUTER = ("id", "idstr", "key", "uuid", "guid", "name", "nr", "no", "number", "code")
 
 NAMES: dict[str, tuple[str, ...]] = {
     role: (*names, *map(plain_name, _OTHERS.get(role, ()))) for role, names in _ENGLISH.items()
@@ -185,6 +195,11 @@ _ROLES = {name: role for role, names in reversed(NAMES.items()) for name in name
 """Plain name -> what a column of that name is."""
 
 
+def core(plain: str) -> str:
+    """A plain name without what says that it is an id: ``cod_cliente`` and ``customer_nr``."""
+    return re.sub(r"^(id|codigo|cod)|(id|code|codigo|nr|no|number|key|hash|idx|index)$", "", plain)
+
+
 def role_of(name: str) -> str | None:
     """What a column is that is called so; None: the name is not known."""
     return _ROLES.get(plain_name(name))
@@ -192,8 +207,9 @@ def role_of(name: str) -> str | None:
 
 def type_of(word: str) -> str | None:
     """Our type of an event that is called ``word``; None: its name says nothing."""
-    plain = word.strip().lower().replace("-", "_").replace(" ", "_")
-    return next((kind for kind, words in KINDS.items() if plain in words), None)
+    plain = re.sub(r"[^\w]+", "_", word.strip().lower())
+    ways = (plain, *(plain.removesuffix(end) for end in ("s", "d", "ed", "ped", "ning", "ing")))
+    return next((_TYPES[way] for way in ways if way in _TYPES), None)
 
 
 def type_of_flag(name: str) -> str | None:

@@ -1,7 +1,7 @@
 """Numbers as people write them: 1234.5, 1,234.50, 1.234,50, 1'234.50, 13/20, true.
 
-What parts the decimals is told by the cells of a column that leave no doubt. Where none does it
-is the point; 1,234 is then left open, and no number.
+What parts the decimals is told by the cells of a column that leave no doubt. Where none does,
+1,234 is no number, and 1.234 is one where nothing speaks for thousands.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import polars as pl
 from storage.conventions import Column, majority
 
 POINT, COMMA = 0, 1
+DECIMALS = (".", ",")
 
 
 def _sure(decimal: str, thousands: str) -> str:
@@ -23,6 +24,7 @@ def _sure(decimal: str, thousands: str) -> str:
 
 _SURE = (_sure(r"\.", ","), _sure(",", r"\."))
 _IN_DOUBT = r"^[-+]?[1-9]\d{0,2}\.\d{3}$|,"
+_MAYBE_THOUSANDS = r"^[-+]?[1-9]\d{0,2}[.,]\d{3}$"
 _GROUPED = (r"^[-+]?\d{1,3}(,\d{3})+(\.\d*)?$", r"^[-+]?(\d{1,3}(\.\d{3})+|\d+|\d{0,3})(,\d*)?$")
 _BLANKS = r"(\d)[ '’\u00a0\u2009\u202f](\d{3})\b"  # between thousands
 _SHARE = r"^(\d+(?:\.\d+)?)\s*/\s*([1-9]\d*)$"
@@ -30,11 +32,20 @@ _BOOLEAN = {"true": 1.0, "false": 0.0}
 
 
 class NumberReader:
-    """Reads one column, chunk by chunk; ``decimal`` holds for all, once it is decided."""
+    """Reads one column, chunk by chunk; ``decimal`` holds for all, once it is decided.
 
-    def __init__(self) -> None:
-        self.decimal: int | None = None
-        self.is_decided = False
+    Args:
+        decimal: POINT or COMMA; None: as the column shows.
+        large: whether its numbers may be of thousands.
+        semicolons: whether these part its cells, as where decimals have a comma.
+    """
+
+    def __init__(
+        self, decimal: int | None = None, *, large: bool = False, semicolons: bool = False
+    ) -> None:
+        self.decimal, self._large = decimal, large
+        self._doubts_points = large and semicolons
+        self.is_decided = decimal is not None
 
     def is_open(self, cells: pl.Series) -> bool:
         """Whether these cells ask for a decision that is not made yet."""
@@ -45,13 +56,25 @@ class NumberReader:
     def decide(self, cells: pl.Series, column: Column) -> None:
         """By the whole ``column``, of which ``cells`` are some."""
         self.decimal, self.is_decided = majority(cells, _votes, column), True
+        is_short = _plain(cells).str.contains(r"^[-+]?[1-9]\d{0,2}$")
+        if self._large and is_short.any():  # 1.250 beside 980 is hardly 1.25
+            self._doubts_points = True
+
+    def in_doubt(self, text: pl.Series) -> pl.Series:
+        """Whether cells may be thousands or have decimals, and nothing tells which."""
+        if self.decimal is not None:
+            return pl.repeat(False, len(text), eager=True)
+        doubtful = _plain(text).str.contains(_MAYBE_THOUSANDS).fill_null(False)
+        if self._doubts_points:
+            return doubtful
+        return doubtful & text.str.contains(",", literal=True).fill_null(False)
 
     def read(self, text: pl.Series) -> pl.Series:
         """Float64; null where a cell is no number."""
         text = _plain(text)
         if self.decimal == COMMA:
             return _grouped(text, COMMA).cast(pl.Float64, strict=False)
-        number = text.cast(pl.Float64, strict=False)
+        number = text.set(self.in_doubt(text), None).cast(pl.Float64, strict=False)
         rest = text.filter(number.is_null() & text.is_not_null() & (text != ""))
         if self.decimal is None or rest.is_empty():
             return number

@@ -77,6 +77,7 @@ def read_log(
         sources={entity: one.files[0].name for entity, one in rows.items()},
         time_format=mapping.time_format,
         time_zone=mapping.time_zone,
+        decimal=mapping.decimal,
         tag_separator=mapping.tag_separator,
         notice="\n".join([*_told(found_forms), *_not_used(list(rows.values())), *_flags(events)]),
         has_times=has_times,
@@ -117,15 +118,19 @@ def _flags(events: FileRows) -> list[str]:
     mapping = events.mapping
     if not mapping.default_type or mapping.thresholds or mapping.flags or "type" in events.columns:
         return []
-    rest = unused(events.there, set(events.columns.values()))
-    kinds = {name: kind for name in rest if (kind := type_of_flag(name))}
-    if not kinds:
+    if not (flags := _flags_there(events)):
         return []
-    flags = ", ".join(f"{name}: {kind}" for name, kind in list(kinds.items())[:5])
     return [
-        f"{events.files[0].name}: every row counts as {mapping.default_type}, whatever "
-        f"{files.listed(list(kinds))} says. Where 0 is: not done, write  flags: {{{flags}}}"
+        f"{events.files[0].name}: every row counts as {mapping.default_type}. Where 0 is: not "
+        f"done, write  {flags.removesuffix(' or ')}"
     ]
+
+
+def _flags_there(rows: FileRows) -> str:
+    """What to write of columns that are called as things that are done."""
+    rest = unused(rows.there, set(rows.columns.values()))
+    flags = [f"{name[:60]}: {kind}" for name in rest if (kind := type_of_flag(name))]
+    return f"flags: {{{', '.join(flags[:5])}}} or " if flags else ""
 
 
 def _missing(rows: FileRows) -> list[str]:
@@ -148,7 +153,8 @@ def _missing(rows: FileRows) -> list[str]:
             theirs = rows.missing_scales[name]
             line = f"{'thresholds' if name == scale(theirs) else 'flags'}: {{YOUR COLUMN: …}}"
         elif entity == "interactions" and name in _INSTEAD and name not in mapping.columns(entity):
-            line += f" or {_INSTEAD[name]}"
+            flags = _flags_there(rows) if name == "type" else ""
+            line += f" or {flags}{_INSTEAD[name]}"
         taken = next((ours for ours, given in rows.columns.items() if given == theirs), None)
         said = f"{theirs!r} is given to {taken}" if taken else f"no column {theirs!r}"
         lines.append(f"{said}: write  {line}")
@@ -217,6 +223,7 @@ def readable(
         sources={entity: one.files[0].name for entity, one in rows.items()},
         time_format=mapping.time_format,
         time_zone=mapping.time_zone,
+        decimal=mapping.decimal,
         tag_separator=mapping.tag_separator,
     )
     if "interactions" in failed:

@@ -54,7 +54,8 @@ def checked(log: Log, entity: Entity) -> Iterator[Checked]:
         LoadError: a file cannot be read to its end.
     """
     seen = Seen()
-    readers = Readers(entity, log.time_format, log.time_zone)
+    delimiter = str(log.rows[entity].document()["delimiter"])
+    readers = Readers(entity, log.time_format, log.time_zone, log.decimal, delimiter)
     log.summary.begin(entity)
     for chunk in log.chunks(entity):
         readers.decide(chunk, lambda name: log.column(entity, name))

@@ -41,7 +41,7 @@ def find_items(found: Proposal, others: list[Look]) -> None:
             found.files["items"] = one
             found.columns["items"] = {"id": key.name, **columns}
     events = found.files["interactions"]
-    if "items" not in found.files and not events.inner:
+    if "items" not in found.files and not (events.inner and events.form.kind == "csv"):
         columns = _within(found, events)
         if columns:
             found.columns["items"] = dict(columns)
@@ -97,23 +97,28 @@ def _within(found: Proposal, events: Look) -> dict[str, str | None]:
     assert item is not None
     columns: dict[str, str | None] = {}
     for role in OF_ITEMS:
-        column = named(events, role, taken) if events.form.header is not False else None
-        if events.form.header is False and role == "title":
-            column = next(
-                (
-                    c
-                    for c in events.columns
-                    if c.name not in taken and is_title(c) and not c.is_time
-                ),
-                None,
-            )
-        if column is not None and follows(column.text, events.column(item).text):
+        column = _of_item(events, role, taken, events.column(item))
+        if column is not None:
             columns[role] = column.name
             taken.add(column.name)
     _title_of_text(events, columns)
     if "title" not in columns and is_title(events.column(item)) and events.column(item).codes < 0.5:
         columns["title"] = item
     return columns
+
+
+def _of_item(events: Look, role: str, taken: set[str], item: Column) -> Column | None:
+    """The surest column for ``role`` that the item tells."""
+    if events.form.header is False:
+        titles = (c for c in events.columns if is_title(c) and not c.is_time)
+        column = next((c for c in titles if c.name not in taken), None) if role == "title" else None
+        return column if column is not None and follows(column.text, item.text) else None
+    others = set(taken)
+    while (column := named(events, role, others)) is not None:
+        if follows(column.text, item.text):
+            return column
+        others.add(column.name)
+    return None
 
 
 def _title_of_text(one: Look, columns: dict[str, str | None]) -> None:

@@ -16,7 +16,7 @@ from storage.cells import nested_kind, to_ids, to_text
 from storage.columns import CLOCK_SLACK, EARLIEST
 from storage.log import Damaged, LoadError
 from storage.mapping import FileForm
-from storage.names import plain_name
+from storage.names import plain_name, role_of
 from storage.numbers import to_numbers
 from storage.reading.form import Form, form_of
 from storage.reading.rows import columns_of, no_panic, rows_of
@@ -187,10 +187,8 @@ def _inner(found: Look) -> str | None:
         cells = column.text.drop_nulls().head(100)
         if found.form.kind in ("json", "jsonl") and column.like(r"^\[\s*\{"):
             keys = {key for cell in cells for one in _objects(cell) for key in one}
-            if (
-                any("id" in key.lower() or key in ("asin", "item") for key in keys)
-                and len(keys) > 1
-            ):
+            is_known = any("id" in key.lower() or role_of(key) == "item_id" for key in keys)
+            if is_known and len(keys) > 1:
                 return column.name
         # MIND: N55689-1 N35729-0
         if (

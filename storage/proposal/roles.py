@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
-from storage.names import NAMES, role_of, type_of, type_of_flag
+from storage.names import NAMES, core, role_of, type_of, type_of_flag
 from storage.proposal.looks import MOSTLY, Column, Look
 from storage.reading.shapes import HEADING
 
-ENDS = {"title": ("title", "name")}
+ENDS = {"title": ("title", "name"), "occurred_at": ("timestamp", "datetime", "date", "time")}
+OF_OTHERS = ("user", "review", "profile", "brand", "birth", "release", "publish", "expir", "end",
+             "conversion", "delivery", "due")  # fmt: skip
+CORES = {
+    role: {core(name) for name in NAMES[role]} - {"", "event"} for role in ("user_id", "item_id")
+}
 FEW = 2  # rows, of which nothing can be told
 WIDE = 10  # columns of a matrix, besides that of its rows
 PEOPLE = ("name", "fullname", "who", "critic", "author")
@@ -24,6 +29,7 @@ def named(look: Look, role: str, taken: set[str]) -> Column | None:
     names = [
         *NAMES[role],
         *(name for end in ENDS.get(role, ()) for name in there if _ends(name, end)),
+        *(name for name in there if core(name) in CORES.get(role, ())),
     ]
     return next((there[name] for name in names if name in there and fits(there[name])), None)
 
@@ -35,7 +41,7 @@ def relative_clock(look: Look) -> Column | None:
 
 
 def _ends(name: str, end: str) -> bool:
-    return name.endswith(end) and not name.startswith(("user", "review", "profile", "brand"))
+    return name.endswith(end) and not name.startswith(OF_OTHERS)
 
 
 def is_id(column: Column) -> bool:
@@ -100,7 +106,7 @@ _FITS = {
     "occurred_at": lambda column: column.is_time or column.like(r"\d[/-]\d"),
     "rating": lambda column: column.numbers > MOSTLY,
     "count": lambda column: column.numbers > MOSTLY,
-    "title": lambda column: column.filled > 0,
+    "title": lambda column: column.filled > 0 and column.numbers < 0.5,
     "price_min": lambda column: column.numbers > 0,
     "lat": lambda column: column.numbers > MOSTLY,
     "lon": lambda column: column.numbers > MOSTLY,

@@ -95,8 +95,7 @@ def form_of(file: Path, said: FileForm | None = None) -> Form:
 
 def _json_kind(first: str, text: str, inner: str | None) -> Kind | None:
     if first.startswith("{") and first.endswith("}"):
-        is_one = text.strip() == first and inner is None
-        return "json" if is_one and _wraps(first) else "jsonl"
+        return "json" if text.strip() == first and _wraps(first, inner) else "jsonl"
     if text.lstrip().startswith("["):
         return "json" if text.lstrip()[1:].lstrip()[:1] in ("{", "]") else None
     if not first.startswith("{"):
@@ -115,13 +114,17 @@ def _are_blocks(lines: list[str]) -> bool:
     return 1 < len(keys) <= len(there) / keys[first[1]] + 1 and keys[first[1]] > 1
 
 
-def _wraps(line: str) -> bool:
-    """Whether an object is but a cover for a list of rows: ``{"total": 1, "items": [{…}]}``."""
+def _wraps(line: str, inner: str | None) -> bool:
+    """Whether an object is but a cover for a list of rows: ``{"total": 1, "items": [{…}]}``.
+
+    One that has the key ``inner`` is a row, whose list is taken apart.
+    """
     try:
         one = orjson.loads(line)
     except orjson.JSONDecodeError:
         return False
-    return isinstance(one, dict) and len(one) <= COVER and bool(rows_within(one))
+    is_row = not isinstance(one, dict) or (inner is not None and inner in one)
+    return not is_row and len(one) <= COVER and bool(rows_within(one))
 
 
 def rows_within(one: dict[str, Any], deeper: int = 3) -> list[Any]:

@@ -6,6 +6,8 @@ JSON, partitions and names in other languages. See ``published``."""
 
 from __future__ import annotations
 
+import json
+
 from tests.storage.published import BOUGHT, DAY, FIRST, PAIRS, START, Published, lines, table
 
 FLAGS = [(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 0, 1), (0, 0, 0), (1, 0, 0)]  # click, like, share
@@ -174,6 +176,26 @@ OTHERS: dict[str, Published] = {
     "russian": Published(
         {"log.csv": ("ID пользователя;Товар;Оценка;Дата\n" + lines(*(f"{70 + u};P{i};5;1{3 + n}.02.2026" for n, (u, i) in enumerate(BOUGHT)))).encode("cp1251")},
         6, ("70", "P0", "like", "2026-02-13T00:00:00Z"), said=("cp1251",),
+    ),
+    "spotify-playlists": Published(
+        {"mpd.slice.0-999.json": json.dumps({"info": {"slice": "0-999", "version": "v1"}, "playlists": [
+            {"name": f"mix {p}", "pid": p, "modified_at": 1493424000, "num_tracks": 2,
+             "tracks": [{"pos": k, "artist_name": "A", "track_uri": f"spotify:track:{k}", "track_name": f"Tune {k}", "duration_ms": 2}
+                        for k in (p, p + 1)]} for p in range(4)]})},
+        8, ("0", "spotify:track:0", "click", None), {"spotify:track:1": "Tune 1"}, said=("rows: tracks",),
+    ),
+    "expedia": Published(
+        {"train.csv": "date_time,site_name,user_location_country,user_id,is_mobile,channel,srch_destination_id,is_booking,cnt,hotel_cluster\n"
+         + lines(*(f"2014-08-11 07:46:1{n},2,66,{12 + u},0,9,{8250 + n},{int(n == 1)},3,{1 + i}" for n, (u, i) in enumerate(BOUGHT)))},
+        6, ("12", "1", "impression", "2014-08-11T07:46:10Z"), said=("is_booking: apply",),
+    ),
+    "portuguese": Published(
+        {"vendas.csv": "cod_cliente;cod_produto;data_compra;valor\n" + lines(*(f"{500 + u};P{i};{13 + n}/02/2026;10,90" for n, (u, i) in enumerate(BOUGHT)))},
+        6, ("500", "P0", "click", "2026-02-13T00:00:00Z"),
+    ),
+    "chinese-events": Published(
+        {"log.csv": "用户ID,商品ID,行为类型,时间戳\n" + lines(*(f"{70 + u},P{i},{['浏览', '购买', '收藏'][n % 3]},{START + n}" for n, (u, i) in enumerate(BOUGHT)))},
+        6, ("70", "P0", "view", FIRST),
     ),
     "each-user-once": Published(
         {"log.csv": "user,item,event,time\n" + lines(*(f"u{n},i1,view,{START + n}" for n in range(5)))},

@@ -34,7 +34,7 @@ class InParts:
         yield from map(of_frame, self.parts)
 
     def document(self) -> dict[str, str | bool | None]:
-        return {}
+        return {"encoding": None, "delimiter": None, "header": None}
 
 
 def log_of(*parts: list[str]) -> Log:
@@ -150,6 +150,25 @@ def test_a_file_that_writes_a_comma_before_decimals_does_so_in_all_columns(tmp_p
     items = validate(read_log(tmp_path), "items").good
     assert items["price_min"].to_list() == [1234.5, 999, 2500]
     assert items["price_max"].to_list() == [2000, 1500, 3250]
+
+
+@pytest.mark.parametrize(("by", "other"), [(";", "1.250"), (",", "980")])
+@pytest.mark.parametrize(("decimal", "first"), [(None, None), (",", 2400), (".", 2.4)])
+def test_numbers_that_nothing_tells_are_left_out_until_the_mapping_does(
+    tmp_path: Path, decimal: str | None, first: float | None, by: str, other: str
+) -> None:
+    (tmp_path / "interactions.csv").write_text(HEADER + "u1,i1,like,2026-01-01\n")
+    (tmp_path / "items.csv").write_text(
+        "id;price_min;lat;lon\ni1;2.400;48.137;11.575\ni2;1.250;;\n"
+    )
+    mapping = read_mapping(f'decimal: "{decimal}"' if decimal else "", "it")
+    log = read_log(tmp_path, mapping=mapping)
+    items = validate(log, "items").good
+    assert items["price_min"][0] == first
+    if decimal != ",":
+        assert items["lat"].to_list() == [48.137, None]
+    told = any("may be thousands" in said for said in log.summary.warnings("items"))
+    assert told is (decimal is None)
 
 
 def test_a_spreadsheets_fractions_are_whole_seconds() -> None:
