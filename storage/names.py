@@ -62,7 +62,7 @@ _ENGLISH: dict[str, tuple[str, ...]] = {
     ),
     "title": (
         "title", "name", "movietitle", "booktitle", "productname", "prodname", "itemname",
-        "artistname", "songname", "trackname", "traname", "doctitle", "producttitle", "gametitle",
+        "songname", "trackname", "traname", "artistname", "doctitle", "producttitle", "gametitle",
         "headline", "reviewtitle", "appname", "label",
     ),
     "text": ("text", "description", "abstract", "plot", "overview", "synopsis", "detaildesc"),
