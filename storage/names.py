@@ -41,8 +41,9 @@ _ENGLISH: dict[str, tuple[str, ...]] = {
     "type": (
         "type", "eventtype", "event", "action", "actiontype", "behavior", "behaviour",
         "behaviortype", "behaviourtype", "activity", "interaction", "interactiontype", "response",
-        "answer", "label", "verb", "eventname",
+        "answer", "label", "verb", "eventname", "target",
     ),
+    "verdict": ("isrecommended", "recommended", "recommend", "recommends", "votedup"),
     "occurred_at": (
         "occurredat", "timestamp", "timestampms", "timems", "eventtimestamp", "eventtime",
         "eventdatetime", "datetime", "time", "ts", "tdat", "transactiondt", "transactiondate",
@@ -145,7 +146,8 @@ KINDS = {
     "like": ("like", "liked", "love", "upvote", "thumbs_up", "positive", "favourite", "star"),
     "save": (
         "save", "saved", "fav", "favorite", "bookmark", "wishlist", "cart", "carts", "addtocart",
-        "add_to_cart", "add", "basket", "maybe", "interested", "add_to_wishlist", "collect",
+        "add_to_cart", "added_to_cart", "add", "basket", "maybe", "interested", "add_to_wishlist",
+        "collect",
         "收藏", "加购",
         "favorited", "follow", "followed", "subscribe",
     ),

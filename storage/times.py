@@ -58,6 +58,9 @@ _WORDS = (
     *(date + clock for date in _DATES for clock in _CLOCKS),
 )
 _HOUR = r"^\s*(\d{4}-\d\d-\d\d)[T ](\d\d)\s*$"  # of a time without minutes
+_WITH_T = r"^\s*(\d{4}-\d\d-\d\d)T"
+_SHORT_YEAR = r"^\s*\d{1,2}-"
+_WEEKDAY = r"(?i)^\s*(mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,?\s+"
 _CUT = r"^\d{4}-0\d-\d$|[T ]\d$|:\d$"  # the end of a file that was cut within a time
 
 LOOKED_AT = 500  # cells that tell whether a pattern is worth trying on all
@@ -128,15 +131,21 @@ class TimeReader:
         size = text.str.len_bytes()
         if size.min() != size.max():
             text = text.set(text.str.contains(_CUT), None)
-        times = self._parsed(text, _ISO)
+        # 13-02-26 is no day of the year 13
+        times = self._parsed(text.set(text.str.contains(_SHORT_YEAR), None), _ISO)
         missing = times.is_null() & text.is_not_null() & (text != "")
         if self.form == "rfc3339" or not missing.any():
             return times
-        rest = text.filter(missing).str.replace(_HOUR, "$1 $2:00")
+        rest = text.filter(missing).str.replace(_HOUR, "$1 $2:00").str.replace(_WITH_T, "$1 ")
         dates = (pattern for order in self.orders for pattern in order.dates)
         ordered = (date + clock for date in dates for clock in _CLOCKS)
         patterns = dict.fromkeys((*self._likely, *ordered, *_WORDS))
-        return times.scatter(missing.arg_true(), self._parsed(rest, list(patterns)))
+        found = self._parsed(rest, list(patterns))
+        weekday = found.is_null() & rest.str.contains(_WEEKDAY)
+        if weekday.any():
+            bare = rest.filter(weekday).str.replace(_WEEKDAY, "")
+            found = found.scatter(weekday.arg_true(), self._parsed(bare, list(patterns)))
+        return times.scatter(missing.arg_true(), found)
 
     def _parsed(self, text: pl.Series, patterns: Sequence[str], suffix: str = "") -> pl.Series:
         """By the first pattern that fits; each is tried on the cells that are left alone."""

@@ -10,13 +10,14 @@ from pathlib import Path
 from storage.log import LoadError
 from storage.proposal.draft import Proposal
 from storage.proposal.looks import Look, look
-from storage.proposal.roles import is_matrix
+from storage.proposal.roles import is_libsvm, is_matrix
 from storage.reading.files import data_files, parts, stem
 
 MOST_FILES = 60
 DEEPEST = 3  # folders within the folder that files are looked for in
 NO_DATA = (".md", ".pdf", ".png", ".jpg", ".html", ".py", ".pl", ".sh", ".yaml", ".yml", ".info",
            ".log", ".vec", ".r", ".ipynb", ".xml")  # fmt: skip
+LIBSVM = "has features and their values (17:0.5), and does not say which are users and items"
 MATRIX = (
     "seems to be a matrix, a row for each user and a column for each item: write a row for each "
     "rating, for example with pandas:  frame.melt(id_vars=USER, var_name='item_id')"
@@ -34,9 +35,11 @@ def looks_of(folder: Path, found: Proposal) -> list[Look]:
             looks.append(look(name, several))
         except LoadError as error:
             found.unused[name] = str(error).replace(f"{several[0]}", "it", 1)[:200]
-    for one in [one for one in looks if is_matrix(one)]:
-        looks.remove(one)
-        found.unused[one.name] = MATRIX
+    for one in list(looks):
+        why = MATRIX if is_matrix(one) else LIBSVM if is_libsvm(one) else None
+        if why is not None:
+            looks.remove(one)
+            found.unused[one.name] = why
     return looks
 
 

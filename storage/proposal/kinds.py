@@ -6,6 +6,11 @@ from storage.mapping import Step
 from storage.proposal.looks import Column
 
 
+def verdict_of(word: str) -> str:
+    """Our type of what somebody answers who is asked whether they recommend it."""
+    return "like" if word.strip().lower() in ("1", "true", "yes", "recommended") else "dismiss"
+
+
 def steps_of_rating(column: Column) -> list[Step]:
     """Likes, clicks and dismissals by where a number stands on its scale.
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from storage.columns import COLUMNS
 from storage.log import LoadError
-from storage.names import type_of, type_of_flag
+from storage.names import role_of, type_of, type_of_flag
 from storage.proposal.catalogue import find_items, find_users, find_words
 from storage.proposal.draft import Proposal
 from storage.proposal.folders import join_alike, looks_of
-from storage.proposal.kinds import steps_of_count, steps_of_rating
+from storage.proposal.kinds import steps_of_count, steps_of_rating, verdict_of
 from storage.proposal.looks import Column, Look
-from storage.proposal.roles import is_flag, of_events, relative_clock
+from storage.proposal.roles import is_flag, of_events, unread_time
 from storage.reading.files import listed, stem
 from storage.times import TimeReader, ambiguous_pattern
 
@@ -71,8 +71,8 @@ def _say_events(found: Proposal, events: Look, roles: dict[str, str]) -> None:
     found.columns["interactions"] = columns
     if time := roles.get("occurred_at"):
         _say_time(found, events, events.column(time))
-    elif clock := relative_clock(events):
-        found.why["default_time"] = f"{clock.name!r} counts from a start that it does not tell"
+    elif clock := unread_time(events):
+        found.why["default_time"] = f"{clock.name!r} has no times, or counts from its own start"
     if "occurred_at" not in columns:
         found.default_time = "order"
         columns.pop("occurred_at", None)
@@ -120,7 +120,7 @@ def _say_types(found: Proposal, events: Look, name: str) -> None:
     words = _all_words(events, name)
     found.columns["interactions"]["type"] = name
     for word in words:
-        kind = type_of(word)
+        kind = verdict_of(word) if role_of(name) == "verdict" else type_of(word)
         if kind != word:
             found.types[word] = kind or "click"
         if kind is None:

@@ -12,6 +12,7 @@ OF_OTHERS = ("user", "review", "profile", "brand", "birth", "release", "publish"
 CORES = {
     role: {core(name) for name in NAMES[role]} - {"", "event"} for role in ("user_id", "item_id")
 }
+IS_VERDICT = r"(?i)^(0|1|true|false|yes|no|recommended|not recommended)$"
 FEW = 2  # rows, of which nothing can be told
 WIDE = 10  # columns of a matrix, besides that of its rows
 PEOPLE = ("name", "fullname", "who", "critic", "author")
@@ -34,10 +35,11 @@ def named(look: Look, role: str, taken: set[str]) -> Column | None:
     return next((there[name] for name in names if name in there and fits(there[name])), None)
 
 
-def relative_clock(look: Look) -> Column | None:
-    """A column that is called a time, and has numbers that are none."""
-    there = {column.plain: column for column in look.columns if column.numbers > MOSTLY}
-    return next((there[name] for name in NAMES["occurred_at"] if name in there), None)
+def unread_time(look: Look) -> Column | None:
+    """A column that is called a time, and has none that are understood."""
+    there = {column.plain: column for column in look.columns if column.filled}
+    ends = (name for end in ENDS["occurred_at"] for name in there if _ends(name, end))
+    return next((there[name] for name in (*NAMES["occurred_at"], *ends) if name in there), None)
 
 
 def _ends(name: str, end: str) -> bool:
@@ -74,6 +76,11 @@ def is_matrix(look: Look) -> bool:
     return len(cells) > MOSTLY * len([column for column in rest if column.filled])
 
 
+def is_libsvm(look: Look) -> bool:
+    """Whether its cells are numbers of features and their values, as ``17:0.5``."""
+    return sum(column.like(r"^\d+:-?[\d.]+(e-?\d+)?$") for column in look.columns) > 1
+
+
 def _is_small(column: Column) -> bool:
     return (column.low or 0) >= -100 and (column.high or 0) <= 100
 
@@ -103,6 +110,7 @@ _FITS = {
     "session": is_id,
     "item_id": _may_be_item,
     "type": lambda column: column.distinct <= 50,
+    "verdict": lambda column: column.like(IS_VERDICT),
     "occurred_at": lambda column: column.is_time or column.like(r"\d[/-]\d"),
     "rating": lambda column: column.numbers > MOSTLY,
     "count": lambda column: column.numbers > MOSTLY,
@@ -127,12 +135,15 @@ def of_events(look: Look) -> dict[str, str]:
 def _by_name(look: Look) -> dict[str, str]:
     roles: dict[str, str] = {}
     taken: set[str] = set()
-    for role in ("user_id", "session", "item_id", "occurred_at", "rating", "count", "type"):
-        if role == "type" and {"rating", "count"} & set(roles):
+    order = ("user_id", "session", "item_id", "occurred_at", "verdict", "rating", "count", "type")
+    for role in order:
+        if role in ("rating", "count", "type") and {"rating", "count", "verdict"} & set(roles):
             continue
         if column := named(look, role, taken):
             roles[role] = column.name
             taken.add(column.name)
+    if verdict := roles.pop("verdict", None):
+        roles["type"] = verdict
     _shape_of_amazon(look, roles)
     if "user_id" in roles and "session" in roles:
         words = look.column(roles["user_id"])

@@ -21,6 +21,14 @@ from storage.reading.streams import first_text, head
 
 Kind = Literal["csv", "jsonl", "json", "parquet", "blocks"]
 
+_OTHERS = {
+    "%%matrixmarket": "a matrix of MatrixMarket: write a row for each of its values, for example "
+    "with scipy.io.mmread",
+    "@relation": "an ARFF file: export it as CSV, for example with scipy.io.arff",
+    "<?xml": "XML: write a row for each interaction, as CSV or JSON",
+    "<!doctype": "a web page: look for the data itself",
+    "<html": "a web page: look for the data itself",
+}
 KEY_AND_VALUE = r"^([A-Za-z][\w/.\- ]{0,40}):(?:[ \t]+(.*))?$"  # a line of a block
 DELIMITERS = ("\t", "::", ";", ",", "|")
 SAMPLE = 500  # lines that tell delimiter, quotes and header
@@ -81,6 +89,9 @@ def form_of(file: Path, said: FileForm | None = None) -> Form:
         return replace(form, kind=kind)
     if not said.delimiter and not said.columns and _are_blocks(lines[:SAMPLE]):
         return replace(form, kind="blocks")
+    for mark, what in _OTHERS.items():
+        if first.lower().startswith(mark):
+            raise LoadError(f"{file} is {what}.")
     shape = shapes.shape_of(lines[:SAMPLE])
     if shape == "headed":
         block, _ = shapes.under_headings("\n".join(lines[:SAMPLE]).encode(), None, ",")

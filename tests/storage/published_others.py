@@ -34,7 +34,7 @@ OTHERS: dict[str, Published] = {
     "yambda": Published(
         {"listens.csv": "uid,timestamp,item_id,is_organic,played_ratio_pct\n"
          + lines(*(f"{100 + u},{4_000 + 5_000 * n},{8326270 + i},0,95" for n, (u, i) in enumerate(BOUGHT)))},
-        6, ("100", "8326270", "click", None), said=("default_time: order", "start that it does not tell"),
+        6, ("100", "8326270", "click", None), said=("default_time: order", "counts from its own start"),
     ),
     "criteo-attribution": Published(
         {"criteo_attribution_dataset.tsv": table(
@@ -188,6 +188,11 @@ OTHERS: dict[str, Published] = {
         {"train.csv": "date_time,site_name,user_location_country,user_id,is_mobile,channel,srch_destination_id,is_booking,cnt,hotel_cluster\n"
          + lines(*(f"2014-08-11 07:46:1{n},2,66,{12 + u},0,9,{8250 + n},{int(n == 1)},3,{1 + i}" for n, (u, i) in enumerate(BOUGHT)))},
         6, ("12", "1", "impression", "2014-08-11T07:46:10Z"), said=("is_booking: apply",),
+    ),
+    "steam-recommendations": Published(
+        {"recommendations.csv": "app_id,helpful,funny,date,is_recommended,hours,user_id,review_id\n"
+         + lines(*(f"{975370 + i},0,0,2022-12-1{n},{'true' if n % 2 else 'false'},36.3,{51580 + u},{n}" for n, (u, i) in enumerate(BOUGHT)))},
+        6, ("51580", "975370", "dismiss", "2022-12-10T00:00:00Z"), said=('"true": like',),
     ),
     "portuguese": Published(
         {"vendas.csv": "cod_cliente;cod_produto;data_compra;valor\n" + lines(*(f"{500 + u};P{i};{13 + n}/02/2026;10,90" for n, (u, i) in enumerate(BOUGHT)))},

@@ -94,6 +94,8 @@ def test_the_default_mapping_tells_of_every_column() -> None:
         ("interactions.parquet", b"PAR1 cut short", "parquet", "not readable as parquet"),
         ("interactions.jsonl", b'{"user_id": }\n', "jsonl", "no line is a JSON object"),
         ("interactions.csv", b"PK\x03\x04zip", "csv", "unpack it"),
+        ("interactions.txt", b"%%MatrixMarket matrix\n5 5 9\n", "csv", "scipy.io.mmread"),
+        ("interactions.csv", b"<!DOCTYPE html>\n<p>Log in\n", "csv", "a web page"),
         ("events.csv", b"user_id\n", "csv-folder", "no interactions.csv"),
         ("", b"", "csv", "no such file"),
     ],

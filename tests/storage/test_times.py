@@ -90,6 +90,9 @@ def test_map_reads_the_whole_column_for_the_order_of_day_and_month(tmp_path: Pat
         ("2026-02-01 02:13:20 PM", datetime(2026, 2, 1, 14, 13, 20)),
         ("45930.5", datetime(2025, 9, 30, 12)),  # a spreadsheet's
         ("1.2.2026", datetime(2026, 2, 1)),
+        ("13-02-26 10:15", datetime(2026, 2, 13, 10, 15)),
+        ("2026-02-01T02:13:20 PM", datetime(2026, 2, 1, 14, 13, 20)),
+        ("Sunday, February 1, 2026 2:13 PM", datetime(2026, 2, 1, 14, 13)),
         # a last line that is cut, beside longer ones
         ("2026-01-1", None),
         ("2026-01-10 1", None),
