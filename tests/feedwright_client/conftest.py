@@ -42,7 +42,7 @@ def served(application: ASGIApp) -> Iterator[str]:
         thread.join()
 
 
-def wait_for(expected: Callable[[], bool], seconds: float = 10.0) -> None:
+def wait_for(expected: Callable[[], bool], seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while not expected():
         assert time.monotonic() < deadline

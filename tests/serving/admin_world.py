@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -155,13 +155,29 @@ def fill(registry: FakeRegistry) -> None:
     registry.tags = {"champion_history": json.dumps(["9", BEFORE, LIVE])}
 
 
+LIMITS = {
+    "serving.admin.parts.DATABASE_SECONDS": 30.0,
+    "serving.admin.registry.LOOK_SECONDS": 20.0,
+    "serving.admin.registry.METRICS_SECONDS": 10.0,
+    "serving.admin.status.LOOK_SECONDS": 20.0,
+    "serving.database.CALL_SECONDS": 25.0,
+    "serving.database.HEALTH_SECONDS": 10.0,
+    "serving.database.STATEMENT_SECONDS": 20.0,
+}
+"""Of a service that a busy machine does not make answer 503: a browser complains of each."""
+
+
 @contextmanager
-def running_world(database: str, home: Path, auth: str = "required") -> Iterator[World]:
+def running_world(
+    database: str, home: Path, auth: str = "required", limits: Mapping[str, float] | None = None
+) -> Iterator[World]:
     """The real application on a real Postgres; MLflow and Dagster are faked."""
     registry, dagster = FakeRegistry(), FakeDagster()
     fill(registry)
     patch = pytest.MonkeyPatch()
     patch.setattr("serving.admin.dagster.KEPT_SECONDS", KEPT_SECONDS)
+    for name, seconds in (limits or {}).items():
+        patch.setattr(name, seconds)
     settings = Settings(
         home=home,
         database_url=database,

@@ -18,7 +18,16 @@ from serving.admin.page import ASSETS
 from storage.database import connect
 from tests.browser import Visit, running_browser, visit
 from tests.conftest import TEMPLATE, url_of
-from tests.serving.admin_world import BEFORE, KEPT_SECONDS, LIVE, TRIAL, World, running_world, seed
+from tests.serving.admin_world import (
+    BEFORE,
+    KEPT_SECONDS,
+    LIMITS,
+    LIVE,
+    TRIAL,
+    World,
+    running_world,
+    seed,
+)
 
 MOST_BYTES = 80_000
 SCHEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
@@ -33,7 +42,7 @@ def world(
     database = url_of(postgres_url, name)
     with connect(database, autocommit=True) as connection:
         seed(connection)
-    with running_world(database, tmp_path_factory.mktemp("admin")) as made:
+    with running_world(database, tmp_path_factory.mktemp("admin"), limits=LIMITS) as made:
         yield made
     _server.execute(f"DROP DATABASE {name} WITH (FORCE)")
 

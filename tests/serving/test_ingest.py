@@ -416,13 +416,13 @@ def test_concurrent_requests_share_commits_and_too_much_is_turned_away(
     url: str, tmp_path: Path, conn: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "MAX_ROWS", 60)
-    commits = 0
+    commits, arrived = 0, asyncio.Event()
     insert = EventConnection.store
 
     async def counted(self: Any, *given: Any) -> Any:
         nonlocal commits
         commits += 1
-        await asyncio.sleep(0.1)  # so that others arrive meanwhile
+        await arrived.wait()
         return await insert(self, *given)
 
     monkeypatch.setattr(EventConnection, "store", counted)
@@ -436,8 +436,10 @@ def test_concurrent_requests_share_commits_and_too_much_is_turned_away(
             httpx.AsyncClient(transport=transport, base_url="http://feed/api/v1/") as client,
         ):
             sent = [asyncio.create_task(client.post("interactions", json=[e])) for e in events]
-            await asyncio.sleep(0.05)
+            while sum(one.done() for one in sent) < 10:  # those that are turned away
+                await asyncio.sleep(0.01)
             sent[0].cancel()  # a client who leaves changes nothing, for itself or for others
+            arrived.set()
             answers = await asyncio.gather(*sent[1:])
             for size in (writer.MAX_BYTES, -writer.MAX_BYTES):
                 app.state.ingest._writer._bytes += size

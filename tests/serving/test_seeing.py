@@ -112,7 +112,7 @@ def test_the_lag_of_events_is_from_receipt_to_the_live_feed(worker: Worker) -> N
     assert answer.status_code == 202, answer.text
     count, total = "feedwright_event_applied_seconds_count", "feedwright_event_applied_seconds_sum"
     worker.wait_for(lambda: metrics_of(worker)[count] > before[count])
-    assert 0 <= metrics_of(worker)[total] - before[total] < 5
+    assert 0 <= metrics_of(worker)[total] - before[total] < 60
 
 
 def test_the_age_of_the_spool_is_that_of_its_oldest_segment(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def rows(url: str, query: str) -> list[tuple[object, ...]]:
         return connection.execute(query).fetchall()
 
 
-def wait_until_empty(folder: Path, seconds: float = 15.0) -> None:
+def wait_until_empty(folder: Path, seconds: float = 120.0) -> None:
     deadline = time.monotonic() + seconds
     while list(folder.glob("*.spool")):
         assert time.monotonic() < deadline, list(folder.iterdir())
