@@ -233,15 +233,19 @@ def test_nobody_else_may(world: World) -> None:
 
 
 def test_reading_is_not_noted_and_writing_is(http: httpx.Client, world: World) -> None:
-    def noted() -> int:
+    def noted(marker: str = "") -> int:
         with connect(world.database) as connection:
             row = connection.execute(
-                "SELECT count(*) FROM feed.audit_log WHERE action LIKE '%%/api/v1/admin/%%'"
+                "SELECT count(*) FROM feed.audit_log"
+                " WHERE action LIKE '%%/api/v1/admin/%%' AND detail::text LIKE %s",
+                (f"%{marker}%",),
             ).fetchone()
         assert row is not None
         return row[0]
 
-    time.sleep(1.5)
+    marker = uuid4().hex
+    http.put(f"flags/{marker}", json={"enabled": True, "share": 0.3}).raise_for_status()
+    wait_for(lambda: noted(marker) == 1)  # and so is what was done before
     before = noted()
     for path in ("status", "metrics", "models", "experiments", "flags", "audit", "alerts"):
         read(http, path)
