@@ -150,13 +150,19 @@ def charge_events(request: Request, user_ids: Sequence[str | None]) -> Charged:
         user_ids: of each entry; None where it is of nobody.
 
     Raises:
-        HTTPException: 429, the key's limit is reached.
+        HTTPException: 429, the key's limit is reached; 413, the batch alone is larger than it.
     """
     limits: Limits | None = request.scope.get(STATE)
     if limits is None or not user_ids:
         return Charged([True] * len(user_ids), 0)
     caller = caller_of(request)
     limits = limits.of(caller)
+    if caller.key_id is not None and 0 < limits.per_key < len(user_ids):
+        raise HTTPException(
+            413,
+            f"A batch of {len(user_ids):,}, but this key may send {limits.per_key:,} events a "
+            "minute: send fewer at once.",
+        )
     limits.take_key(caller.key_id, len(user_ids) - 1)  # the call itself took one
     left: dict[str, int] = {}
     wait = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import orjson
@@ -18,29 +19,22 @@ BEACON_KINDS = ("text/plain", "")
 """What ``sendBeacon`` of a browser says of a string, and of a Blob without a type."""
 
 
-def announced(request: Request) -> int:
-    """Bytes that the body will have at most.
+async def read_json(request: Request, arrived: Callable[[int], None]) -> Any:
+    """The body.
+
+    Args:
+        arrived: called with the bytes of each part as it comes; may raise.
 
     Raises:
-        HTTPException: 415 it is said to be something else, 413 too large.
+        HTTPException: 415 it is said to be something else, 413 too large, 400 no JSON.
     """
     refuse_unless_json(request, BEACON_KINDS)
     size = request.headers.get("content-length", "")
-    if not size.isdecimal():
-        return MAX_BODY_BYTES
-    if int(size) > MAX_BODY_BYTES:
+    if size.isdecimal() and int(size) > MAX_BODY_BYTES:
         _too_large()
-    return int(size)
-
-
-async def read_json(request: Request) -> Any:
-    """The body.
-
-    Raises:
-        HTTPException: 413 too large, 400 no JSON.
-    """
     body = bytearray()
     async for chunk in request.stream():
+        arrived(len(chunk))
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             _too_large()

@@ -55,9 +55,9 @@ class Ingest:
         """Write what waits, and stop."""
         await self._writer.close()
 
-    def room(self, size: int) -> contextlib.AbstractContextManager[None]:
+    def room(self) -> contextlib.AbstractContextManager[Callable[[int], None]]:
         """See ``Writer.room``."""
-        return self._writer.room(size)
+        return self._writer.room()
 
     def clock(self) -> Clock:
         """What times are believed now."""

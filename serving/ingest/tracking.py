@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 from uuid import uuid4
@@ -15,9 +16,9 @@ from starlette.routing import Route
 from serving.access import caller_of, charge_events
 from serving.access.caller import forbidden_user
 from serving.api import describe
-from serving.api.answers import Handler, answer_json
+from serving.api.answers import answer_json
 from serving.api.inputs import path_id
-from serving.ingest.bodies import MAX_BODY_BYTES, announced, entries_of, read_json
+from serving.ingest.bodies import MAX_BODY_BYTES, entries_of, read_json
 from serving.ingest.checking import Checked
 from serving.ingest.metrics import EVENTS
 from serving.ingest.service import Ingest
@@ -32,6 +33,9 @@ from serving.ingest.writer import Busy, NoRoom
 from serving.problems import InvalidParameters, problem
 from storage.events import Refusal
 
+Arrived = Callable[[int], None]
+Handler = Callable[[Request, Arrived], Awaitable[Response]]
+
 BUSY_SECONDS, NO_ROOM_SECONDS = 1, 5
 _COUNTERS = {one: EVENTS.labels(one) for one in ("accepted", "duplicate", "rejected")}
 
@@ -40,17 +44,17 @@ class IngestCalls:
     def __init__(self, ingest: Ingest) -> None:
         self._ingest = ingest
 
-    async def batch(self, request: Request) -> Response:
-        return await self._take(request, entries_of(await read_json(request)))
+    async def batch(self, request: Request, arrived: Arrived) -> Response:
+        return await self._take(request, entries_of(await read_json(request, arrived)))
 
-    async def one(self, request: Request) -> Response:
+    async def one(self, request: Request, arrived: Arrived) -> Response:
         item_id = path_id(request, "item_id")
         users = request.query_params.getlist("user_id")
         if len(users) > 1:
             raise InvalidParameters(
                 [{"field": "user_id", "message": "given more than once: give it once"}]
             )
-        body = await read_json(request)
+        body = await read_json(request, arrived)
         if not isinstance(body, dict):
             raise InvalidParameters([{"field": "body", "message": "must be a JSON object"}])
         both = [name for name in ("item_id", "user_id") if name in body]
@@ -136,8 +140,8 @@ def routes(ingest: Ingest) -> list[Route]:
 
     async def answer(handler: Handler, request: Request) -> Response:
         try:
-            with ingest.room(announced(request)):
-                return await handler(request)
+            with ingest.room() as arrived:
+                return await handler(request, arrived)
         except Busy as error:
             return problem(
                 request,
@@ -193,7 +197,8 @@ _LIMITED = (
     "`retry_after`, and it may be sent again then."
 )
 PROBLEMS = {
-    413: f"The body is larger than {MAX_BODY_BYTES // 2**20} MiB.",
+    413: f"The body is larger than {MAX_BODY_BYTES // 2**20} MiB, or has more events than the key "
+    "may send in a minute: send fewer at once.",
     429: "Too much at once, or over the key's rate limit; try again after `Retry-After`.",
     503: "Postgres is away and the disk's share is full; try again after `Retry-After`.",
 }

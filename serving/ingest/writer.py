@@ -141,20 +141,24 @@ class Writer:
         self._spool.close()
 
     @contextlib.contextmanager
-    def room(self, size: int) -> Iterator[None]:
-        """Room for a body of so many bytes, until it is answered.
+    def room(self) -> Iterator[Callable[[int], None]]:
+        """Room for a body until it is answered: a function to call with the bytes of each part
+        that came, which raises ``Busy`` where there is none. What was announced and never comes
+        takes nothing."""
+        taken = 0
 
-        Raises:
-            Busy: there is none.
-        """
-        if self._bytes + size > MAX_BYTES:
-            TURNED_AWAY.labels("busy").inc()
-            raise Busy(f"{self._bytes} bytes wait already")
-        self._bytes += size
+        def take(size: int) -> None:
+            nonlocal taken
+            if self._bytes + size > MAX_BYTES:
+                TURNED_AWAY.labels("busy").inc()
+                raise Busy(f"{self._bytes} bytes wait already")
+            self._bytes += size
+            taken += size
+
         try:
-            yield
+            yield take
         finally:
-            self._bytes -= size
+            self._bytes -= taken
 
     async def write(self, events: list[Event], refused: list[RefusedEvent]) -> Stored:
         """Returns once the events are durable, and the refused entries are kept.

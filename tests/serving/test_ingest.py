@@ -6,7 +6,7 @@ import asyncio
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -456,6 +456,52 @@ def test_concurrent_requests_share_commits_and_too_much_is_turned_away(
     assert all(a.headers["retry-after"] == "1" for a in answers if a.status_code == 429)
     kept = [one for n, one in enumerate(events) if n not in turned_away]
     assert len(stored(conn, *events)) == len(stored(conn, *kept)) == 60
+
+
+def test_only_what_has_arrived_takes_room(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "MAX_BYTES", 10_000)
+    app = application(lambda: url, tmp_path)
+
+    async def slow_and_quick() -> tuple[list[int], list[int]]:
+        more = asyncio.Event()
+
+        async def body(first: int) -> AsyncIterator[bytes]:
+            yield b" " * first
+            await more.wait()
+            yield json.dumps([event()]).encode()
+
+        transport = httpx.ASGITransport(app)
+        kind = {"Content-Type": "application/json"}
+        async with (
+            app.router.lifespan_context(app),
+            httpx.AsyncClient(transport=transport, base_url="http://feed/api/v1/") as client,
+        ):
+
+            def slowly(first: int, **headers: str) -> asyncio.Task[httpx.Response]:
+                sent = client.post("interactions", content=body(first), headers=kind | headers)
+                return asyncio.create_task(sent)
+
+            async def held(size: int) -> None:
+                while app.state.ingest._writer._bytes < size:
+                    await asyncio.sleep(0.01)
+
+            slow = [slowly(1) for _ in range(20)]
+            slow += [slowly(1, **{"Content-Length": str(4 * 2**20)}) for _ in range(20)]
+            await held(40)
+            quick = [(await client.post("interactions", json=[event()])).status_code]
+            slow.append(slowly(9_900))
+            await held(9_940)
+            quick.append((await client.post("interactions", json=[event()])).status_code)
+            more.set()
+            answers = [answer.status_code for answer in await asyncio.gather(*slow)]
+            assert app.state.ingest._writer._bytes == 0
+            return answers, quick
+
+    answers, quick = asyncio.run(slow_and_quick())
+    assert quick == [202, 429]
+    assert set(answers) <= {202, 429}  # what is left of the bytes is theirs in turn
 
 
 NUL = {"a": "\0"}

@@ -154,6 +154,16 @@ def test_events_count_for_the_key_and_not_calls_alone(request_by: Callable[..., 
     assert charge_events(Request({"type": "http"}), ["ann"]).granted == [True]
 
 
+def test_a_batch_that_no_minute_has_room_for_is_too_large(
+    request_by: Callable[..., Request],
+) -> None:
+    small = Caller(frozenset({"track"}), "web", "k", limit_per_key=500)
+    with pytest.raises(HTTPException, match="1,000, but this key may send 500 events") as refused:
+        charge_events(request_by((0, 10), small), [None] * 1_000)
+    assert refused.value.status_code == 413  # which clients answer with halves
+    assert len(charge_events(request_by((0, 10), small), [None] * 500).granted) == 500
+
+
 def test_a_key_may_have_limits_of_its_own(request_by: Callable[..., Request]) -> None:
     web = Caller(frozenset({"track"}), "web", "k")
     server = Caller(frozenset({"track"}), "server", "s", limit_per_key=50, limit_per_user=0)
