@@ -150,7 +150,7 @@ def is_loopback(address: str) -> bool:
     if address == "localhost":
         return True
     try:
-        found = ip_address(address.partition("%")[0])
+        found = ip_address(address)
     except ValueError:
         return False
     mapped = getattr(found, "ipv4_mapped", None)
@@ -175,11 +175,12 @@ def _is_loopback_host(host: bytes) -> bool:
 
 @lru_cache(1_000)
 def _name_of(host: bytes) -> str | None:
-    """The name in a ``Host`` header, without its port; None: it is not well formed."""
+    """The name in a ``Host`` header, without its port; None: it is not well formed. A zone
+    (``::1%lo``) belongs to sockets, and no browser sends one."""
     name = host.decode("latin-1").lower()
     if name.startswith("["):
         name, _, port = name[1:].partition("]")
         port = port.removeprefix(":")
     else:
         name, _, port = name.partition(":")
-    return name if port == "" or port.isdecimal() else None
+    return name if "%" not in name and (port == "" or port.isdecimal()) else None

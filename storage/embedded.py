@@ -34,6 +34,7 @@ from storage.postgres_place import (
     Place,
     choose_place,
     explain_os_error,
+    private_folder,
     read_place,
     with_sockets,
 )
@@ -173,6 +174,8 @@ class EmbeddedPostgres:
         binaries = _reachable_binaries(place, account, fresh)
         if fresh:
             _make_cluster(place, account, binaries)
+        for folder in (place.server, place.cluster):
+            private_folder(folder, account)
         _forget_dead_postmaster(place)
         _start_server(place, account, binaries, self.settings)
 

@@ -155,13 +155,17 @@ def _key(data_dir: Path) -> str:
 def private_folder(path: Path, account: Account) -> None:
     """Make ``path``, owned by ``account`` and closed to others.
 
-    The temp folder is open to all, so a folder that somebody else put there is refused.
+    The temp folder is open to all, so a folder that somebody else put there is refused. One of the
+    account's own that was opened, as by ``chmod -R``, is closed again.
     """
     with suppress(FileExistsError):
         path.mkdir(mode=0o700)
     info = path.lstat()
     if info.st_uid == os.geteuid() != account.uid:  # made by us as root, just now
         os.chown(path, account.uid, account.gid, follow_symlinks=False)
+        info = path.lstat()
+    if stat.S_ISDIR(info.st_mode) and info.st_uid == account.uid and info.st_mode & 0o077:
+        path.chmod(0o700)
         info = path.lstat()
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != account.uid or info.st_mode & 0o077:
         raise EmbeddedPostgresError(

@@ -45,6 +45,8 @@ def test_names_of_this_server(host: str) -> None:
         "evil.dagster.example",
         "localhost:x",
         "localhost@evil.example",
+        "127.0.0.1%evil.example",
+        "[::1%evil.example]",
         "",
     ],
 )

@@ -532,6 +532,8 @@ def test_no_other_sites_page_moves_anything_where_nobody_needs_a_key(
         ("2130706433", False),
         ("", False),
         ("localhost.evil.example", False),
+        ("127.0.0.1%evil.example", False),
+        ("::1%lo", True),  # as sockets say it
     ],
 )
 def test_addresses_of_this_machine(address: str, expected: bool) -> None:

@@ -22,7 +22,8 @@ from sqlalchemy import create_engine, text
 
 from storage import embedded, postgres_binaries, postgres_place
 from storage.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from storage.postgres_place import Place, read_place
+from storage.postgres_binaries import Account
+from storage.postgres_place import Place, private_folder, read_place
 from storage.settings import with_driver
 from tests.conftest import fast_folder
 
@@ -109,6 +110,27 @@ def test_only_the_account_itself_can_enter(server: EmbeddedPostgres) -> None:
     for private in (place.sockets, place.server, place.cluster):
         assert stat.S_IMODE(private.stat().st_mode) == 0o700
     assert not list(postmaster(server).net_connections("inet"))
+
+
+def test_folders_that_were_opened_are_closed_again(server: EmbeddedPostgres) -> None:
+    server.start()
+    place = place_of(server)
+    server.stop()
+    opened = (place.sockets, place.server, place.cluster)
+    for one in opened:
+        one.chmod(0o777)
+    server.start()
+    assert {stat.S_IMODE(one.stat().st_mode) for one in opened} == {0o700}
+
+
+def test_what_is_no_folder_of_the_account_is_refused(tmp_path: Path) -> None:
+    mine = Account(os.geteuid(), os.getegid())
+    (tmp_path / "link").symlink_to(tmp_path)
+    (tmp_path / "file").touch()
+    for name in ("link", "file"):
+        with pytest.raises(EmbeddedPostgresError, match="remove it"):
+            private_folder(tmp_path / name, mine)
+    assert stat.S_IMODE(tmp_path.stat().st_mode) == 0o700
 
 
 def test_outlives_the_process_that_started_it(server: EmbeddedPostgres) -> None:
