@@ -1,4 +1,4 @@
-"""JSON that callers send. Numbers that JSON cannot hold are found, so that they can be named."""
+"""JSON that callers send. What no JSON may hold is found, so that it can be named."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import math
 from typing import Any
 
 import orjson
+
+HALF = "is not Unicode text: it has half a surrogate pair"
 
 
 def decode(body: bytes | bytearray | str) -> Any:
@@ -46,19 +48,40 @@ def written(value: Any) -> str:
 
 
 def may_hold_no_number(text: bytes) -> bool:
-    """Whether ``find_no_number`` may find one in what orjson wrote: there it is null."""
+    """Whether ``find_unfit`` may find a number in what orjson wrote: there it is null."""
     return b"null" in text
 
 
-def find_no_number(value: Any) -> tuple[str, str] | None:
-    """Where the first number is that JSON cannot hold (``price.max``, ``tags.2``), and what is
-    wrong with it; None: all are good."""
+def find_unfit(value: Any) -> tuple[str, str] | None:
+    """Where the first thing is that no JSON may hold (``price.max``, ``tags.2``), a number or half
+    a surrogate pair, and what is wrong with it; None: all is good."""
     waiting = [("", value)]
     while waiting:
         path, one = waiting.pop()
         if isinstance(one, float) and not math.isfinite(one):
             return path, "NaN is no number of JSON" if math.isnan(one) else "is too large a number"
+        if isinstance(one, str) and is_half(one):
+            return path, HALF
         below = list(one.items() if isinstance(one, dict) else enumerate(one)
                      if isinstance(one, list) else ())  # fmt: skip
+        for name, _ in below:
+            if isinstance(name, str) and is_half(name):
+                return f"{path}.{as_text(name)}".lstrip("."), HALF
         waiting += [(f"{path}.{name}" if path else str(name), each) for name, each in below[::-1]]
     return None
+
+
+def is_half(text: str) -> bool:
+    """Whether it has half a surrogate pair, and so is no Unicode text."""
+    if text.isascii():
+        return False
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def as_text(text: str) -> str:
+    """The same with ``?`` for halves of surrogate pairs, fit for an answer."""
+    return text.encode(errors="replace").decode()

@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
+from serving.json_bodies import as_text
 from serving.request_ids import request_id_of
 from serving.shapes import FeedRequest
 
@@ -73,7 +74,7 @@ def problem(
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": _cut(detail),
-        "errors": [{**one, "message": _cut(one["message"])} for one in errors or []],
+        "errors": [{name: _cut(text) for name, text in one.items()} for one in errors or []],
         "request_id": request_id,
     }
     return Response(
@@ -85,6 +86,8 @@ def problem(
 
 
 def _cut(text: str) -> str:
+    """Fit for an answer, of whatever a caller sent."""
+    text = as_text(text)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 

@@ -25,15 +25,15 @@ from serving.api.inputs import (
     conflicts,
     errors_of,
     merged,
-    no_numbers,
     parse,
     path_id,
     read_object,
     refuse,
+    unfit,
 )
 from serving.api.shapes_catalogue import MAX_ENTRIES, BulkOutcome
 from serving.database import Database
-from serving.json_bodies import encode
+from serving.json_bodies import as_text, encode
 from serving.paths import path_of
 from serving.problems import InvalidParameters
 from serving.request_ids import request_id_of
@@ -62,8 +62,9 @@ class Kind:
 
 @dataclass
 class _Entry:
-    """An entry of a bulk request: what to write, or what is wrong with it."""
+    """An entry of a bulk request as it was ``sent``: what to write, or what is wrong with it."""
 
+    sent: Any
     id: str | None
     values: dict[str, Any]
     errors: list[Error]
@@ -139,12 +140,10 @@ class EntityCalls:
 
     async def bulk(self, request: Request) -> Response:
         name = self._kind.entity
-        entries = await self._check(_entries(await read_object(request, finite=False), name))
+        entries = await self._check(_entries(await read_object(request, all_fit=False), name))
         good = [entry.values for entry in entries if not entry.errors]
         refused = [
-            Refused(
-                number, _reason(entry.errors), encode(entry.values), users_in(name, entry.values)
-            )
+            Refused(number, _reason(entry.errors), encode(entry.sent), users_in(name, entry.sent))
             for number, entry in enumerate(entries, start=1)
             if entry.errors
         ]
@@ -214,15 +213,15 @@ class EntityCalls:
         return checked
 
     def _checked(self, entry: Any) -> _Entry:
-        errors = no_numbers(entry)
+        given = entry.get("id") if isinstance(entry, dict) else None
+        id = as_text(given) if isinstance(given, str) else None
+        if errors := unfit(entry):
+            return _Entry(entry, id, {}, errors)
         try:
             values = self._kind.entry.model_validate(entry).model_dump()
         except ValidationError as error:
-            errors = errors or errors_of(error)
-        if errors:
-            given = entry.get("id") if isinstance(entry, dict) else None
-            return _Entry(given if isinstance(given, str) else None, entry, errors)
-        return _Entry(values["id"], values, conflicts(values, values))
+            return _Entry(entry, id, {}, errors_of(error))
+        return _Entry(entry, values["id"], values, conflicts(values, values))
 
 
 def _entries(body: dict[str, Any], name: str) -> list[Any]:

@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from serving.api.shapes_catalogue import IdOnly
-from serving.json_bodies import decode, find_no_number, may_hold_no_number
+from serving.json_bodies import decode, find_unfit, may_hold_no_number
 from serving.problems import InvalidParameters
 
 MAX_BODY_BYTES = 8 * 2**20
@@ -145,35 +145,42 @@ def refuse_unless_json(request: Request, also: Collection[str] = ()) -> None:
         raise HTTPException(415, "Send the body as it is, without Content-Encoding.")
 
 
-async def read_object(request: Request, *, finite: bool = True) -> dict[str, Any]:
+async def read_object(request: Request, *, all_fit: bool = True) -> dict[str, Any]:
     """The body, a JSON object.
 
     Args:
-        finite: refuse numbers that JSON cannot hold; else whoever reads them must.
+        all_fit: refuse what ``unfit`` finds, and what nests too deeply; else whoever reads it must.
 
     Raises:
         HTTPException: 415 not said to be JSON, 413 larger than ``MAX_BODY_BYTES``, 400 no JSON.
-        InvalidParameters: JSON, but no object, or with such a number, whose field is named.
+        InvalidParameters: JSON, but no object, or with something unfit, whose field is named.
     """
     refuse_unless_json(request)
     try:
         body = decode(await _read(request))
-        text = orjson.dumps(body)  # goes less deep than reading
     except orjson.JSONDecodeError as error:
         raise HTTPException(400, f"The body is not JSON: {error}.") from error
-    except orjson.JSONEncodeError as error:
-        raise HTTPException(400, f"The body cannot be taken: {error}.") from error
     if not isinstance(body, dict):
         raise InvalidParameters([{"field": "body", "message": "must be a JSON object"}])
-    if finite and may_hold_no_number(text):
-        refuse(no_numbers(body))
+    if all_fit:
+        _refuse_unfit(body)
     return body
 
 
-def no_numbers(value: Any) -> list[Error]:
-    """An error for the first number in ``value`` that JSON cannot hold, if there is one."""
-    found = find_no_number(value)
-    return [_error(found[0][:SHOWN_FIELD], found[1])] if found else []
+def _refuse_unfit(body: dict[str, Any]) -> None:
+    try:
+        text = orjson.dumps(body)  # goes less deep than reading
+    except orjson.JSONEncodeError as error:
+        refuse(unfit(body))
+        raise HTTPException(400, f"The body cannot be taken: {error}.") from error
+    if may_hold_no_number(text):
+        refuse(unfit(body))
+
+
+def unfit(value: Any) -> list[Error]:
+    """An error for the first thing in ``value`` that no JSON may hold, if there is one."""
+    found = find_unfit(value)
+    return [_error(found[0][:SHOWN_FIELD] or "body", found[1])] if found else []
 
 
 async def _read(request: Request) -> bytes:

@@ -55,10 +55,7 @@ def entries_of(body: Any) -> list[Any]:
     if isinstance(body, dict):
         entries = body.get("interactions")
         unknown = [name for name in body if name != "interactions"][:10]
-        wrong = [
-            {"field": name[:100].encode(errors="replace").decode(), "message": "no such field"}
-            for name in unknown
-        ]
+        wrong = [{"field": name[:100], "message": "no such field"} for name in unknown]
     if not isinstance(entries, list) or not 1 <= len(entries) <= MAX_ENTRIES:
         message = f"must be a list of 1 to {MAX_ENTRIES} entries"
         wrong.append({"field": "interactions", "message": message})

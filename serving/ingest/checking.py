@@ -16,7 +16,7 @@ from uuid import UUID
 import orjson
 
 from models.profile.schema import INTERACTION_TYPES
-from serving.json_bodies import encode, find_no_number, may_hold_no_number, written
+from serving.json_bodies import encode, find_unfit, may_hold_no_number, written
 from storage.catalogue import MAX_REASON
 from storage.columns import CLOCK_SLACK, MAX_ID_BYTES, WITHOUT_ITEM
 from storage.events import Event, Refusal, RefusedEvent
@@ -201,7 +201,7 @@ def _metadata(value: Any) -> dict[str, Any] | None:
         text = orjson.dumps([[[value]]])  # as deep as it is written later
     except TypeError as error:
         raise _Refused("metadata", f"cannot be written as JSON: {_shown(str(error))}") from error
-    if may_hold_no_number(text) and (found := find_no_number(value)):
+    if may_hold_no_number(text) and (found := find_unfit(value)):
         raise _Refused("metadata", f"{_shown(found[0])}: {found[1]}")
     if len(text) - 6 > MAX_METADATA_BYTES:
         raise _Refused("metadata", f"{len(text) - 6} bytes, at most {MAX_METADATA_BYTES}")

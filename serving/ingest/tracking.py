@@ -30,6 +30,7 @@ from serving.ingest.shapes import (
     Outcomes,
 )
 from serving.ingest.writer import Busy, NoRoom
+from serving.json_bodies import as_text
 from serving.problems import InvalidParameters, problem
 from storage.events import Refusal
 
@@ -132,7 +133,7 @@ class IngestCalls:
 def _told_id(entry: Any) -> str | None:
     """The event id as it was sent, if it can be told."""
     sent = entry.get("event_id") if isinstance(entry, dict) else None
-    return sent[:100].encode(errors="replace").decode() if isinstance(sent, str) else None
+    return as_text(sent[:100]) if isinstance(sent, str) else None
 
 
 def routes(ingest: Ingest) -> list[Route]:
