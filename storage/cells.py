@@ -133,21 +133,21 @@ def _flat(values: Any) -> list[str]:
     return [] if values is None or values == "" else [str(values)]
 
 
-def is_nested_json(text: pl.Series, kind: str) -> pl.Series:
-    """Whether each cell is the JSON of a ``list`` or an ``object``."""
-    is_list = kind == "list"
-    fits = text.str.contains(r"^\s*\[.*\]\s*$" if is_list else r"^\s*\{.*\}\s*$").fill_null(False)
-    if fits.any():
-        found = [_is_json_of(cell, list if is_list else dict) for cell in text.filter(fits)]
-        return fits.scatter(fits.arg_true(), pl.Series(found, dtype=pl.Boolean))
-    return fits
+def is_nested_json(text: pl.Series, sign: str) -> pl.Series:
+    """Whether each cell is the JSON of a list (``[``) or an object (``{``)."""
+    begins = text.str.starts_with(sign).fill_null(False)
+    if begins.any():
+        found = [_is_json(cell) for cell in text.filter(begins)]
+        return begins.scatter(begins.arg_true(), pl.Series(found, dtype=pl.Boolean))
+    return begins
 
 
-def _is_json_of(cell: str, kind: type) -> bool:
+def _is_json(cell: str) -> bool:
     try:
-        return isinstance(orjson.loads(cell), kind)
+        orjson.loads(cell)
     except orjson.JSONDecodeError:
         return False
+    return True
 
 
 def to_json(cells: pl.Series) -> pl.Series:

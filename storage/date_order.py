@@ -39,12 +39,10 @@ class DateOrder:
     def fits(self, cell: str) -> bool:
         return re.match(self._pattern, cell) is not None
 
-    def is_open(self, cells: pl.Series) -> bool:
-        """Whether these cells ask for a decision that is not made yet."""
-        return not self._is_decided and bool(cells.str.contains(self._pattern).any())
-
     def decide(self, cells: pl.Series, column: Column) -> None:
-        """By the whole ``column``, of which ``cells`` are some."""
+        """By the whole ``column``, if these cells of it are such dates, and once."""
+        if self._is_decided or not cells.str.contains(self._pattern).any():
+            return
         found = majority(cells, self._votes, column)
         if found is not None:
             self.order = (self.DAY, self.MONTH)[found]

@@ -6,7 +6,6 @@ the cell out.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -83,20 +82,21 @@ class Readers:
 
     def decide(self, chunk: Chunk, column: Callable[[str], Iterator[pl.Series]]) -> None:
         """Decide what these rows leave open; ``column`` gives the whole of the one of that name."""
-        there = [name for name in (*self.times, *self.numbers) if name in chunk.frame.columns]
-        open_ones = False
-        for name in there:
-            reader = self.times.get(name) or self.numbers[name]
-            if reader.is_open(chunk.frame[name]):
-                reader.decide(chunk.frame[name], partial(column, name))
-                open_ones = True
-        if open_ones:  # a file that writes one column so writes the others so, too
-            decided = Counter(
-                one.decimal for one in self.numbers.values() if one.decimal is not None
-            )
-            for one in self.numbers.values():
-                if one.is_decided and one.decimal is None and len(decided) == 1:
-                    one.decimal = next(iter(decided))
+        frame = chunk.frame
+        for name, time in self.times.items():
+            if name in frame.columns:
+                time.decide(frame[name], partial(column, name))
+        there = {name: one for name, one in self.numbers.items() if name in frame.columns}
+        decided = [one.decide(frame[name], partial(column, name)) for name, one in there.items()]
+        if any(decided):
+            self._as_in_other_columns()
+
+    def _as_in_other_columns(self) -> None:
+        """A file that writes one column so writes those so that do not show it."""
+        ways = {one.decimal for one in self.numbers.values() if one.decimal is not None}
+        for one in self.numbers.values() if len(ways) == 1 else ():
+            if one.is_decided and one.decimal is None:
+                one.decimal = next(iter(ways))
 
     def doubts(self) -> list[str]:
         """What is doubtful of how columns that must be filled were read."""
@@ -232,9 +232,9 @@ class Judge:
             text = pl.Series(column.name, [None], dtype=pl.String).new_from_index(0, len(series))
             return self._judged(text, series.is_not_null(), column, f"{column.name}: is a {what}")
         text = cells.to_ids(series)
-        for nested in ("list", "object"):
-            bad = cells.is_nested_json(text, nested)
-            text = self._judged(text, bad, column, f"{column.name}: is {_ARTICLE[nested]} {nested}")
+        for said, sign in (("a list", "["), ("an object", "{")):
+            bad = cells.is_nested_json(text, sign)
+            text = self._judged(text, bad, column, f"{column.name}: is {said}")
         self._filled(text, column)
         name = column.name
         if not column.required:
@@ -321,9 +321,6 @@ class Judge:
         if column.passes or not column.future:
             times = times.set((times > self._ends_at) & (times <= passed), self._ends_at)
         return times.set(outside, None) + self._shift
-
-
-_ARTICLE = {"list": "a", "object": "an"}
 
 
 def _reason_of_time(original: pl.Series, column: Column, reader: TimeReader) -> Reason:

@@ -181,8 +181,7 @@ def shift_to(log: Log, now: datetime) -> Log:
     latest = datetime.now(UTC) + CLOCK_SLACK
     newest: datetime | None = None
     for cells in log.column("interactions", "occurred_at"):
-        if reader.is_open(cells):
-            reader.decide(cells, lambda: log.column("interactions", "occurred_at"))
+        reader.decide(cells, lambda: log.column("interactions", "occurred_at"))
         found = newest_until(reader.read(cells), latest)
         newest = max((one for one in (found, newest) if one is not None), default=None)
     if newest is None:

@@ -47,18 +47,18 @@ class NumberReader:
         self._doubts_points = large and semicolons
         self.is_decided = decimal is not None
 
-    def is_open(self, cells: pl.Series) -> bool:
-        """Whether these cells ask for a decision that is not made yet."""
+    def decide(self, cells: pl.Series, column: Column) -> bool:
+        """What parts decimals, by the whole ``column``, where these cells of it leave that open;
+        whether it was decided now."""
         if self.is_decided or cells.dtype != pl.String:
             return False
-        return bool(_plain(cells).str.contains(_IN_DOUBT).any())
-
-    def decide(self, cells: pl.Series, column: Column) -> None:
-        """By the whole ``column``, of which ``cells`` are some."""
+        if not _plain(cells).str.contains(_IN_DOUBT).any():
+            return False
         self.decimal, self.is_decided = majority(cells, _votes, column), True
         is_short = _plain(cells).str.contains(r"^[-+]?[1-9]\d{0,2}$")
         if self._large and is_short.any():  # 1.250 beside 980 is hardly 1.25
             self._doubts_points = True
+        return True
 
     def in_doubt(self, text: pl.Series) -> pl.Series:
         """Whether cells may be thousands or have decimals, and nothing tells which."""
@@ -85,8 +85,7 @@ class NumberReader:
 def to_numbers(text: pl.Series) -> pl.Series:
     """Float64 of a column by itself; shares (``13/20``) and words (``true``) are numbers too."""
     reader = NumberReader()
-    if reader.is_open(text):
-        reader.decide(text, lambda: iter([text]))
+    reader.decide(text, lambda: iter([text]))
     number = reader.read(text)
     left = number.is_null() & text.is_not_null() & (text != "")
     if not left.any():

@@ -8,7 +8,7 @@ or February is told by the other cells of the column.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 
 import polars as pl
 
@@ -59,10 +59,11 @@ _WORDS = (
 )
 _HOUR = r"^\s*(\d{4}-\d\d-\d\d)[T ](\d\d)\s*$"  # of a time without minutes
 _WITH_T = r"^\s*(\d{4}-\d\d-\d\d)T"
-_SHORT_YEAR = r"^\s*\d{1,2}-"
 _WEEKDAY = r"(?i)^\s*(mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,?\s+"
+_MAY_BE_OPEN = r"^\s*\d{1,2}[/.-]\d"
 _CUT = r"^\d{4}-0\d-\d$|[T ]\d$|:\d$"  # the end of a file that was cut within a time
 
+FIRST_YEAR = datetime(1000, 1, 1, tzinfo=UTC)
 LOOKED_AT = 500  # cells that tell whether a pattern is worth trying on all
 _NUMBER = r"^\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?\s*$"
 
@@ -79,18 +80,17 @@ class TimeReader:
         self.form, self.zone = form, zone
         self.orders = (DateOrder("/-", None), DateOrder(".", DateOrder.DAY))
         self.numbers = Epochs()
+        self._is_asked = False
         self._likely: list[str] = []  # patterns that fitted, the last first
 
-    def is_open(self, cells: pl.Series) -> bool:
-        """Whether these cells ask for a decision on day or month that is not made yet."""
-        if self.form != "auto" or cells.dtype != pl.String:
-            return False
-        return any(order.is_open(cells) for order in self.orders)
-
     def decide(self, cells: pl.Series, column: Column) -> None:
-        """By the whole ``column``, of which ``cells`` are some."""
-        for order in self.orders:
-            if order.is_open(cells):
+        """Whether the day or the month comes first, by the whole ``column``, where these cells of
+        it leave that open and it is not decided yet."""
+        self._is_asked = True
+        if self.form != "auto" or cells.dtype != pl.String:
+            return
+        if cells.str.contains(_MAY_BE_OPEN).any():
+            for order in self.orders:
                 order.decide(cells, column)
 
     def read(self, cells: pl.Series) -> pl.Series:
@@ -116,8 +116,9 @@ class TimeReader:
 
     def _found(self, text: pl.Series) -> pl.Series:
         """Each cell by what it looks like."""
-        if self.is_open(text):
+        if not self._is_asked:
             self.decide(text, lambda: iter([text]))
+            self._is_asked = False
         missing = text.is_not_null() & (text != "")
         is_number = text.str.contains(_NUMBER) & missing
         if self.form == "auto" and is_number.all() and len(text):
@@ -131,8 +132,7 @@ class TimeReader:
         size = text.str.len_bytes()
         if size.min() != size.max():
             text = text.set(text.str.contains(_CUT), None)
-        # 13-02-26 is no day of the year 13
-        times = self._parsed(text.set(text.str.contains(_SHORT_YEAR), None), _ISO)
+        times = self._parsed(text, _ISO)
         missing = times.is_null() & text.is_not_null() & (text != "")
         if self.form == "rfc3339" or not missing.any():
             return times
@@ -161,7 +161,9 @@ class TimeReader:
                 continue
             if pattern not in self._likely:
                 self._likely.append(pattern)
-            times = times.scatter(left.arg_true(), self._zoned(_strptime(rest, pattern)))
+            found = self._zoned(_strptime(rest, pattern))
+            found = found.set(found < FIRST_YEAR, None)  # 13-02-26 is none of the year 13
+            times = times.scatter(left.arg_true(), found)
             left &= times.is_null()
             rest = text.filter(left)
         return times

@@ -95,8 +95,7 @@ def _say_events(found: Proposal, events: Look, roles: dict[str, str]) -> None:
 
 def _say_time(found: Proposal, events: Look, time: Column) -> None:
     reader, cells = TimeReader(), time.text.drop_nulls()
-    if reader.is_open(cells):
-        reader.decide(cells, lambda: events.cells(time.name))
+    reader.decide(cells, lambda: events.cells(time.name))
     if time.are_times(reader):
         found.columns["interactions"]["occurred_at"] = time.name
     elif pattern := ambiguous_pattern(cells.head(1_000)):
