@@ -16,10 +16,10 @@ from threadpoolctl import threadpool_limits
 from benchmarks.report import Row
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.snapshot import Snapshot
-from models.feed.pipeline import rank
+from models.feed.pipeline import FeedPipeline, Query
 from models.feed.shortlists import Shortlists
-from models.feed.sources import Indexes, SourceGuard
-from models.feed.stage_timer import Laps
+from models.feed.sources import Indexes
+from models.feed.stage_timer import StageTimer
 from models.profile.schema import Profile
 from serving.pages import render
 
@@ -58,16 +58,13 @@ def feed_stages(folder: Path, users: Sequence[str], profile: Profile, *, limit: 
             indexes = Indexes.of(live, profile)
         with watch.part("every minute: shortlists"):
             shortlists = Shortlists.of(live, profile, now, rng)
-        guard = SourceGuard()
+        pipeline = FeedPipeline(live, profile, shortlists, indexes)
 
-        def answer(user: str) -> Laps:
-            laps = Laps()
+        def answer(user: str) -> StageTimer:
+            timer = StageTimer()
             viewer = live.viewer(user)
-            laps.lap("viewer")
-            ranking = rank(
-                live, viewer, profile, shortlists, indexes, guard,
-                now=now, by="model", rng=rng, laps=laps,
-            )  # fmt: skip
+            timer.ended("viewer")
+            ranking = pipeline.rank(viewer, Query(now, "model", rng=rng), timer=timer)
             page = render(
                 live,
                 viewer,
@@ -80,17 +77,17 @@ def feed_stages(folder: Path, users: Sequence[str], profile: Profile, *, limit: 
                 propensities=ranking.propensities[:limit],
                 explored=ranking.explored[:limit],
             )
-            laps.lap("page, with components and reasons")
+            timer.ended("page, with components and reasons")
             orjson.dumps(page)
-            laps.lap("encoding")
-            return laps
+            timer.ended("encoding")
+            return timer
 
         for user in users:  # bring the pages in
             answer(user)
         for user in [*users] * REPEATS:
             with watch.part(WHOLE):
-                laps = answer(user)
-            for name, seconds in laps.seconds.items():
+                timer = answer(user)
+            for name, seconds in timer.seconds.items():
                 watch.add(name, seconds)
     medians = watch.medians()
     return [

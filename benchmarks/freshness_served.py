@@ -33,7 +33,7 @@ from models.data.similarities import top_neighbours
 from models.evaluation.comparison import build_dataset
 from models.evaluation.metrics import TestSet
 from models.feed import scorers
-from models.feed.pipeline import model_scores, score_components
+from models.feed.scores import model_scores, score_components
 from models.profile.schema import Profile
 from models.recommenders.base import Dataset, Recommender
 from serving.user_states import as_events

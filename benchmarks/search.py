@@ -56,7 +56,7 @@ def of_random(profile: Profile) -> tuple[list[Window], Window | None]:
         train, held_out = (np.zeros(len(ratings.rows), bool) for _ in range(2))
         train[outer[inner]] = held_out[outer[~inner]] = True
         test = ratings.test_set(train, held_out)
-        windows.append(Window(f"seed {seed}", ratings.dataset(train), test, served=False))
+        windows.append(Window(f"seed {seed}", ratings.dataset(train), test, judge=None))
     return windows, None
 
 

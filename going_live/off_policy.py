@@ -13,10 +13,7 @@ from numpy.typing import NDArray
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.snapshot import Snapshot
 from models.evaluation.off_policy import OffPolicy, off_policy
-from models.feed.lists import patient
-from models.feed.pipeline import By, rank
-from models.feed.shortlists import Shortlists
-from models.feed.sources import Indexes, SourceGuard
+from models.feed.pipeline import FeedPipeline, Query
 from models.profile.schema import Profile
 
 MOST_FEEDS = 2_000
@@ -132,16 +129,10 @@ def orders_of(
     snapshot: Snapshot, profile: Profile, users: Sequence[str], now: float
 ) -> dict[str, NDArray[np.int32]]:
     """How the version ranks for each of these users."""
-    profile = patient(profile)
-    live = LiveCatalogue(snapshot)
-    shortlists = Shortlists.of(live, profile, now, np.random.default_rng(0))
-    indexes, guard = Indexes.of(live, profile, now=now), SourceGuard()
-    usual: By = "heuristic" if snapshot.manifest.recommender == "heuristic" else "model"
+    pipeline = FeedPipeline.offline(LiveCatalogue(snapshot), profile, now=now)
     orders = {}
     for user in users:
-        viewer = live.viewer(user)
-        by: By = usual if viewer.wishes.personalized else "heuristic"
+        viewer = pipeline.live.viewer(user)
         viewer = viewer if viewer.wishes.personalized else viewer.impersonal()
-        found = rank(live, viewer, profile, shortlists, indexes, guard, now=now, by=by)
-        orders[user] = found.rows
+        orders[user] = pipeline.rank(viewer, Query(now)).rows
     return orders

@@ -90,6 +90,7 @@ class Report:
 def tables(comparison: Comparison) -> dict[str, Rows]:
     return {
         "table": _table(comparison),
+        "stages": _stages(comparison),
         "against_winner": _against_winner(comparison),
         "groups": _groups(comparison),
         "exposure": _exposure(comparison),
@@ -196,6 +197,15 @@ def _table(comparison: Comparison) -> Rows:
         shown = {f"ndcg@{k}": ndcg, "low": interval.low, "high": interval.high}
         rows.append({"recommender": name} | shown | row)
     return rows
+
+
+def _stages(comparison: Comparison) -> Rows:
+    """nDCG of the recommender alone, and of the feed after each stage."""
+    return [
+        {"recommender": one.recommender}
+        | {f"after {stage}": ndcg for stage, ndcg in one.stages(comparison.k).items()}
+        for one in _ordered(comparison)
+    ]
 
 
 def _against_winner(comparison: Comparison) -> Rows:

@@ -23,10 +23,11 @@ import orjson
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import NOTHING, History, Indices, Viewer
 from models.feed.context import Context
-from models.feed.pipeline import SEEN, By, Ranking, rank
+from models.feed.pipeline import SEEN, Query, Ranking
 from models.feed.rules import allowed
+from models.feed.scores import By
 from models.feed.sources import SourceGuard
-from models.feed.stage_timer import Laps
+from models.feed.stage_timer import StageTimer
 from models.profile.schema import Profile
 from serving import traces
 from serving.erased_users import ErasedUsers
@@ -399,26 +400,22 @@ class FeedEngine:
         catalogue = way.catalogue
         model: Variant = "challenger" if way.variant == "challenger" else "champion"
 
+        pipeline = catalogue.pipeline(plan.profile, self._guards[model])
+        query = Query(
+            now,
+            by,
+            exclude_seen=request.exclude_seen,
+            exclude_applied=request.exclude_applied,
+            context=Context.at(now, request.device),
+            rng=self._rng,
+        )
+
         def work() -> Ranking:
-            laps = Laps()
-            ranking = rank(
-                catalogue.live,
-                viewer,
-                plan.profile,
-                catalogue.shortlists,
-                catalogue.indexes,
-                self._guards[model],
-                now=now,
-                by=by,
-                exclude_seen=request.exclude_seen,
-                exclude_applied=request.exclude_applied,
-                context=Context.at(now, request.device),
-                rng=self._rng,
-                laps=laps,
-            )
-            for stage, seconds in laps.seconds.items():
+            timer = StageTimer()
+            ranking = pipeline.rank(viewer, query, timer=timer)
+            for stage, seconds in timer.seconds.items():
                 stage_timer(stage).observe(seconds)
-            took.update(laps.seconds)
+            took.update(timer.seconds)
             return ranking
 
         budget = self._budgets[model if by == "model" else "heuristic"]

@@ -8,8 +8,9 @@ from typing import Any, Literal
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.snapshot import Snapshot
 from models.catalogue.viewer import Viewer
+from models.feed.pipeline import FeedPipeline
 from models.feed.shortlists import Shortlists
-from models.feed.sources import Indexes
+from models.feed.sources import Indexes, SourceGuard
 from models.profile.schema import Profile
 from serving.shapes import FallbackReason
 
@@ -37,6 +38,10 @@ class Catalogue:
     @property
     def snapshot(self) -> Snapshot:
         return self.live.snapshot
+
+    def pipeline(self, profile: Profile, guard: SourceGuard) -> FeedPipeline:
+        """What ranks from it."""
+        return FeedPipeline(self.live, profile, self.shortlists, self.indexes, guard)
 
 
 @dataclass(frozen=True)

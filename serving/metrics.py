@@ -40,7 +40,7 @@ FEED_SECONDS = Histogram(
 )
 STAGE_SECONDS = Histogram(
     "feedwright_feed_stage_seconds",
-    "Time of the stages of a feed: candidates, rules, scores, order, page.",
+    "Time of the stages of a feed, those of `models/feed/pipeline.py` and the page.",
     ["stage"],
     buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5),
 )

@@ -19,13 +19,17 @@ from models.data.ids import IdIndex
 from models.data.matrices import InteractionMatrix, interaction_matrix
 from models.data.popularity import popularity
 from models.evaluation import metrics as evaluation
+from models.evaluation.feed import FeedJudge
 from models.profile.schema import Profile
+from models.ranking.learned import LearnedRanker
 from models.ranking.second_stage import SecondStage
-from models.ranking.settings import parts_of, with_ranker
+from models.ranking.settings import Kind, parts_of, with_ranker
 from models.recommenders import zoo
 from models.recommenders.base import Dataset, ProgressOf, Scorer
 from models.recommenders.served import ByVectors, as_served
 from models.recommenders.validation import with_validation
+
+Made = tuple[Scorer, LearnedRanker | None]
 
 
 def build_dataset(
@@ -126,8 +130,8 @@ def compare(
     earlier: Callable[[], Dataset] | None = None,
     progress: ProgressOf | None = None,
 ) -> Comparison:
-    """Train the profile's recommenders on ``dataset``, each judged by what came after
-    ``dataset.as_of``, as it would be served.
+    """Train the profile's recommenders on ``dataset``, each judged by the feed that it gives, by
+    what came after ``dataset.as_of``.
 
     The first one that no other beats beyond the noise (paired, by nDCG) wins, in the order of
     the profile. Then rankers are trained behind it: one wins if it beats the recommender alone
@@ -135,7 +139,7 @@ def compare(
     failure if it is no ``Exception``, and ends it all.
 
     Args:
-        earlier: makes what was known when the rankers' lesson begins; None: no rankers.
+        earlier: makes what was known when the rankers' training set begins; None: no rankers.
 
     Raises:
         ValueError: no user has anything to find after the split, or none could be trained.
@@ -152,16 +156,16 @@ def compare(
     )
     if len(test.users) == 0:
         raise ValueError(_nobody_to_judge(dataset, future))
-    background = evaluation.Background.of(dataset, test, k=rules.k)
+    judge = FeedJudge.of(dataset, test, interactions)
     evaluations: list[evaluation.Evaluation] = []
     failed: dict[str, str] = {}
 
-    def judge(name: str, make: Callable[[], Scorer]) -> Scorer | None:
+    def judged(name: str, make: Callable[[], Made]) -> Made | None:
         try:
             started = time.perf_counter()
             made = make()
             trained = time.perf_counter()
-            judged = evaluation.evaluate(made, dataset, test, k=rules.k, background=background)
+            found = judge.evaluate(name, *made)
         except Exception as error:
             failed[name] = reason_of(error)
             return None
@@ -169,15 +173,15 @@ def compare(
             "seconds_to_train": trained - started,
             "seconds_to_score": time.perf_counter() - trained,
         }
-        evaluations.append(replace(judged, metrics=judged.metrics | seconds))
+        evaluations.append(replace(found, metrics=found.metrics | seconds))
         return made
 
     # Only the favourite so far is kept: the vectors of all would fill the memory.
     favourite: Scorer | None = None
     for name in profile.recommenders:
-        made = judge(name, partial(_fitted, name, dataset, progress))
+        made = judged(name, partial(_alone, name, dataset, progress))
         if made is not None and _best(evaluations, rules.k)[0] == name:
-            favourite = made
+            favourite = made[0]
         del made
     winner, verdict = _choose(evaluations, failed, rules.k)
     vectors = None
@@ -185,11 +189,12 @@ def compare(
         if favourite is None or favourite.name != winner:  # an earlier one stands again
             favourite = _fitted(winner, dataset, progress)
         if isinstance(favourite, ByVectors):
-            alone, behind = len(evaluations), SecondStage(favourite, dataset, earlier, interactions)
+            base, alone = favourite, len(evaluations)
+            behind = SecondStage(base, earlier, judge.past.events)
             for kind in profile.ranker.kinds:
-                judge(with_ranker(winner, kind), partial(behind.reranked, kind, progress=progress))
+                judged(with_ranker(winner, kind), partial(_behind, base, behind, kind, progress))
             winner, verdict = _with_best_ranker(winner, verdict, evaluations, alone, rules.k)
-            vectors = favourite.vectors if parts_of(winner)[1] else None
+            vectors = base.vectors if parts_of(winner)[1] else None
     return Comparison(dataset.as_of, evaluations, winner, verdict, rules.k, test, failed, vectors)
 
 
@@ -208,6 +213,14 @@ def _nobody_to_judge(dataset: Dataset, future: InteractionMatrix) -> str:
 def _fitted(name: str, dataset: Dataset, progress: ProgressOf | None) -> Scorer:
     tell = progress and progress(name)
     return as_served(zoo.make(name, dataset.profile).fit(dataset, progress=tell))
+
+
+def _alone(name: str, dataset: Dataset, progress: ProgressOf | None) -> Made:
+    return _fitted(name, dataset, progress), None
+
+
+def _behind(base: Scorer, behind: SecondStage, kind: Kind, progress: ProgressOf | None) -> Made:
+    return base, behind.ranker(kind, progress=progress)
 
 
 def reason_of(error: Exception) -> str:

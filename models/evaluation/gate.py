@@ -38,11 +38,12 @@ from models.catalogue.snapshot import Snapshot
 from models.data.ids import IdIndex
 from models.data.splits import of_known
 from models.evaluation.comparison import Comparison
+from models.evaluation.feed import FeedJudge
 from models.evaluation.metrics import TestSet, ndcg_and_coverage, random_ndcg
 from models.evaluation.recipe import Recipe
 from models.evaluation.versions import ModelVersion
 from models.profile.schema import Gate, Profile
-from models.ranking.second_stage import SecondStage, lesson_moment
+from models.ranking.second_stage import SecondStage, training_moment
 from models.ranking.settings import parts_of
 from models.recommenders import zoo
 from models.recommenders.base import Dataset, ProgressOf
@@ -248,10 +249,11 @@ def _final(
     # The heuristic has no vectors: popularity's stand in for them.
     name, _ = parts_of(candidate.recommender)
     past = comparison.of(PopularityRecommender.name if name == Heuristic.name else name)
+    alone = past.per_user["after_recommender"]  # the vectors by themselves, as ours
     said = "the final vectors against the same recipe before the split: "
     return [
         _beats_random(sample, ours, k, rules),
-        _compared("final", ours, past.per_user["ndcg"][rows], rules, rules.max_artifact_drop, said),
+        _compared("final", ours, alone[rows], rules, rules.max_artifact_drop, said),
     ]
 
 
@@ -369,12 +371,14 @@ def _refitted(
     known = past(changed, split)
     tell = progress and progress(f"{name}, of the champion's recipe")
     made = as_served(zoo.make(name, changed).fit(known, progress=tell))
+    judge, ranker = FeedJudge.of(known, comparison.test, interactions), None
     if kind and changed.ranker.kinds and isinstance(made, ByVectors):
         counted = of_known(interactions, known.users, known.items)
-        began = lesson_moment(counted, split, changed.evaluation.test_share)
-        behind = SecondStage(made, known, lambda: past(changed, began), interactions)
-        made = behind.reranked(kind, progress=progress)
-    return ndcg_and_coverage(made, comparison.test, k=comparison.k)
+        began = training_moment(counted, split, changed.evaluation.test_share)
+        behind = SecondStage(made, lambda: past(changed, began), judge.past.events)
+        ranker = behind.ranker(kind, progress=progress)
+    found = judge.evaluate(recipe.recommender, made, ranker)
+    return found.per_user["ndcg"], found.metrics["coverage"]
 
 
 def _by_split(

@@ -6,8 +6,8 @@ the future. Items that a user touched before the split are not recommended again
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Self
 
 import numpy as np
@@ -122,7 +122,8 @@ class Evaluation:
     Attributes:
         recommender: its name.
         metrics: name → value; names are ``ndcg@10``, ``coverage``, ``ndcg@10.cold``, …
-        per_user: name → float64, shape (t,), for paired tests.
+        per_user: name → float64, shape (t,), for paired tests; ``after_ranker``: nDCG of the
+            feed after that stage.
         groups: name of a group → nDCG of its users, shape (users of it,). In ``COLD_ITEMS`` are
             those who liked a cold item, and nothing but cold items counts.
         exposure: of what the lists show.
@@ -136,6 +137,25 @@ class Evaluation:
     exposure: Exposure
     background: Background
 
+    def with_stages(self, stages: Mapping[str, NDArray[np.float64]], k: int) -> Self:
+        """With the nDCG after each stage of the feed among the metrics: ``ndcg@10.after_ranker``.
+
+        Args:
+            stages: by name, of each user, shape (t,).
+        """
+        means = {f"ndcg@{k}.after_{name}": float(of.mean()) for name, of in stages.items()}
+        of_users = {f"after_{name}": of for name, of in stages.items()}
+        return replace(self, metrics=self.metrics | means, per_user=self.per_user | of_users)
+
+    def stages(self, k: int) -> dict[str, float]:
+        """What ``with_stages`` was given, as means."""
+        start = f"ndcg@{k}.after_"
+        return {
+            name.removeprefix(start): value
+            for name, value in self.metrics.items()
+            if name.startswith(start)
+        }
+
 
 def evaluate(
     recommender: Scorer,
@@ -145,7 +165,22 @@ def evaluate(
     k: int,
     background: Background | None = None,
 ) -> Evaluation:
-    """Rank the whole catalogue for every judged user. O(users * items), in flat memory.
+    """Rank the whole catalogue for every judged user, by a recommender alone: no rules, no
+    ranker. O(users * items), in flat memory. Arguments as ``evaluate_lists``."""
+    top = recommend(recommender, test.users, test.seen, k)
+    return evaluate_lists(recommender.name, top, dataset, test, k=k, background=background)
+
+
+def evaluate_lists(
+    name: str,
+    top: NDArray[np.integer],
+    dataset: Dataset,
+    test: TestSet,
+    *,
+    k: int,
+    background: Background | None = None,
+) -> Evaluation:
+    """Judge the lists that users got, whatever made them.
 
     ``docs/evaluation.md`` has the formula and source of each metric. Means over users: nDCG,
     recall (of ``min(k, relevant)``), MAP, MRR, hit rate, each also by segment and for cold items
@@ -153,10 +188,10 @@ def evaluate(
     and exposure.
 
     Args:
+        top: items of each judged user, best first, shape (t, k), -1: none.
         background: ``Background.of`` the same arguments, where it is made already.
     """
     background = background or Background.of(dataset, test, k=k)
-    top = recommend(recommender, test.users, test.seen, k)
     hits = _hits(top, test.relevant)
     per_user = ranking_metrics(hits, np.diff(test.relevant.indptr))
     metrics = {f"{name}@{k}": float(values.mean()) for name, values in per_user.items()}
@@ -182,7 +217,7 @@ def evaluate(
     shown = exposure.of_lists(top, background.items)
     metrics |= list_metrics(top, dataset.matrix) | shown.metrics()
     metrics["users"] = float(len(test.users))
-    return Evaluation(recommender.name, metrics, per_user, groups, shown, background)
+    return Evaluation(name, metrics, per_user, groups, shown, background)
 
 
 def recommend(
@@ -246,9 +281,17 @@ def ndcg_and_coverage(
 ) -> tuple[NDArray[np.float64], float]:
     """nDCG@k of each judged user, and the share of items in any list: as ``evaluate`` does."""
     top = recommend(recommender, test.users, test.seen, k)
+    return ndcg_of(top, test), len(np.unique(top[top >= 0])) / max(test.relevant.shape[1], 1)
+
+
+def ndcg_of(top: NDArray[np.integer], test: TestSet) -> NDArray[np.float64]:
+    """nDCG of each judged user's list, shape (t,).
+
+    Args:
+        top: items, best first, shape (t, k), -1: none.
+    """
     relevant = np.diff(test.relevant.indptr)
-    ndcg = ranking_metrics(_hits(top, test.relevant), relevant)["ndcg"]
-    return ndcg, len(np.unique(top[top >= 0])) / max(test.relevant.shape[1], 1)
+    return ranking_metrics(_hits(top, test.relevant), relevant)["ndcg"]
 
 
 def random_ndcg(test: TestSet, *, k: int) -> NDArray[np.float64]:

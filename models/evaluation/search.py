@@ -33,8 +33,9 @@ from optuna.trial import FrozenTrial, TrialState
 
 from models.data.matrices import interaction_matrix
 from models.data.splits import split_moment
+from models.evaluation.feed import FeedJudge
 from models.evaluation.list_quality import Paired, paired
-from models.evaluation.metrics import TestSet, ndcg_and_coverage, test_set
+from models.evaluation.metrics import TestSet, ndcg_and_coverage, ndcg_of, test_set
 from models.profile.schema import Profile
 from models.recommenders import zoo
 from models.recommenders.base import Dataset, Progress
@@ -63,14 +64,14 @@ class Window:
     """What is learnt from, and what is judged by.
 
     Attributes:
-        served: judge the vectors that would be served, as the evaluation does; False: the
-            model's own scores.
+        judge: of the feed that would be served, as the evaluation does; None: the model's own
+            scores count.
     """
 
     name: str
     dataset: Dataset
     test: TestSet
-    served: bool = True
+    judge: FeedJudge | None
 
     @classmethod
     def of(
@@ -105,7 +106,7 @@ class Window:
                 f"window {name}: nobody liked anything new in it, or nothing came before it. Take "
                 "fewer windows or a larger window_share, or load more interactions."
             )
-        return cls(name, dataset, test)
+        return cls(name, dataset, test, FeedJudge.of(dataset, test, interactions))
 
 
 def windows(
@@ -179,8 +180,9 @@ def ndcg(
     """nDCG@k of each judged user of the window, shape (users,), by the settings of the profile."""
     dataset = replace(window.dataset, profile=profile)
     fitted = zoo.make(recommender, profile).fit(dataset, progress=progress)
-    scorer = as_served(fitted) if window.served else fitted
-    return ndcg_and_coverage(scorer, window.test, k=profile.evaluation.k)[0]
+    if window.judge is None:
+        return ndcg_and_coverage(fitted, window.test, k=profile.evaluation.k)[0]
+    return ndcg_of(window.judge.lists(as_served(fitted))["diversity"], window.test)
 
 
 def study_name(profile: Profile, recommender: str, data: str, chosen_by: Sequence[Window]) -> str:

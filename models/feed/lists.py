@@ -9,10 +9,9 @@ from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.snapshot import Snapshot
-from models.feed.pipeline import SEEN, By, explained, rank
+from models.feed.pipeline import SEEN, FeedPipeline, Query
 from models.feed.reasons import reasons
-from models.feed.shortlists import Shortlists
-from models.feed.sources import Indexes, SourceGuard
+from models.feed.scores import explained
 from models.profile.schema import Profile
 
 SCHEMA = {
@@ -23,14 +22,6 @@ SCHEMA = {
     "reason": pl.String,
     "model_version": pl.String,
 }
-PATIENCE_MS = 10_000.0
-"""Nobody waits for these lists: no source is left out for being slow."""
-
-
-def patient(profile: Profile) -> Profile:
-    """The profile for ranking where nobody waits."""
-    candidates = profile.candidates.model_copy(update={"time_budget_ms": PATIENCE_MS})
-    return profile.model_copy(update={"candidates": candidates})
 
 
 def recommendation_lists(
@@ -47,29 +38,17 @@ def recommendation_lists(
         A frame of ``SCHEMA``; ``reason`` is JSON with code, parameters and text.
     """
     limit = profile.recommendations.per_user
-    profile = patient(profile)
-    live = LiveCatalogue(snapshot)
-    shortlists = Shortlists.of(live, profile, now, np.random.default_rng(0))
-    indexes, guard = Indexes.of(live, profile, now=now), SourceGuard()
-    by: By = "heuristic" if snapshot.manifest.recommender == "heuristic" else "model"
+    pipeline = FeedPipeline.offline(LiveCatalogue(snapshot), profile, now=now)
+    live, profile = pipeline.live, pipeline.profile
     user_ids: list[str] = []
     columns: list[tuple[NDArray, NDArray, list[str]]] = []
     for row in users.tolist():
         viewer = live.viewer(snapshot.users.ids[row])
         if not viewer.wishes.personalized:
             viewer = viewer.impersonal()
-        ranked_by: By = by if viewer.row is not None else "heuristic"
-        ranking = rank(
-            live,
-            viewer,
-            profile,
-            shortlists,
-            indexes,
-            guard,
-            now=now,
-            by=ranked_by,
-            exclude_seen=True,
-            exclude_applied=True,
+        ranked_by = pipeline.ranked_by(viewer)
+        ranking = pipeline.rank(
+            viewer, Query(now, ranked_by, exclude_seen=True, exclude_applied=True)
         )
         new = ranking.sources & SEEN == 0
         best, scores = ranking.rows[new][:limit], ranking.scores[new][:limit]

@@ -1,35 +1,36 @@
-"""Rank a viewer's candidates: rules, scores, diversity, exploration; and what made each score.
+"""The feed: sources → rules → scores → ranker → diversity → exploration.
 
-Everything is a vectorised pass over the candidates, about a thousand of them.
+One object ranks for everybody: the feed over HTTP, lists made ready, the training set of the
+ranker, the offline evaluation. Every stage is a vectorised pass over the candidates, about a
+thousand of them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import partial
-from typing import Literal
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit
 
-from models.catalogue.interests import NO_INTERESTS
-from models.catalogue.live import LiveCatalogue, alike
+from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Indices, Viewer
 from models.data.top import top_places
-from models.feed import scorers
+from models.feed import sources
 from models.feed.context import Context
 from models.feed.diversity import diversified, in_spreads, likeness_of, limit_runs, varied
 from models.feed.exploration import explore
-from models.feed.rules import allowed
+from models.feed.rules import Mask, allowed
+from models.feed.scorers import Scores
+from models.feed.scores import By, scores_of, shown_scores
 from models.feed.shortlists import Shortlists, time_key
-from models.feed.sources import BITS, Bits, Indexes, SourceGuard, candidates
-from models.feed.stage_timer import Laps
-from models.profile.schema import Profile, ScorerName
+from models.feed.sources import BITS, Bits, Candidates, Indexes, SourceGuard
+from models.feed.stage_timer import StageTimer
+from models.profile.schema import Profile
 
-By = Literal["model", "heuristic", "time"]
-MODEL, RANKER = "model", "ranker"
-"""Names of the components that hold the recommender's own score, and the ranker's probability."""
+Stage = Literal["candidates", "rules", "scores", "ranker", "diversity", "exploration"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
 RANKED, SEEN = 1 << 15, 1 << 14
 """In ``Ranking.sources``, beside where an item came from: the ranker gave it its score; the user
 has seen it, and too little else is left."""
@@ -42,6 +43,32 @@ LEAST_NEW = 20
 request forbids it."""
 LOOKED_AT = 100
 """Places that are kept free of long runs: the largest page."""
+PATIENCE_MS = 10_000.0
+"""Where nobody waits, no source is left out for being slow."""
+
+
+@dataclass(frozen=True)
+class Query:
+    """What is asked of the pipeline.
+
+    Attributes:
+        now: epoch seconds.
+        by: ``model`` ranks by the recommender's vectors, the first items by the snapshot's ranker
+            where it has one; ``heuristic`` by the hybrid of the scorers; ``time`` by time alone.
+            None: by the model if it knows the viewer, else by the heuristic.
+        exclude_seen, exclude_applied: as the request asks; None: as the profile has it.
+        context: None: that of ``now``, on an unknown device.
+        rng: for exploration; None: nothing is explored.
+        only: rank these rows, distinct and within the rules, whatever the sources name.
+    """
+
+    now: float
+    by: By | None = None
+    exclude_seen: bool | None = None
+    exclude_applied: bool | None = None
+    context: Context | None = None
+    rng: np.random.Generator | None = None
+    only: Indices | None = None
 
 
 @dataclass(frozen=True)
@@ -60,402 +87,278 @@ class Ranking:
     """
 
     rows: Indices
-    scores: scorers.Scores
+    scores: Scores
     sources: Bits
     propensities: NDArray[np.float32]
     explored: NDArray[np.bool_]
 
+    @classmethod
+    def certain(cls, rows: Indices, scores: Scores, sources: Bits) -> Ranking:
+        """A list in which nothing is left to chance."""
+        n = len(rows)
+        return cls(rows, scores, sources, np.ones(n, np.float32), np.zeros(n, bool))
 
-def rank(
-    live: LiveCatalogue,
-    viewer: Viewer,
-    profile: Profile,
-    shortlists: Shortlists,
-    indexes: Indexes,
-    guard: SourceGuard,
-    *,
-    now: float,
-    by: By,
-    exclude_seen: bool | None = None,
-    exclude_applied: bool | None = None,
-    context: Context | None = None,
-    rng: np.random.Generator | None = None,
-    laps: Laps | None = None,
-) -> Ranking:
-    """The viewer's whole feed, at most the profile's ``serving.list_length`` items.
+    def take(self, order: NDArray[np.integer] | slice) -> Ranking:
+        """The list in another order, or a part of it."""
+        return Ranking(*(column[order] for column in vars(self).values()))
 
-    Args:
-        by: ``model`` ranks by the recommender's vectors (the viewer must have one), the first
-            of them by the snapshot's ranker where it has one; ``heuristic`` by the hybrid of the
-            scorers, ``time`` by time alone.
-        exclude_seen, exclude_applied: as the request asks; None: as the profile has it.
-        context: None: that of ``now``, on an unknown device.
-        rng: for exploration; None: nothing is explored.
-        laps: told when candidates, rules, scores and order are done.
+    def followed_by(self, other: Ranking) -> Ranking:
+        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
+        return Ranking(*(np.concatenate(pair) for pair in pairs))
 
-    Raises:
-        ValueError: ``by="model"`` for a viewer that the model does not know.
-        FloatingPointError: the model's scores are not finite.
+
+@dataclass(frozen=True)
+class FeedPipeline:
+    """Ranks for any viewer of one catalogue.
+
+    Attributes:
+        shortlists: what is best for anybody; made anew each minute where the catalogue lives on.
+        guard: runs the sources, and leaves those alone that misbehave.
     """
-    laps = laps or Laps()
-    if by == "time":
-        pool, sources = _by_time(live, shortlists)
-    else:
-        found = candidates(live, viewer, profile, shortlists, indexes, guard)
-        pool, sources = found.rows, found.sources
-    laps.lap("candidates")
-    may = partial(
-        allowed,
-        live,
-        viewer,
-        profile,
-        now=now,
-        exclude_seen=exclude_seen,
-        exclude_applied=exclude_applied,
-    )
-    keep = may(pool)
-    pool, sources = pool[keep], sources[keep]
-    if len(pool) < FEW and len(keep) < len(shortlists.shown):
-        more = shortlists.shown[may(shortlists.shown)]
-        key = time_key(live, profile, more) if by == "time" else live.items.engagement[more]
-        pool, sources = _joined(pool, sources, more[top_places(key, FEW)])
-    laps.lap("rules")
-    scores = _scores(live, viewer, profile, pool, by, now)
-    laps.lap("scores")
-    length = profile.serving.list_length
-    order = np.argsort(-scores, kind="stable")
-    if rng is not None and by != "time":  # new items are drawn from wherever they stand
-        new = order[length:][sources[order[length:]] & BITS["explore"] > 0]
-        order = np.concatenate([order[:length], new])
-    else:
-        order = order[:length]
-    pool, sources, scores = pool[order], sources[order], scores[order]
-    scores = _shown(live, viewer, profile, scores, by, now)
-    if by == "time":
-        ranking = _certain(pool, scores, sources)
-    else:
-        if by == "model":
-            pool, sources, scores = reranked(
-                live, viewer, profile, pool, sources, scores, now=now, context=context
+
+    live: LiveCatalogue
+    profile: Profile
+    shortlists: Shortlists
+    indexes: Indexes
+    guard: SourceGuard = field(default_factory=SourceGuard)
+
+    @classmethod
+    def offline(cls, live: LiveCatalogue, profile: Profile, *, now: float) -> FeedPipeline:
+        """The same pipeline where nobody waits: no source is dropped for being slow, and what is
+        drawn at random is drawn alike each time. O(n log n) in the items.
+
+        Args:
+            now: epoch seconds.
+        """
+        patient = profile.candidates.model_copy(update={"time_budget_ms": PATIENCE_MS})
+        profile = profile.model_copy(update={"candidates": patient})
+        shortlists = Shortlists.of(live, profile, now, np.random.default_rng(0))
+        return cls(live, profile, shortlists, Indexes.of(live, profile, now=now))
+
+    def ranked_by(self, viewer: Viewer) -> By:
+        """What ranks for a viewer if nothing else is asked for."""
+        snapshot = self.live.snapshot
+        heuristic = not snapshot.has_model or snapshot.manifest.recommender == "heuristic"
+        return "heuristic" if heuristic or viewer.vector is None else "model"
+
+    def candidates(self, viewer: Viewer) -> Candidates:
+        """What the sources name for a viewer, before the rules."""
+        return sources.candidates(
+            self.live, viewer, self.profile, self.shortlists, self.indexes, self.guard
+        )
+
+    def allowed(self, viewer: Viewer, rows: Indices, query: Query) -> Mask:
+        """Which of the rows no rule excludes, shape (n,)."""
+        return allowed(
+            self.live,
+            viewer,
+            self.profile,
+            rows,
+            now=query.now,
+            exclude_seen=query.exclude_seen,
+            exclude_applied=query.exclude_applied,
+        )
+
+    def rank(
+        self,
+        viewer: Viewer,
+        query: Query,
+        *,
+        upto: Stage = "exploration",
+        timer: StageTimer | None = None,
+    ) -> Ranking:
+        """The viewer's list after a stage: at most the profile's ``serving.list_length`` items.
+
+        Raises:
+            ValueError: ``by="model"`` for a viewer that the model does not know.
+            FloatingPointError: the model's or the ranker's scores are not finite.
+        """
+        last, ranking = STAGES.index(upto), None
+        for stage, found in self.stages(viewer, query):
+            if STAGES.index(stage) > last:
+                break
+            ranking = found
+            if timer is not None:
+                timer.ended(stage)
+        assert ranking is not None, "there are always candidates, if none of them"
+        return replace(ranking, scores=np.clip(ranking.scores, 0, 1))
+
+    def stages(self, viewer: Viewer, query: Query) -> Iterator[tuple[Stage, Ranking]]:
+        """The list as each stage leaves it. Scores may stand above 1 for what is fresh, and are 0
+        before there are any; a stage that has nothing to do for the viewer is left out."""
+        by = query.by or self.ranked_by(viewer)
+        ranking = self._candidates(viewer, query, by)
+        yield "candidates", ranking
+        if query.only is None:
+            ranking = self._permitted(viewer, query, by, ranking)
+            yield "rules", ranking
+        ranking = self._scored(viewer, query, by, ranking)
+        yield "scores", ranking
+        if by == "model" and self.live.snapshot.ranker is not None and self.profile.ranker.kinds:
+            ranking = self._reranked(viewer, query, ranking)
+            yield "ranker", ranking
+        if by != "time":
+            ranking = self._diversified(ranking)
+            yield "diversity", ranking
+            ranking = self._without_long_runs(self._explored(query, ranking))
+        if query.only is None:
+            ranking = self._filled_up(viewer, query, by, ranking)
+        yield "exploration", ranking
+
+    def _candidates(self, viewer: Viewer, query: Query, by: By) -> Ranking:
+        if query.only is not None:
+            # As if the model had named them: what the ranker sees first in a feed, it has.
+            rows, bits = query.only, np.full(len(query.only), BITS["model"], np.uint16)
+        elif by == "time":
+            rows = np.union1d(self.shortlists.by_time, self.live.latest_items()).astype(np.int32)
+            bits = np.zeros(len(rows), np.uint16)
+        else:
+            found = self.candidates(viewer)
+            rows, bits = found.rows, found.sources
+        return Ranking.certain(rows, np.zeros(len(rows), np.float32), bits)
+
+    def _permitted(self, viewer: Viewer, query: Query, by: By, found: Ranking) -> Ranking:
+        """What the rules allow; where that is little, the best of all that they allow too."""
+        shown = self.shortlists.shown
+        kept = found.take(np.flatnonzero(self.allowed(viewer, found.rows, query)))
+        if len(kept.rows) >= FEW or len(found.rows) >= len(shown):
+            return kept
+        more = shown[self.allowed(viewer, shown, query)]
+        key: NDArray[np.floating] = self.live.items.engagement[more]
+        if by == "time":
+            key = time_key(self.live, self.profile, more)
+        more = more[top_places(key, FEW)]
+        more = more[~np.isin(more, kept.rows)]
+        nothing = np.zeros(len(more), np.float32)
+        return kept.followed_by(Ranking.certain(more, nothing, nothing.astype(np.uint16)))
+
+    def _scored(self, viewer: Viewer, query: Query, by: By, pool: Ranking) -> Ranking:
+        """The best first; behind them, what may be explored, wherever it stands."""
+        scores = scores_of(self.live, viewer, self.profile, pool.rows, by, query.now)
+        order = np.argsort(-scores, kind="stable")
+        if query.only is None:
+            length = self.profile.serving.list_length
+            order, rest = order[:length], order[length:]
+            if query.rng is not None and by != "time":
+                new = rest[pool.sources[rest] & BITS["explore"] > 0]
+                order = np.concatenate([order, new])
+        shown = shown_scores(self.live, viewer, self.profile, scores[order], by, query.now)
+        return replace(pool.take(order), scores=shown)
+
+    def _reranked(self, viewer: Viewer, query: Query, ranking: Ranking) -> Ranking:
+        """The first ``profile.ranker.rerank`` items in the ranker's order.
+
+        Their scores are the ranker's probabilities; those of the others are the recommender's,
+        scaled to lie below. ``RANKED`` tells them apart.
+        """
+        ranker, settings = self.live.snapshot.ranker, self.profile.ranker
+        if ranker is None or not len(ranking.rows):
+            return ranking
+        first = ranking.take(slice(settings.rerank))
+        rest = ranking.take(slice(settings.rerank, None))
+        found = ranker.scores(
+            self.live,
+            viewer,
+            self.profile,
+            first.rows,
+            first.sources,
+            now=query.now,
+            context=query.context or Context.at(query.now),
+        )
+        if not np.isfinite(found).all():
+            raise FloatingPointError("the ranker's scores are not finite")
+        order = np.argsort(-found, kind="stable")
+        chances = ranker.probabilities(found[order])
+        first = replace(
+            first.take(order), scores=chances, sources=first.sources[order] | np.uint16(RANKED)
+        )
+        return first.followed_by(_below(chances[-1], rest))
+
+    def _diversified(self, ranking: Ranking) -> Ranking:
+        """Owners and categories in turn, and the first items less like each other."""
+        items, limits, rows = self.live.items, self.profile.diversity, ranking.rows
+        groups = [
+            (items.owner[rows], limits.owner_penalty),
+            (items.category[rows], limits.category_penalty),
+        ]
+        spreads = in_spreads(ranking.scores)
+        order = diversified(spreads, groups)
+        if limits.strength > 0:
+            top = order[:VARIED_AMONG]
+            likeness = likeness_of(items.tags[rows[top]])
+            order[:VARIED_AMONG] = top[varied(likeness, spreads[top], limits.strength, VARIED)]
+        return ranking.take(order)
+
+    def _explored(self, query: Query, ranking: Ranking) -> Ranking:
+        """New items among the others, as the profile asks. They have passed the rules already."""
+        length = None if query.only is not None else self.profile.serving.list_length
+        new, rules = self.shortlists.explored, self.profile.exploration
+        if query.rng is None or rules.share == 0 or not len(new) or not len(ranking.rows):
+            return ranking.take(slice(length))
+        ascending = np.argsort(ranking.rows)
+        places = np.searchsorted(ranking.rows, new, sorter=ascending)
+        places = ascending[np.minimum(places, len(ascending) - 1)]
+        there = ranking.rows[places] == new
+        if not there.any():
+            return ranking.take(slice(length))
+        chosen = explore(
+            np.arange(len(ranking.rows)),
+            places[there],
+            self.shortlists.probabilities[there],
+            share=rules.share,
+            first_position=rules.first_position,
+            rng=query.rng,
+        )
+        explored = Ranking(
+            ranking.rows[chosen.order],
+            ranking.scores[chosen.order],
+            ranking.sources[chosen.order],
+            chosen.propensities,
+            chosen.explored,
+        )
+        return explored.take(slice(length))
+
+    def _without_long_runs(self, ranking: Ranking) -> Ranking:
+        """An item that would make a run too long trades places, and keeps its propensity: of such
+        lists, it is that of the place the item had before. What exploration put there stays: moved
+        up, it would take more than its share."""
+        limits = self.profile.diversity
+        runs = [
+            (column[ranking.rows[:LOOKED_AT]], limit)
+            for column, limit in (
+                (self.live.items.owner, limits.max_run_owner),
+                (self.live.items.category, limits.max_run_category),
             )
-            if live.snapshot.ranker is not None:
-                laps.lap("ranker")
-        order = _diversified(live, profile, pool, scores)
-        ranking = _certain(pool[order], np.clip(scores[order], 0, 1), sources[order])
-        ranking = _explored(profile, shortlists, ranking, rng)
-        ranking = Ranking(*(column[:length] for column in vars(ranking).values()))
-        ranking = _without_long_runs(live, profile, ranking)
-    if (
-        len(ranking.rows) < LEAST_NEW
-        and profile.eligibility.exclude_seen
-        and exclude_seen is None
-        and len(viewer.seen)
-    ):
-        rows = viewer.seen[may(viewer.seen, exclude_seen=False)]
-        seen = _scores(live, viewer, profile, rows, by, now)
-        best = np.argsort(-seen, kind="stable")[: min(FEW, length) - len(ranking.rows)]
-        ranking = _behind(ranking, rows[best], _shown(live, viewer, profile, seen[best], by, now))
-    laps.lap("order")
-    return ranking
+            if limit is not None
+        ]
+        if not runs:
+            return ranking
+        order = np.arange(len(ranking.rows))
+        order[:LOOKED_AT] = limit_runs(order[:LOOKED_AT], runs, ranking.explored[:LOOKED_AT])
+        return ranking.take(order)
+
+    def _filled_up(self, viewer: Viewer, query: Query, by: By, ranking: Ranking) -> Ranking:
+        """A short list goes on with what the user has seen, best first."""
+        if (
+            len(ranking.rows) >= LEAST_NEW
+            or not self.profile.eligibility.exclude_seen
+            or query.exclude_seen is not None
+            or not len(viewer.seen)
+        ):
+            return ranking
+        with_seen = replace(query, exclude_seen=False)
+        rows = viewer.seen[self.allowed(viewer, viewer.seen, with_seen)]
+        scores = scores_of(self.live, viewer, self.profile, rows, by, query.now)
+        left = min(FEW, self.profile.serving.list_length) - len(ranking.rows)
+        best = np.argsort(-scores, kind="stable")[:left]
+        shown = shown_scores(self.live, viewer, self.profile, scores[best], by, query.now)
+        seen = Ranking.certain(rows[best], shown, np.full(len(best), SEEN, np.uint16))
+        return ranking.followed_by(_below(ranking.scores[-1], seen) if len(ranking.rows) else seen)
 
 
-def _scores(
-    live: LiveCatalogue, viewer: Viewer, profile: Profile, rows: Indices, by: By, now: float
-) -> NDArray[np.floating]:
-    """What to order these items by, shape (n,)."""
-    if by == "model":
-        return model_scores(live, viewer, rows)
-    if by == "heuristic":
-        components = score_components(live, viewer, profile, rows, now=now)
-        return scorers.hybrid(components, profile.scorer_weights, len(rows))
-    return time_key(live, profile, rows)
-
-
-def _shown(
-    live: LiveCatalogue,
-    viewer: Viewer,
-    profile: Profile,
-    scores: NDArray[np.floating],
-    by: By,
-    now: float,
-) -> scorers.Scores:
-    """The same in the units that people see, in the same order."""
-    if by == "model":
-        return unit_scores(scores, *usual_scores(live, viewer))
-    if by == "time":
-        return time_scores(scores, profile, now)
-    return scores.astype(np.float32, copy=False)
-
-
-def _certain(rows: Indices, scores: scorers.Scores, sources: Bits) -> Ranking:
-    """A list in which nothing is left to chance."""
-    return Ranking(rows, scores, sources, np.ones(len(rows), np.float32), np.zeros(len(rows), bool))
-
-
-def _behind(ranking: Ranking, seen: Indices, scores: scorers.Scores) -> Ranking:
-    """The list, and behind it what the user has seen, best first; its scores lie below."""
-    if len(ranking.rows) and len(scores):
-        scores = scores * (ranking.scores[-1] / max(float(scores[0]), 1e-9))
-    tail = _certain(seen, np.clip(scores, 0, 1), np.full(len(seen), SEEN, np.uint16))
-    return Ranking(
-        *(
-            np.concatenate(pair)
-            for pair in zip(vars(ranking).values(), vars(tail).values(), strict=True)
-        )
-    )
-
-
-def reranked(
-    live: LiveCatalogue,
-    viewer: Viewer,
-    profile: Profile,
-    rows: Indices,
-    sources: Bits,
-    scores: scorers.Scores,
-    *,
-    now: float,
-    context: Context | None = None,
-) -> tuple[Indices, Bits, scorers.Scores]:
-    """The list with its first ``profile.ranker.rerank`` items in the ranker's order; as it is
-    where the snapshot has no ranker, or the profile names none.
-
-    Their scores are the ranker's probabilities; those of the others are the recommender's,
-    scaled to lie below. ``RANKED`` tells them apart.
-
-    Args:
-        rows, sources, scores: best first by the recommender; scores in [0, 1].
-        context: None: that of ``now``, on an unknown device.
-
-    Raises:
-        FloatingPointError: the ranker's scores are not finite.
-    """
-    ranker = live.snapshot.ranker
-    if ranker is None or not profile.ranker.kinds or not len(rows):
-        return rows, sources, scores
-    context = context or Context.at(now)
-    first = slice(profile.ranker.rerank)
-    found = ranker.scores(
-        live, viewer, profile, rows[first], sources[first], now=now, context=context
-    )
-    if not np.isfinite(found).all():
-        raise FloatingPointError("the ranker's scores are not finite")
-    order = np.argsort(-found, kind="stable")
-    chances = ranker.probabilities(found[order])
-    rows, sources, shown = rows.copy(), sources.copy(), scores.copy()
-    rows[first], sources[first] = rows[first][order], sources[first][order] | RANKED
-    shown[first] = chances
-    rest = shown[first.stop :]
-    if len(rest):
-        shown[first.stop :] = rest * (chances[-1] / max(float(rest[0]), 1e-9))
-    return rows, sources, shown
-
-
-def _by_time(live: LiveCatalogue, shortlists: Shortlists) -> tuple[Indices, Bits]:
-    rows = np.union1d(shortlists.by_time, live.latest_items()).astype(np.int32)
-    return rows, np.zeros(len(rows), np.uint16)
-
-
-def _joined(rows: Indices, sources: Bits, more: Indices) -> tuple[Indices, Bits]:
-    """With further rows, which no source named."""
-    new = more[~np.isin(more, rows)]
-    return np.concatenate([rows, new]), np.concatenate([sources, np.zeros(len(new), np.uint16)])
-
-
-def time_scores(key: NDArray[np.floating], profile: Profile, now: float) -> scorers.Scores:
-    """Scores in [0, 1] of what ``time_key`` gave: 1 now, half after the profile's half-life."""
-    moment = key if profile.eligibility.time_order == "newest" else 2 * now + key
-    return np.nan_to_num(
-        np.clip(scorers.recency(moment, now, profile.scorers.recency_half_life_days), 0, 1)
-    )
-
-
-def _diversified(
-    live: LiveCatalogue, profile: Profile, rows: Indices, scores: scorers.Scores
-) -> NDArray[np.intp]:
-    items, limits = live.items, profile.diversity
-    groups = [
-        (items.owner[rows], limits.owner_penalty),
-        (items.category[rows], limits.category_penalty),
-    ]
-    spreads = in_spreads(scores)
-    order = diversified(spreads, groups)
-    if limits.strength > 0:
-        top = order[:VARIED_AMONG]
-        likeness = likeness_of(items.tags[rows[top]])
-        order[:VARIED_AMONG] = top[varied(likeness, spreads[top], limits.strength, VARIED)]
-    return order
-
-
-def _without_long_runs(live: LiveCatalogue, profile: Profile, ranking: Ranking) -> Ranking:
-    """An item that would make a run too long trades places, and keeps its propensity: of such
-    lists, it is that of the place the item had before. What exploration put there stays: moved
-    up, it would take more than its share."""
-    limits = profile.diversity
-    runs = [
-        (column[ranking.rows[:LOOKED_AT]], limit)
-        for column, limit in (
-            (live.items.owner, limits.max_run_owner),
-            (live.items.category, limits.max_run_category),
-        )
-        if limit is not None
-    ]
-    if not runs:
+def _below(score: float, ranking: Ranking) -> Ranking:
+    """The list with its scores scaled to lie below one."""
+    if not len(ranking.rows):
         return ranking
-    order = np.arange(len(ranking.rows))
-    order[:LOOKED_AT] = limit_runs(order[:LOOKED_AT], runs, ranking.explored[:LOOKED_AT])
-    return Ranking(*(column[order] for column in vars(ranking).values()))
-
-
-def _explored(
-    profile: Profile, shortlists: Shortlists, ranking: Ranking, rng: np.random.Generator | None
-) -> Ranking:
-    """New items among the others, as the profile asks. They have passed the rules already."""
-    rules = profile.exploration
-    if rng is None or rules.share == 0 or not len(shortlists.explored) or not len(ranking.rows):
-        return ranking
-    ascending = np.argsort(ranking.rows)
-    places = np.searchsorted(ranking.rows, shortlists.explored, sorter=ascending)
-    places = ascending[np.minimum(places, len(ascending) - 1)]
-    there = ranking.rows[places] == shortlists.explored
-    if not there.any():
-        return ranking
-    chosen = explore(
-        np.arange(len(ranking.rows)),
-        places[there],
-        shortlists.probabilities[there],
-        share=rules.share,
-        first_position=rules.first_position,
-        rng=rng,
-    )
-    return Ranking(
-        ranking.rows[chosen.order],
-        ranking.scores[chosen.order],
-        ranking.sources[chosen.order],
-        chosen.propensities,
-        chosen.explored,
-    )
-
-
-def model_scores(live: LiveCatalogue, viewer: Viewer, rows: Indices) -> NDArray[np.float32]:
-    """``user vector · item vector + item bias`` of each item, unbounded."""
-    if viewer.vector is None:
-        raise ValueError("the model does not know this user")
-    scores = live.items.vectors[rows] @ viewer.vector + live.items.bias[rows]
-    if not np.isfinite(scores).all():
-        raise FloatingPointError("the model's scores are not finite")
-    return scores
-
-
-def usual_scores(live: LiveCatalogue, viewer: Viewer) -> tuple[float, float]:
-    """Mean and spread of the viewer's scores over all items. Worked out once a request."""
-    known: tuple[float, float] | None = viewer.worked_out.get("usual_scores")
-    if known is None:
-        if viewer.vector is None:
-            raise ValueError("the model does not know this user")
-        known = live.moments.of_scores(viewer.vector)
-        viewer.worked_out["usual_scores"] = known
-    return known
-
-
-def unit_scores(scores: NDArray[np.floating], mean: float, spread: float) -> scorers.Scores:
-    """Logistic of the standard score among all items: in [0, 1], comparable between users."""
-    standard = (scores - mean) / (spread if spread > 0 else 1.0)
-    return np.asarray(expit(standard), np.float32)
-
-
-def score_components(
-    live: LiveCatalogue,
-    viewer: Viewer,
-    profile: Profile,
-    rows: Indices,
-    *,
-    now: float,
-) -> dict[str, scorers.Scores]:
-    """Every scorer of the profile for each item; NaN where a component is missing."""
-    components = all_components(live, viewer, profile, rows, now=now)
-    return {name: components[name] for name in profile.scorer_weights}
-
-
-def all_components(
-    live: LiveCatalogue,
-    viewer: Viewer,
-    profile: Profile,
-    rows: Indices,
-    *,
-    now: float,
-) -> dict[ScorerName, scorers.Scores]:
-    """The same of every scorer there is."""
-    items, limits = live.items, profile.scorers
-    missing = np.full(len(rows), np.nan, np.float32)
-    tags, wanted = items.tags[rows], viewer.wanted_tags
-    components: dict[ScorerName, scorers.Scores] = {
-        "location": scorers.location(
-            viewer.lat, viewer.lon, items.lat[rows], items.lon[rows], limits.max_distance_km
-        )
-        if viewer.has_place
-        else missing,
-        "tags": scorers.tags(wanted, tags, len(live.tags)) if len(wanted) else missing,
-        "engagement": items.engagement[rows],
-        "recency": scorers.recency(
-            np.fmax(items.created_at[rows], items.publish_at[rows]),
-            now,
-            limits.recency_half_life_days,
-            limits.fresh_hours,
-            limits.fresh_boost,
-        ),
-        "owner_quality": items.owner_quality[rows],
-        "collaborative": missing,
-        "content": missing,
-    }
-    if len(viewer.liked) or viewer.interests is not NO_INTERESTS:
-        components["content"] = scorers.content(
-            taste_of(live, viewer), tags, items.category[rows], items.city[rows],
-            items.price_band[rows],
-        )  # fmt: skip
-    if viewer.row is not None:
-        components["collaborative"] = scorers.collaborative(*alike(live, viewer), rows)
-    return components
-
-
-def explained(
-    live: LiveCatalogue,
-    viewer: Viewer,
-    profile: Profile,
-    rows: Indices,
-    *,
-    now: float,
-    by: By = "model",
-) -> dict[str, scorers.Scores]:
-    """The components of a page, with the model's own score where it ranked for the viewer."""
-    components = {
-        name: np.minimum(scores, 1)  # the boost of what is fresh puts it above others, no more
-        for name, scores in score_components(live, viewer, profile, rows, now=now).items()
-    }
-    if by == "model" and viewer.vector is not None and live.items.vectors.shape[1]:
-        components[MODEL] = unit_scores(
-            model_scores(live, viewer, rows), *usual_scores(live, viewer)
-        )
-    return components
-
-
-def taste_of(live: LiveCatalogue, viewer: Viewer) -> scorers.Taste:
-    """What the viewer liked, by tag, category, city and price, and their interests; what they
-    turned away from takes off it."""
-    known: scorers.Taste | None = viewer.worked_out.get("taste")
-    if known is None:
-        items, liked = live.items, viewer.liked
-        known = viewer.worked_out["taste"] = scorers.taste_of(
-            viewer.liked_weights,
-            items.tags[liked],
-            items.category[liked],
-            items.city[liked],
-            items.price_band[liked],
-            n_tags=len(live.tags),
-            n_categories=len(live.categories),
-            n_cities=len(live.cities),
-        )
-        if viewer.interests is not NO_INTERESTS:
-            learned = viewer.interests.scores()
-            for weights, (indices, scores) in zip(known[:3], learned, strict=True):
-                weights[indices] = np.maximum(weights[indices] + scores, 0)
-    return known
+    scaled = ranking.scores * (score / max(float(ranking.scores[0]), 1e-9))
+    return replace(ranking, scores=scaled.astype(np.float32, copy=False))

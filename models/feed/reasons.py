@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Indices, Viewer
-from models.feed.pipeline import MODEL, taste_of
 from models.feed.scorers import Scores
+from models.feed.scores import MODEL, taste_of
 from models.profile.schema import INTERACTION_TYPES, Profile
 
 ENGLISH = {

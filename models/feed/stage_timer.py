@@ -5,14 +5,14 @@ from __future__ import annotations
 from time import perf_counter
 
 
-class Laps:
-    """Seconds by stage; ``lap`` ends the stage that runs."""
+class StageTimer:
+    """Seconds by stage; ``ended`` ends the stage that runs."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
         self._last = perf_counter()
 
-    def lap(self, stage: str) -> None:
+    def ended(self, stage: str) -> None:
         now = perf_counter()
         self.seconds[stage] = self.seconds.get(stage, 0.0) + now - self._last
         self._last = now

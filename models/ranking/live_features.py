@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Indices, Viewer
 from models.feed.context import DEVICES, Context
-from models.feed.pipeline import all_components, model_scores, taste_of, usual_scores
 from models.feed.rules import among
+from models.feed.scores import all_components, model_scores, taste_of, usual_scores
 from models.feed.sources import BITS, SOURCES, Bits
 from models.profile.schema import SCORERS, Profile
 from models.ranking.logistic import DAY, FEATURES, HORIZON_DAYS

@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from models.catalogue.building import Vectors
 from models.evaluation.metrics import not_worse, ranking_metrics
 from models.profile.schema import Profile
+from models.ranking.backtest import Backtest, PastCatalogue, with_metadata
 from models.ranking.calibration import Calibration
 from models.ranking.learned import LearnedRanker, Model, Trees
 from models.ranking.logistic import LogisticRanker, examples, features
-from models.ranking.replay import Lesson, World, lesson, told, world_at
 from models.ranking.settings import Kind
+from models.ranking.training_set import TrainingSet, training_set
 from models.recommenders.base import Dataset, Progress
 
 K = 10
@@ -83,13 +84,14 @@ def train_ranker(
     """
     if until is not None:
         interactions = interactions.filter(pl.col("occurred_at") < until)
-    rows = told(interactions)
-    world = world_at(known, vectors, rows.filter(pl.col("occurred_at") < known.as_of))
-    return learn(world, rows, known, profile, kind, seed=seed, progress=progress)
+    rows = with_metadata(interactions)
+    before = rows.filter(pl.col("occurred_at") < known.as_of)
+    backtest = PastCatalogue(known, before).served_by(vectors)
+    return learn(backtest, rows, known, profile, kind, seed=seed, progress=progress)
 
 
 def learn(
-    world: World,
+    backtest: Backtest,
     rows: pl.DataFrame,
     known: Dataset,
     profile: Profile,
@@ -98,18 +100,18 @@ def learn(
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[LearnedRanker, Report]:
-    """The same in a world that is made already.
+    """The same with a feed of the past that is made already.
 
     Args:
-        world: ``replay.world_at`` of ``known``.
-        rows: interactions of before and after ``known.as_of``, as ``replay.told`` gives them.
+        backtest: of ``known``.
+        rows: interactions of before and after ``known.as_of``, as ``with_metadata`` gives them.
 
     Raises:
         TooLittleData: as ``train_ranker``.
     """
     settings, started = profile.ranker, time.monotonic()
-    found = lesson(
-        world,
+    found = training_set(
+        backtest,
         rows.filter(pl.col("occurred_at") >= known.as_of),
         kind,
         max_users=settings.max_users,
@@ -121,7 +123,7 @@ def learn(
 
 
 def fit(
-    found: Lesson,
+    found: TrainingSet,
     rows: pl.DataFrame,
     known: Dataset,
     profile: Profile,
@@ -130,10 +132,10 @@ def fit(
     started: float,
     seed: int = 0,
 ) -> tuple[LearnedRanker, Report]:
-    """Train on most users' visits of a lesson, and fit probabilities to the others'.
+    """Train on most users' visits, and fit probabilities to the others'.
 
     Args:
-        rows: all interactions, as ``replay.told`` gives them: what the logistic one learns from.
+        rows: all interactions, as ``with_metadata`` gives them: what the logistic one learns from.
     """
     settings = profile.ranker
     wanted = np.bincount(found.visits[found.labels], minlength=len(found.groups)) > 0
@@ -201,7 +203,7 @@ def _logistic(
     return model, len(labels), int(labels.sum())
 
 
-def _judged(kept: Lesson) -> NDArray[np.bool_]:
+def _judged(kept: TrainingSet) -> NDArray[np.bool_]:
     """The rows that probabilities are fitted to: what was shown, or all where nobody tells."""
     passed_by = kept.shown & ~kept.labels
     return kept.shown if passed_by.any() else np.ones(len(kept.labels), bool)
@@ -211,7 +213,7 @@ def _log_loss(said: NDArray[np.floating], outcomes: NDArray[np.bool_]) -> float:
     return float(-np.log(np.where(outcomes, said, 1 - said)).mean())
 
 
-def _ndcg(kept: Lesson, scores: NDArray[np.floating]) -> NDArray[np.float64]:
+def _ndcg(kept: TrainingSet, scores: NDArray[np.floating]) -> NDArray[np.float64]:
     """nDCG of the visits that had something to like, in the order of the scores."""
     order = np.lexsort((-scores, kept.visits))
     visits, hits = kept.visits, kept.labels[order]

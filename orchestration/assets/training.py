@@ -16,10 +16,11 @@ from models.data.features import Features
 from models.data.matrices import InteractionMatrix
 from models.evaluation import metrics as evaluation
 from models.evaluation.comparison import Comparison, build_dataset, compare, fingerprint, reason_of
+from models.evaluation.feed import losses
 from models.evaluation.lineage import Lineage
 from models.profile.schema import Profile
 from models.ranking.learned import LearnedRanker
-from models.ranking.second_stage import lesson_moment
+from models.ranking.second_stage import training_moment
 from models.ranking.settings import parts_of
 from models.ranking.training import TooLittleData, train_ranker
 from models.recommenders import zoo
@@ -238,11 +239,12 @@ def lightfm_hybrid(
 def offline_evaluation(
     context: dg.AssetExecutionContext, platform: Platform, training_run: Training
 ) -> dg.MaterializeResult:
-    """The profile's recommenders, trained on the past and judged by what came after; then the
-    best of them with rankers behind it.
+    """The profile's recommenders, trained on the past and each judged by the feed that it gives,
+    by what came after; then the best of them with rankers behind it.
 
     The split is by time; the newest interactions are held out, and all recommenders see
-    the same ones. What cannot be trained is left out, with a warning.
+    the same ones. What cannot be trained is left out, with a warning; so is a stage of the feed
+    named that loses more than 2 % of nDCG.
     """
     from orchestration import evaluation_report
     from storage.registry import tracking  # brings MLflow, which takes seconds to import
@@ -256,7 +258,7 @@ def offline_evaluation(
         comparison = compare(
             past(split),
             interactions,
-            earlier=lambda: past(lesson_moment(counted, split, share)),
+            earlier=lambda: past(training_moment(counted, split, share)),
             progress=lambda name: progress_of(context, f"{name}, on the past"),
         )
         tracking.log_comparison(platform.registry, training_run.run_id, comparison)
@@ -264,9 +266,13 @@ def offline_evaluation(
         report.log(platform.registry, training_run.run_id)
     for name, why in comparison.failed.items():
         context.log.warning(CANNOT_TRAIN, name, why)
+    lost = losses(comparison.of(comparison.winner).stages(comparison.k))
+    for loss in lost:
+        context.log.warning("%s: %s", comparison.winner, loss)
     return dg.MaterializeResult(
         value=comparison,
         metadata={
+            "losses": "; ".join(map(str, lost)) or "none",
             "winner": comparison.winner,
             "verdict": comparison.verdict,
             "split_at": comparison.split_at.isoformat(),
@@ -369,7 +375,7 @@ def ranker(
                 profile,
                 kind,
                 until=training_run.dataset.as_of,
-                progress=progress_of(context, "users of the lesson"),
+                progress=progress_of(context, "users of the training set"),
             )
         except TooLittleData as error:
             context.log.warning("%s goes live without a ranker: %s", name, error)

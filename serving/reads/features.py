@@ -16,11 +16,11 @@ from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Indices, Viewer
 from models.data.vocabulary import Vocabulary
 from models.feed import scorers
-from models.feed.pipeline import explained, model_scores, taste_of
 from models.feed.reasons import reasons
 from models.feed.rules import broken
+from models.feed.scores import explained, model_scores, taste_of
 from models.feed.shortlists import appearance
-from models.feed.sources import SourceGuard, SourceName, candidates, names_of
+from models.feed.sources import SourceGuard, SourceName, names_of
 from models.profile.schema import INTERACTION_TYPES, SCORERS
 from serving.api import describe
 from serving.api.answers import not_found
@@ -182,10 +182,7 @@ def _view_of_user(views: Views, user_id: str) -> View:
 def _sources(view: View, row: int) -> list[SourceName]:
     patient = view.profile.candidates.model_copy(update={"time_budget_ms": PATIENCE_MS})
     profile = view.profile.model_copy(update={"candidates": patient})
-    catalogue = view.catalogue
-    found = candidates(
-        view.live, view.taste, profile, catalogue.shortlists, catalogue.indexes, SourceGuard()
-    )
+    found = view.catalogue.pipeline(profile, SourceGuard()).candidates(view.taste)
     return names_of(int(found.sources[found.rows == row].sum()))
 
 

@@ -16,20 +16,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from models.catalogue.viewer import Indices
-from models.feed import scorers
-from models.feed.pipeline import (
-    RANKED,
-    By,
-    model_scores,
-    reranked,
-    score_components,
-    time_scores,
-    unit_scores,
-    usual_scores,
-)
+from models.feed.pipeline import RANKED, Query, Ranking
 from models.feed.scorers import Scores
-from models.feed.shortlists import time_key
-from models.feed.sources import BITS, Bits
+from models.feed.scores import By
+from models.feed.sources import Bits, SourceGuard
 from serving.access import require_user
 from serving.api import describe
 from serving.api.answers import COMPRESSED, answer_json
@@ -65,8 +55,8 @@ def routes(views: Views, engine: Callable[[], FeedEngine]) -> list[Route]:
             part = slice(start, start + RENDERED_AT_ONCE)
             places = np.arange(len(rows))[part] + 1
             items += _rendered(
-                view, ranked.rows[part], ranked.scores[part], places,
-                sources=ranked.sources[part], by_model=ranked.by_model,
+                view, ranked.ranking.rows[part], ranked.ranking.scores[part], places,
+                sources=ranked.ranker[part], by_model=ranked.by_model,
             )  # fmt: skip
             await asyncio.sleep(0)
         champion = ranked.variant == "champion"
@@ -115,14 +105,17 @@ def routes(views: Views, engine: Callable[[], FeedEngine]) -> list[Route]:
 
 
 class _Ranked(NamedTuple):
-    """Items in order, and what ordered them; ``sources`` says only which the ranker did."""
+    """Items in order, and what ordered them."""
 
-    rows: Indices
-    scores: Scores
-    sources: Bits
+    ranking: Ranking
     variant: Variant
     fallback: FallbackReason | None
     by_model: bool = False
+
+    @property
+    def ranker(self) -> Bits:
+        """Which the ranker ordered; no source named any."""
+        return (self.ranking.sources & RANKED).astype(np.uint16)
 
 
 def _sorted_out(view: View, item_ids: list[str]) -> tuple[Indices, list[dict[str, str]]]:
@@ -144,40 +137,24 @@ def _sorted_out(view: View, item_ids: list[str]) -> tuple[Indices, list[dict[str
 def _ranked(view: View, asked: Variant | None, rows: Indices) -> _Ranked:
     """As the feed decides: the champion if it may, else the heuristic, or what was asked."""
     if asked in ("heuristic", "time"):
-        return _Ranked(*_ordered(view, asked, rows), asked, None)
+        return _Ranked(_ordered(view, asked, rows), asked, None)
     fallback = view.fallback
     if fallback is None:
         # The gate may have found that no model beats the heuristic: then it is the champion.
         won = view.catalogue.snapshot.manifest.recommender == "heuristic"
         try:
             ordered = _ordered(view, "heuristic" if won else "model", rows)
-            return _Ranked(*ordered, "champion", None, by_model=not won)
+            return _Ranked(ordered, "champion", None, by_model=not won)
         except Exception:  # anything: items are ranked whatever the model does
             log.exception("ranking failed", extra={"ranked_by": "model"})
             fallback = "model_error"
-    return _Ranked(*_ordered(view, "heuristic", rows), "heuristic", fallback)
+    return _Ranked(_ordered(view, "heuristic", rows), "heuristic", fallback)
 
 
-def _ordered(view: View, by: By, rows: Indices) -> tuple[Indices, Scores, Bits]:
-    """Rows, best first, their scores in [0, 1], and ``RANKED`` where the ranker gave them."""
-    live, profile, viewer, now = view.live, view.profile, view.taste, view.now
-    key: NDArray[np.floating]
-    if by == "model":
-        key = model_scores(live, viewer, rows)
-        scores = unit_scores(key, *usual_scores(live, viewer))
-    elif by == "heuristic":
-        components = score_components(live, viewer, profile, rows, now=now)
-        key = scores = scorers.hybrid(components, profile.scorer_weights, len(rows))
-    else:
-        key = time_key(live, profile, rows)
-        scores = time_scores(key, profile, now)
-    order = np.argsort(-key, kind="stable")
-    rows, scores = rows[order], np.clip(scores[order], 0, 1)
-    # As if the model had named them: what it ranks first in a feed, it has.
-    sources = np.full(len(rows), BITS["model"], np.uint16)
-    if by == "model":
-        rows, sources, scores = reranked(live, viewer, profile, rows, sources, scores, now=now)
-    return rows, scores, (sources & RANKED).astype(np.uint16)
+def _ordered(view: View, by: By, rows: Indices) -> Ranking:
+    """Rows, best first: as the feed ranks, without diversity and exploration."""
+    pipeline = view.catalogue.pipeline(view.profile, SourceGuard())
+    return pipeline.rank(view.taste, Query(view.now, by, only=rows), upto="ranker")
 
 
 def _rendered(

@@ -12,9 +12,7 @@ from benchmarks import worlds
 from benchmarks.worlds import Size
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.snapshot import Snapshot
-from models.feed.pipeline import rank
-from models.feed.shortlists import Shortlists
-from models.feed.sources import Indexes, SourceGuard
+from models.feed.pipeline import FeedPipeline, Query
 from models.profile.schema import load_profile
 
 SIZE = Size(60, 150, 3_000)
@@ -32,20 +30,9 @@ def test_a_snapshot_can_be_served(folder: Path) -> None:
     assert snapshot.has_model
     live, profile = LiveCatalogue(snapshot), load_profile("marketplace")
     now = np.nanmax(snapshot.items.created_at)
-    shortlists = Shortlists.of(live, profile, now, np.random.default_rng(0))
+    pipeline = FeedPipeline.offline(live, profile, now=now)
     pages = [
-        rank(
-            live,
-            live.viewer(snapshot.users.ids[user]),
-            profile,
-            shortlists,
-            Indexes.of(live, profile),
-            SourceGuard(),
-            now=now,
-            by="model",
-        )
-        .rows[:20]
-        .tolist()
+        pipeline.rank(live.viewer(snapshot.users.ids[user]), Query(now, "model")).rows[:20].tolist()
         for user in (0, 1)
     ]
     assert pages[0] != pages[1]

@@ -1,5 +1,5 @@
-"""The feed's ranker: the same features from frames and from what is served, honest lessons, and a
-file that is refused where it does not fit."""
+"""The feed's ranker: the same features from frames and from what is served, honest training sets,
+and a file that is refused where it does not fit."""
 
 from __future__ import annotations
 
@@ -20,20 +20,23 @@ from models.catalogue.snapshot import RANKER, Snapshot, SnapshotError
 from models.catalogue.viewer import Viewer
 from models.data.matrices import interaction_matrix
 from models.evaluation import metrics as evaluation
+from models.evaluation.feed import FeedJudge
 from models.feed.context import Context, device_of
-from models.feed.pipeline import RANKED, model_scores
+from models.feed.pipeline import RANKED
+from models.feed.scores import model_scores
 from models.profile.schema import Profile, load_profile
 from models.ranking import logistic
+from models.ranking.backtest import Backtest, PastCatalogue, with_metadata
 from models.ranking.calibration import MOST_WEIGHT, Calibration
 from models.ranking.learned import LearnedRanker, Trees
 from models.ranking.live_features import LIVE_FEATURES, events_features, live_features
 from models.ranking.logistic import FEATURES, LogisticRanker
-from models.ranking.replay import Visit, World, _outcome, examined, lesson, told, world_at
-from models.ranking.reranked import Reranked
 from models.ranking.settings import BoostedSettings
 from models.ranking.table import Table
 from models.ranking.training import Report, TooLittleData, train_ranker
+from models.ranking.training_set import Visit, _outcome, examined, training_set
 from models.recommenders.base import Dataset
+from models.recommenders.served import as_served
 from models.recommenders.simple.popularity import PopularityRecommender
 from tests.models.worlds import (
     MOMENT,
@@ -53,6 +56,7 @@ from tests.models.worlds import (
 
 EVENTS = load_profile("events")
 CONTEXT = Context.at(MOMENT, "phone")
+Taught = tuple[Dataset, Backtest]
 TYPES = ["view", "click", "like", "save", "share", "apply", "unapply", "dismiss", "dwell"]
 LIKED_A = [("u", "a", "like", ago(days=1))]
 SMALL = {"min_users": 10, "boosted": BoostedSettings(rounds=30, min_leaf=50)}
@@ -342,7 +346,7 @@ def test_a_ranker_that_gives_no_numbers_is_an_error(
         shelf.rank(busy, "model")
 
 
-# Lessons.
+# Training sets.
 
 
 @pytest.fixture(scope="module")
@@ -351,12 +355,13 @@ def split(catalogue: Catalogue, interactions: pl.DataFrame) -> Any:
 
 
 @pytest.fixture(scope="module")
-def taught(catalogue: Catalogue, interactions: pl.DataFrame, split: Any) -> tuple[Dataset, World]:
+def taught(catalogue: Catalogue, interactions: pl.DataFrame, split: Any) -> Taught:
     """What was known at the split, by popularity's vectors."""
     known = dataset_of(catalogue, interactions, as_of=split)
     vectors = PopularityRecommender().fit(known).vectors
     assert vectors is not None
-    return known, world_at(known, vectors, told(interactions.lazy().filter(before(split))))
+    events = with_metadata(interactions.lazy().filter(before(split)))
+    return known, PastCatalogue(known, events).served_by(vectors)
 
 
 def before(moment: Any) -> pl.Expr:
@@ -368,13 +373,13 @@ def with_settings(**changed: Any) -> Profile:
     return PROFILE.model_copy(update={"ranker": section})
 
 
-def test_a_lesson_sees_nothing_of_what_came_after(
-    taught: tuple[Dataset, World], interactions: pl.DataFrame, split: Any
+def test_a_training_set_sees_nothing_of_what_came_after(
+    taught: Taught, interactions: pl.DataFrame, split: Any
 ) -> None:
-    _, world = taught
-    later = told(interactions.lazy().filter(~before(split)))
+    _, backtest = taught
+    later = with_metadata(interactions.lazy().filter(~before(split)))
     some = {"max_users": 40, "unshown_weight": 0.5}
-    found = lesson(world, later, "boosted", **some)  # type: ignore[arg-type]
+    found = training_set(backtest, later, "boosted", **some)  # type: ignore[arg-type]
     assert len(found.groups) == 40
     assert found.groups.sum() == len(found.labels) == len(found.table.values)
     assert 0 < found.labels.sum() < found.shown.sum()
@@ -384,7 +389,7 @@ def test_a_lesson_sees_nothing_of_what_came_after(
     shuffled = later.with_columns(
         item_id=ids.gather(np.random.default_rng(0).integers(0, len(ids), len(later)))
     )
-    other = lesson(world, shuffled, "boosted", **some)  # type: ignore[arg-type]
+    other = training_set(backtest, shuffled, "boosted", **some)  # type: ignore[arg-type]
     np.testing.assert_array_equal(other.table.values, found.table.values)
     assert (other.items == found.items).all()
     assert (other.labels != found.labels).any()
@@ -412,18 +417,16 @@ def test_what_the_metadata_tell() -> None:
             ['{"position": 2, "propensity": 0.25, "device": "phone"}', None, '{"position": "x"}']
         )
     )
-    rows = told(frame.lazy())
+    rows = with_metadata(frame.lazy())
     assert rows["position"].to_list() == [2, None, None]
     assert rows["propensity"].to_list() == [0.25, None, None]
     assert rows["device"].to_list() == ["phone", None, None]
-    untold = told(interactions_frame([("u", "i", "view", NOW)]).lazy())
-    assert untold["position"].to_list() == [None]
+    bare = with_metadata(interactions_frame([("u", "i", "view", NOW)]).lazy())
+    assert bare["position"].to_list() == [None]
 
 
 @pytest.fixture(scope="module")
-def trained(
-    taught: tuple[Dataset, World], interactions: pl.DataFrame
-) -> tuple[LearnedRanker, Report]:
+def trained(taught: Taught, interactions: pl.DataFrame) -> tuple[LearnedRanker, Report]:
     known, _ = taught
     vectors = PopularityRecommender().fit(known).vectors
     assert vectors is not None
@@ -444,25 +447,24 @@ def test_it_beats_the_recommender_on_later_data(
     known = dataset_of(catalogue, interactions, as_of=split)
     base = PopularityRecommender().fit(known)
     assert base.vectors is not None
-    world = world_at(known, base.vectors, told(interactions.lazy().filter(before(split))))
     future = interaction_matrix(
         interactions.filter(~before(split)), known.users, known.items, PROFILE.interaction_weights
     )
     test = evaluation.test_set(known.matrix, future, heavy_user=50, max_users=100)
-    both = Reranked(base, ranker, world)
-    assert both.name == "popularity-boosted"
-    ndcg, _ = evaluation.ndcg_and_coverage(both, test, k=10)
-    assert ndcg.mean() > evaluation.ndcg_and_coverage(base, test, k=10)[0].mean() * 1.1
-    # The first of the recommender's, above all others, in another order.
-    own, scores = base.score(test.users[:3]), both.score(test.users[:3])
-    for before_it, after, seen in zip(own, scores, test.seen[:3].toarray() > 0, strict=True):
-        new = np.flatnonzero(~seen)
-        first = set(new[np.argsort(-before_it[new], kind="stable")[:200]].tolist())
-        assert set(np.argsort(-after, kind="stable")[:200].tolist()) == first
+    judge = FeedJudge.of(known, test, interactions.lazy())
+    alone = judge.evaluate("popularity", as_served(base))
+    both = judge.evaluate("popularity-boosted", as_served(base), ranker)
+    assert both.metrics["ndcg@10"] > alone.metrics["ndcg@10"] * 1.1
+    stages = both.stages(10)
+    assert list(stages) == ["recommender", "candidates", "ranker", "diversity"]
+    assert stages["candidates"] == alone.stages(10)["candidates"]
+    assert stages["ranker"] > stages["candidates"]
+    assert stages["diversity"] == both.metrics["ndcg@10"]
+    assert alone.stages(10)["ranker"] == alone.stages(10)["candidates"]
 
 
 def test_the_logistic_one_learns_from_the_same_log(
-    taught: tuple[Dataset, World], interactions: pl.DataFrame
+    taught: Taught, interactions: pl.DataFrame
 ) -> None:
     known, _ = taught
     vectors = PopularityRecommender().fit(known).vectors
@@ -475,7 +477,7 @@ def test_the_logistic_one_learns_from_the_same_log(
     assert report.ndcg > report.base_ndcg
 
 
-def test_too_little_data_is_said(taught: tuple[Dataset, World], interactions: pl.DataFrame) -> None:
+def test_too_little_data_is_said(taught: Taught, interactions: pl.DataFrame) -> None:
     known, _ = taught
     vectors = PopularityRecommender().fit(known).vectors
     assert vectors is not None
@@ -486,7 +488,7 @@ def test_too_little_data_is_said(taught: tuple[Dataset, World], interactions: pl
 
 def test_positions_are_learnt_from_the_log(interactions: pl.DataFrame) -> None:
     """The sample's users look at a position with the chance ``1 / log2(position + 1)``."""
-    seen = examined(told(interactions.lazy()), PROFILE)
+    seen = examined(with_metadata(interactions.lazy()), PROFILE)
     truth = 1 / np.log2(np.arange(1, 11) + 1)
     assert seen == pytest.approx(truth, abs=0.15)
-    assert examined(told(interactions.lazy().drop("metadata")), PROFILE).tolist() == [1]
+    assert examined(with_metadata(interactions.lazy().drop("metadata")), PROFILE).tolist() == [1]

@@ -11,8 +11,8 @@ import pytest
 
 from models.catalogue.snapshot import Snapshot
 from models.feed.lists import SCHEMA, recommendation_lists
-from models.feed.pipeline import By
 from models.feed.rules import allowed
+from models.feed.scores import By
 from models.recommenders.base import Dataset
 from tests.models.worlds import (
     MOMENT,

@@ -12,9 +12,9 @@ import pytest
 
 from models.catalogue.live import LiveCatalogue
 from models.feed import scorers
-from models.feed.pipeline import Ranking, rank
+from models.feed.pipeline import FeedPipeline, Query, Ranking
 from models.feed.shortlists import Shortlists
-from models.feed.sources import Indexes, SourceGuard
+from models.feed.sources import Indexes
 from models.profile.schema import Profile, load_profile
 from storage.samples import events, marketplace, social
 from tests.models.worlds import NOW, catalogue_of_log, dataset_of, random_vectors, snapshot_of
@@ -33,17 +33,8 @@ class World:
     indexes: Indexes
 
     def feed(self, user_id: str, by: By, *, rng: np.random.Generator | None = None) -> Ranking:
-        return rank(
-            self.live,
-            self.live.viewer(user_id),
-            self.profile,
-            self.shortlists,
-            self.indexes,
-            SourceGuard(),
-            now=NOW_SECONDS,
-            by=by,
-            rng=rng,
-        )
+        pipeline = FeedPipeline(self.live, self.profile, self.shortlists, self.indexes)
+        return pipeline.rank(self.live.viewer(user_id), Query(NOW_SECONDS, by, rng=rng))
 
     @property
     def user_ids(self) -> list[str]:

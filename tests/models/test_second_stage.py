@@ -13,7 +13,8 @@ from models.catalogue.building import Catalogue
 from models.evaluation import metrics as evaluation
 from models.evaluation.comparison import Comparison, compare
 from models.profile.schema import Profile
-from models.ranking.second_stage import SecondStage, lesson_moment
+from models.ranking.backtest import with_metadata
+from models.ranking.second_stage import SecondStage, training_moment
 from models.ranking.settings import KINDS, parts_of
 from models.recommenders.base import Dataset, Progress
 from models.recommenders.served import ByVectors
@@ -26,11 +27,11 @@ def compared(catalogue: Catalogue, interactions: pl.DataFrame, **ranker: Any) ->
     profile = Profile.model_validate(PROFILE.model_dump() | changed)
     log, share = interactions.lazy(), profile.evaluation.test_share
     split = evaluation.split_moment(log, share)
-    lesson = lesson_moment(log, split, share)
-    assert lesson < split
+    learnt_from = training_moment(log, split, share)
+    assert learnt_from < split
     past, earlier = (
         dataset_of(catalogue, interactions, as_of=moment, profile=profile)
-        for moment in (split, lesson)
+        for moment in (split, learnt_from)
     )
     return compare(past, log, earlier=lambda: earlier)
 
@@ -78,34 +79,37 @@ def test_a_lesson_that_cannot_be_made_costs_only_the_ranker(catalogue, interacti
     assert "nothing to split" in found.failed["popularity-boosted"]
 
 
-def test_what_rankers_share_is_made_once_and_told(catalogue, interactions) -> None:
+def test_what_rankers_share_is_made_once_with_progress(catalogue, interactions) -> None:
     past, log = earlier_part(catalogue, interactions)
     made: list[Dataset] = []
-    told: list[str] = []
+    said: list[str] = []
 
     def earlier() -> Dataset:
-        made.append(dataset_of(catalogue, interactions, as_of=lesson_of(log), profile=past.profile))
+        made.append(
+            dataset_of(catalogue, interactions, as_of=training_began(log), profile=past.profile)
+        )
         return made[-1]
 
     def progress(what: str) -> Progress:
-        told.append(what)
+        said.append(what)
         return lambda *_: None
 
     vectors = PopularityRecommender().fit(past).vectors
     assert vectors is not None
-    behind = SecondStage(ByVectors("popularity", vectors), past, earlier, log)
-    names = [behind.reranked(kind, progress=progress).name for kind in KINDS]
-    assert names == ["popularity-boosted", "popularity-logistic"]
+    before = with_metadata(log.filter(pl.col("occurred_at") < past.as_of))
+    behind = SecondStage(ByVectors("popularity", vectors), earlier, before)
+    assert [behind.ranker(kind, progress=progress).kind for kind in KINDS] == list(KINDS)
     assert len(made) == 1
-    assert told == [
-        "popularity, for the lesson of its ranker",
-        *(f"{name}, users of the lesson" for name in names),
+    assert said == [
+        "popularity, for the training set of its ranker",
+        "popularity-boosted, users of the training set",
+        "popularity-logistic, users of the training set",
     ]
 
 
-def lesson_of(log: pl.LazyFrame) -> datetime:
+def training_began(log: pl.LazyFrame) -> datetime:
     share = PROFILE.evaluation.test_share
-    return lesson_moment(log, evaluation.split_moment(log, share), share)
+    return training_moment(log, evaluation.split_moment(log, share), share)
 
 
 def earlier_part(catalogue, interactions) -> tuple[Dataset, pl.LazyFrame]:

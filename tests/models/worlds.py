@@ -19,10 +19,11 @@ from models.data.ids import IdIndex
 from models.data.matrices import recent_items
 from models.data.similarities import top_neighbours
 from models.evaluation.comparison import build_dataset
-from models.feed.pipeline import By, Ranking, explained, rank
+from models.feed.pipeline import FeedPipeline, Query, Ranking
 from models.feed.reasons import Reason, reasons
+from models.feed.scores import By, explained
 from models.feed.shortlists import Shortlists
-from models.feed.sources import Indexes, SourceGuard
+from models.feed.sources import Indexes
 from models.profile.schema import Profile, load_profile
 from models.recommenders.base import Dataset
 from storage.log import Log
@@ -206,17 +207,9 @@ class Shelf:
         profile = self.profile
         if weights is not None:
             profile = profile.model_copy(update={"scorer_weights": weights})
-        return rank(
-            self.live,
-            self.viewer(user),
-            profile,
-            self.shortlists,
-            self.indexes,
-            SourceGuard(),
-            now=MOMENT,
-            by=by,
-            **more,
-        )
+        timer = more.pop("timer", None)
+        pipeline = FeedPipeline(self.live, profile, self.shortlists, self.indexes)
+        return pipeline.rank(self.viewer(user), Query(MOMENT, by, **more), timer=timer)
 
     def ids(self, rows: np.ndarray) -> list[str]:
         return [self.live.item_id(row) for row in rows.tolist()]

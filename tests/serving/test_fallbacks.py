@@ -14,10 +14,10 @@ from typing import Any, cast
 import psycopg
 import pytest
 
+from models.catalogue.viewer import Viewer
 from models.evaluation.versions import JUDGED_TAG
-from models.feed import pipeline as ranker
-from models.feed.pipeline import By
-from serving import engine, pages
+from models.feed.pipeline import FeedPipeline, Query, Ranking
+from serving import pages
 from serving.app import FeedApp
 from serving.background import Background
 from serving.database import Database
@@ -274,14 +274,14 @@ def test_a_session_that_postgres_ends_is_opened_anew(worker: Worker) -> None:
 def test_a_model_that_fails(
     worker: Worker, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    real = ranker.rank
+    real = FeedPipeline.rank
 
-    def rank(*args: Any, by: By, **options: Any) -> Any:
-        if by == "model":
+    def rank(self: FeedPipeline, viewer: Viewer, query: Query, **options: Any) -> Ranking:
+        if query.by == "model":
             raise error
-        return real(*args, by=by, **options)
+        return real(self, viewer, query, **options)
 
-    monkeypatch.setattr(engine, "rank", rank)
+    monkeypatch.setattr(FeedPipeline, "rank", rank)
     heuristic_because(worker.feed(user_id=KNOWN), "model_error")
     monkeypatch.undo()
     assert worker.fallback() is None
@@ -293,7 +293,7 @@ def test_when_the_heuristic_fails_too_the_popular_list_answers(
     def fails(*args: Any, **options: Any) -> Any:
         raise RuntimeError
 
-    monkeypatch.setattr(engine, "rank", fails)
+    monkeypatch.setattr(FeedPipeline, "rank", fails)
     whatever = {"user_id": KNOWN, "exclude_seen": False, "exclude_applied": False}
     page = worker.feed(**whatever)
     heuristic_because(page, "model_error")
@@ -309,14 +309,14 @@ def test_when_the_heuristic_fails_too_the_popular_list_answers(
 def test_a_slow_model_is_cut_off_and_tried_again(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real = ranker.rank
+    real = FeedPipeline.rank
 
     def slow(*args: Any, **options: Any) -> Any:
         time.sleep(3)
         return real(*args, **options)
 
     worker.app.engine._budgets["champion"].be_careful()
-    monkeypatch.setattr(engine, "rank", slow)
+    monkeypatch.setattr(FeedPipeline, "rank", slow)
     for _ in range(5):  # more than there are threads
         start = time.perf_counter()
         heuristic_because(worker.feed(user_id=KNOWN), "time_budget_exceeded")

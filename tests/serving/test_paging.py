@@ -9,9 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 
-from models.feed import pipeline as ranker
+from models.catalogue.viewer import Viewer
+from models.feed.pipeline import FeedPipeline, Query, Ranking
 from models.profile.schema import SHIPPED
-from serving import engine
 from serving.feed_lists import FeedLists
 from storage.settings import Settings
 from tests.serving.conftest import Worker, running_worker
@@ -121,12 +121,12 @@ def test_a_feed_is_ranked_once_for_all_its_pages(
 ) -> None:
     ranked: list[str] = []
 
-    def rank(*args: Any, by: ranker.By, **options: Any) -> ranker.Ranking:
-        ranked.append(by)
-        return real(*args, by=by, **options)
+    def rank(self: FeedPipeline, viewer: Viewer, query: Query, **options: Any) -> Ranking:
+        ranked.append(str(query.by))
+        return real(self, viewer, query, **options)
 
-    real = ranker.rank
-    monkeypatch.setattr(engine, "rank", rank)
+    real = FeedPipeline.rank
+    monkeypatch.setattr(FeedPipeline, "rank", rank)
     first = worker.feed(user_id="u0011", limit=10)
     follow(worker, first)
     worker.feed(user_id="u0011", limit=10)

@@ -21,6 +21,7 @@ from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from models.catalogue.changes import Changes, ItemRow, UserRow
+from models.feed import scores
 from models.feed.reasons import ENGLISH
 from models.feed.scorers import haversine_km
 from serving import openapi, reads
@@ -225,7 +226,7 @@ def test_ranking_agrees_with_the_feed(
 
 
 def test_ranking_goes_on_without_the_model(worker: Worker, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ranking, "model_scores", None)
+    monkeypatch.setattr(scores, "model_scores", None)
     page = post(worker, RankedItems, "rank", {"user_id": "u0007", "item_ids": ["i0001", "i0002"]})
     assert (page.variant, page.fallback_reason, len(page.items)) == ("heuristic", "model_error", 2)
 

@@ -20,7 +20,7 @@ from models.catalogue.viewer import Viewer
 from models.data.ragged import Ragged
 from models.data.similarities import top_neighbours
 from models.feed import scorers
-from models.feed.pipeline import score_components
+from models.feed.scores import score_components
 from models.profile.schema import Profile
 from models.recommenders import files
 from models.recommenders.base import Dataset, Progress

@@ -1,0 +1,137 @@
+"""Feeds that are judged: ranked by the pipeline that serves, and looked at after each stage."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Literal, Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from models.evaluation import metrics as evaluation
+from models.feed.pipeline import Query
+from models.ranking.backtest import Backtest, PastCatalogue, with_metadata
+from models.ranking.learned import LearnedRanker
+from models.recommenders.base import Dataset, Scorer
+from models.recommenders.served import ByVectors
+
+JudgedStage = Literal["candidates", "ranker", "diversity"]
+"""After the recommender has put in order what the sources name and the rules allow; after the
+ranker, where there is one; the feed, with diversity and without exploration."""
+MOST_LOSS = 0.02
+"""A stage that loses a greater share of nDCG is named in the run."""
+_JUDGED: dict[str, JudgedStage] = {
+    "scores": "candidates",
+    "ranker": "ranker",
+    "exploration": "diversity",
+}
+
+
+def feed_lists(
+    backtest: Backtest, users: Sequence[str], k: int
+) -> dict[JudgedStage, NDArray[np.int64]]:
+    """The first k items that each user has not seen, after each stage, exploration off.
+
+    A few milliseconds a user. Without a ranker the list after it is the one before.
+
+    Args:
+        users: ids.
+
+    Returns:
+        By stage: rows of items, shape (len(users), k), -1 where there are fewer.
+    """
+    pipeline = backtest.pipeline
+    lists: dict[JudgedStage, NDArray[np.int64]] = {
+        stage: np.full((len(users), k), -1, np.int64) for stage in _JUDGED.values()
+    }
+    query = Query(backtest.now, exclude_seen=True)
+    for place, viewer in enumerate(backtest.viewers(users, np.full(len(users), backtest.now))):
+        viewer = viewer if viewer.wishes.personalized else viewer.impersonal()
+        for name, ranking in pipeline.stages(viewer, query):
+            if stage := _JUDGED.get(name):
+                first = ranking.rows[:k]
+                lists[stage][place, : len(first)] = first
+                if name == "scores":
+                    lists["ranker"][place] = lists[stage][place]
+    return lists
+
+
+@dataclass(frozen=True)
+class FeedJudge:
+    """Judges feeds by one test: what users liked after the moment up to which all was known."""
+
+    past: PastCatalogue
+    test: evaluation.TestSet
+    background: evaluation.Background
+
+    @classmethod
+    def of(cls, dataset: Dataset, test: evaluation.TestSet, interactions: pl.LazyFrame) -> Self:
+        """
+        Args:
+            dataset: what was known; ``test`` came later.
+            interactions: user_id, item_id, type, occurred_at, metadata; those after
+                ``dataset.as_of`` are not looked at.
+        """
+        events = with_metadata(interactions.filter(pl.col("occurred_at") < dataset.as_of))
+        background = evaluation.Background.of(dataset, test, k=dataset.profile.evaluation.k)
+        return cls(PastCatalogue(dataset, events), test, background)
+
+    def lists(
+        self, scorer: Scorer, ranker: LearnedRanker | None = None
+    ) -> dict[JudgedStage, NDArray[np.int64]]:
+        """``feed_lists`` of the test's users, with a ranker behind the recommender or without."""
+        backtest = self.past.served_by(scorer.vectors if isinstance(scorer, ByVectors) else None)
+        if ranker is not None:
+            backtest = backtest.with_ranker(ranker)
+        ids = self.past.known.users
+        users = [ids[int(row)] for row in self.test.users]
+        return feed_lists(backtest, users, self.past.known.profile.evaluation.k)
+
+    def evaluate(
+        self, name: str, scorer: Scorer, ranker: LearnedRanker | None = None
+    ) -> evaluation.Evaluation:
+        """The feed that users would have got, and nDCG after each of its stages."""
+        known, k = self.past.known, self.past.known.profile.evaluation.k
+        lists = self.lists(scorer, ranker)
+        alone = evaluation.recommend(scorer, self.test.users, self.test.seen, k)
+        found = evaluation.evaluate_lists(
+            name, lists["diversity"], known, self.test, k=k, background=self.background
+        )
+        ndcg = {"recommender": evaluation.ndcg_of(alone, self.test)}
+        for stage, top in lists.items():
+            ndcg[stage] = evaluation.ndcg_of(top, self.test)
+        return found.with_stages(ndcg, k)
+
+
+@dataclass(frozen=True)
+class Loss:
+    """A stage after which nDCG is lower.
+
+    Attributes:
+        before, after: means over the users.
+    """
+
+    stage: str
+    before: float
+    after: float
+
+    def __str__(self) -> str:
+        share = 1 - self.after / self.before
+        return f"{self.stage} takes {share:.1%} of nDCG: {self.before:.4f} to {self.after:.4f}"
+
+
+def losses(ndcg: Mapping[str, float]) -> list[Loss]:
+    """The stages that lose more than ``MOST_LOSS``.
+
+    Args:
+        ndcg: mean by stage, in the order of the stages.
+    """
+    values = list(ndcg.items())
+    return [
+        Loss(stage, before, after)
+        for (_, before), (stage, after) in pairwise(values)
+        if after < before * (1 - MOST_LOSS)
+    ]

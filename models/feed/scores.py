@@ -1,0 +1,181 @@
+"""Scores of a viewer's items: the recommender's, the hybrid's, time's; and what made each."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import expit
+
+from models.catalogue.interests import NO_INTERESTS
+from models.catalogue.live import LiveCatalogue, alike
+from models.catalogue.viewer import Indices, Viewer
+from models.feed import scorers
+from models.feed.shortlists import time_key
+from models.profile.schema import Profile, ScorerName
+
+By = Literal["model", "heuristic", "time"]
+MODEL, RANKER = "model", "ranker"
+"""Names of the components that hold the recommender's own score, and the ranker's probability."""
+
+
+def scores_of(
+    live: LiveCatalogue, viewer: Viewer, profile: Profile, rows: Indices, by: By, now: float
+) -> NDArray[np.floating]:
+    """What to order these items by, shape (n,)."""
+    if by == "model":
+        return model_scores(live, viewer, rows)
+    if by == "heuristic":
+        components = score_components(live, viewer, profile, rows, now=now)
+        return scorers.hybrid(components, profile.scorer_weights, len(rows))
+    return time_key(live, profile, rows)
+
+
+def shown_scores(
+    live: LiveCatalogue,
+    viewer: Viewer,
+    profile: Profile,
+    scores: NDArray[np.floating],
+    by: By,
+    now: float,
+) -> scorers.Scores:
+    """The same in the units that people see, in the same order."""
+    if by == "model":
+        return unit_scores(scores, *usual_scores(live, viewer))
+    if by == "time":
+        return time_scores(scores, profile, now)
+    return scores.astype(np.float32, copy=False)
+
+
+def time_scores(key: NDArray[np.floating], profile: Profile, now: float) -> scorers.Scores:
+    """Scores in [0, 1] of what ``time_key`` gave: 1 now, half after the profile's half-life."""
+    moment = key if profile.eligibility.time_order == "newest" else 2 * now + key
+    return np.nan_to_num(
+        np.clip(scorers.recency(moment, now, profile.scorers.recency_half_life_days), 0, 1)
+    )
+
+
+def model_scores(live: LiveCatalogue, viewer: Viewer, rows: Indices) -> NDArray[np.float32]:
+    """``user vector · item vector + item bias`` of each item, unbounded."""
+    if viewer.vector is None:
+        raise ValueError("the model does not know this user")
+    scores = live.items.vectors[rows] @ viewer.vector + live.items.bias[rows]
+    if not np.isfinite(scores).all():
+        raise FloatingPointError("the model's scores are not finite")
+    return scores
+
+
+def usual_scores(live: LiveCatalogue, viewer: Viewer) -> tuple[float, float]:
+    """Mean and spread of the viewer's scores over all items. Worked out once a request."""
+    known: tuple[float, float] | None = viewer.worked_out.get("usual_scores")
+    if known is None:
+        if viewer.vector is None:
+            raise ValueError("the model does not know this user")
+        known = live.moments.of_scores(viewer.vector)
+        viewer.worked_out["usual_scores"] = known
+    return known
+
+
+def unit_scores(scores: NDArray[np.floating], mean: float, spread: float) -> scorers.Scores:
+    """Logistic of the standard score among all items: in [0, 1], comparable between users."""
+    standard = (scores - mean) / (spread if spread > 0 else 1.0)
+    return np.asarray(expit(standard), np.float32)
+
+
+def score_components(
+    live: LiveCatalogue,
+    viewer: Viewer,
+    profile: Profile,
+    rows: Indices,
+    *,
+    now: float,
+) -> dict[str, scorers.Scores]:
+    """Every scorer of the profile for each item; NaN where a component is missing."""
+    components = all_components(live, viewer, profile, rows, now=now)
+    return {name: components[name] for name in profile.scorer_weights}
+
+
+def all_components(
+    live: LiveCatalogue,
+    viewer: Viewer,
+    profile: Profile,
+    rows: Indices,
+    *,
+    now: float,
+) -> dict[ScorerName, scorers.Scores]:
+    """The same of every scorer there is."""
+    items, limits = live.items, profile.scorers
+    missing = np.full(len(rows), np.nan, np.float32)
+    tags, wanted = items.tags[rows], viewer.wanted_tags
+    components: dict[ScorerName, scorers.Scores] = {
+        "location": scorers.location(
+            viewer.lat, viewer.lon, items.lat[rows], items.lon[rows], limits.max_distance_km
+        )
+        if viewer.has_place
+        else missing,
+        "tags": scorers.tags(wanted, tags, len(live.tags)) if len(wanted) else missing,
+        "engagement": items.engagement[rows],
+        "recency": scorers.recency(
+            np.fmax(items.created_at[rows], items.publish_at[rows]),
+            now,
+            limits.recency_half_life_days,
+            limits.fresh_hours,
+            limits.fresh_boost,
+        ),
+        "owner_quality": items.owner_quality[rows],
+        "collaborative": missing,
+        "content": missing,
+    }
+    if len(viewer.liked) or viewer.interests is not NO_INTERESTS:
+        components["content"] = scorers.content(
+            taste_of(live, viewer), tags, items.category[rows], items.city[rows],
+            items.price_band[rows],
+        )  # fmt: skip
+    if viewer.row is not None:
+        components["collaborative"] = scorers.collaborative(*alike(live, viewer), rows)
+    return components
+
+
+def explained(
+    live: LiveCatalogue,
+    viewer: Viewer,
+    profile: Profile,
+    rows: Indices,
+    *,
+    now: float,
+    by: By = "model",
+) -> dict[str, scorers.Scores]:
+    """The components of a page, with the model's own score where it ranked for the viewer."""
+    components = {
+        name: np.minimum(scores, 1)  # the boost of what is fresh puts it above others, no more
+        for name, scores in score_components(live, viewer, profile, rows, now=now).items()
+    }
+    if by == "model" and viewer.vector is not None and live.items.vectors.shape[1]:
+        components[MODEL] = unit_scores(
+            model_scores(live, viewer, rows), *usual_scores(live, viewer)
+        )
+    return components
+
+
+def taste_of(live: LiveCatalogue, viewer: Viewer) -> scorers.Taste:
+    """What the viewer liked, by tag, category, city and price, and their interests; what they
+    turned away from takes off it."""
+    known: scorers.Taste | None = viewer.worked_out.get("taste")
+    if known is None:
+        items, liked = live.items, viewer.liked
+        known = viewer.worked_out["taste"] = scorers.taste_of(
+            viewer.liked_weights,
+            items.tags[liked],
+            items.category[liked],
+            items.city[liked],
+            items.price_band[liked],
+            n_tags=len(live.tags),
+            n_categories=len(live.categories),
+            n_cities=len(live.cities),
+        )
+        if viewer.interests is not NO_INTERESTS:
+            learned = viewer.interests.scores()
+            for weights, (indices, scores) in zip(known[:3], learned, strict=True):
+                weights[indices] = np.maximum(weights[indices] + scores, 0)
+    return known
