@@ -26,6 +26,9 @@ from threadpoolctl import threadpool_limits
 from benchmarks import report
 from benchmarks.quality_data import Ratings
 from benchmarks.report import log
+from benchmarks.two_stage.first_stage import Learner
+from benchmarks.two_stage.sessions import Nearness, SessionEase
+from benchmarks.two_stage.two_stage import TwoStage
 from models.data.splits import stratified_split
 from models.evaluation import list_quality
 from models.evaluation import metrics as evaluation
@@ -35,9 +38,6 @@ from models.recommenders.neighbours.ease import EASE
 from models.recommenders.neighbours.knn import ItemKNN, UserKNN
 from models.recommenders.settings import EASESettings, ItemKNNSettings, KNNSettings, NMFSettings
 from models.recommenders.zoo import ZOO
-from models.two_stage.first_stage import Learner
-from models.two_stage.sessions import Nearness, SessionEase
-from models.two_stage.two_stage import TwoStage
 
 K = 10
 SINGLE = (

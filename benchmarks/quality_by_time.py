@@ -32,14 +32,14 @@ from threadpoolctl import threadpool_limits
 from benchmarks import report
 from benchmarks.quality_data import Ratings
 from benchmarks.report import log
+from benchmarks.two_stage.first_stage import Learner
+from benchmarks.two_stage.lessons import last_of_users, not_last, with_last_told_apart
+from benchmarks.two_stage.recency import Followers, LinearFollowers, RecentEase, recent_first_stage
+from benchmarks.two_stage.sessions import Nearness, SessionEase
+from benchmarks.two_stage.two_stage import TwoStage, TwoStageSettings
 from models.evaluation import list_quality
 from models.evaluation import metrics as evaluation
 from models.recommenders.zoo import ZOO
-from models.two_stage.first_stage import Learner
-from models.two_stage.lessons import last_of_users, not_last, with_last_told_apart
-from models.two_stage.recency import Followers, LinearFollowers, RecentEase, recent_first_stage
-from models.two_stage.sessions import Nearness, SessionEase
-from models.two_stage.two_stage import TwoStage, TwoStageSettings
 
 K = 10
 LAST = 0.2

@@ -7,10 +7,10 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.two_stage.boosted import Boosted, BoostedSettings, standardised_in_groups
+from benchmarks.two_stage.listwise import Listwise, ListwiseSettings
 from models.ranking.table import Table
 from models.recommenders.base import Settings
-from models.two_stage.boosted import Boosted, BoostedSettings, standardised_in_groups
-from models.two_stage.listwise import Listwise, ListwiseSettings
 
 
 class BlendSettings(Settings):

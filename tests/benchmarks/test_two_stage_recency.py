@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from models.recommenders.base import Dataset
-from models.two_stage.first_stage import Learner
-from models.two_stage.lessons import last_of_users, not_last, with_last_told_apart
-from models.two_stage.recency import (
+from benchmarks.two_stage.first_stage import Learner
+from benchmarks.two_stage.lessons import last_of_users, not_last, with_last_told_apart
+from benchmarks.two_stage.recency import (
     Followers,
     Following,
     LinearFollowers,
@@ -21,7 +20,8 @@ from models.two_stage.recency import (
     followers,
     recent_rows,
 )
-from models.two_stage.sessions import Histories
+from benchmarks.two_stage.sessions import Histories
+from models.recommenders.base import Dataset
 from tests.models.worlds import ago as ago_of
 from tests.models.worlds import catalogue_of, dataset_of, interactions_frame
 

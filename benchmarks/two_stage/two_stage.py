@@ -24,6 +24,17 @@ from numpy.typing import NDArray
 from pydantic import Field
 from scipy import sparse
 
+from benchmarks.two_stage.blend import Blend, BlendSettings
+from benchmarks.two_stage.features import FeatureMaker
+from benchmarks.two_stage.first_stage import (
+    FirstStage,
+    Lesson,
+    Makers,
+    candidates,
+    out_of_fold,
+    ranks,
+)
+from benchmarks.two_stage.sessions import Nearness, SessionEase, SessionNeighbours, SessionUsers
 from models.catalogue.building import Vectors
 from models.ranking.table import Table
 from models.recommenders import files
@@ -32,10 +43,6 @@ from models.recommenders.factorisation.als import ALS, ALSSettings
 from models.recommenders.neighbours.ease import EASE, EASESettings
 from models.recommenders.neighbours.knn import ItemKNN, KNNSettings, UserKNN
 from models.recommenders.simple.popularity import PopularityRecommender
-from models.two_stage.blend import Blend, BlendSettings
-from models.two_stage.features import FeatureMaker
-from models.two_stage.first_stage import FirstStage, Lesson, Makers, candidates, out_of_fold, ranks
-from models.two_stage.sessions import Nearness, SessionEase, SessionNeighbours, SessionUsers
 
 BLOCK_SCORES = 20_000_000
 """Scores of all recommenders held at once (80 MB)."""

@@ -25,11 +25,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
+from benchmarks.two_stage.first_stage import Learner
+from benchmarks.two_stage.sessions import Histories, Nearness, SessionEase, SessionNeighbours
 from models.recommenders.base import Dataset, Progress
 from models.recommenders.factorisation.als import ALS
 from models.recommenders.neighbours.knn import ItemKNN, UserKNN
-from models.two_stage.first_stage import Learner
-from models.two_stage.sessions import Histories, Nearness, SessionEase, SessionNeighbours
 
 SMOOTHING = 2.0
 DAY = 86_400.0

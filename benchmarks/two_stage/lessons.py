@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from benchmarks.two_stage.first_stage import Lesson, knowing
+from benchmarks.two_stage.sessions import Histories
 from models.recommenders.base import Dataset, Validation
-from models.two_stage.first_stage import Lesson, knowing
-from models.two_stage.sessions import Histories
 
 Mask = NDArray[np.bool_]
 

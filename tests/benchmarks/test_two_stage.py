@@ -16,6 +16,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
+from benchmarks.two_stage.blend import BlendSettings
+from benchmarks.two_stage.boosted import Boosted, BoostedSettings
+from benchmarks.two_stage.first_stage import candidates, out_of_fold, out_of_time, ranks
+from benchmarks.two_stage.listwise import Listwise, ListwiseSettings
+from benchmarks.two_stage.sessions import (
+    Histories,
+    Nearness,
+    SessionNeighbours,
+    SessionUsers,
+    nearness,
+)
+from benchmarks.two_stage.two_stage import TwoStage, TwoStageSettings
 from models.data.matrices import InteractionMatrix
 from models.evaluation import list_quality
 from models.evaluation.metrics import ndcg_and_coverage
@@ -25,12 +37,6 @@ from models.ranking import logistic
 from models.ranking.calibration import Calibration, click_weights, examination
 from models.ranking.table import FeatureMismatch, Table, check_names, digest
 from models.recommenders.base import Dataset
-from models.two_stage.blend import BlendSettings
-from models.two_stage.boosted import Boosted, BoostedSettings
-from models.two_stage.first_stage import candidates, out_of_fold, out_of_time, ranks
-from models.two_stage.listwise import Listwise, ListwiseSettings
-from models.two_stage.sessions import Histories, Nearness, SessionNeighbours, SessionUsers, nearness
-from models.two_stage.two_stage import TwoStage, TwoStageSettings
 from tests.models.worlds import ITEMS, NOW, USERS, ago, catalogue_of, dataset_of, interactions_frame
 
 N_USERS, N_ITEMS = 120, 40

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from benchmarks.two_stage.first_stage import Scores, standardised
 from models.data.features import Features
 from models.ranking.table import Table
 from models.recommenders.base import Dataset
-from models.two_stage.first_stage import Scores, standardised
 
 DAY = 86_400.0
 PERIODS = (7, 30)
