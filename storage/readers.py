@@ -105,7 +105,7 @@ def _not_used(rows: list[FileRows]) -> list[str]:
     """A line for each file with columns that nothing is read from."""
     used: dict[Path, set[str]] = {}
     for one in rows:
-        used.setdefault(one.files[0], set()).update(one.columns.values())
+        used.setdefault(one.files[0], set()).update(one.used)
     return [
         f"{file.name}: not used: {files.listed(rest)}"
         for file, names in used.items()
@@ -128,7 +128,7 @@ def _flags(events: FileRows) -> list[str]:
 
 def _flags_there(rows: FileRows) -> str:
     """What to write of columns that are called as things that are done."""
-    rest = unused(rows.there, set(rows.columns.values()))
+    rest = unused(rows.there, set(rows.used))
     flags = [f"{name[:60]}: {kind}" for name in rest if (kind := type_of_flag(name))]
     return f"flags: {{{', '.join(flags[:5])}}} or " if flags else ""
 

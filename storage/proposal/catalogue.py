@@ -8,6 +8,7 @@ from storage.columns import COLUMNS, STATUSES
 from storage.proposal.draft import Proposal
 from storage.proposal.looks import Column, Look
 from storage.proposal.roles import is_title, named
+from storage.reading.joined import parts_of
 from storage.reading.rows import OF_ITEMS, follows
 
 OF_CATALOGUE = ("title", "text", "tags", "category", "price_min", "lat", "lon", "city", "owner_id")
@@ -92,7 +93,8 @@ def _catalogue(one: Look, key: Column) -> dict[str, str | None]:
 def _within(found: Proposal, events: Look) -> dict[str, str | None]:
     """Columns of the interactions' file that are the same in all rows of an item."""
     item = found.columns["interactions"]["item_id"]
-    taken = {name for name in found.columns["interactions"].values() if name}
+    given = [name for name in found.columns["interactions"].values() if name]
+    taken = {part for name in given for part in (name, *parts_of(name))}
     taken |= {found.scale[0]} if found.scale else set()
     assert item is not None
     columns: dict[str, str | None] = {}

@@ -8,6 +8,7 @@ from storage.columns import COLUMNS
 from storage.log import LoadError
 from storage.names import role_of, type_of, type_of_flag
 from storage.proposal.catalogue import find_items, find_users, find_words
+from storage.proposal.clocks import of_parts, with_clock
 from storage.proposal.draft import Proposal
 from storage.proposal.folders import join_alike, looks_of
 from storage.proposal.kinds import steps_of_count, steps_of_rating, verdict_of
@@ -71,6 +72,8 @@ def _say_events(found: Proposal, events: Look, roles: dict[str, str]) -> None:
     found.columns["interactions"] = columns
     if time := roles.get("occurred_at"):
         _say_time(found, events, events.column(time))
+    elif joined := of_parts(events):
+        columns["occurred_at"] = joined
     elif clock := unread_time(events):
         found.why["default_time"] = f"{clock.name!r} has no times, or counts from its own start"
     if "occurred_at" not in columns:
@@ -97,7 +100,7 @@ def _say_time(found: Proposal, events: Look, time: Column) -> None:
     reader, cells = TimeReader(), time.text.drop_nulls()
     reader.decide(cells, lambda: events.cells(time.name))
     if time.are_times(reader):
-        found.columns["interactions"]["occurred_at"] = time.name
+        found.columns["interactions"]["occurred_at"] = with_clock(events, time) or time.name
     elif pattern := ambiguous_pattern(cells.head(1_000)):
         found.columns["interactions"]["occurred_at"] = time.name
         found.time_format = pattern

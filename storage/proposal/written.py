@@ -12,6 +12,7 @@ from storage.mapping import Step
 from storage.proposal.draft import Proposal
 from storage.proposal.looks import Column, Look
 from storage.reading.files import stem
+from storage.reading.joined import parts_of
 
 EXAMPLE = 40  # characters of a cell that a comment shows
 FILES = 20  # that are named as not used
@@ -75,7 +76,8 @@ def _columns(found: Proposal) -> Iterator[str]:
             if theirs is None:
                 yield f"  {ours}: null  # the column of that name is something else"
             else:
-                yield f"  {ours}: {_word(theirs)}  # {_examples(source.column(theirs))}"
+                first = (parts_of(theirs) or [theirs])[0]
+                yield f"  {ours}: {_word(theirs)}  # {_examples(source.column(first))}"
         yield ""
 
 

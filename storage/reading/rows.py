@@ -20,6 +20,7 @@ from storage.reading import blocks, delimited, inner, json_lines, parquet
 from storage.reading.chunk import Chunk
 from storage.reading.files import listed, partition
 from storage.reading.form import Form, form_of
+from storage.reading.joined import parts_of, those_of, with_joined
 from storage.reading.streams import BLOCK
 from storage.reading.typed_events import flag, scale, typed_events
 
@@ -62,6 +63,8 @@ class FileRows:
         if entity == "interactions":
             scales = {scale(name): name for name in mapping.thresholds}
             scales |= {flag(name): name for name in mapping.flags}
+        self.joined = those_of(wanted.values(), self.there)
+        self.there += self.joined
         self.columns = {
             ours: theirs for ours, theirs in (wanted | scales).items() if theirs in self.there
         }
@@ -77,6 +80,11 @@ class FileRows:
                 f"{self.files[0]}: no column or key {said.rows!r}, which  rows:  names in the "
                 f"mapping. There are {listed(list(there))}."
             )
+
+    @property
+    def used(self) -> list[str]:
+        """The columns of the file that something is read from."""
+        return [part for name in self.columns.values() for part in (name, *parts_of(name))]
 
     @property
     def form(self) -> Form:
@@ -95,7 +103,7 @@ class FileRows:
             before, line = done, 0
             try:
                 with no_panic(file):
-                    for chunk in rows_of(file, form, list(self.columns.values())):
+                    for chunk in rows_of(file, form, self.used):
                         yield self._ours(chunk, done)
                         done += len(chunk.frame)
                         line = int(chunk.line[-1])
@@ -110,8 +118,9 @@ class FileRows:
 
     def _ours(self, chunk: Chunk, done: int) -> Chunk:
         theirs = chunk.frame
-        absent = [name for name in self.columns.values() if name not in theirs.columns]
+        absent = [name for name in self.used if name not in theirs.columns]
         theirs = theirs.with_columns(pl.lit(None, dtype=pl.String).alias(name) for name in absent)
+        theirs = with_joined(theirs, self.joined)
         frame = theirs.select(pl.col(name).alias(ours) for ours, name in self.columns.items())
         frame = self._words(frame)
         if self.entity == "interactions":

@@ -194,6 +194,15 @@ OTHERS: dict[str, Published] = {
          + lines(*(f"{975370 + i},0,0,2022-12-1{n},{'true' if n % 2 else 'false'},36.3,{51580 + u},{n}" for n, (u, i) in enumerate(BOUGHT)))},
         6, ("51580", "975370", "dismiss", "2022-12-10T00:00:00Z"), said=('"true": like',),
     ),
+    "hetrec-movies": Published(
+        {"user_ratedmovies.dat": "userID\tmovieID\trating\tdate_day\tdate_month\tdate_year\tdate_hour\tdate_minute\tdate_second\n"
+         + table([(75 + u, 3 + i, 1 + n, 29 - n, 10 - n, 2006, 23, n, 16) for n, (u, i) in enumerate(BOUGHT)], "\t")},
+        6, ("75", "3", "dismiss", "2006-10-29T23:00:00Z"),
+    ),
+    "date-and-clock": Published(
+        {"log.csv": "Date,Time,User,Item,Action\n" + lines(*(f"{13 + n}/02/2026,9:0{n},{u},{i},view" for n, (u, i) in enumerate(BOUGHT)))},
+        6, ("0", "0", "view", "2026-02-13T09:00:00Z"),
+    ),
     "portuguese": Published(
         {"vendas.csv": "cod_cliente;cod_produto;data_compra;valor\n" + lines(*(f"{500 + u};P{i};{13 + n}/02/2026;10,90" for n, (u, i) in enumerate(BOUGHT)))},
         6, ("500", "P0", "click", "2026-02-13T00:00:00Z"),

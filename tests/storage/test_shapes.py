@@ -138,3 +138,13 @@ def test_ids_with_control_signs_do_not_spoil_the_proposal(tmp_path: Path) -> Non
     rows = "".join(f"u{n % 3}\x01,i{n}\x7f\x85,2026-01-01\n" for n in range(6))
     write(tmp_path / "log.csv", f"user,item,date\n{rows}")
     assert len(by_proposal(tmp_path)) == 6
+
+
+def test_a_column_of_several_is_empty_where_one_of_them_is(tmp_path: Path) -> None:
+    text = "user_id,item_id,type,y,m,d\nu,i,like,2026,1,9\nu,i,like,2026,,9\n"
+    write(tmp_path / "interactions.csv", text)
+    log = read_log(tmp_path, mapping=Mapping(interactions={"occurred_at": "{y}-{m}-{d}"}))
+    found = validate(log, "interactions")
+    assert found.good["occurred_at"].dt.strftime("%F").to_list() == ["2026-01-09"]
+    assert found.rejected["reason"].to_list() == ["occurred_at: empty"]
+    assert "not used" not in log.notice
