@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.preprocessing import normalize
 from sparse_dot_topn import sp_matmul_topn
 
 
@@ -21,6 +20,14 @@ class Neighbours(NamedTuple):
 
     indices: NDArray[np.int32]
     scores: NDArray[np.float32]
+
+
+def unit_rows(matrix: sparse.csr_array) -> sparse.csr_array:
+    """Each row over its Euclidean length; empty rows stay empty. CSR, same shape and dtype."""
+    # Here: scikit-learn takes two seconds to import, and most processes compare nothing.
+    from sklearn.preprocessing import normalize
+
+    return normalize(matrix, copy=True)
 
 
 def top_neighbours(
@@ -46,7 +53,7 @@ def top_neighbours(
     kept = np.flatnonzero(counts <= max(max_share * rows, 10))
     if not len(kept):  # everything is common to all: nobody is told from anybody
         return Neighbours(indices, scores)
-    unit = sparse.csr_matrix(normalize(matrix[:, kept], copy=True).astype(np.float32))
+    unit = sparse.csr_matrix(unit_rows(matrix[:, kept]).astype(np.float32))
     top = sp_matmul_topn(unit, sparse.csr_matrix(unit.T), top_n=k + 1, sort=True, n_threads=threads)
     row = np.repeat(np.arange(rows), np.diff(top.indptr))
     other = top.indices != row

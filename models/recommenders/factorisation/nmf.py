@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sklearn.decomposition import non_negative_factorization
 
 from models.catalogue.building import Vectors
 from models.recommenders.base import Dataset, Progress, signal, tie_break
@@ -49,6 +48,9 @@ class NMF(Factorised):
         self, rows: sparse.csr_array, iterations: int, **known: Any
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Users, shape (n, dims), and parts, shape (dims, items), after so many iterations."""
+        # Here: scikit-learn takes two seconds to import, and most processes fit nothing.
+        from sklearn.decomposition import non_negative_factorization
+
         settings, (n, items) = self.settings, rows.shape
         users, parts, _ = non_negative_factorization(
             rows,

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.linalg import aslinearoperator
-from sklearn.preprocessing import normalize
 from sparse_dot_topn import sp_matmul_topn
 
 from models.catalogue.building import Vectors
+from models.data.similarities import unit_rows
 from models.recommenders import files
 from models.recommenders.base import Dataset, Progress, signal, tie_break
 from models.recommenders.factorisation import low_rank
@@ -120,7 +120,7 @@ class UserKNN:
             return np.tile(self._bias, (liked.shape[0], 1))
         rows = signal(liked, weighted=self.settings.weighted)
         near = sp_matmul_topn(
-            sparse.csr_matrix(normalize(self._terms.weighted(rows))),
+            sparse.csr_matrix(unit_rows(self._terms.weighted(rows))),
             self._by_item,
             top_n=self.settings.neighbours,
             n_threads=self.settings.threads,
@@ -154,7 +154,7 @@ class UserKNN:
     @cached_property
     def _by_item(self) -> sparse.csr_matrix:
         """All users' rows, weighted, of length 1, and transposed: what the new are held against."""
-        return sparse.csr_matrix(normalize(self._terms.weighted(self._rows)).T)
+        return sparse.csr_matrix(unit_rows(self._terms.weighted(self._rows)).T)
 
     def _scored(self, similar: sparse.csr_array) -> NDArray[np.float32]:
         scores = (similar @ self._rows).toarray()
@@ -170,7 +170,7 @@ def _similar(
     if not weighted.nnz:
         nothing = np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros(rows + 1, np.int32)
         return sparse.csr_array(nothing, shape=(rows, rows))
-    unit = sparse.csr_matrix(normalize(weighted))
+    unit = sparse.csr_matrix(unit_rows(weighted))
     transposed, parts = sparse.csr_matrix(unit.T), []
     starts = range(0, rows, -(-rows // PARTS))
     for start in starts:
