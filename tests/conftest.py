@@ -25,6 +25,7 @@ os.environ.pop("SSL_CERT_FILE", None)
 import hypothesis
 import psycopg
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from psycopg.conninfo import conninfo_to_dict
 
 from storage.database import connect, migrate
@@ -35,6 +36,10 @@ ROOT = Path(__file__).parents[1]
 # How long an example takes says how busy the machine is, nothing more.
 hypothesis.settings.register_profile("feedwright", deadline=None)
 hypothesis.settings.load_profile("feedwright")
+
+# Nor does a call that names no limit of its own: httpx gives up after five seconds.
+for kind in ("connect", "read", "write", "pool"):
+    setattr(DEFAULT_TIMEOUT_CONFIG, kind, 60.0)
 
 TEMPLATE = "migrated"
 WATCHER = """
@@ -49,10 +54,6 @@ if (folder / "postgres").exists():
 """
 LONGEST = ("orchestration", "e2e", "benchmarks", "deploy", "serving", "models")
 """Folders in the order in which they should begin: the short ones fill what is left at the end."""
-
-# No test fails for being slow on a busy machine.
-hypothesis.settings.register_profile("any machine", deadline=None)
-hypothesis.settings.load_profile("any machine")
 
 
 def pytest_configure(config: pytest.Config) -> None:

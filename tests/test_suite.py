@@ -79,7 +79,7 @@ def test_an_ordinary_user_may_leave_out_what_needs_root_and_nothing_else(tmp_pat
     (tmp_path / "conftest.py").write_text("import os\nos.geteuid = lambda: 12345\n")
     for ci, outcome in (("", "2 skipped"), ("1", "1 failed, 1 skipped")):
         tests = pytest_of(tmp_path, SKIPPED, CI=ci)
-        said, _ = tests.communicate(timeout=60)
+        said, _ = tests.communicate(timeout=150)
         assert outcome in said
         assert "skipped: 1 tests: not root, who alone can become another user" in said
         assert "no promtool: tools/test_programs.sh promtool" in said

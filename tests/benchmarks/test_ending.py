@@ -20,5 +20,5 @@ def test_sigterm_ends_it_as_ctrl_c_does() -> None:
     assert process.stdout is not None
     process.stdout.readline()
     process.terminate()
-    said, _ = process.communicate(timeout=60)
+    said, _ = process.communicate(timeout=150)
     assert said == "what it started is stopped\n"

@@ -33,7 +33,7 @@ def test_a_tick_of_the_daemon(trained, instance: dg.DagsterInstance, tmp_path: P
             assert daemon.poll() is None, (tmp_path / "daemon.log").read_text()
     finally:
         daemon.terminate()
-        daemon.wait(30)
+        daemon.wait(120)
     assert [tick.status.value for tick in ticks if tick.is_completed][:1] == ["SKIPPED"], (
         tmp_path / "daemon.log"
     ).read_text()

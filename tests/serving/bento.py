@@ -93,6 +93,6 @@ def bento(
         yield running
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(120)
         mlflow.close()
         postgres.execute(f"DROP DATABASE {name} WITH (FORCE)")

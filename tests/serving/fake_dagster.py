@@ -17,6 +17,7 @@ class FakeDagster:
         going, over: runs of the daily job; one that is launched is going.
         launched: the tags of each.
         slow: seconds that every answer takes.
+        code_away: whether the process with the pipeline's code is.
     """
 
     def __init__(self) -> None:
@@ -25,6 +26,7 @@ class FakeDagster:
         self.over = [_run("aaaa-1", "SUCCESS", now - 6 * HOUR, now - 5.9 * HOUR)]
         self.launched: list[dict[str, str]] = []
         self.slow = 0.0
+        self.code_away = False
         self.assets = {
             ("sources", "interactions"): 0.4, ("sources", "items"): 6, ("sources", "users"): 6,
             ("features", "interaction_matrix"): 6, ("features", "item_similarities"): 6,
@@ -48,6 +50,11 @@ class FakeDagster:
                 self.send_header("Content-Length", str(len(sent)))
                 self.end_headers()
                 self.wfile.write(sent)
+
+            def do_GET(self) -> None:  # DAGSTER_READY
+                self.send_response(503 if fake.code_away else 200)
+                self.send_header("Content-Length", "0")
+                self.end_headers()
 
             def log_message(self, *_: Any) -> None:
                 pass

@@ -100,6 +100,18 @@ def test_the_status_answers_when_everything_hangs(http: httpx.Client, world: Wor
         time.sleep(KEPT_SECONDS + 0.1)
 
 
+def test_the_status_tells_that_the_pipelines_code_is_away(http: httpx.Client, world: World) -> None:
+    def away() -> list[str]:
+        return [text for text in read(http, "status")["problems"] if "no training can be" in text]
+
+    world.dagster.code_away = True
+    try:
+        wait_for(lambda: len(away()) == 1)
+    finally:
+        world.dagster.code_away = False
+        wait_for(lambda: not away())
+
+
 def test_the_status_without_a_database(
     http: httpx.Client, world: World, postgres: psycopg.Connection
 ) -> None:

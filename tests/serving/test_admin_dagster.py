@@ -67,7 +67,7 @@ def test_a_training_starts_over_the_days_of_its_schedule(tmp_path: Path) -> None
         asyncio.run(_train(Dagster(f"http://127.0.0.1:{port}", "https://dagster.example")))
     finally:
         os.killpg(process.pid, 15)
-        process.wait(20)
+        process.wait(120)
 
 
 async def _train(dagster: Dagster) -> None:
@@ -94,7 +94,7 @@ async def _train(dagster: Dagster) -> None:
 
 async def _seen(dagster: Dagster) -> Seen:
     """What is there once the webserver is up."""
-    deadline = time.monotonic() + 90
+    deadline = time.monotonic() + 150
     while True:
         try:
             seen = await dagster.look()

@@ -91,7 +91,7 @@ def test_thirty_times(postgres: EmbeddedPostgres, tmp_path: Path) -> None:
         raise
     finally:
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(30) in (0, -signal.SIGTERM), log.read_text()
+        assert worker.wait(120) in (0, -signal.SIGTERM), log.read_text()
         mlflow.close()
 
 

@@ -72,7 +72,7 @@ def running(folder: Path, service: str = SERVICE, workers: int = 1) -> Iterator[
         yield made
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(120)
 
 
 def test_a_worker_that_dies_is_logged_counted_and_replaced(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_no_worker_outlives_a_runner_that_was_killed(tmp_path: Path) -> None:
 
 def test_it_ends_when_no_worker_can_start(tmp_path: Path) -> None:
     with running(tmp_path, "benchmarks.constant:Missing") as runner:
-        assert runner.process.wait(60) == 1
+        assert runner.process.wait(120) == 1
         assert "has no attribute 'Missing'" in runner.log.read_text()
 
 

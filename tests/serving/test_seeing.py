@@ -273,7 +273,7 @@ def test_a_request_is_one_trace_with_its_route_its_id_and_its_stages(
         httpx.get(f"{settings.feed_address}/metrics")
     finally:
         process.send_signal(signal.SIGTERM)
-        process.wait(20)
+        process.wait(120)
         mlflow.close()
     assert collector.services == {"feedwright"}
     (feed,) = collector.named("GET /api/v1/feed")

@@ -146,7 +146,7 @@ def test_started_by_many_at_once(server: EmbeddedPostgres) -> None:
     ]
     with ThreadPoolExecutor(4) as pool:
         urls = set(pool.map(lambda _: EmbeddedPostgres(server.data_dir).start(), range(4)))
-    urls |= {process.communicate(timeout=60)[0].strip() for process in processes}
+    urls |= {process.communicate(timeout=150)[0].strip() for process in processes}
     assert urls == {server.url}
 
 
