@@ -280,7 +280,8 @@ def test_a_request_is_one_trace_with_its_route_its_id_and_its_stages(
     assert attributes(feed)["feedwright.request_id"] == "trace-me"
     assert attributes(feed)["http.route"] == "/api/v1/feed"
     stages = {span.name: span for span in collector.spans if span.parent_span_id == feed.span_id}
-    assert set(stages) == {"candidates", "rules", "scores", "order", "page"}
+    ranked = {"candidates", "rules", "scores", "diversity", "exploration"}
+    assert set(stages) == {*ranked, "page"}
     for span in stages.values():
         assert span.trace_id == feed.trace_id
         assert feed.start_time_unix_nano <= span.start_time_unix_nano
