@@ -19,7 +19,7 @@ from feedwright.process import MARK, open_log, terminate
 from feedwright.supervisor import mark
 from storage.settings import Settings
 
-TOLD = re.compile(r"(Finished \S+ in|Version \S+:|A training is on its way) ?")
+TOLD = re.compile(r"(Finished \S+ in|Version \S+:|Warning:|A training is on its way) ?")
 """How the lines begin that ``orchestration.launch`` prints for people."""
 END_SECONDS = 15.0
 """The process ends by itself within ten (``orchestration/heartbeat.py``)."""

@@ -6,6 +6,7 @@ import dagster as dg
 import pytest
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 
+from feedwright import training
 from models.evaluation.versions import RegistryError
 from models.profile.schema import Checks
 from orchestration import checks, run_log
@@ -60,7 +61,8 @@ def test_what_a_check_warns_of_is_said_and_fails_nothing(
         assert run_log.say_outcome(instance, run.run_id) == 0
         assert run_log.causes(instance, run.run_id) == []
         assert run_log.passed(instance, run.run_id)[1] == {"interactions/unknown_share"}
-    assert "Warning: 8,256 of 107,825 interactions" in capsys.readouterr().out
+    (line,) = [one for one in capsys.readouterr().out.splitlines() if "8,256 of 107,825" in one]
+    assert training.TOLD.match(line)  # `feedwright train` shows it
 
 
 def test_what_failed_is_told_in_our_words() -> None:
