@@ -178,3 +178,9 @@ def test_a_spreadsheets_fractions_are_whole_seconds() -> None:
     moment = datetime(2025, 9, 30, 14, 30, 7, tzinfo=UTC)
     serial = (moment - datetime(1899, 12, 30, tzinfo=UTC)) / timedelta(days=1)
     assert to_times(pl.Series([serial, serial])).to_list() == [moment] * 2
+
+
+def test_hours_and_minutes_are_no_years(tmp_path: Path) -> None:
+    rows = "".join(f"u{n % 3},i{n % 4},{1900 + 4 * n}\n" for n in range(12))
+    (tmp_path / "log.csv").write_text(f"user,item,time\n{rows}")
+    assert "default_time: order" in written(propose(tmp_path))
