@@ -22,8 +22,8 @@ from benchmarks.report import BenchmarkError, log
 from feedwright import record as records
 from feedwright.process import marked
 from feedwright.supervisor import mark
-from storage.embedded import EmbeddedPostgres
-from storage.postgres_place import read_place
+from storage.postgres.embedded import EmbeddedPostgres
+from storage.postgres.place import read_place
 
 GARBAGE = os.urandom(4096)
 SMALL = 64 * 2**10

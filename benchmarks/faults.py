@@ -23,8 +23,8 @@ from benchmarks.breaking import Broken, CannotBreak, Fault, catalogue
 from benchmarks.installation import folder_for
 from benchmarks.report import BenchmarkError, Row, log
 from benchmarks.visitors import Visitors
-from storage.database import connect
-from storage.embedded import EmbeddedPostgres
+from storage.postgres.database import connect
+from storage.postgres.embedded import EmbeddedPostgres
 
 LIMIT_SECONDS = 90.0
 CALM_SECONDS = 2.0

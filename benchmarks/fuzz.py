@@ -29,8 +29,8 @@ import schemathesis
 from benchmarks import report, servers, worlds
 from benchmarks.fuzz_inputs import Input, inputs
 from benchmarks.report import BenchmarkError, Row, log
-from storage.database import connect
-from storage.loading import load
+from storage.loading.load import load
+from storage.postgres.database import connect
 
 SIZE = worlds.Size(users=200, items=500, interactions=4_000)
 CLIENTS = 4

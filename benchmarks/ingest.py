@@ -30,7 +30,7 @@ from benchmarks import report, servers
 from benchmarks.ports import free_port
 from benchmarks.report import BenchmarkError, Row, log
 from serving.launch import feed_command, feed_environment
-from storage.bulk import as_copy_text
+from storage.postgres.bulk import as_copy_text
 from storage.settings import Settings
 
 CLIENTS = (1, 8, 32)

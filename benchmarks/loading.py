@@ -23,9 +23,9 @@ import psycopg
 
 from benchmarks import report, servers
 from benchmarks.report import BenchmarkError, Row, log
-from storage.bulk import as_copy_text
-from storage.loading import load
-from storage.readers import read_log
+from storage.loading.load import load
+from storage.loading.readers import read_log
+from storage.postgres.bulk import as_copy_text
 
 CHUNK = 250_000
 DAYS = 180

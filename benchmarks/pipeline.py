@@ -21,9 +21,9 @@ from benchmarks.worlds import Size
 from feedwright.dagster_home import write_dagster_home
 from feedwright.environment import child_environment
 from serving.launch import ROOT
-from storage.database import connect, prepare
-from storage.loading import load
-from storage.log import Log
+from storage.loading.load import load
+from storage.loading.log import Log
+from storage.postgres.database import connect, prepare
 from storage.settings import Settings
 
 LOOK_SECONDS = 0.05

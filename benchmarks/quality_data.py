@@ -20,8 +20,8 @@ from models.evaluation.comparison import build_dataset
 from models.evaluation.metrics import TestSet
 from models.profile.schema import Profile, load_profile
 from models.recommenders.base import Dataset, Validation
-from storage.samples import movielens
-from storage.times import to_times
+from storage.loading.samples import movielens
+from storage.loading.values.times import to_times
 
 TIME = pl.Datetime("us", "UTC")
 PROFILE = load_profile("marketplace")

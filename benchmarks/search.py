@@ -39,7 +39,7 @@ from models.evaluation.search import Budget, Found, Trial, Window
 from models.profile.schema import Profile, load_profile
 from models.recommenders.base import Dataset
 from models.recommenders.spaces import SPACES
-from storage.samples import movielens
+from storage.loading.samples import movielens
 
 SEEDS = (1, 2, 3)
 WINDOWS, SHARE = 3, 0.1

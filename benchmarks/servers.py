@@ -21,8 +21,8 @@ from benchmarks.ports import free_port
 from benchmarks.report import BenchmarkError, log
 from models.profile.schema import Profile
 from serving.launch import ROOT, feed_command, feed_environment
-from storage.database import migrate
-from storage.embedded import EmbeddedPostgres
+from storage.postgres.database import migrate
+from storage.postgres.embedded import EmbeddedPostgres
 from storage.settings import Settings
 
 HOST = "127.0.0.1"

@@ -27,9 +27,9 @@ from models.data.matrices import InteractionMatrix, interaction_matrix, recent_i
 from models.data.similarities import top_neighbours
 from models.feed.sources import index_of
 from models.profile.schema import load_profile
-from storage.lake import SCHEMA, Lake
-from storage.log import Log
-from storage.samples import marketplace
+from storage.events.lake import SCHEMA, Lake
+from storage.loading.log import Log
+from storage.loading.samples import marketplace
 
 FORMAT = 3  # part of the folders' names: raise it when what is in them changes
 KEPT_SECONDS = 86_400  # a snapshot must not be older than a champion may be

@@ -21,7 +21,7 @@ from sqlalchemy import StaticPool
 from sqlalchemy.exc import SQLAlchemyError
 
 from data_checks.report import CheckReport, Finding
-from storage.database import connect
+from storage.postgres.database import connect
 
 EXAMPLES = 5
 EXAMPLE_LENGTH = 120  # characters
@@ -48,12 +48,12 @@ def check_table(suite: gx.ExpectationSuite, database_url: str, source: str) -> C
     """Run ``suite`` inside Postgres.
 
     Args:
-        database_url: for libpq, as ``storage.database.database_url`` gives it.
+        database_url: for libpq, as ``storage.postgres.database.database_url`` gives it.
         source: ``schema.table``, or a SELECT, whose rows are put in a temporary table.
 
     Raises:
         CheckError: the table or a column cannot be read.
-        storage.database.DatabaseError: the database cannot be reached.
+        storage.postgres.database.DatabaseError: the database cannot be reached.
     """
     with connect(database_url) as connection:
         connection.adapters.register_loader("timestamptz", _AnyTime)

@@ -6,7 +6,7 @@ import shutil
 
 from rich.console import Console
 
-from storage.embedded import EmbeddedPostgres
+from storage.postgres.embedded import EmbeddedPostgres
 from storage.settings import Settings
 
 FOLDERS = (

@@ -168,7 +168,7 @@ def env() -> None:
 
     from feedwright.dagster_home import write_dagster_home
     from feedwright.environment import dagster_variables, settings_variables
-    from storage.database import prepare
+    from storage.postgres.database import prepare
 
     current = settings()
     url = prepare(current)

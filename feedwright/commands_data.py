@@ -15,7 +15,7 @@ from feedwright.errors import FeedwrightError
 from feedwright.shell import console, examples, settings
 
 if TYPE_CHECKING:
-    from storage.log import Log
+    from storage.loading.log import Log
 
 WITHOUT_TIMES = (
     "The log has no times: stand-ins end now. What needs times does not work on it: trending, "
@@ -85,8 +85,8 @@ def load(
     """
     from feedwright import loading
     from feedwright.database import running_database
-    from storage.database import connect
-    from storage.log import LoadError
+    from storage.loading.log import LoadError
+    from storage.postgres.database import connect
 
     if sum((path is not None, sample, bool(synthetic))) != 1:
         raise FeedwrightError(
@@ -191,7 +191,7 @@ def train() -> None:
     """
     from feedwright import first_run, training
     from feedwright.database import running_database
-    from storage.database import connect
+    from storage.postgres.database import connect
 
     current = settings()
     training.allow_interrupt()

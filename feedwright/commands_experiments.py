@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from going_live.experiments import Challenger
     from models.profile.schema import Profile
-    from storage.experiments import ExperimentRow
+    from storage.operations.experiments import ExperimentRow
 
 experiments = application("Make, start, watch and end experiments.")
 flags = application("Switch parts of the feed on and off, for a share of the users.")
@@ -38,7 +38,7 @@ def _connection() -> Iterator[tuple[str, psycopg.Connection]]:
     """The database's address, and one transaction in it."""
     from feedwright.database import running_database
     from going_live.experiments import InvalidExperiment
-    from storage.database import connect
+    from storage.postgres.database import connect
 
     with running_database(settings()) as url, connect(url) as connection:
         try:
@@ -70,7 +70,7 @@ def list_experiments(as_json: AsJson = False) -> None:
     """All experiments, the newest first."""
     from rich.table import Table
 
-    from storage.experiments import listed
+    from storage.operations.experiments import listed
 
     with _connection() as (_, connection):
         rows = listed(connection)
@@ -101,7 +101,7 @@ def show(id: Id, as_json: AsJson = False) -> None:
     from going_live.experiments import find
     from going_live.metrics import of_experiment
     from going_live.ramps import due_at, next_step, sample_ratio_p
-    from storage.experiments import shown
+    from storage.operations.experiments import shown
 
     with _connection() as (_, connection):
         row = find(connection, id)
@@ -254,7 +254,7 @@ def list_flags(as_json: AsJson = False) -> None:
     """All flags, of all environments."""
     from rich.table import Table
 
-    from storage.experiments import flags as found
+    from storage.operations.experiments import flags as found
 
     with _connection() as (_, connection):
         rows = found(connection)

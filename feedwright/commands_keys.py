@@ -30,7 +30,7 @@ class KeyScope(StrEnum):
 @contextmanager
 def _connection() -> Iterator[psycopg.Connection]:
     from feedwright.database import running_database
-    from storage.database import connect
+    from storage.postgres.database import connect
 
     with running_database(settings()) as url, connect(url, autocommit=True) as connection:
         yield connection
@@ -74,7 +74,7 @@ def make(
     ] = None,
 ) -> None:
     """Make a key. It is shown once, and kept nowhere."""
-    from storage.keys import make_key
+    from storage.operations.keys import make_key
 
     with _connection() as connection:
         try:
@@ -101,7 +101,7 @@ def list_keys(
 
     from rich.table import Table
 
-    from storage.keys import list_keys as listed
+    from storage.operations.keys import list_keys as listed
 
     with _connection() as connection:
         rows = listed(connection)
@@ -132,7 +132,7 @@ def revoke(
     key_id: Annotated[str, typer.Argument(help="Its id, as in `feedwright keys list`.")],
 ) -> None:
     """End a key: in seconds it opens nothing any more, on any worker."""
-    from storage.keys import revoke_key
+    from storage.operations.keys import revoke_key
 
     with _connection() as connection:
         row = revoke_key(connection, key_id)
@@ -158,7 +158,7 @@ def token(
     POST /api/v1/admin/user-tokens."""
     from serving.access.caller import TOKEN_SCOPES
     from serving.access.tokens import make_token
-    from storage.keys import signing_secret
+    from storage.operations.keys import signing_secret
 
     with _connection() as connection:
         secret = signing_secret(connection)
@@ -177,7 +177,7 @@ def rotate(
     ] = False,
 ) -> None:
     """Sign user tokens with a new secret. Tokens that were made stay good to their end."""
-    from storage.keys import rotate_secret
+    from storage.operations.keys import rotate_secret
 
     with _connection() as connection:
         rotate_secret(connection, now=now)
@@ -193,8 +193,8 @@ def greet_with_first_keys(url: str, console: Console) -> None:
 
     On a terminal alone: elsewhere what is shown ends in a log, so there it only says how.
     """
-    from storage.database import connect
-    from storage.keys import has_keys, make_first_keys
+    from storage.operations.keys import has_keys, make_first_keys
+    from storage.postgres.database import connect
 
     with connect(url, autocommit=True) as connection:
         if not console.is_terminal:

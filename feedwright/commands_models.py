@@ -45,8 +45,8 @@ def list_models(
     from rich.table import Table
 
     from going_live.releases import open_registry
-    from storage.database import connect
-    from storage.releases import withdrawn
+    from storage.operations.releases import withdrawn
+    from storage.postgres.database import connect
 
     with _database() as url:
         versions = open_registry(settings(), url).versions()

@@ -49,7 +49,7 @@ def erase(
     """
     import asyncio
 
-    from storage import people
+    from storage.privacy import people
 
     if not require_terminal_or_yes(yes, f"Erase all that is stored of user {user!r}, for good?"):
         return
@@ -77,7 +77,7 @@ async def _everything(
     """The rows of each part of an export."""
     import json
 
-    from storage import people
+    from storage.privacy import people
 
     document: dict[str, list[dict[str, Any]]] = {}
     for part in people.PARTS:

@@ -33,7 +33,7 @@ def rejected(
     from rich.table import Table
 
     from feedwright.database import running_database
-    from storage.database import connect
+    from storage.postgres.database import connect
 
     columns = ("id", "rejected_at", "entity", "source", "row_number", "reason", "raw")
     with running_database(settings()) as url, connect(url, autocommit=True) as connection:
@@ -111,7 +111,7 @@ def _changed(id: int, changes: Sequence[str]) -> dict[str, Any]:
     import orjson
 
     from feedwright.database import running_database
-    from storage.database import connect
+    from storage.postgres.database import connect
 
     with running_database(settings()) as url, connect(url, autocommit=True) as connection:
         row = connection.execute(
@@ -165,7 +165,7 @@ def _read(file: Path) -> dict[int, Any]:
 def _replay(corrected: dict[int, Any]) -> list[Replay]:
     """Take in rows by id; None: as it was kept."""
     from serving.ingest.replay import replay
-    from storage import rejections
+    from storage.events import rejections
 
     async def work(connection: Any, clock: Any) -> list[Replay]:
         ids = list(corrected)
@@ -185,7 +185,7 @@ def _replay(corrected: dict[int, Any]) -> list[Replay]:
 
 def _replay_all(reason: str) -> list[Replay]:
     from serving.ingest.replay import replay
-    from storage import rejections
+    from storage.events import rejections
 
     async def work(connection: Any, clock: Any) -> list[Replay]:
         results: list[Replay] = []

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from feedwright import record as records
-from storage.database import prepare
-from storage.embedded import EmbeddedPostgres
+from storage.postgres.database import prepare
+from storage.postgres.embedded import EmbeddedPostgres
 from storage.settings import Settings
 
 
@@ -19,7 +19,7 @@ def running_database(settings: Settings) -> Iterator[str]:
     came to need it meanwhile.
 
     Raises:
-        DatabaseError, EmbeddedPostgresError: see ``storage.database.prepare``.
+        DatabaseError, EmbeddedPostgresError: see ``storage.postgres.database.prepare``.
     """
     server = EmbeddedPostgres(settings.postgres_dir) if settings.database_url is None else None
     was_running = server is None or server.is_running()

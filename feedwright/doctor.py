@@ -19,7 +19,7 @@ from feedwright.environment import ROOT
 from feedwright.errors import FeedwrightError
 from feedwright.ports import holder, is_free
 from feedwright.services import addresses
-from storage.postgres_binaries import EmbeddedPostgresError, find_binaries
+from storage.postgres.binaries import EmbeddedPostgresError, find_binaries
 from storage.settings import Settings
 
 GIB = 2**30
@@ -133,7 +133,7 @@ def postgres(settings: Settings) -> Check:
 
 def database(settings: Settings) -> Check:
     from feedwright.status import running_database
-    from storage.database import DatabaseError, connect
+    from storage.postgres.database import DatabaseError, connect
 
     try:
         url = running_database(settings)
@@ -146,8 +146,8 @@ def database(settings: Settings) -> Check:
 
 
 def sample(settings: Settings) -> Check:
-    from storage.log import LoadError
-    from storage.samples.movielens import sample_path
+    from storage.loading.log import LoadError
+    from storage.loading.samples.movielens import sample_path
 
     try:
         sample_path()

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from feedwright.errors import FeedwrightError
 from feedwright.status import feed_client, running_database
-from storage.database import connect
+from storage.postgres.database import connect
 from storage.settings import Settings
 
 PICTURE_WIDTH = 110  # characters

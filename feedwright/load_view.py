@@ -12,9 +12,9 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
-    from storage.columns import Entity
-    from storage.log import Log
-    from storage.readers import Format
+    from storage.loading.log import Log
+    from storage.loading.readers import Format
+    from storage.loading.values.columns import Entity
 
 CELL = 40  # characters of a cell in the preview
 
@@ -25,7 +25,7 @@ def check(log: Log) -> list[Entity]:
     Returns:
         The entities of which no row would be kept.
     """
-    from storage.validation import checked
+    from storage.loading.values.validation import checked
 
     for entity in log.entities:
         for _ in checked(log, entity):
@@ -35,7 +35,7 @@ def check(log: Log) -> list[Entity]:
 
 def peek(log: Log) -> None:
     """Check the first rows of each file; the log's summary then has them."""
-    from storage.validation import checked
+    from storage.loading.values.validation import checked
 
     for entity in log.entities:
         next(checked(log, entity), None)
@@ -109,9 +109,9 @@ def document(log: Log) -> dict[str, Any]:
 
 def failed_document(path: Path, form: Format, mapping: str, message: str) -> dict[str, Any]:
     """The same of a log that cannot be loaded as it is: what can be read, and why the rest not."""
-    from storage.log import LoadError
-    from storage.mapping import load_mapping
-    from storage.readers import readable
+    from storage.loading.log import LoadError
+    from storage.loading.mapping import load_mapping
+    from storage.loading.readers import readable
 
     try:
         said = load_mapping(mapping or "default")

@@ -11,8 +11,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from feedwright import load_view
 from feedwright.errors import FeedwrightError
-from storage.columns import Entity
-from storage.log import Log
+from storage.loading.log import Log
+from storage.loading.values.columns import Entity
 
 _SHIFT_IT = (
     " A log that is to end now is loaded with --shift-clock, into a database without its rows."
@@ -28,8 +28,8 @@ def file_log(path: Path, form: Form, mapping: str | None, *, up_to_damage: bool 
     Raises:
         LoadError: it cannot be read as that, or the mapping is wrong.
     """
-    from storage.mapping import load_mapping
-    from storage.readers import read_log
+    from storage.loading.mapping import load_mapping
+    from storage.loading.readers import read_log
 
     said = load_mapping(mapping) if mapping else None
     return read_log(path, form, said, up_to_damage=up_to_damage)
@@ -41,10 +41,10 @@ def proposed(folder: Path) -> tuple[str, Log]:
     Raises:
         LoadError: no file has users and items.
     """
-    from storage.mapping import read_mapping
-    from storage.proposal.proposal import propose
-    from storage.proposal.written import written
-    from storage.readers import read_log
+    from storage.loading.mapping import read_mapping
+    from storage.loading.proposal.proposal import propose
+    from storage.loading.proposal.written import written
+    from storage.loading.readers import read_log
 
     if not folder.exists():
         raise FeedwrightError(f"{folder}: no such file or folder.", "Check the path.")
@@ -58,15 +58,15 @@ def sample_log() -> Log:
     Raises:
         LoadError: it is not installed.
     """
-    from storage.readers import read_log
-    from storage.samples.movielens import sample_path
+    from storage.loading.readers import read_log
+    from storage.loading.samples.movielens import sample_path
 
     return read_log(sample_path(), "movielens")
 
 
 def synthetic_log(size: str, domain: Domain = "marketplace") -> Log:
     """A made-up log of USERSxITEMSxINTERACTIONS, for the profile of that name."""
-    from storage.samples import events, marketplace, social
+    from storage.loading.samples import events, marketplace, social
 
     makers = {"marketplace": marketplace, "social": social, "events": events}
     try:
@@ -83,7 +83,7 @@ def shifted(log: Log) -> Log:
     """The log with its whole clock shifted so that its newest interaction is now."""
     from datetime import UTC, datetime
 
-    from storage.log import shift_to
+    from storage.loading.log import shift_to
 
     return shift_to(log, datetime.now(UTC))
 
@@ -94,7 +94,7 @@ def load_into(connection: psycopg.Connection, log: Log, console: Console) -> lis
     Returns:
         The entities that had rows of which none was kept.
     """
-    from storage.loading import load
+    from storage.loading.load import load
 
     if log.ends_at is not None:
         console.print(

@@ -13,8 +13,8 @@ from feedwright.environment import adopt, dagster_variables
 from feedwright.first_run import champion_version
 from feedwright.services import addresses
 from feedwright.supervisor import is_ready
-from storage.database import DatabaseError, connect
-from storage.embedded import EmbeddedPostgres
+from storage.postgres.database import DatabaseError, connect
+from storage.postgres.embedded import EmbeddedPostgres
 from storage.settings import Settings, mlflow_tracking_uri
 
 COUNTS = {

@@ -24,7 +24,8 @@ log = logging.getLogger("feedwright")
 LOOK_SECONDS = 0.25
 READY_SECONDS = 240.0
 GRACE_SECONDS = 15.0
-STABLE_SECONDS = 20.0  # up for so long, a service starts again with the shortest pause
+ORPHAN_SECONDS = 2.0
+STABLE_SECONDS = 20.0  # up for so long, a service starts again at once
 LONGEST_PAUSE = 60.0
 STARTS_BEFORE_READY = 3  # more deaths than this before the first answer: it will never come
 
@@ -138,10 +139,11 @@ class Supervisor:
     def _bury(self, child: _Child, status: int, now: float) -> None:
         name = child.service.name
         if child.service.health_url is not None:
-            sweep(self.mark(name))  # workers that outlive it would hold the port
+            # Workers that outlive it would hold the port; the service is away meanwhile.
+            sweep(self.mark(name), grace=ORPHAN_SECONDS)
         # The daemon holds none, and the runs that it started go on without it.
         if now - child.started > STABLE_SECONDS:
-            child.pause = 1.0
+            child.pause = 0.0
         child.process, child.start_at = None, now + child.pause
         child.deaths += 1
         log.warning(
@@ -151,7 +153,7 @@ class Supervisor:
             child.pause,
             self.logs / f"{name}.log",
         )
-        child.pause = min(child.pause * 2, LONGEST_PAUSE)
+        child.pause = min(max(child.pause * 2, 1.0), LONGEST_PAUSE)
 
     def _failure(self, child: _Child, what: str) -> FeedwrightError:
         file = self.logs / f"{child.service.name}.log"

@@ -37,11 +37,11 @@ from feedwright.supervisor import (
     stop_leftovers,
     stop_supervisor,
 )
-from storage import heartbeats
-from storage.database import connect, prepare
-from storage.embedded import EmbeddedPostgres
 from storage.home import tighten
-from storage.postgres_binaries import EmbeddedPostgresError
+from storage.operations import heartbeats
+from storage.postgres.binaries import EmbeddedPostgresError
+from storage.postgres.database import connect, prepare
+from storage.postgres.embedded import EmbeddedPostgres
 from storage.settings import Settings
 
 log = logging.getLogger("feedwright")

@@ -12,7 +12,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from models.experiments.arm_settings import SECTIONS, with_settings
 from models.experiments.assignment import RankedBy
 from models.profile.schema import Experiments, Profile, RampStep
-from storage.experiments import ExperimentRow
+from storage.operations.experiments import ExperimentRow
 
 MAX_ARMS = 20
 MAX_SETTINGS = 10_000

@@ -17,13 +17,13 @@ from going_live.releases import ReleaseError, Releases
 from models.evaluation.versions import RegistryError
 from models.experiments.guardrails import METRICS, Verdict, judge
 from models.profile.schema import Profile
-from storage import experiments as stored
 from storage.clocks import CLOCKS_DIFFER
-from storage.database import connect
-from storage.experiments import ExperimentRow, Shown
-from storage.releases import refusal
-from storage.telemetry import write_audit
-from storage.variant_metrics import NOTHING, Totals, by_arm, count_new
+from storage.events.telemetry import write_audit
+from storage.operations import experiments as stored
+from storage.operations.experiments import ExperimentRow, Shown
+from storage.operations.releases import refusal
+from storage.operations.variant_metrics import NOTHING, Totals, by_arm, count_new
+from storage.postgres.database import connect
 
 if TYPE_CHECKING:
     from storage.registry.registry import Registry

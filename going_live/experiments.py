@@ -26,10 +26,10 @@ from going_live.definitions import (
 )
 from going_live.ramps import next_step
 from models.profile.schema import Profile
-from storage import experiments as stored
-from storage.experiments import ExperimentRow, Status
-from storage.releases import refusal
-from storage.telemetry import write_audit
+from storage.events.telemetry import write_audit
+from storage.operations import experiments as stored
+from storage.operations.experiments import ExperimentRow, Status
+from storage.operations.releases import refusal
 
 MAX_ASSIGNED = 1_000
 """Users of an experiment with an arm by hand: workers read them all every second."""

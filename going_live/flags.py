@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import psycopg
 
-from storage import experiments as stored
-from storage.experiments import EVERYWHERE, FlagRow
-from storage.telemetry import write_audit
+from storage.events.telemetry import write_audit
+from storage.operations import experiments as stored
+from storage.operations.experiments import EVERYWHERE, FlagRow
 
 
 def set_flag(

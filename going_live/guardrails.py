@@ -12,11 +12,11 @@ import psycopg
 from going_live.rates import differences_of, rates_of
 from models.experiments.guardrails import Verdict, judge, too_few
 from models.profile.schema import Guardrails, Profile
-from storage import guardrail_reports, releases, variant_metrics
-from storage.experiments import arm_of
-from storage.guardrail_reports import Report
-from storage.served import Latency, fallback_shares, served_between
-from storage.variant_metrics import NOTHING, Totals
+from storage.operations import guardrail_reports, releases, variant_metrics
+from storage.operations.experiments import arm_of
+from storage.operations.guardrail_reports import Report
+from storage.operations.served import Latency, fallback_shares, served_between
+from storage.operations.variant_metrics import NOTHING, Totals
 
 Window = tuple[datetime, datetime]
 

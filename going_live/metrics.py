@@ -14,10 +14,10 @@ from going_live.rates import differences_of, rates_of
 from models.experiments.guardrails import METRICS, too_few
 from models.experiments.sequential import compare
 from models.profile.schema import Guardrails, Profile
-from storage import experiments, variant_metrics
-from storage.experiments import ExperimentRow, arm_of
-from storage.served import fallback_shares, served_between
-from storage.variant_metrics import NOTHING, Totals
+from storage.operations import experiments, variant_metrics
+from storage.operations.experiments import ExperimentRow, arm_of
+from storage.operations.served import fallback_shares, served_between
+from storage.operations.variant_metrics import NOTHING, Totals
 
 
 def metrics(

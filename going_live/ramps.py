@@ -10,7 +10,7 @@ from models.experiments.guardrails import METRICS, Verdict, too_few
 from models.experiments.sample_ratio import sample_ratio_mismatch
 from models.experiments.sequential import Difference, Moments, compare
 from models.profile.schema import Experiments, Guardrails, RampStep
-from storage.experiments import ExperimentRow, Shown
+from storage.operations.experiments import ExperimentRow, Shown
 
 
 def next_step(ramp: Sequence[Mapping[str, Any]], share: float) -> RampStep | None:

@@ -34,10 +34,10 @@ import psycopg
 
 from going_live.alerts import Severity, raise_alert
 from models.evaluation.versions import ModelVersion, RegistryAway, RegistryError, UnknownVersion
-from storage import releases
-from storage.database import DatabaseError, database_url
+from storage.events.telemetry import write_audit
+from storage.operations import releases
+from storage.postgres.database import DatabaseError, database_url
 from storage.settings import Settings, get_settings, mlflow_tracking_uri
-from storage.telemetry import write_audit
 
 if TYPE_CHECKING:
     from storage.registry.registry import Registry

@@ -7,7 +7,7 @@ from going_live.alerts import Severity, send_due
 from orchestration import run_log
 from orchestration.release_jobs import rollback_job
 from orchestration.resources import Platform
-from storage import telemetry
+from storage.events import telemetry
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
 

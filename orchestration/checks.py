@@ -18,7 +18,7 @@ from models.data.features import Features
 from models.data.ids import IdIndex
 from models.profile.schema import Checks
 from orchestration.resources import Platform
-from storage.quarantine import Catalogue
+from storage.events.quarantine import Catalogue
 
 SUITE = "suite"
 """Name of the check that every checked asset has: all expectations of its suite."""

@@ -32,8 +32,8 @@ from dagster._core.execution.retries import RetryMode
 from dagster._core.executor.in_process import InProcessExecutor
 from dagster._utils.interrupts import check_captured_interrupt
 
-from storage import heartbeats
-from storage.database import DatabaseError, connect, database_url
+from storage.operations import heartbeats
+from storage.postgres.database import DatabaseError, connect, database_url
 from storage.settings import get_settings
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,7 @@ from orchestration.experiments import experiments_job
 from orchestration.privacy import privacy_job
 from orchestration.release_jobs import RELEASE_JOBS
 from orchestration.resources import Platform
-from storage import refresh_queue
+from storage.catalogue import refresh_queue
 
 daily_job = dg.define_asset_job(
     "daily",

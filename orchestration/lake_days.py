@@ -9,8 +9,8 @@ from logging import Logger
 import polars as pl
 
 from orchestration.resources import Platform
-from storage import queries
-from storage.lake import Lake
+from storage.catalogue import queries
+from storage.events.lake import Lake
 
 READ_ROWS = 1_000_000
 """That are read at once, so memory stays bounded; a day is read whole."""

@@ -15,7 +15,7 @@ import dagster as dg
 from models.profile.schema import ProfileError
 from orchestration.connections import hold_connections
 from orchestration.resources import Platform
-from storage import queries
+from storage.catalogue import queries
 
 
 def main() -> int:

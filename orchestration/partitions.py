@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import dagster as dg
 
-from storage.lake import Lake
+from storage.events.lake import Lake
 from storage.settings import get_settings
 
 SHOWN = timedelta(days=30)

@@ -9,7 +9,8 @@ from going_live.alerts import raise_alert
 from orchestration.lake_days import mend_broken_days
 from orchestration.policies import LAKE_POOL, TRANSIENT
 from orchestration.resources import Platform
-from storage import changes, erasures, refresh_queue, retention
+from storage.catalogue import changes, refresh_queue
+from storage.privacy import erasures, retention
 
 NEWEST_SNAPSHOTS = 3
 """So many of the highest versions stay on disk, beside those in use. MLflow has them all."""

@@ -9,7 +9,7 @@ from going_live.releases import Moved, ReleaseError, Releases
 from orchestration.assets import feed
 from orchestration.policies import TRANSIENT
 from orchestration.resources import Platform
-from storage import releases
+from storage.operations import releases
 
 
 class RollbackConfig(dg.Config):

@@ -10,7 +10,7 @@ from orchestration.release_jobs import RELEASE_JOBS, rescore_job, rollback_job
 from orchestration.resources import Platform
 from orchestration.retraining import training_now
 from orchestration.runs import going
-from storage import guardrail_reports, releases
+from storage.operations import guardrail_reports, releases
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
 TRIGGER = "feedwright/trigger"

@@ -11,8 +11,8 @@ import psycopg
 
 from models.profile.schema import Profile, load_profile
 from orchestration.connections import hold_connections
-from storage.database import connect, database_url
-from storage.lake import Lake
+from storage.events.lake import Lake
+from storage.postgres.database import connect, database_url
 from storage.settings import Settings, get_settings, mlflow_tracking_uri
 
 if TYPE_CHECKING:

@@ -16,8 +16,9 @@ from orchestration.assets.drift import last_drift
 from orchestration.jobs import daily_job
 from orchestration.resources import Platform
 from orchestration.runs import GOING, OVER
-from storage import queries, releases
+from storage.catalogue import queries
 from storage.clocks import CLOCKS_DIFFER
+from storage.operations import releases
 
 STALE_SHARE = 0.5
 """Retrain when the champion has used up this share of the age at which serving gives it up."""

@@ -12,8 +12,8 @@ import dagster as dg
 from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 
 from orchestration.silence import GONE_SECONDS, Life, Watch, bury
-from storage import heartbeats
-from storage.database import connect, database_url
+from storage.operations import heartbeats
+from storage.postgres.database import connect, database_url
 from storage.settings import get_settings
 
 

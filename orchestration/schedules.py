@@ -18,7 +18,7 @@ from orchestration.partitions import daily, range_tags
 from orchestration.privacy import privacy_job
 from orchestration.resources import Platform
 from orchestration.retraining import training_now
-from storage import queries
+from storage.catalogue import queries
 
 RUNNING = dg.DefaultScheduleStatus.RUNNING
 

@@ -9,7 +9,7 @@ from orchestration.resources import Platform
 from orchestration.retraining import reason_to_train, why_not_now
 from orchestration.runs import going
 from orchestration.schedules import training_request
-from storage import refresh_queue
+from storage.catalogue import refresh_queue
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
 

@@ -12,8 +12,8 @@ import dagster as dg
 import psutil
 import psycopg
 
-from storage import heartbeats
-from storage.heartbeats import BEAT_SECONDS
+from storage.operations import heartbeats
+from storage.operations.heartbeats import BEAT_SECONDS
 
 CONFIRM_SECONDS = 2.5 * BEAT_SECONDS
 """Between the look that finds a run silent and the one that declares it dead. A database that

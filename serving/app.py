@@ -59,8 +59,8 @@ from serving.touched import Touched
 from serving.traffic import TrafficWatch
 from serving.translations import Translations
 from serving.user_states import UserStates
-from storage import refresh_queue
-from storage.events import Event
+from storage.catalogue import refresh_queue
+from storage.events.store import Event
 from storage.settings import Settings
 
 log = logging.getLogger("feedwright.serving")

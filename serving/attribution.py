@@ -10,7 +10,7 @@ import numpy as np
 from models.feed.exploration import logged
 from serving.feed_lists import FeedList
 from serving.live_state import Catalogue
-from storage.events import Event
+from storage.events.store import Event
 
 ATTRIBUTED = ("impression", "view", "click", "dwell", "save", "like", "share", "apply", "dismiss")
 

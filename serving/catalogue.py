@@ -49,9 +49,9 @@ def load_catalogue(url: str, profile: Profile) -> Snapshot:
     from models.data.engagement import engagement
     from models.data.ids import IdIndex
     from models.data.matrices import interaction_matrix, recent_items
-    from storage import changes, queries
-    from storage.database import connect
-    from storage.quarantine import reason_sql
+    from storage.catalogue import changes, queries
+    from storage.events.quarantine import reason_sql
+    from storage.postgres.database import connect
 
     now = datetime.now(UTC)
     with connect(url) as conn:

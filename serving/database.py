@@ -15,7 +15,7 @@ from typing import Any, LiteralString, TypeVar
 import psycopg
 
 from serving.connection import ServingConnection
-from storage.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from storage.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
 from storage.settings import Settings, with_driver
 
 log = logging.getLogger("feedwright.serving")

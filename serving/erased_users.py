@@ -8,7 +8,7 @@ from hashlib import sha256
 
 from psycopg import AsyncConnection
 
-from storage.erasures import erased_since
+from storage.privacy.erasures import erased_since
 
 KEPT_SECONDS = 86_400.0
 """Longer than anything that a worker keeps of a user."""

@@ -19,9 +19,9 @@ from serving.erased_users import ErasedUsers
 from serving.metrics import APPLIED_SECONDS, CATALOGUE_READ, CHANGES
 from serving.touched import Touched
 from serving.user_states import made_from
-from storage.changes import PositionLost, read_changes, read_everything
-from storage.embedded import EmbeddedPostgresError
-from storage.history import NEVER, ItemCounts, applied_counts, arrived, weighted_sum
+from storage.catalogue.changes import PositionLost, read_changes, read_everything
+from storage.events.history import NEVER, ItemCounts, applied_counts, arrived, weighted_sum
+from storage.postgres.embedded import EmbeddedPostgresError
 
 log = logging.getLogger("feedwright.serving")
 

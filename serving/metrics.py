@@ -26,7 +26,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from serving.worker_metrics import unchanged
-from storage.standing import Standing
+from storage.operations.standing import Standing
 
 FEED_REQUESTS = Counter(
     "feedwright_feed_requests_total",

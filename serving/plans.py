@@ -16,7 +16,7 @@ from models.experiments.arm_settings import with_settings
 from models.experiments.assignment import BUILT_IN_FLAGS, Arm, RankedBy
 from models.profile.schema import SCORERS, Profile, load_profile
 from serving.shapes import FallbackReason, FeedRequest, Variant
-from storage.experiments import Polled
+from storage.operations.experiments import Polled
 
 log = logging.getLogger("feedwright.serving")
 REMEMBERED = 2_000

@@ -12,7 +12,7 @@ import psycopg
 from psycopg.types.json import Jsonb
 
 from serving.database import Database, DatabaseAway
-from storage.served import BUCKETS, SAVE, bucket_of
+from storage.operations.served import BUCKETS, SAVE, bucket_of
 
 log = logging.getLogger("feedwright.serving")
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 
 from serving.database import Database, DatabaseAway
-from storage.standing import Standing, standing
+from storage.operations.standing import Standing, standing
 
 log = logging.getLogger("feedwright.serving")
 EVERY_SECONDS = 15.0

@@ -12,7 +12,7 @@ import psycopg
 
 from models.experiments.assignment import Traffic
 from serving.database import Database, DatabaseAway
-from storage.experiments import TRAFFIC, Polled, traffic_of
+from storage.operations.experiments import TRAFFIC, Polled, traffic_of
 
 log = logging.getLogger("feedwright.serving")
 WITHDRAWN = 3

@@ -29,7 +29,7 @@ from models.profile.schema import Profile
 from serving.database import DatabaseAway
 from serving.erased_users import ErasedUsers
 from serving.touched import Touched
-from storage.history import EventRow, events_of
+from storage.events.history import EventRow, events_of
 
 log = logging.getLogger("feedwright.serving")
 

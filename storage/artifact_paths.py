@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psycopg
 
-from storage.database import DatabaseError, connect
+from storage.postgres.database import DatabaseError, connect
 from storage.settings import Settings
 
 log = logging.getLogger(__name__)

@@ -7,8 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from storage.postgres_binaries import Account
-from storage.postgres_place import MAX_SOCKET_PATH, private_folder
+from storage.postgres.binaries import Account
+from storage.postgres.place import MAX_SOCKET_PATH, private_folder
 
 LONGEST_NAME = 30  # bytes of a socket's file name
 

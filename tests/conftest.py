@@ -28,8 +28,8 @@ import pytest
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from psycopg.conninfo import conninfo_to_dict
 
-from storage.database import connect, migrate
-from storage.embedded import EmbeddedPostgres
+from storage.postgres.database import connect, migrate
+from storage.postgres.embedded import EmbeddedPostgres
 from storage.settings import Settings
 
 ROOT = Path(__file__).parents[1]
@@ -48,7 +48,7 @@ from pathlib import Path
 sys.stdin.read()
 folder = Path(sys.argv[1])
 if (folder / "postgres").exists():
-    from storage.embedded import EmbeddedPostgres
+    from storage.postgres.embedded import EmbeddedPostgres
     EmbeddedPostgres(folder / "postgres").remove()
     shutil.rmtree(folder)
 """

@@ -10,7 +10,7 @@ from great_expectations.expectations.row_conditions import Column
 
 from data_checks.suites import parts
 from models.profile.schema import INTERACTION_TYPES, Profile
-from storage.columns import MAX_ID_BYTES, WITHOUT_ITEM
+from storage.loading.values.columns import MAX_ID_BYTES, WITHOUT_ITEM
 
 
 def interactions_query(since: datetime | None = None, until: datetime | None = None) -> str:

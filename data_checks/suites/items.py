@@ -7,7 +7,7 @@ from great_expectations import expectations as gxe
 
 from data_checks.suites import parts
 from models.profile.schema import Profile
-from storage.columns import STATUSES
+from storage.loading.values.columns import STATUSES
 
 
 def items_suite(profile: Profile, *, tolerated_share: float = 0.0) -> ExpectationSuite:

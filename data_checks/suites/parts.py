@@ -11,7 +11,7 @@ from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.row_conditions import Column
 
 from models.profile.schema import Checks
-from storage.columns import COLUMNS, EARLIEST, LATEST, MAX_ID_BYTES, Entity
+from storage.loading.values.columns import COLUMNS, EARLIEST, LATEST, MAX_ID_BYTES, Entity
 
 
 def suite(name: str, expectations: Iterable[Expectation], *, row_id: list[str]) -> ExpectationSuite:

@@ -13,7 +13,7 @@ from orchestration.assets.gate import champion
 from orchestration.policies import OWNERS, TRANSIENT
 from orchestration.resources import Platform
 from orchestration.snapshots import snapshot_of
-from storage.fresh import fresh_rows
+from storage.events.fresh import fresh_rows
 
 
 @dg.asset(

@@ -17,7 +17,7 @@ from orchestration import checks, plots
 from orchestration.assets.sources import Rows, interactions
 from orchestration.policies import OWNERS, TRANSIENT, value_of
 from orchestration.resources import Platform
-from storage.bulk import replace_rows
+from storage.postgres.bulk import replace_rows
 
 GROUP = "features"
 

@@ -22,9 +22,10 @@ from orchestration.assets.sources import interactions
 from orchestration.policies import OWNERS, TRANSIENT
 from orchestration.resources import Platform
 from orchestration.snapshots import snapshot_of
-from storage import queries, telemetry
-from storage.bulk import replace_rows
-from storage.erasures import delete_orphans
+from storage.catalogue import queries
+from storage.events import telemetry
+from storage.postgres.bulk import replace_rows
+from storage.privacy.erasures import delete_orphans
 
 GROUP = "feed"
 ENGAGEMENT_HOURS = (720,)

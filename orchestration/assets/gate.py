@@ -17,8 +17,8 @@ from orchestration.policies import OWNERS, TRANSIENT, value_of
 from orchestration.progress import progress_of
 from orchestration.resources import Platform
 from orchestration.snapshots import snapshot_of
-from storage import experiments, releases
-from storage.telemetry import write_audit
+from storage.events.telemetry import write_audit
+from storage.operations import experiments, releases
 
 ON_TRIAL: tuple[experiments.Status, ...] = ("running", "paused")
 """Experiments whose challenger must stay."""

@@ -13,8 +13,8 @@ from orchestration.assets.gate import champion
 from orchestration.policies import OWNERS, TRANSIENT
 from orchestration.resources import Platform
 from orchestration.snapshots import snapshot_of
-from storage import variant_metrics as counts
-from storage.guardrail_reports import Report
+from storage.operations import variant_metrics as counts
+from storage.operations.guardrail_reports import Report
 
 GROUP = "guardrails"
 OFF_POLICY_TAG = "off_policy"

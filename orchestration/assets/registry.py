@@ -26,7 +26,7 @@ from orchestration.assets.training import GROUP, Trained, Training, ending_with
 from orchestration.evaluation_report import Report
 from orchestration.policies import OWNERS, TRANSIENT, value_of
 from orchestration.resources import Platform
-from storage import queries
+from storage.catalogue import queries
 
 LONELY = "too few users came back to teach the ranker that goes live, so there is no ranker"
 SHOWN_VERSIONS = 50

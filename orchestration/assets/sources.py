@@ -15,10 +15,12 @@ from orchestration.partitions import daily
 from orchestration.policies import LAKE_POOL, OWNERS, TRANSIENT, value_of
 from orchestration.privacy import erase_from_lake
 from orchestration.resources import Platform
-from storage import changes, erasures, quarantine, queries
-from storage.columns import EARLIEST
-from storage.lake import Extent
-from storage.settled import settled_until
+from storage.catalogue import changes, queries
+from storage.events import quarantine
+from storage.events.lake import Extent
+from storage.loading.values.columns import EARLIEST
+from storage.postgres.settled import settled_until
+from storage.privacy import erasures
 
 GROUP = "sources"
 NEEDED = {

@@ -32,7 +32,7 @@ from orchestration.partitions import RANGE_END, RANGE_START
 from orchestration.policies import OWNERS, TRAINING_POOL, value_of
 from orchestration.progress import progress_of
 from orchestration.resources import Platform
-from storage.changes import oldest
+from storage.catalogue.changes import oldest
 
 GROUP = "model"
 HYBRID = "lightfm_hybrid"

@@ -12,8 +12,8 @@ import psycopg
 
 from serving.access.rules import Rule
 from serving.database import Database, DatabaseAway
-from storage.catalogue import Connection
-from storage.keys import AuditEntry, write_audit
+from storage.catalogue.entities import Connection
+from storage.operations.keys import AuditEntry, write_audit
 
 log = logging.getLogger("feedwright.serving")
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import orjson
 
-from storage.keys import LiveKey, TokenSecret
+from storage.operations.keys import LiveKey, TokenSecret
 
 Known = tuple[list[LiveKey], list[TokenSecret]]
 

@@ -13,9 +13,9 @@ import psycopg
 from serving.access.kept import Known, keep, recall
 from serving.access.tokens import BadToken, Claims, read_token
 from serving.database import Database, DatabaseAway
-from storage import keys
-from storage.catalogue import Connection
-from storage.keys import LiveKey, TokenSecret
+from storage.catalogue.entities import Connection
+from storage.operations import keys
+from storage.operations.keys import LiveKey, TokenSecret
 
 log = logging.getLogger("feedwright.serving")
 

@@ -14,8 +14,8 @@ from datetime import UTC, datetime
 import jwt
 
 from serving.access.caller import TOKEN_SCOPES
-from storage.columns import MAX_ID_BYTES
-from storage.keys import LONGEST_TOKEN_LIFE, TokenSecret
+from storage.loading.values.columns import MAX_ID_BYTES
+from storage.operations.keys import LONGEST_TOKEN_LIFE, TokenSecret
 
 ALGORITHM = "HS256"
 LONGEST_TOKEN = 4096

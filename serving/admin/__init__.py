@@ -15,7 +15,7 @@ from serving.admin.registry import VersionList
 from serving.api.answers import Api
 from serving.database import Database
 from serving.live_model import LiveModel
-from storage.experiments import Polled
+from storage.operations.experiments import Polled
 from storage.settings import Settings
 
 GROUPS = (status, metrics, models, train, records, experiments, flags)

@@ -34,8 +34,8 @@ from serving.api.inputs import parse, parse_query, path_id, read_object
 from serving.api.shapes_catalogue import Id
 from serving.live_state import LiveState
 from serving.problems import InvalidParameters, problem
-from storage import experiments as stored
-from storage.experiments import ExperimentRow, Polled, Status
+from storage.operations import experiments as stored
+from storage.operations.experiments import ExperimentRow, Polled, Status
 from storage.settings import Settings
 
 T = TypeVar("T")

@@ -19,8 +19,8 @@ from serving.api import describe
 from serving.api.answers import Api, answer_json, not_found
 from serving.api.inputs import parse, parse_query
 from serving.request_ids import request_id_of
-from storage import experiments as stored
-from storage.experiments import EVERYWHERE
+from storage.operations import experiments as stored
+from storage.operations.experiments import EVERYWHERE
 from storage.settings import Settings
 
 PATH = "/api/v1/admin/flags"

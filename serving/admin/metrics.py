@@ -19,8 +19,8 @@ from serving.api import describe
 from serving.api.answers import Api, answer_json
 from serving.api.inputs import parse_query
 from serving.live_state import LiveState
-from storage.records import first_minute
-from storage.served import Latency, Served, fallback_shares, served_series
+from storage.operations.records import first_minute
+from storage.operations.served import Latency, Served, fallback_shares, served_series
 from storage.settings import Settings
 
 STEPS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180, 720, 1_440))

@@ -29,7 +29,7 @@ from serving.api.answers import Api, answer_json, not_found
 from serving.database import Database
 from serving.launch import ROOT, settings_environment
 from serving.problems import problem
-from storage import records
+from storage.operations import records
 from storage.settings import Settings
 
 MOVE_SECONDS = 120.0

@@ -17,8 +17,8 @@ from serving.access.caller import caller_of
 from serving.access.middleware import AUDIT_DETAIL
 from serving.api.inputs import parse, read_object
 from serving.database import DatabaseAway, database_address
-from storage.database import DatabaseError, connect
-from storage.embedded import EmbeddedPostgresError
+from storage.postgres.database import DatabaseError, connect
+from storage.postgres.embedded import EmbeddedPostgresError
 from storage.settings import Settings
 
 log = logging.getLogger("feedwright.serving")

@@ -20,8 +20,8 @@ from serving.api.answers import Api, Handler, answer_json
 from serving.api.inputs import parse_query
 from serving.database import Database
 from serving.live_state import LiveState
-from storage import records
-from storage.records import Page
+from storage.operations import records
+from storage.operations.records import Page
 from storage.settings import Settings
 
 

@@ -22,9 +22,9 @@ from serving.api import describe
 from serving.api.answers import Api, answer_json
 from serving.database import Database, DatabaseAway
 from serving.live_state import LiveState
-from storage import records
-from storage.events import Connection
-from storage.served import TOTALS, Latency, Served, fallback_shares, served_of
+from storage.events.store import Connection
+from storage.operations import records
+from storage.operations.served import TOTALS, Latency, Served, fallback_shares, served_of
 from storage.settings import Settings
 
 T = TypeVar("T")

@@ -37,10 +37,10 @@ from serving.json_bodies import as_text, encode
 from serving.paths import path_of
 from serving.problems import InvalidParameters
 from serving.request_ids import request_id_of
-from storage import catalogue
-from storage.catalogue import Connection, Refused, Written
-from storage.named_users import users_in
-from storage.quarantine import Catalogue
+from storage.catalogue import entities as catalogue
+from storage.catalogue.entities import Connection, Refused, Written
+from storage.events.quarantine import Catalogue
+from storage.privacy.named_users import users_in
 
 CHECKED_AT_ONCE = 20
 """Entries that are checked before other requests get their turn: about a millisecond."""

@@ -25,7 +25,7 @@ from serving.api.shapes_catalogue import (
 )
 from serving.database import Database
 from serving.problems import InvalidParameters
-from storage import catalogue
+from storage.catalogue import entities as catalogue
 
 EXAMPLE: dict[str, Any] = {
     "id": "listing-7",

@@ -13,8 +13,8 @@ from serving.api import describe
 from serving.api.answers import Api, answer_row, check_version, not_found
 from serving.api.inputs import conflicts, parse, parse_query, read_object, refuse
 from serving.api.shapes_catalogue import OfUser, Preferences, PreferencesBody
-from storage import people
-from storage.catalogue import Connection
+from storage.catalogue.entities import Connection
+from storage.privacy import people
 
 PATH = "/api/v1/feed/preferences"
 EXAMPLE: dict[str, Any] = {

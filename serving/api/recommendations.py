@@ -13,7 +13,7 @@ from serving.api import describe
 from serving.api.answers import Api, answer_json, not_found
 from serving.api.inputs import parse_query, path_id
 from serving.api.shapes_catalogue import AskedRecommendations, Recommendations
-from storage import people
+from storage.privacy import people
 
 EXAMPLE: dict[str, Any] = {
     "user_id": "196",

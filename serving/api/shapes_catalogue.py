@@ -1,6 +1,6 @@
 """Shapes of the catalogue, of users and of what is kept for them.
 
-Limits are those of ``storage.columns``; a test compares the two.
+Limits are those of ``storage.loading.values.columns``; a test compares the two.
 """
 
 from __future__ import annotations
@@ -12,7 +12,13 @@ from typing import Annotated, Any, Literal
 import orjson
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from storage.columns import CLOCK_SLACK, EARLIEST, LATEST, MAX_ID_BYTES, MAX_TEXT_BYTES
+from storage.loading.values.columns import (
+    CLOCK_SLACK,
+    EARLIEST,
+    LATEST,
+    MAX_ID_BYTES,
+    MAX_TEXT_BYTES,
+)
 
 MAX_ENTRIES = 1_000
 MAX_TAGS = 32

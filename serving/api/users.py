@@ -27,9 +27,10 @@ from serving.api.shapes_catalogue import (
 )
 from serving.database import Database
 from serving.request_ids import request_id_of
-from storage import catalogue, people
-from storage.catalogue import Connection
-from storage.people import PARTS, Page
+from storage.catalogue import entities as catalogue
+from storage.catalogue.entities import Connection
+from storage.privacy import people
+from storage.privacy.people import PARTS, Page
 
 EXPORT_ROWS = 1_000
 """Rows of an export that are held at once."""

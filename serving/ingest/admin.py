@@ -25,9 +25,9 @@ from serving.ingest.shapes import (
 )
 from serving.ingest.tracking import EXAMPLE_EVENT
 from serving.problems import InvalidParameters
-from storage import rejections
-from storage.events import Connection
-from storage.rejections import Rejection
+from storage.events import rejections
+from storage.events.rejections import Rejection
+from storage.events.store import Connection
 
 
 class RejectedCalls:

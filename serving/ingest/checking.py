@@ -2,7 +2,7 @@
 
 Plain Python over what orjson read, about 6 µs an event. A pydantic adapter that reads the bytes
 itself takes longer, without the checks that it has no words for. The limits are those of
-``storage.validation``; a test compares the two.
+``storage.loading.values.validation``; a test compares the two.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import orjson
 
 from models.profile.schema import INTERACTION_TYPES
 from serving.json_bodies import encode, find_unfit, may_hold_no_number, written
-from storage.catalogue import MAX_REASON
-from storage.columns import CLOCK_SLACK, MAX_ID_BYTES, WITHOUT_ITEM
-from storage.events import Event, Refusal, RefusedEvent
-from storage.named_users import users_in
-from storage.validation import SHOWN
+from storage.catalogue.entities import MAX_REASON
+from storage.events.store import Event, Refusal, RefusedEvent
+from storage.loading.values.columns import CLOCK_SLACK, MAX_ID_BYTES, WITHOUT_ITEM
+from storage.loading.values.validation import SHOWN
+from storage.privacy.named_users import users_in
 
 MAX_METADATA_BYTES = 16 * 1024
 MAX_RAW = 64 * 1024

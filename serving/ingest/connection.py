@@ -9,11 +9,11 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 import psycopg
 
 from serving.connection import ServingConnection
-from storage import events
-from storage.catalogue import MAX_REASON
-from storage.embedded import EmbeddedPostgresError
-from storage.events import Also, Connection, Event, Refusal, RefusedEvent, Stored
-from storage.refresh_queue import is_meaningful
+from storage.catalogue.entities import MAX_REASON
+from storage.catalogue.refresh_queue import is_meaningful
+from storage.events import store as events
+from storage.events.store import Also, Connection, Event, Refusal, RefusedEvent, Stored
+from storage.postgres.embedded import EmbeddedPostgresError
 
 log = logging.getLogger("feedwright.serving")
 
@@ -46,7 +46,7 @@ class EventConnection:
         self._months: set[str] = set()
 
     async def store(self, given: Sequence[Event], refused: Sequence[RefusedEvent]) -> Stored:
-        """Store events; see ``storage.events.store``. What Postgres itself refuses is refused
+        """Store events; see ``storage.events.store.store``. What Postgres itself refuses is refused
         too, and kept.
 
         Raises:

@@ -13,10 +13,11 @@ import psycopg
 
 from serving.ingest.checking import FIELDS, MAX_RAW, Clock, check_one
 from serving.json_bodies import decode
-from storage import events, rejections
-from storage.catalogue import SOURCE
-from storage.events import Connection, Event, Refusal, Stored
-from storage.rejections import Rejection
+from storage.catalogue.entities import SOURCE
+from storage.events import rejections
+from storage.events import store as events
+from storage.events.rejections import Rejection
+from storage.events.store import Connection, Event, Refusal, Stored
 
 _NAMESPACE = UUID("5f0a7d0e-6f0b-4a53-9f3e-0a1d4a9f5c11")
 

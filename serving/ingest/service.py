@@ -13,7 +13,7 @@ from serving.ingest.connection import Signalled
 from serving.ingest.metrics import LAG_SECONDS
 from serving.ingest.spool import MAX_BYTES, Spool
 from serving.ingest.writer import Writer
-from storage.events import Event, Stored
+from storage.events.store import Event, Stored
 
 RETENTION = timedelta(days=400)
 
@@ -40,7 +40,7 @@ class Ingest:
             complete: may fill in metadata of events, before they are written.
             committed: told the users of events that are in Postgres now.
             signalled: told, in the transaction that stores them, the users of events that change
-                what they should be shown; see ``storage.refresh_queue.request``.
+                what they should be shown; see ``storage.catalogue.refresh_queue.request``.
             spool_bytes: of all workers of the machine.
         """
         self._retention = retention

@@ -9,7 +9,7 @@ from pydantic.config import JsonDict
 
 from models.profile.schema import InteractionType
 from serving.api.shapes_catalogue import no_nul
-from storage.columns import MAX_ID_BYTES, Entity
+from storage.loading.values.columns import MAX_ID_BYTES, Entity
 
 MAX_ENTRIES = 1_000
 _TIME: JsonDict = {"format": "date-time"}

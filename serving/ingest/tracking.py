@@ -32,7 +32,7 @@ from serving.ingest.shapes import (
 from serving.ingest.writer import Busy, NoRoom
 from serving.json_bodies import as_text
 from serving.problems import InvalidParameters, problem
-from storage.events import Refusal
+from storage.events.store import Refusal
 
 Arrived = Callable[[int], None]
 Handler = Callable[[Request, Arrived], Awaitable[Response]]

@@ -30,7 +30,7 @@ from serving.ingest.metrics import (
     WAITING,
 )
 from serving.ingest.spool import Spool, SpoolFull
-from storage.events import Event, RefusedEvent, Stored
+from storage.events.store import Event, RefusedEvent, Stored
 
 log = logging.getLogger("feedwright.serving")
 

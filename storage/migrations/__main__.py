@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import sys
 
-from storage.database import DatabaseError, prepare
-from storage.embedded import EmbeddedPostgresError
 from storage.migrations import head
+from storage.postgres.database import DatabaseError, prepare
+from storage.postgres.embedded import EmbeddedPostgresError
 from storage.settings import get_settings
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from benchmarks import ingest, servers, visitors
 from benchmarks.ports import free_port
 from benchmarks.report import Row
 from serving.launch import settings_environment
-from storage.database import connect
+from storage.postgres.database import connect
 from storage.settings import Settings
 
 

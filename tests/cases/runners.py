@@ -12,13 +12,13 @@ import pytest
 from typer.testing import CliRunner
 
 from feedwright.cli import app
-from storage.database import connect
-from storage.loading import load
-from storage.log import LoadError
-from storage.mapping import load_mapping
-from storage.readers import Format, read_log
+from storage.loading.load import load
+from storage.loading.log import LoadError
+from storage.loading.mapping import load_mapping
+from storage.loading.readers import Format, read_log
+from storage.loading.values.validation import validate
+from storage.postgres.database import connect
 from storage.settings import Settings
-from storage.validation import validate
 from tests.serving.conftest import running_worker
 from tests.serving.fake_mlflow import FakeMlflow
 

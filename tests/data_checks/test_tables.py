@@ -18,9 +18,9 @@ from data_checks.suites.owners import owners_suite
 from data_checks.suites.users import users_suite
 from data_checks.validate import CheckError, check_table
 from models.profile.schema import Profile, load_profile
-from storage.database import DatabaseError, connect
-from storage.quarantine import Catalogue, quarantine_items, quarantine_users, rules
-from storage.retention import delete_older
+from storage.events.quarantine import Catalogue, quarantine_items, quarantine_users, rules
+from storage.postgres.database import DatabaseError, connect
+from storage.privacy.retention import delete_older
 
 NAN = float("nan")
 SUITES: dict[Catalogue, Callable[..., ExpectationSuite]] = {

@@ -16,10 +16,10 @@ from data_checks.suites.owners import owners_suite
 from data_checks.suites.users import users_suite
 from data_checks.validate import check_table
 from models.profile.schema import INTERACTION_TYPES, load_profile
-from storage.columns import COLUMNS, STATUSES, Column, Entity
-from storage.database import connect
-from storage.loading import load
-from storage.log import Log, shift_to
+from storage.loading.load import load
+from storage.loading.log import Log, shift_to
+from storage.loading.values.columns import COLUMNS, STATUSES, Column, Entity
+from storage.postgres.database import connect
 
 NOW = datetime.now(UTC)
 MINUTES = [(NOW + timedelta(minutes=n)).isoformat() for n in (-5, 8, 60)]

@@ -28,8 +28,8 @@ from serving.metrics import (
     feed_counter,
     stage_timer,
 )
+from storage.operations.standing import Standing
 from storage.settings import Settings, with_driver
-from storage.standing import Standing
 from tests.deploy.compose import (
     DEPLOY,
     DOCKERFILE,

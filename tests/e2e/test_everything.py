@@ -26,8 +26,8 @@ from playwright.sync_api import WebSocket, expect
 
 from benchmarks.ports import free_port
 from feedwright.status import counts
-from storage.database import connect
-from storage.embedded import EmbeddedPostgres
+from storage.postgres.database import connect
+from storage.postgres.embedded import EmbeddedPostgres
 from storage.registry.registry import Registry
 from storage.settings import Settings, mlflow_tracking_uri
 from tests.browser import running_browser

@@ -16,7 +16,7 @@ from typer.testing import CliRunner, Result
 
 from benchmarks.ports import free_port
 from feedwright.cli import app
-from storage.database import connect
+from storage.postgres.database import connect
 from storage.settings import get_settings
 
 COMMANDS = (

@@ -9,7 +9,7 @@ import pytest
 
 from feedwright.errors import FeedwrightError, explain
 from models.profile.schema import ProfileError
-from storage.database import DatabaseError
+from storage.postgres.database import DatabaseError
 
 
 @pytest.mark.parametrize(

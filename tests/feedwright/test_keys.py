@@ -15,8 +15,8 @@ from typer.testing import CliRunner, Result
 from feedwright.cli import app
 from feedwright.commands_keys import greet_with_first_keys
 from serving.access.tokens import BadToken, read_token
-from storage.database import connect
-from storage.keys import list_keys, rotate_secret, signing_secret
+from storage.operations.keys import list_keys, rotate_secret, signing_secret
+from storage.postgres.database import connect
 from storage.settings import get_settings
 
 KEY = re.compile(r"fw_(track|read|admin)_[0-9a-f]{8}_[\w-]{43}")

@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from feedwright import commands_privacy
 from feedwright.shell import application
-from storage.database import connect
+from storage.postgres.database import connect
 from storage.settings import get_settings
 
 app = application("")

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from feedwright.cli import app
-from storage.database import connect
+from storage.postgres.database import connect
 from storage.settings import get_settings
 
 runner = CliRunner()

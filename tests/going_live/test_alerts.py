@@ -18,7 +18,7 @@ import pytest
 
 from going_live import alerts
 from going_live.alerts import Sent, raise_alert, send_due
-from storage.database import connect
+from storage.postgres.database import connect
 from storage.settings import Settings
 
 SECRET = "a secret of two"

@@ -17,8 +17,8 @@ from going_live.releases import Releases, open_registry
 from models.evaluation.versions import RegistryAway
 from models.experiments.sequential import Difference
 from models.profile.schema import Profile, load_profile
-from storage.database import connect
-from storage.experiments import ExperimentRow, shown
+from storage.operations.experiments import ExperimentRow, shown
+from storage.postgres.database import connect
 from storage.registry.registry import Registry
 from storage.settings import Settings
 from tests.conftest import TEMPLATE, _fresh

@@ -29,8 +29,8 @@ from going_live.experiments import (
 )
 from going_live.flags import set_flag, unset_flag
 from models.profile.schema import Profile, load_profile
-from storage.database import connect
-from storage.experiments import TRAFFIC, ExperimentRow, Polled, traffic_of
+from storage.operations.experiments import TRAFFIC, ExperimentRow, Polled, traffic_of
+from storage.postgres.database import connect
 
 WHO: dict[str, Any] = {"actor": "ann"}
 NOW = datetime(2026, 5, 4, 12, 0, tzinfo=UTC)

@@ -13,8 +13,8 @@ from psycopg.types.json import Jsonb
 
 from going_live.metrics import metrics
 from models.profile.schema import Guardrails, load_profile
-from storage import variant_metrics
-from storage.database import connect
+from storage.operations import variant_metrics
+from storage.postgres.database import connect
 
 NOW = datetime.now(UTC)
 PROFILE = load_profile("marketplace").model_copy(

@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 
 from going_live.off_policy import choices, estimate, orders_of
 from models.profile.schema import load_profile
-from storage.database import connect
+from storage.postgres.database import connect
 from tests.serving.worlds import make_snapshot
 
 NOW = datetime.now(UTC)

@@ -21,9 +21,9 @@ from feedwright.cli import app
 from going_live import releases
 from going_live.releases import STATUS, Moved, ReleaseError, Releases
 from models.evaluation.versions import WITHDRAWN_TAG
-from storage.database import connect
+from storage.operations.releases import MOVE_LOCK, refusal, withdrawn
+from storage.postgres.database import connect
 from storage.registry.registry import Registry
-from storage.releases import MOVE_LOCK, refusal, withdrawn
 from storage.settings import Settings, get_settings
 from tests.conftest import TEMPLATE, _fresh
 

@@ -9,8 +9,8 @@ import pytest
 from models.catalogue.building import Catalogue
 from models.catalogue.snapshot import Snapshot
 from models.recommenders.base import Dataset
-from storage.log import Log
-from storage.samples.marketplace import generate
+from storage.loading.log import Log
+from storage.loading.samples.marketplace import generate
 from tests.models.worlds import (
     NOW,
     Shelf,

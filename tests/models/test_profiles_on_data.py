@@ -16,7 +16,7 @@ from models.feed.pipeline import FeedPipeline, Query, Ranking
 from models.feed.shortlists import Shortlists
 from models.feed.sources import Indexes
 from models.profile.schema import Profile, load_profile
-from storage.samples import events, marketplace, social
+from storage.loading.samples import events, marketplace, social
 from tests.models.worlds import NOW, catalogue_of_log, dataset_of, random_vectors, snapshot_of
 
 By = Literal["model", "heuristic", "time"]

@@ -20,7 +20,7 @@ from models.profile.schema import Profile
 from models.recommenders.base import Dataset
 from models.recommenders.settings import SETTINGS
 from models.recommenders.spaces import SECTIONS, SPACES
-from storage.samples.marketplace import generate
+from storage.loading.samples.marketplace import generate
 from tests.models.worlds import NOW, PROFILE, catalogue_of_log, dataset_of
 
 LOG = generate(80, 120, 6_000, days=20, seed=5, now=NOW)

@@ -26,7 +26,7 @@ from models.feed.shortlists import Shortlists
 from models.feed.sources import Indexes
 from models.profile.schema import Profile, load_profile
 from models.recommenders.base import Dataset
-from storage.log import Log
+from storage.loading.log import Log
 
 NOW = datetime(2026, 11, 1, tzinfo=UTC)
 MOMENT = NOW.timestamp()

@@ -11,10 +11,10 @@ import pytest
 
 from feedwright.dagster_home import write_dagster_home
 from feedwright.environment import dagster_variables, settings_variables
-from storage.database import connect
-from storage.loading import load
+from storage.loading.load import load
+from storage.loading.samples.marketplace import generate
+from storage.postgres.database import connect
 from storage.registry.registry import Registry
-from storage.samples.marketplace import generate
 from storage.settings import Settings, get_settings, mlflow_tracking_uri
 from tests.conftest import TEMPLATE, _fresh
 

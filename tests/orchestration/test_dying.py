@@ -20,8 +20,8 @@ from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon.monitoring import execute_run_monitoring_iteration
 from dagster_graphql.test.utils import execute_dagster_graphql
 
-from storage import heartbeats
-from storage.database import connect
+from storage.operations import heartbeats
+from storage.postgres.database import connect
 from storage.settings import get_settings
 from tests.orchestration.test_cancelling import LAUNCH, ROOT, TERMINATE, wait_for
 

@@ -17,10 +17,10 @@ from models.evaluation.drift import DRIFT, Reference
 from models.evaluation.recipe import Recipe
 from models.evaluation.versions import JUDGED_TAG, SNAPSHOT_ARTIFACT
 from models.recommenders.served import vectors_of
-from storage import releases
-from storage.lake import Lake
-from storage.releases import ROLLED_BACK
-from storage.telemetry import write_audit
+from storage.events.lake import Lake
+from storage.events.telemetry import write_audit
+from storage.operations import releases
+from storage.operations.releases import ROLLED_BACK
 from tests.orchestration.conftest import LEARNT_FROM, MODEL, run_job
 
 pytestmark = pytest.mark.usefixtures("without_plots", "few_recommenders")

@@ -10,8 +10,8 @@ import psycopg
 import pytest
 
 from orchestration import checks
-from storage.database import connect
-from storage.lake import Lake
+from storage.events.lake import Lake
+from storage.postgres.database import connect
 from storage.settings import Settings
 from tests.orchestration.conftest import run_job
 from tests.orchestration.test_daily import add_interaction

@@ -14,7 +14,7 @@ from storage.settings import Settings
 def test_a_line_of_our_own_is_kept_with_its_run(tmp_path: Path) -> None:
     @dg.op
     def says() -> None:
-        logging.getLogger("storage.retention").info("a month was dropped")
+        logging.getLogger("storage.privacy.retention").info("a month was dropped")
 
     @dg.job
     def saying() -> None:

@@ -12,8 +12,9 @@ import psycopg
 import pytest
 
 from models.catalogue.snapshot import Snapshot
-from storage import erasures, people, refresh_queue
-from storage.lake import Lake
+from storage.catalogue import refresh_queue
+from storage.events.lake import Lake
+from storage.privacy import erasures, people
 from storage.settings import Settings
 from tests.orchestration.conftest import run_job
 from tests.orchestration.test_daily import add_interaction

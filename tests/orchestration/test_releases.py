@@ -12,9 +12,9 @@ import pytest
 
 from going_live.releases import Releases
 from models.evaluation.versions import HISTORY_TAG
-from storage import guardrail_reports
-from storage.database import DatabaseError
-from storage.guardrail_reports import Report
+from storage.operations import guardrail_reports
+from storage.operations.guardrail_reports import Report
+from storage.postgres.database import DatabaseError
 from storage.registry.registry import Registry
 from storage.settings import Settings
 from tests.orchestration.conftest import run_job

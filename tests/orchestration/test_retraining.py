@@ -9,9 +9,9 @@ import dagster as dg
 import pytest
 
 from models.profile.schema import Retraining
-from storage import queries
-from storage.releases import ROLLED_BACK, last_rollback
-from storage.telemetry import write_audit
+from storage.catalogue import queries
+from storage.events.telemetry import write_audit
+from storage.operations.releases import ROLLED_BACK, last_rollback
 
 NOW = datetime.now(UTC)
 RULES = Retraining()

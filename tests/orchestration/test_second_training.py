@@ -12,8 +12,8 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from storage.database import connect
-from storage.loading import load
+from storage.loading.load import load
+from storage.postgres.database import connect
 from storage.settings import Settings, get_settings
 from tests.orchestration.test_cancelling import ROOT, wait_for
 from tests.orchestration.test_dying import WAITING, locked

@@ -11,9 +11,9 @@ import pytest
 
 from feedwright.dagster_home import write_dagster_home
 from feedwright.environment import dagster_variables, settings_variables
-from storage.database import connect
-from storage.loading import load
-from storage.log import Log
+from storage.loading.load import load
+from storage.loading.log import Log
+from storage.postgres.database import connect
 from storage.settings import Settings, get_settings
 
 pytestmark = pytest.mark.usefixtures("without_plots")  # one that cannot be drawn fails no run

@@ -17,9 +17,9 @@ import uvicorn
 
 from gateway.origins import listens_on_loopback_alone
 from serving.app import FeedApp
-from storage.database import connect
-from storage.keys import make_key
-from storage.served import BUCKETS
+from storage.operations.keys import make_key
+from storage.operations.served import BUCKETS
+from storage.postgres.database import connect
 from storage.settings import Settings
 from tests.serving.fake_dagster import FakeDagster
 from tests.serving.fake_registry import FakeRegistry

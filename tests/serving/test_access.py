@@ -32,8 +32,7 @@ from serving.access.tokens import BadToken, make_token, read_token
 from serving.app import FeedApp
 from serving.launch import settings_environment
 from serving.problems import MEDIA_TYPE
-from storage.database import connect, migrate
-from storage.keys import (
+from storage.operations.keys import (
     KeyScope,
     TokenSecret,
     make_key,
@@ -41,6 +40,7 @@ from storage.keys import (
     rotate_secret,
     signing_secret,
 )
+from storage.postgres.database import connect, migrate
 from storage.settings import Settings
 from tests.conftest import TEMPLATE, url_of
 from tests.serving.fake_mlflow import FakeMlflow

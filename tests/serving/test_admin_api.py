@@ -12,7 +12,7 @@ import httpx
 import psycopg
 import pytest
 
-from storage.database import connect
+from storage.postgres.database import connect
 from tests.conftest import TEMPLATE, url_of
 from tests.serving.admin_world import (
     BAD,

@@ -34,8 +34,8 @@ from serving.problems import (
     on_invalid_parameters,
 )
 from serving.shapes import Problem
-from storage.database import connect
-from storage.experiments import TRAFFIC, Polled, traffic_of
+from storage.operations.experiments import TRAFFIC, Polled, traffic_of
+from storage.postgres.database import connect
 from storage.settings import Settings
 from tests.serving.fake_registry import FakeRegistry
 

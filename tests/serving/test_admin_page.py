@@ -15,7 +15,7 @@ import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
 from serving.admin.page import ASSETS
-from storage.database import connect
+from storage.postgres.database import connect
 from tests.browser import Visit, running_browser, visit
 from tests.conftest import TEMPLATE, url_of
 from tests.serving.admin_world import (

@@ -13,7 +13,7 @@ import httpx
 import psycopg
 import pytest
 
-from storage.database import connect
+from storage.postgres.database import connect
 from tests.serving.bento import Server
 
 FIELDS: dict[str, list[dict[str, Any]]] = {

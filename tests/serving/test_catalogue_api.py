@@ -55,7 +55,7 @@ from serving.problems import (
     on_invalid_parameters,
 )
 from serving.shapes import Problem
-from storage.columns import COLUMNS, STATUSES, Entity
+from storage.loading.values.columns import COLUMNS, STATUSES, Entity
 from tests.conftest import TEMPLATE, url_of
 
 ITEM: dict[str, Any] = {

@@ -21,8 +21,8 @@ from playwright.sync_api import Browser, Page, Request, Route, expect
 from models.profile.schema import SHIPPED
 from serving.app import FeedApp
 from serving.demo import ASSETS
-from storage.database import connect
-from storage.keys import make_key
+from storage.operations.keys import make_key
+from storage.postgres.database import connect
 from storage.settings import Settings
 from tests.browser import Visit, running_browser, visit
 from tests.conftest import TEMPLATE, url_of

@@ -14,7 +14,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from storage.database import connect
+from storage.postgres.database import connect
 from tests.serving.bento import Server
 
 ASKED = 12

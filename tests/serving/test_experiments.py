@@ -19,8 +19,8 @@ from models.profile.schema import load_profile
 from serving.live_state import LiveState
 from serving.plans import Plans
 from serving.shapes import FeedRequest
-from storage.database import connect
-from storage.experiments import Polled
+from storage.operations.experiments import Polled
+from storage.postgres.database import connect
 from storage.settings import Settings
 from tests.serving.conftest import Worker, running_worker
 from tests.serving.fake_mlflow import FakeMlflow

@@ -9,8 +9,8 @@ from uuid import uuid4
 import psycopg
 
 from feedwright.status import status
-from storage.database import migrate
-from storage.embedded import EmbeddedPostgres
+from storage.postgres.database import migrate
+from storage.postgres.embedded import EmbeddedPostgres
 from storage.settings import Settings
 from tests.conftest import fast_folder
 from tests.serving.conftest import running_worker

@@ -20,9 +20,9 @@ import pytest
 
 from benchmarks.ports import free_port
 from serving.launch import ROOT, feed_environment
-from storage.database import connect, migrate
-from storage.embedded import EmbeddedPostgres
-from storage.postgres_place import read_place
+from storage.postgres.database import connect, migrate
+from storage.postgres.embedded import EmbeddedPostgres
+from storage.postgres.place import read_place
 from storage.settings import Settings
 from tests.conftest import fast_folder
 from tests.serving.fake_mlflow import FakeMlflow

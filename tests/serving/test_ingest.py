@@ -28,8 +28,8 @@ from serving.ingest import GROUPS, service, writer
 from serving.ingest.checking import Clock, check
 from serving.ingest.connection import EventConnection
 from serving.ingest.shapes import Outcomes, RejectedPage, ReplayOutcome
-from storage.log import Log
-from storage.validation import validate
+from storage.loading.log import Log
+from storage.loading.values.validation import validate
 from tests.conftest import TEMPLATE, url_of
 from tests.serving.ingest_app import application, event, ingest_on
 

@@ -21,8 +21,8 @@ from serving import user_states
 from serving.database import DatabaseAway
 from serving.touched import Touched
 from serving.user_states import UserStates
-from storage.database import connect
-from storage.history import EventRow
+from storage.events.history import EventRow
+from storage.postgres.database import connect
 from tests.serving.conftest import Worker, running_worker
 from tests.serving.fake_mlflow import FakeMlflow
 from tests.serving.worlds import make_snapshot

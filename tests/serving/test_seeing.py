@@ -32,8 +32,8 @@ from serving.database import DatabaseAway
 from serving.ingest.spool import Spool, oldest_age
 from serving.launch import ROOT, feed_command, feed_environment
 from serving.served import Served
-from storage.database import connect
-from storage.served import served_between
+from storage.operations.served import served_between
+from storage.postgres.database import connect
 from storage.settings import Settings
 from tests.serving.bento import Server
 from tests.serving.conftest import Worker

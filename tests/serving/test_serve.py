@@ -28,7 +28,7 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from serving.launch import ROOT, feed_environment
 from serving.metrics import TALLY_SECONDS
-from storage.database import connect
+from storage.postgres.database import connect
 from storage.settings import Settings
 from tests.serving.bento import WORKERS, Server, bento
 

@@ -15,8 +15,8 @@ from starlette.testclient import TestClient
 
 from serving.ingest import spool as spooling
 from serving.ingest.spool import HEADER, Spool, SpoolFull
-from storage.database import connect, migrate
-from storage.embedded import EmbeddedPostgres
+from storage.postgres.database import connect, migrate
+from storage.postgres.embedded import EmbeddedPostgres
 from tests.conftest import fast_folder
 from tests.serving.ingest_app import event, ingest_on
 from tests.serving.ingest_process import Sender

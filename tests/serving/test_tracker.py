@@ -31,7 +31,7 @@ from starlette.testclient import TestClient
 from serving import tracker_files
 from serving.access.cors import cors
 from serving.ingest import Ingest, routes
-from storage.database import connect
+from storage.postgres.database import connect
 from tests.browser import PATIENCE, running_browser
 from tests.conftest import TEMPLATE, url_of
 

@@ -10,10 +10,10 @@ import pytest
 from polars.testing import assert_frame_equal
 from psycopg import sql
 
-from storage import bulk
-from storage.bulk import copy_frame, replace_rows
-from storage.database import connect
-from storage.queries import read
+from storage.catalogue.queries import read
+from storage.postgres import bulk
+from storage.postgres.bulk import copy_frame, replace_rows
+from storage.postgres.database import connect
 
 TEXTS = [
     None,

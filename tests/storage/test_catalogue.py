@@ -10,12 +10,13 @@ from typing import Any, TypeVar
 import psycopg
 import pytest
 
-from storage import catalogue, people
-from storage.catalogue import Connection, Refused
-from storage.columns import Entity
-from storage.database import connect
-from storage.named_users import users_in
-from storage.people import PARTS
+from storage.catalogue import entities as catalogue
+from storage.catalogue.entities import Connection, Refused
+from storage.loading.values.columns import Entity
+from storage.postgres.database import connect
+from storage.privacy import people
+from storage.privacy.named_users import users_in
+from storage.privacy.people import PARTS
 
 T = TypeVar("T")
 

@@ -9,7 +9,7 @@ from uuid import UUID
 import polars as pl
 import pytest
 
-from storage.cells import to_ids, to_text
+from storage.loading.values.cells import to_ids, to_text
 
 ONE, OTHER = UUID(int=1 << 96 | 0xBE), UUID(int=0xFF)
 

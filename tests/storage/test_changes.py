@@ -19,8 +19,8 @@ from models.catalogue.changes import Changes, ItemRow, OwnerRow, UserRow
 from models.profile.schema import load_profile
 from serving.catalogue import load_catalogue
 from storage import migrations
-from storage.changes import PositionLost, oldest, position, prune, read_changes
-from storage.database import connect, migrate
+from storage.catalogue.changes import PositionLost, oldest, position, prune, read_changes
+from storage.postgres.database import connect, migrate
 from storage.settings import with_driver
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

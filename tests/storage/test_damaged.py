@@ -15,10 +15,10 @@ import psycopg
 import pyarrow as pa
 import pytest
 
-from storage.loading import load
-from storage.log import Damaged, LoadError
-from storage.readers import read_log
-from storage.reading import parquet
+from storage.loading.load import load
+from storage.loading.log import Damaged, LoadError
+from storage.loading.readers import read_log
+from storage.loading.reading import parquet
 
 ROWS = 20_000
 

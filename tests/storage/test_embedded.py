@@ -20,10 +20,12 @@ import psycopg
 import pytest
 from sqlalchemy import create_engine, text
 
-from storage import embedded, postgres_binaries, postgres_place
-from storage.embedded import EmbeddedPostgres, EmbeddedPostgresError
-from storage.postgres_binaries import Account
-from storage.postgres_place import Place, private_folder, read_place
+from storage.postgres import binaries as postgres_binaries
+from storage.postgres import embedded
+from storage.postgres import place as postgres_place
+from storage.postgres.binaries import Account
+from storage.postgres.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from storage.postgres.place import Place, private_folder, read_place
 from storage.settings import with_driver
 from tests.conftest import fast_folder
 
@@ -53,7 +55,8 @@ def query(url: str, sql: str) -> list[tuple]:
 def start_elsewhere(server: EmbeddedPostgres) -> list[str]:
     """A command that starts ``server`` in another process and prints its address."""
     code = (
-        "import sys; from pathlib import Path; from storage.embedded import EmbeddedPostgres; "
+        "import sys; from pathlib import Path; "
+        "from storage.postgres.embedded import EmbeddedPostgres; "
         "print(EmbeddedPostgres(Path(sys.argv[1])).start())"
     )
     return [sys.executable, "-c", code, str(server.data_dir)]
@@ -321,7 +324,7 @@ def test_as_an_ordinary_user_and_as_root_on_that_users_data(folder: Path) -> Non
         import os, sys
         from pathlib import Path
         import psycopg
-        from storage.embedded import EmbeddedPostgres
+        from storage.postgres.embedded import EmbeddedPostgres
         os.setgroups([])
         os.setgid({nobody.pw_gid})
         os.setuid({nobody.pw_uid})

@@ -10,9 +10,10 @@ from uuid import uuid4
 
 import psycopg
 
-from storage import events, rejections
-from storage.database import connect
-from storage.events import Connection, Event
+from storage.events import rejections
+from storage.events import store as events
+from storage.events.store import Connection, Event
+from storage.postgres.database import connect
 
 NOW = datetime.now(UTC)
 HOUR = timedelta(hours=1)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.embedded import EmbeddedPostgres
 from storage.home import PRIVATE, make_closed, tighten
+from storage.postgres.embedded import EmbeddedPostgres
 from tests.conftest import fast_folder
 
 STRANGER = 43_210  # the uid of nobody at all

@@ -10,8 +10,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from storage.database import connect
-from storage.keys import (
+from storage.operations.keys import (
     AuditEntry,
     KeyScope,
     has_keys,
@@ -28,6 +27,7 @@ from storage.keys import (
     signing_secret,
     write_audit,
 )
+from storage.postgres.database import connect
 
 pytestmark = pytest.mark.anyio
 SCOPES: tuple[KeyScope, ...] = ("track", "read", "admin")

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
-from storage.lake import SCHEMA, SMALL, Extent, Lake
+from storage.events.lake import SCHEMA, SMALL, Extent, Lake
 
 DAY = date(2026, 3, 1)
 NEXT = date(2026, 3, 2)
@@ -58,7 +58,7 @@ def test_a_new_lake_is_empty(lake: Lake) -> None:
 def test_what_was_written_comes_back(
     lake: Lake, small: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("storage.lake.SMALL", small)
+    monkeypatch.setattr("storage.events.lake.SMALL", small)
     lake.write_day(NEXT, rows("c", day=NEXT))
     lake.write_day(DAY, rows("a", "b"))
     assert lake.days() == [DAY, NEXT]

@@ -15,12 +15,12 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from storage.loading import LoadReport, load
-from storage.log import Log, shift_to
-from storage.mapping import Mapping, load_mapping
-from storage.readers import read_log
-from storage.times import UNDERSTOOD
-from storage.writers import write
+from storage.loading.load import LoadReport, load
+from storage.loading.log import Log, shift_to
+from storage.loading.mapping import Mapping, load_mapping
+from storage.loading.readers import read_log
+from storage.loading.values.times import UNDERSTOOD
+from storage.loading.writers import write
 
 EVENT = "5f0c8b1e-5d0b-4f7a-9f55-0d7c1f0f3c01"
 HEADER = "event_id,user_id,item_id,type,occurred_at,metadata"
@@ -425,7 +425,7 @@ def test_a_large_first_load_leaves_the_indexes_as_they_were(
     )
     before = all_of(conn, indexes)
     conn.commit()
-    monkeypatch.setattr("storage.interactions_table.INDEX_LATER", 1)
+    monkeypatch.setattr("storage.events.table.INDEX_LATER", 1)
     load_rows(conn, tmp_path, GOOD)
     assert all_of(conn, indexes) == before
     triggers = "SELECT DISTINCT tgenabled FROM pg_trigger WHERE NOT tgisinternal"

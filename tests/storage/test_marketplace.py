@@ -11,11 +11,11 @@ import psycopg
 import pytest
 
 from models.profile.schema import INTERACTION_TYPES
-from storage.loading import load
-from storage.log import Log
-from storage.readers import read_log
-from storage.samples.marketplace import generate
-from storage.writers import write
+from storage.loading.load import load
+from storage.loading.log import Log
+from storage.loading.readers import read_log
+from storage.loading.samples.marketplace import generate
+from storage.loading.writers import write
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 

@@ -14,8 +14,15 @@ import pytest
 from alembic import command
 
 from storage import migrations
-from storage.database import DatabaseError, async_pool, connect, database_url, migrate, prepare
-from storage.embedded import EmbeddedPostgres
+from storage.postgres.database import (
+    DatabaseError,
+    async_pool,
+    connect,
+    database_url,
+    migrate,
+    prepare,
+)
+from storage.postgres.embedded import EmbeddedPostgres
 from storage.settings import Settings
 from tests.conftest import fast_folder
 
@@ -178,7 +185,7 @@ def test_a_wrong_password(folder: Path) -> None:
 
 
 def test_a_version_that_is_too_old(database: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("storage.database.OLDEST_MAJOR", 99)
+    monkeypatch.setattr("storage.postgres.database.OLDEST_MAJOR", 99)
     with pytest.raises(DatabaseError, match=r"is Postgres 18.*needs 99"):
         connect(database)
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from storage.database import DatabaseError, connect, prepare
-from storage.embedded import EmbeddedPostgres
+from storage.postgres.database import DatabaseError, connect, prepare
+from storage.postgres.embedded import EmbeddedPostgres
 from storage.registry.registry import Registry
 from storage.settings import Settings, mlflow_tracking_uri
 from tests.conftest import fast_folder

@@ -10,10 +10,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from storage.loading import load
-from storage.log import LoadError, shift_to
-from storage.readers import read_log
-from storage.samples import movielens
+from storage.loading.load import load
+from storage.loading.log import LoadError, shift_to
+from storage.loading.readers import read_log
+from storage.loading.samples import movielens
 
 CLASSIC = {
     "ratings.csv": "userId,movieId,rating,timestamp\n1,1,4.0,964982703\n1,2,3.5,964981247\n"

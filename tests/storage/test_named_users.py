@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from storage.columns import MAX_ID_BYTES, Entity
-from storage.named_users import users_in
+from storage.loading.values.columns import MAX_ID_BYTES, Entity
+from storage.privacy.named_users import users_in
 
 DEEP: Any = {"user_id": "anna"}
 for _ in range(900):

@@ -10,9 +10,9 @@ import pytest
 from typer.testing import CliRunner
 
 from feedwright.cli import app
-from storage.mapping import load_mapping
-from storage.readers import read_log
-from storage.validation import validate
+from storage.loading.mapping import load_mapping
+from storage.loading.readers import read_log
+from storage.loading.values.validation import validate
 from tests.storage.published import SETS
 from tests.storage.published_others import OTHERS
 

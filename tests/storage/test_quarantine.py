@@ -9,8 +9,7 @@ import psycopg
 import pytest
 
 from models.profile.schema import Checks
-from storage.database import connect
-from storage.quarantine import (
+from storage.events.quarantine import (
     by_reason,
     quarantine_interactions,
     quarantine_items,
@@ -18,6 +17,7 @@ from storage.quarantine import (
     quarantine_users,
     reason_sql,
 )
+from storage.postgres.database import connect
 
 NOW = datetime.now(UTC)
 DAY = timedelta(days=1)

@@ -9,10 +9,10 @@ import polars as pl
 import psycopg
 import pytest
 
-from storage import queries
-from storage.database import connect
-from storage.lake import SCHEMA
-from storage.settled import settled_until
+from storage.catalogue import queries
+from storage.events.lake import SCHEMA
+from storage.postgres.database import connect
+from storage.postgres.settled import settled_until
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 DAY = NOON.date()

@@ -10,13 +10,13 @@ import polars as pl
 import pyarrow as pa
 import pytest
 
-from storage.columns import COLUMNS
-from storage.log import LoadError
-from storage.mapping import SHIPPED, Mapping, load_mapping, read_mapping
-from storage.readers import read_log
-from storage.reading import streams
-from storage.times import to_times
-from storage.validation import validate
+from storage.loading.log import LoadError
+from storage.loading.mapping import SHIPPED, Mapping, load_mapping, read_mapping
+from storage.loading.readers import read_log
+from storage.loading.reading import streams
+from storage.loading.values.columns import COLUMNS
+from storage.loading.values.times import to_times
+from storage.loading.values.validation import validate
 from tests.storage.test_loading import csv
 
 WRITERS = {"csv": "write_csv", "jsonl": "write_ndjson", "parquet": "write_parquet"}

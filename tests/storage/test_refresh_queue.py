@@ -10,8 +10,8 @@ from datetime import timedelta
 import psycopg
 import pytest
 
-from storage import refresh_queue as queue
-from storage.database import connect
+from storage.catalogue import refresh_queue as queue
+from storage.postgres.database import connect
 
 HOUR = timedelta(hours=1)
 

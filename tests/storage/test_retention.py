@@ -14,9 +14,10 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
-from storage import erasures, people, retention, variant_metrics
-from storage.database import connect
-from storage.lake import SCHEMA, Extent, Lake
+from storage.events.lake import SCHEMA, Extent, Lake
+from storage.operations import variant_metrics
+from storage.postgres.database import connect
+from storage.privacy import erasures, people, retention
 
 KEPT_FROM = date(2026, 3, 15)
 UNWATCHED = "ALTER TABLE feed.interactions DISABLE TRIGGER drop_late"

@@ -11,9 +11,9 @@ import pytest
 from polars import selectors
 
 from models.profile.schema import INTERACTION_TYPES
-from storage.loading import load
-from storage.log import Log
-from storage.samples import events, marketplace, social
+from storage.loading.load import load
+from storage.loading.log import Log
+from storage.loading.samples import events, marketplace, social
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 SAMPLES = pytest.mark.parametrize("sample", [social, events])

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from storage import seen
-from storage.seen import Seen
+from storage.loading import seen
+from storage.loading.seen import Seen
 
 KEYS = st.lists(st.lists(st.integers(0, 60), unique=True), max_size=20)
 

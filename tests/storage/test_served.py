@@ -13,9 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg.types.json import Jsonb
 
-from storage.database import connect
-from storage.retention import delete_served
-from storage.served import (
+from storage.operations.served import (
     BOUNDS,
     BUCKETS,
     KEPT_DAYS,
@@ -26,6 +24,8 @@ from storage.served import (
     served_between,
     served_series,
 )
+from storage.postgres.database import connect
+from storage.privacy.retention import delete_served
 
 HOUR = datetime(2026, 11, 21, 12, tzinfo=UTC)
 

@@ -8,15 +8,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from storage.log import LoadError
-from storage.mapping import Mapping, read_mapping
-from storage.proposal.proposal import propose
-from storage.proposal.written import written
-from storage.readers import read_log
-from storage.reading import blocks, delimited
-from storage.reading.form import form_of
-from storage.reading.rows import columns_of
-from storage.validation import validate
+from storage.loading.log import LoadError
+from storage.loading.mapping import Mapping, read_mapping
+from storage.loading.proposal.proposal import propose
+from storage.loading.proposal.written import written
+from storage.loading.readers import read_log
+from storage.loading.reading import blocks, delimited
+from storage.loading.reading.form import form_of
+from storage.loading.reading.rows import columns_of
+from storage.loading.values.validation import validate
 
 
 def good(folder: Path, mapping: Mapping | None = None) -> pl.DataFrame:

@@ -12,9 +12,9 @@ import psycopg
 import pytest
 
 from models.profile.schema import InteractionType
-from storage import telemetry
-from storage.database import connect
-from storage.telemetry import COUNTED
+from storage.events import telemetry
+from storage.events.telemetry import COUNTED
+from storage.postgres.database import connect
 
 NOW = datetime.now(UTC)
 WEIGHTS: dict[InteractionType, float] = {"apply": 10.0, "click": 2.0, "dismiss": -5.0}

@@ -10,15 +10,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from storage.log import Log, shift_to
-from storage.mapping import read_mapping
-from storage.numbers import to_numbers
-from storage.proposal.proposal import propose
-from storage.proposal.written import written
-from storage.readers import read_log
-from storage.reading.chunk import Chunk, of_frame
-from storage.times import to_times
-from storage.validation import Checked, validate
+from storage.loading.log import Log, shift_to
+from storage.loading.mapping import read_mapping
+from storage.loading.proposal.proposal import propose
+from storage.loading.proposal.written import written
+from storage.loading.readers import read_log
+from storage.loading.reading.chunk import Chunk, of_frame
+from storage.loading.values.numbers import to_numbers
+from storage.loading.values.times import to_times
+from storage.loading.values.validation import Checked, validate
 
 HEADER = "user_id,item_id,type,occurred_at\n"
 

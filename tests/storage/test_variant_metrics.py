@@ -14,9 +14,9 @@ import psycopg
 import pytest
 
 from models.experiments.sequential import Moments
-from storage import variant_metrics
-from storage.database import connect
-from storage.variant_metrics import OVERLAP, Counted, Totals
+from storage.operations import variant_metrics
+from storage.operations.variant_metrics import OVERLAP, Counted, Totals
+from storage.postgres.database import connect
 
 NOW = datetime.now(UTC)
 DAYS = 7

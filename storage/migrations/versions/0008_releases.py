@@ -45,7 +45,7 @@ CREATE TABLE feed.served_minutes (
     PRIMARY KEY (minute, variant, model_version, fallback_reason)
 );
 COMMENT ON COLUMN feed.served_minutes.buckets IS
-    'requests by latency: the bounds are in storage/served.py';
+    'requests by latency: the bounds are in storage/operations/served.py';
 """
 
 

@@ -16,8 +16,8 @@ ALTER TABLE feed.changes ADD CONSTRAINT changes_entity_check
 CREATE INDEX erasures_time ON feed.erasures (requested_at);
 """
 
-# The same key and condition as in storage.erasures. The lock: an erasure that waits for it sees
-# these rows, and one that had it before is seen here.
+# The same key and condition as in storage.privacy.erasures. The lock: an erasure that waits for it
+# sees these rows, and one that had it before is seen here.
 LATE = """
 CREATE FUNCTION feed.drop_late_interactions() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER SET search_path = '' AS $$

@@ -1,8 +1,8 @@
 """Refused rows say whose they are, so that an erasure finds them whatever they look like.
 
-``storage.named_users`` finds the ids when a row is refused. Of rows that are there already they
-are looked for here: in the JSON of the row, or by a pattern where it is no JSON for Postgres (NaN,
-half a surrogate pair, what was cut). What should have gone with an erasure goes now.
+``storage.privacy.named_users`` finds the ids when a row is refused. Of rows that are there already
+they are looked for here: in the JSON of the row, or by a pattern where it is no JSON for Postgres
+(NaN, half a surrogate pair, what was cut). What should have gone with an erasure goes now.
 """
 
 from alembic import op

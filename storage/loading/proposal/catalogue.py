@@ -1,0 +1,195 @@
+"""Which file, or which columns of the interactions' file, tell of the items and the users."""
+
+from __future__ import annotations
+
+import polars as pl
+
+from storage.loading.proposal.draft import Proposal
+from storage.loading.proposal.looks import Column, Look
+from storage.loading.proposal.roles import is_title, named
+from storage.loading.reading.joined import parts_of
+from storage.loading.reading.rows import OF_ITEMS, follows
+from storage.loading.values.columns import COLUMNS, STATUSES
+
+OF_CATALOGUE = ("title", "text", "tags", "category", "price_min", "lat", "lon", "city", "owner_id")
+OF_USERS = ("lat", "lon", "city")
+SHORT = 60  # characters of a category, or of the tags of an item
+SEPARATORS = ("|", ";", ", ", ",", "/", " ")
+
+
+def _values(found: Proposal, role: str) -> pl.Series:
+    name = found.columns["interactions"][role]
+    assert name is not None
+    return found.files["interactions"].column(name).text.drop_nulls().unique()
+
+
+def _shared(column: Column, values: pl.Series) -> int:
+    """How many of the interactions' ids stand in a column."""
+    there = column.text.drop_nulls().unique().str.replace(r"\.0$", "")
+    return int(values.str.replace(r"\.0$", "").is_in(there.implode()).sum())
+
+
+def find_items(found: Proposal, others: list[Look]) -> None:
+    values, best = _values(found, "item_id"), 0
+    for one in others:
+        key = _key(one, values, "item_id")
+        if key is None:
+            continue
+        columns = _catalogue(one, key)
+        score = 1_000 * (len(columns) > 0) + _shared(key, values) + len(columns)
+        if columns and score > best:
+            best = score
+            found.files["items"] = one
+            found.columns["items"] = {"id": key.name, **columns}
+    events = found.files["interactions"]
+    if "items" not in found.files and not (events.inner and events.form.kind == "csv"):
+        columns = _within(found, events)
+        if columns:
+            found.columns["items"] = dict(columns)
+            found.why["items"] = f"they stand in {events.name}, in the rows of their interactions"
+    elif "items" in found.files:
+        _switch_off(found, found.files["items"])
+
+
+def _key(one: Look, values: pl.Series, role: str) -> Column | None:
+    """The column with the ids of the interactions: the one that shares most, or is called so."""
+    unique = [column for column in one.columns if column.is_unique]
+    shared = max(unique, key=lambda column: _shared(column, values), default=None)
+    if shared is not None and _shared(shared, values):
+        return shared
+    if one.form.header is False:
+        return None
+    by_name = named(one, role, set())
+    return by_name if by_name is not None and by_name.is_unique else None
+
+
+def _catalogue(one: Look, key: Column) -> dict[str, str | None]:
+    """Role -> column of a file of items."""
+    taken = {key.name}
+    columns: dict[str, str | None] = {}
+    for role in OF_CATALOGUE if one.form.header is not False else ():
+        if (column := named(one, role, taken)) is not None:
+            columns[role] = column.name
+            taken.add(column.name)
+    if ("lat" in columns) != ("lon" in columns):
+        columns.pop("lat", None)
+        columns.pop("lon", None)
+    _title_of_text(one, columns)
+    if one.form.header is False:
+        texts = [c for c in one.columns if c is not key and is_title(c) and not c.is_time]
+        title = max(texts, key=lambda c: c.distinct, default=None)
+        if title is not None:
+            columns["title"] = title.name
+            after = [c for c in texts if c is not title and c.length < SHORT]
+            tags = next((c for c in after if _separator(c) in ("|", ";", ", ")), None)
+            category = next(
+                (c for c in after if c is not tags and c.distinct < title.distinct), None
+            )
+            columns |= {"tags": tags.name} if tags else {}
+            columns |= {"category": category.name} if category else {}
+    return columns
+
+
+def _within(found: Proposal, events: Look) -> dict[str, str | None]:
+    """Columns of the interactions' file that are the same in all rows of an item."""
+    item = found.columns["interactions"]["item_id"]
+    given = [name for name in found.columns["interactions"].values() if name]
+    taken = {part for name in given for part in (name, *parts_of(name))}
+    taken |= {found.scale[0]} if found.scale else set()
+    assert item is not None
+    columns: dict[str, str | None] = {}
+    for role in OF_ITEMS:
+        column = _of_item(events, role, taken, events.column(item))
+        if column is not None:
+            columns[role] = column.name
+            taken.add(column.name)
+    _title_of_text(events, columns)
+    if "title" not in columns and is_title(events.column(item)) and events.column(item).codes < 0.5:
+        columns["title"] = item
+    return columns
+
+
+def _of_item(events: Look, role: str, taken: set[str], item: Column) -> Column | None:
+    """The surest column for ``role`` that the item tells."""
+    if events.form.header is False:
+        titles = (c for c in events.columns if is_title(c) and not c.is_time)
+        column = next((c for c in titles if c.name not in taken), None) if role == "title" else None
+        return column if column is not None and follows(column.text, item.text) else None
+    others = set(taken)
+    while (column := named(events, role, others)) is not None:
+        if follows(column.text, item.text):
+            return column
+        others.add(column.name)
+    return None
+
+
+def _title_of_text(one: Look, columns: dict[str, str | None]) -> None:
+    """A short description is the title where there is no other."""
+    text = columns.get("text")
+    if text and "title" not in columns and is_title(one.column(text)):
+        columns["title"] = columns.pop("text")
+
+
+def find_users(found: Proposal, others: list[Look]) -> None:
+    values = _values(found, "user_id")
+    for one in others:
+        if one in found.files.values():
+            continue
+        key = _key(one, values, "user_id")
+        columns: dict[str, str | None] = {}
+        for role in OF_USERS:
+            if key is not None and (column := named(one, role, {key.name})) is not None:
+                columns[role] = column.name
+        if ("lat" in columns) != ("lon" in columns):
+            columns.pop("lat", None)
+            columns.pop("lon", None)
+        if key is not None and columns and one.form.header is not False:
+            found.files["users"] = one
+            found.columns["users"] = {"id": key.name, **columns}
+            return
+
+
+def _switch_off(found: Proposal, items: Look) -> None:
+    """Columns of the items that are called as ours and hold something else."""
+    columns = found.columns["items"]
+    for own in items.columns:
+        ours = next((c for c in COLUMNS["items"] if c.name == own.name), None)
+        if ours is None or own.name in columns.values() or ours.name in columns:
+            continue
+        fits = {
+            "status": lambda c: c.text.drop_nulls().is_in(STATUSES).all(),
+            "json": lambda c: c.like(r"^\s*\{"),
+            "time": lambda c: c.is_time,
+            "number": lambda c: c.numbers > 0.5,
+            "whole": lambda c: c.whole > 0.5,
+        }.get(ours.kind, lambda c: True)
+        if not fits(own):
+            columns[ours.name] = None
+
+
+def find_words(found: Proposal) -> None:
+    """Words for nothing, ids like 12.0, and what parts tags."""
+    ids = [
+        found.files["interactions"].column(name)
+        for role, name in found.columns["interactions"].items()
+        if role in ("user_id", "item_id") and name
+    ]
+    found.nothing = sorted({word for column in ids for word in column.words})
+    found.whole_ids = any(column.pointed for column in ids)
+    columns = found.columns.get("items", {})
+    tags = columns.get("tags")
+    if tags:
+        source = found.files.get("items", found.files["interactions"])
+        found.tag_separator = _separator(source.column(tags))
+
+
+def _separator(column: Column) -> str | None:
+    """What parts the tags of a cell: the sign that stands in the most cells."""
+    cells = column.text.drop_nulls().head(1_000)
+    if column.like(r"^\s*\["):
+        return None
+    counts = {sign: int(cells.str.contains(sign, literal=True).sum()) for sign in SEPARATORS}
+    best = max(counts.values(), default=0)
+    if not best:
+        return None
+    return next(sign for sign, count in counts.items() if count >= best * 0.9)

@@ -1,0 +1,90 @@
+"""The files of a folder that a proposal looks at, and which of them are parts of one."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import takewhile
+from pathlib import Path
+
+from storage.loading.log import LoadError
+from storage.loading.proposal.draft import Proposal
+from storage.loading.proposal.looks import Look, look
+from storage.loading.proposal.roles import is_libsvm, is_matrix
+from storage.loading.reading.files import data_files, parts, stem
+
+MOST_FILES = 60
+DEEPEST = 3  # folders within the folder that files are looked for in
+NO_DATA = (".md", ".pdf", ".png", ".jpg", ".html", ".py", ".pl", ".sh", ".yaml", ".yml", ".info",
+           ".log", ".vec", ".r", ".ipynb", ".xml")  # fmt: skip
+LIBSVM = "has features and their values (17:0.5), and does not say which are users and items"
+MATRIX = (
+    "seems to be a matrix, a row for each user and a column for each item: write a row for each "
+    "rating, for example with pandas:  frame.melt(id_vars=USER, var_name='item_id')"
+)
+
+
+def looks_of(folder: Path, found: Proposal) -> list[Look]:
+    files = {folder.name: [folder]} if folder.is_file() else _data(folder)
+    """A look at each file; those that hold nothing of use are named in ``found.unused``."""
+    looks = []
+    for name, several in list(files.items())[:MOST_FILES]:
+        if name.lower().endswith(NO_DATA) or stem(several[0]) in ("readme", "license", "licence"):
+            continue
+        try:
+            looks.append(look(name, several))
+        except LoadError as error:
+            found.unused[name] = str(error).replace(f"{several[0]}", "it", 1)[:200]
+    for one in list(looks):
+        why = MATRIX if is_matrix(one) else LIBSVM if is_libsvm(one) else None
+        if why is not None:
+            looks.remove(one)
+            found.unused[one.name] = why
+    return looks
+
+
+def _data(folder: Path) -> dict[str, list[Path]]:
+    """Files by their path in the folder, also those some folders further down."""
+    if whole := parts(folder):
+        return {".": whole}
+    return {
+        file.relative_to(folder).as_posix(): parts(file) or [file]
+        for place in _folders(folder, DEEPEST)
+        for file in data_files(place)
+    }
+
+
+def _folders(folder: Path, deeper: int) -> Iterator[Path]:
+    """The folder and those within it, which are no files in parts."""
+    yield folder
+    for one in sorted(folder.iterdir()) if deeper else ():
+        if one.is_dir() and not one.name.startswith(("_", ".")) and not parts(one):
+            yield from _folders(one, deeper - 1)
+
+
+def join_alike(found: Proposal, events: Look, others: list[Look]) -> None:
+    """Files of the same columns are read together, where a pattern names just these."""
+    alike = [one for one in others if _is_alike(one, events)]
+    files = sorted(file for one in (events, *alike) for file in one.files)
+    names = [events.name, *(one.name for one in alike)]
+    pattern = f"{_common(names)}*{_common([name[::-1] for name in names])[::-1]}"
+    if alike and sorted(found.folder.glob(pattern)) == files:
+        events.name, events.files = pattern, files
+        others[:] = [one for one in others if one not in alike]
+        return
+    for one in alike:
+        found.unused[one.name] = "its columns are those of the interactions: add its rows to them"
+
+
+def _common(names: list[str]) -> str:
+    """What all begin with."""
+    signs = takewhile(lambda several: len(set(several)) == 1, zip(*names, strict=False))
+    return "".join(several[0] for several in signs)
+
+
+def _is_alike(one: Look, events: Look) -> bool:
+    same = [column.name for column in one.columns] == [column.name for column in events.columns]
+    if one.form.header is False and one.form.shape == "rows":
+        names = (re.sub(r"\d+", "", look.name) for look in (one, events))
+        return same and len(set(names)) == 1
+    return same and one.form.kind == events.form.kind

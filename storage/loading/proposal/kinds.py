@@ -1,0 +1,44 @@
+"""What ratings and counts of other products mean in our types; guesses, which a person checks."""
+
+from __future__ import annotations
+
+from storage.loading.mapping import Step
+from storage.loading.proposal.looks import Column
+
+
+def verdict_of(word: str) -> str:
+    """Our type of what somebody answers who is asked whether they recommend it."""
+    return "like" if word.strip().lower() in ("1", "true", "yes", "recommended") else "dismiss"
+
+
+def steps_of_rating(column: Column) -> list[Step]:
+    """Likes, clicks and dismissals by where a number stands on its scale.
+
+    On a scale from 1, numbers below stand for things seen without a rating.
+    """
+    low, high = column.low or 0.0, column.high or 0.0
+    if column.like(r"^[\d.]+\s*/\s*\d+$"):  # shares, as 13/20
+        return [Step(at_least=0.8, type="like"), Step(at_least=0.6, type="click"),
+                Step(type="dismiss")]  # fmt: skip
+    if high <= 1:
+        return [Step(at_least=1, type="like"), Step(type="view")]
+    if low < -1:
+        return [Step(at_least=high / 3, type="like"), Step(at_least=0, type="click"),
+                Step(type="dismiss")]  # fmt: skip
+    top = next((top for top in (5, 10, 100) if high <= top), high)
+    like, click = round(0.8 * top, 1), round(0.6 * top, 1)
+    steps = [Step(at_least=like, type="like"), Step(at_least=click, type="click")]
+    if low <= 0:  # half a star is the least that people give
+        worst = 1 if top >= 10 else 0.5
+        return [*steps, Step(at_least=worst, type="dismiss"), Step(type="view")]
+    return [*steps, Step(type="dismiss")]
+
+
+def steps_of_count(column: Column) -> list[Step]:
+    """More than usual is a like; usual is half of what there is. Below 0 it is taken back."""
+    usual = column.text.drop_nulls().str.strip_chars().cast(float, strict=False).median()
+    bound = float(usual) if isinstance(usual, int | float) else 1.0
+    like = Step(at_least=round(bound + 1, 2), type="like")
+    if (column.low or 0) < 0:
+        return [like, Step(at_least=0, type="click"), Step(type="unapply")]
+    return [like, Step(type="click")]

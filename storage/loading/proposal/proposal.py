@@ -1,0 +1,151 @@
+"""Files of a folder -> what a mapping could say of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from storage.loading.log import LoadError
+from storage.loading.names import role_of, type_of, type_of_flag
+from storage.loading.proposal.catalogue import find_items, find_users, find_words
+from storage.loading.proposal.clocks import of_parts, with_clock
+from storage.loading.proposal.draft import Proposal
+from storage.loading.proposal.folders import join_alike, looks_of
+from storage.loading.proposal.kinds import steps_of_count, steps_of_rating, verdict_of
+from storage.loading.proposal.looks import Column, Look
+from storage.loading.proposal.roles import is_flag, of_events, unread_time
+from storage.loading.reading.files import listed, stem
+from storage.loading.values.columns import COLUMNS
+from storage.loading.values.times import TimeReader, ambiguous_pattern
+
+MANY = 3  # rows, from which some user must come twice
+STRONGEST = ("unapply", "dismiss", "apply", "save", "share", "like", "click", "dwell", "view",
+             "impression")  # fmt: skip
+
+
+def propose(folder: Path) -> Proposal:
+    """Look at the files of ``folder``, or at one file, and guess what they hold.
+
+    Raises:
+        LoadError: no file of them has users and items.
+    """
+    found = Proposal(folder)
+    looks = looks_of(folder, found)
+    roles = {one.name: of_events(one) for one in looks}
+    events = max(
+        (one for one in looks if _may_be_events(one, roles[one.name])),
+        key=lambda one: (_likeness(one, roles[one.name]), one.size),
+        default=None,
+    )
+    if events is None:
+        raise LoadError(_nothing_found(folder, looks, found))
+    found.files["interactions"], events_roles = events, roles[events.name]
+    others = [one for one in looks if one is not events]
+    join_alike(found, events, others)
+    _say_events(found, events, events_roles)
+    find_items(found, others)
+    find_users(found, others)
+    for one in others:
+        if one not in found.files.values():
+            found.unused.setdefault(one.name, "no column of it is needed")
+    find_words(found)
+    return found
+
+
+def _may_be_events(one: Look, roles: dict[str, str]) -> bool:
+    """Whether it has users who come again, and items, or is a log by all its names."""
+    if not {"user_id", "item_id"} <= set(roles):
+        return False
+    is_log = one.form.header is not False and {"type", "occurred_at"} <= set(roles)
+    return one.rows < MANY or is_log or not one.column(roles["user_id"]).is_unique
+
+
+def _likeness(one: Look, roles: dict[str, str]) -> int:
+    """How much a file is like one of interactions."""
+    user, item = one.column(roles["user_id"]), one.column(roles["item_id"])
+    score = 3 * ("occurred_at" in roles) + 4 * bool({"rating", "type", "count"} & set(roles))
+    score += 2 * (not user.is_unique) + 2 * (not item.is_unique)
+    return score + 8 * (stem(one.files[0]) == "interactions")
+
+
+def _say_events(found: Proposal, events: Look, roles: dict[str, str]) -> None:
+    columns: dict[str, str | None] = {name: roles[name] for name in ("user_id", "item_id")}
+    found.columns["interactions"] = columns
+    if time := roles.get("occurred_at"):
+        _say_time(found, events, events.column(time))
+    elif joined := of_parts(events):
+        columns["occurred_at"] = joined
+    elif clock := unread_time(events):
+        found.why["default_time"] = f"{clock.name!r} has no times, or counts from its own start"
+    if "occurred_at" not in columns:
+        found.default_time = "order"
+        columns.pop("occurred_at", None)
+    if "type" in roles:
+        _say_types(found, events, roles["type"])
+    elif "rating" in roles:
+        found.scale = roles["rating"], steps_of_rating(events.column(roles["rating"]))
+    elif "count" in roles:
+        found.scale = roles["count"], steps_of_count(events.column(roles["count"]))
+    else:
+        _say_flags(found, events, set(roles.values()))
+    used = set(roles.values())
+    for column in COLUMNS["interactions"]:
+        if column.name in ("event_id", "metadata") and column.name not in used:
+            own = next((one for one in events.columns if one.name == column.name), None)
+            pattern = r"^\s*\{" if column.kind == "json" else r"^\{?[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}"
+            if own is not None and not own.like(pattern):
+                columns[column.name] = None
+
+
+def _say_time(found: Proposal, events: Look, time: Column) -> None:
+    reader, cells = TimeReader(), time.text.drop_nulls()
+    reader.decide(cells, lambda: events.cells(time.name))
+    if time.are_times(reader):
+        found.columns["interactions"]["occurred_at"] = with_clock(events, time) or time.name
+    elif pattern := ambiguous_pattern(cells.head(1_000)):
+        found.columns["interactions"]["occurred_at"] = time.name
+        found.time_format = pattern
+        found.why["time_format"] = "no cell tells whether the day comes first: check it"
+    else:
+        found.why["default_time"] = f"{time.name!r} holds no times that are understood"
+
+
+def _say_flags(found: Proposal, events: Look, taken: set[str]) -> None:
+    """Columns of 0 and 1 that say what was done, or that nothing says it."""
+    flags = [one for one in events.columns if one.name not in taken and is_flag(one)]
+    kinds = {one.name: type_of_flag(one.name) or "" for one in flags}
+    kinds = {name: kind for name, kind in kinds.items() if kind in STRONGEST}
+    found.flags = dict(sorted(kinds.items(), key=lambda pair: STRONGEST.index(pair[1])))
+    found.default_type = "impression" if found.flags else "click"
+
+
+def _say_types(found: Proposal, events: Look, name: str) -> None:
+    words = _all_words(events, name)
+    found.columns["interactions"]["type"] = name
+    for word in words:
+        kind = verdict_of(word) if role_of(name) == "verdict" else type_of(word)
+        if kind != word:
+            found.types[word] = kind or "click"
+        if kind is None:
+            found.why[f"types.{word}"] = "a guess: what does it mean?"
+
+
+def _all_words(one: Look, name: str) -> list[str]:
+    """The distinct values of a column of the whole file, the most frequent first; 50 at most."""
+    counted: dict[str, int] = {}
+    for cells in one.cells(name):
+        for word, count in cells.value_counts().iter_rows():
+            if word is not None and word.strip():
+                counted[word] = counted.get(word, 0) + count
+    return sorted(counted, key=lambda word: -counted[word])[:50]
+
+
+def _nothing_found(folder: Path, looks: list[Look], found: Proposal) -> str:
+    seen = "; ".join(
+        f"{one.name} has {listed([column.name for column in one.columns][:8])}" for one in looks[:5]
+    )
+    bad = "; ".join(f"{name}: {why}" for name, why in list(found.unused.items())[:3])
+    said = " ".join(part for part in (f"{seen}." if seen else "", bad) if part)
+    return (
+        f"{folder}: no file tells who did something with what: a column of users and one of items "
+        f"are needed. {said[:700]}"
+    )

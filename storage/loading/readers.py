@@ -1,0 +1,231 @@
+"""Files of a log -> a log whose rows are read when they are needed.
+
+The steps are in ``reading``: find the files, find the form of each, take rows and cells apart, name
+the columns. ``values.validation`` then makes the cells typed. MovieLens, with what is particular to
+it, is in ``samples``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from storage.loading.log import LoadError, Log, Rows
+from storage.loading.mapping import Mapping
+from storage.loading.names import type_of_flag
+from storage.loading.reading import files
+from storage.loading.reading.form import Form, form_of
+from storage.loading.reading.rows import FileRows, OncePerId, parts_of_events, unused
+from storage.loading.reading.typed_events import flag, scale
+from storage.loading.samples import movielens
+from storage.loading.values.columns import COLUMNS, Entity
+
+Format = Literal["auto", "csv", "jsonl", "parquet", "movielens"]
+
+MOST = 980  # characters of a message
+LIKE_ENOUGH = 0.75  # of difflib's 0 to 1: userId is like user_id, owner_id is not
+
+
+def read_log(
+    path: Path,
+    form: Format = "auto",
+    mapping: Mapping | None = None,
+    *,
+    up_to_damage: bool = False,
+) -> Log:
+    """Read a folder with interactions.* and, if there, users.*, items.*, owners.*; or one file.
+
+    Titles, tags and the like that stand in the file of interactions become the items', where
+    there is no file of items.
+
+    Args:
+        path: the folder, or the file of interactions alone.
+        form: ``movielens``, or which endings count; what is in a file is told by its content.
+        mapping: how the log calls things (``storage.loading.mapping``); None: as we do.
+        up_to_damage: of a file that cannot be read to its end take the rows before the damage.
+
+    Raises:
+        LoadError: a file is missing, empty, of a form that is not read, or lacks a column.
+
+    The log's ``notice`` names the columns of each file that are not used.
+    """
+    path = Path(path)
+    if not path.exists():
+        raise LoadError(f"{path}: no such file or folder.")
+    if form == "movielens" or (form == "auto" and mapping is None and movielens.is_one(path)):
+        return movielens.read(path, mapping)
+    mapping = mapping or Mapping()
+    found = files.found(path, mapping, form)
+    rows = {
+        entity: FileRows(entity, parts, mapping, up_to_damage=up_to_damage)
+        for entity, parts in found.items()
+    }
+    events, found_forms = rows["interactions"], list(rows.values())
+    if missing := {entity: lines for entity, one in rows.items() if (lines := _missing(one))}:
+        raise LoadError(_sentence(path, rows, missing))
+    rows |= parts_of_events(events, rows)
+    has_times = not mapping.default_time or "occurred_at" in events.columns
+    ours = {entity: _once_each(one, events) for entity, one in rows.items()}
+    return Log(
+        ours["interactions"],
+        ours.get("users"),
+        ours.get("items"),
+        ours.get("owners"),
+        sources={entity: one.files[0].name for entity, one in rows.items()},
+        time_format=mapping.time_format,
+        time_zone=mapping.time_zone,
+        decimal=mapping.decimal,
+        tag_separator=mapping.tag_separator,
+        notice="\n".join([*_told(found_forms), *_not_used(list(rows.values())), *_flags(events)]),
+        has_times=has_times,
+        ends_now=not has_times,
+        without_user_is_said=bool(mapping.nothing),
+    )
+
+
+def _once_each(rows: FileRows, events: FileRows) -> Rows:
+    """Rows of users or items that stand in the file of interactions come there many times."""
+    return OncePerId(rows) if rows is not events and rows.files == events.files else rows
+
+
+def _told(rows: list[FileRows]) -> list[str]:
+    """What was found of the forms and may be wrong."""
+    return [
+        f"{one.files[0].name}: read as {one.form.encoding}, since it is not UTF-8; another by "
+        f"files: {{{one.entity}: {{encoding: …}}}} in the mapping"
+        for one in rows
+        if one.form.encoding not in (None, "utf-8", "utf-16")
+    ]
+
+
+def _not_used(rows: list[FileRows]) -> list[str]:
+    """A line for each file with columns that nothing is read from."""
+    used: dict[Path, set[str]] = {}
+    for one in rows:
+        used.setdefault(one.files[0], set()).update(one.used)
+    return [
+        f"{file.name}: not used: {files.listed(rest)}"
+        for file, names in used.items()
+        if (rest := unused(next(one.there for one in rows if one.files[0] == file), names))
+    ]
+
+
+def _flags(events: FileRows) -> list[str]:
+    """Columns that seem to tell what was done, where the mapping has one type for all rows."""
+    mapping = events.mapping
+    if not mapping.default_type or mapping.thresholds or mapping.flags or "type" in events.columns:
+        return []
+    if not (flags := _flags_there(events)):
+        return []
+    return [
+        f"{events.files[0].name}: every row counts as {mapping.default_type}. Where 0 is: not "
+        f"done, write  {flags.removesuffix(' or ')}"
+    ]
+
+
+def _flags_there(rows: FileRows) -> str:
+    """What to write of columns that are called as things that are done."""
+    rest = unused(rows.there, set(rows.used))
+    flags = [f"{name[:60]}: {kind}" for name in rest if (kind := type_of_flag(name))]
+    return f"flags: {{{', '.join(flags[:5])}}} or " if flags else ""
+
+
+def _missing(rows: FileRows) -> list[str]:
+    """For each column that is needed and not there, what to write into the mapping."""
+    entity, mapping = rows.entity, rows.mapping
+    needed = {column.name for column in COLUMNS[entity] if column.required}
+    if entity == "interactions":
+        tells = mapping.thresholds or mapping.flags or mapping.default_type
+        needed -= {"type"} if tells else set()
+        needed -= {"occurred_at"} if mapping.default_time else set()
+    needed |= set(mapping.columns(entity))
+    lines = []
+    ours = [column.name for column in COLUMNS[entity]]
+    for name in (*ours, *map(scale, mapping.thresholds), *map(flag, mapping.flags)):
+        if name in rows.columns or (name not in needed and name not in rows.missing_scales):
+            continue
+        theirs = mapping.wanted(entity).get(name, name)
+        line = f"{entity}: {{{name}: {_like(theirs, rows) or 'YOUR COLUMN'}}}"
+        if name in rows.missing_scales:
+            theirs = rows.missing_scales[name]
+            line = f"{'thresholds' if name == scale(theirs) else 'flags'}: {{YOUR COLUMN: …}}"
+        elif entity == "interactions" and name in _INSTEAD and name not in mapping.columns(entity):
+            flags = _flags_there(rows) if name == "type" else ""
+            line += f" or {flags}{_INSTEAD[name]}"
+        taken = next((ours for ours, given in rows.columns.items() if given == theirs), None)
+        said = f"{theirs!r} is given to {taken}" if taken else f"no column {theirs!r}"
+        lines.append(f"{said}: write  {line}")
+    return lines
+
+
+_INSTEAD = {
+    "type": "default_type: click (one type for every row)",
+    "occurred_at": "default_time: order (of the rows, where nothing tells a time; or none)",
+}
+
+
+def _like(name: str, rows: FileRows) -> str | None:
+    """A column of the file that is called much alike and is not given to another of ours."""
+    taken = set(rows.columns.values())
+    plain = {_plain(column): column for column in rows.there if column not in taken}
+    near = difflib.get_close_matches(_plain(name), list(plain)[:1_000], n=1, cutoff=LIKE_ENOUGH)
+    return plain[near[0]] if near else None
+
+
+def _plain(name: str) -> str:
+    """A name without what spellings differ in: itemId, Item ID and item_id are one."""
+    return "".join(filter(str.isalnum, name)).lower()[:60]
+
+
+def _sentence(path: Path, rows: dict[Entity, FileRows], missing: dict[Entity, list[str]]) -> str:
+    """All that is missing, at once, with what to write."""
+    said = []
+    for entity, lines in missing.items():
+        one = rows[entity]
+        header = "" if one.form.header is not False else "It has no header. "
+        said.append(
+            f"{one.files[0]}: {'; '.join(lines)}. {header}Columns there: {files.listed(one.there)}."
+        )
+    folder = path if path.is_dir() else path.parent
+    fix = f"`feedwright map {folder}` writes a mapping to begin with; load it with --mapping."
+    return f"{' '.join(said)[: MOST - len(fix)]} {fix}"
+
+
+def readable(
+    path: Path, form: Format, mapping: Mapping
+) -> tuple[Log, dict[Entity, tuple[Form, str]]]:
+    """The log of those files that can be read; of the others what form they have, and why not.
+
+    Raises:
+        LoadError: it cannot be told which files there are.
+    """
+    rows: dict[Entity, FileRows] = {}
+    failed: dict[Entity, tuple[Form, str]] = {}
+    for entity, parts in files.found(path, mapping, form).items():
+        shape = Form("csv")
+        try:
+            shape = form_of(parts[0], mapping.files.get(entity))
+            one = FileRows(entity, parts, mapping, up_to_damage=True)
+            if lines := _missing(one):
+                raise LoadError(_sentence(path, {entity: one}, {entity: lines}))
+            rows[entity] = one
+        except LoadError as error:
+            failed[entity] = shape, str(error)
+    nothing = pl.DataFrame({"occurred_at": []})
+    log = Log(
+        rows.get("interactions", nothing),
+        rows.get("users"),
+        rows.get("items"),
+        rows.get("owners"),
+        sources={entity: one.files[0].name for entity, one in rows.items()},
+        time_format=mapping.time_format,
+        time_zone=mapping.time_zone,
+        decimal=mapping.decimal,
+        tag_separator=mapping.tag_separator,
+    )
+    if "interactions" in failed:
+        del log.rows["interactions"]
+    return log, failed

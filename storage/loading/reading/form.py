@@ -1,0 +1,254 @@
+"""The form of a file: what it is, and how its rows and cells are parted."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import orjson
+import polars as pl
+
+from storage.loading.log import LoadError
+from storage.loading.mapping import FileForm
+from storage.loading.reading import shapes
+from storage.loading.reading.encodings import NAMES, encoding_of
+from storage.loading.reading.grammar import Grammar
+from storage.loading.reading.header import has_header, names_of
+from storage.loading.reading.streams import first_text, head
+
+Kind = Literal["csv", "jsonl", "json", "parquet", "blocks"]
+
+_OTHERS = {
+    "%%matrixmarket": "a matrix of MatrixMarket: write a row for each of its values, for example "
+    "with scipy.io.mmread",
+    "@relation": "an ARFF file: export it as CSV, for example with scipy.io.arff",
+    "<?xml": "XML: write a row for each interaction, as CSV or JSON",
+    "<!doctype": "a web page: look for the data itself",
+    "<html": "a web page: look for the data itself",
+}
+KEY_AND_VALUE = r"^([A-Za-z][\w/.\- ]{0,40}):(?:[ \t]+(.*))?$"  # a line of a block
+DELIMITERS = ("\t", "::", ";", ",", "|")
+SAMPLE = 500  # lines that tell delimiter, quotes and header
+COVER = 5  # keys of an object that is but a cover for a list
+STEADY = 0.7  # share of lines that must have the same number of cells
+
+
+@dataclass(frozen=True)
+class Form:
+    """``csv`` is text of rows of cells, ``blocks`` of ``key: value`` lines. ``first`` is the line
+    of the first row, from 1."""
+
+    kind: Kind
+    encoding: str | None = None
+    line_end: str = "\n"
+    delimiter: str | None = None
+    quote: str | None = None
+    escape: str | None = None
+    header: bool | None = None
+    names: tuple[str, ...] = ()
+    first: int = 1
+    shape: shapes.Shape = "rows"
+    spaced: bool = False
+    """Whether a blank follows each delimiter."""
+    inner: str | None = None
+    """A column or key whose cells hold several rows each."""
+
+    def document(self) -> dict[str, str | bool | None]:
+        """What a report says of it."""
+        return {"encoding": self.encoding, "delimiter": self.delimiter, "header": self.header}
+
+
+def form_of(file: Path, said: FileForm | None = None) -> Form:
+    """Find the form of ``file``; what the mapping says goes before what is found.
+
+    Raises:
+        LoadError: the file is empty, an archive, or of a form that cannot be read.
+    """
+    said = said or FileForm()
+    start = head(file)
+    if not start.strip():
+        raise LoadError(f"{file}: the file is empty. Export it again.")
+    if start.startswith(b"PAR1"):
+        return Form("parquet")
+    encoding = encoding_of(file)
+    if said.encoding:
+        encoding = NAMES.get(said.encoding.lower(), said.encoding.lower())
+    line_end = "\r" if b"\r" in start and b"\n" not in start else "\n"
+    text, is_whole = first_text(file, encoding, line_end)
+    lines = text.split("\n")
+    if not is_whole and len(lines) > 1:
+        lines.pop()  # may be cut
+    form = Form("csv", encoding, line_end, inner=said.rows)
+    first = next((line.strip() for line in lines if line.strip()), "")
+    if not is_whole and len(lines) == 1 and first.startswith(("{", "[")):
+        return replace(form, kind="json")  # a document, all in one line
+    if kind := _json_kind(first, text, said.rows):
+        return replace(form, kind=kind)
+    if not said.delimiter and not said.columns and _are_blocks(lines[:SAMPLE]):
+        return replace(form, kind="blocks")
+    for mark, what in _OTHERS.items():
+        if first.lower().startswith(mark):
+            raise LoadError(f"{file} is {what}.")
+    shape = shapes.shape_of(lines[:SAMPLE])
+    if shape == "headed":
+        block, _ = shapes.under_headings("\n".join(lines[:SAMPLE]).encode(), None, ",")
+        found = _delimited(form, block.decode().split("\n"), FileForm(delimiter=",", header=False))
+        names = (*found.names[:-1], shapes.HEADING)
+        return replace(found, shape=shape, quote=None, names=names, first=1)
+    if shape == "lists":
+        names = names_of([""] * 2)
+        return replace(form, shape=shape, delimiter="\t", header=False, names=names)
+    return _delimited(form, lines, said)
+
+
+def _json_kind(first: str, text: str, inner: str | None) -> Kind | None:
+    if first.startswith("{") and first.endswith("}"):
+        return "json" if text.strip() == first and _wraps(first, inner) else "jsonl"
+    if text.lstrip().startswith("["):
+        return "json" if text.lstrip()[1:].lstrip()[:1] in ("{", "]") else None
+    if not first.startswith("{"):
+        return None
+    # a line that is cut short, or an object over several lines
+    return "jsonl" if re.match(r"\{\s*u?[\"'].+?[\"']\s*:.+,", first) else "json"
+
+
+def _are_blocks(lines: list[str]) -> bool:
+    """Whether nearly all lines are a key and a value, and the first key comes again."""
+    there = [line.rstrip() for line in lines if line.strip()]
+    keys = Counter(found[1] for line in there if (found := re.match(KEY_AND_VALUE, line)))
+    first = re.match(KEY_AND_VALUE, there[0]) if there else None
+    if first is None or keys.total() < STEADY * len(there):
+        return False
+    return 1 < len(keys) <= len(there) / keys[first[1]] + 1 and keys[first[1]] > 1
+
+
+def _wraps(line: str, inner: str | None) -> bool:
+    """Whether an object is but a cover for a list of rows: ``{"total": 1, "items": [{…}]}``.
+
+    One that has the key ``inner`` is a row, whose list is taken apart.
+    """
+    try:
+        one = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return False
+    is_row = not isinstance(one, dict) or (inner is not None and inner in one)
+    return not is_row and len(one) <= COVER and bool(rows_within(one))
+
+
+def rows_within(one: dict[str, Any], deeper: int = 3) -> list[Any]:
+    """The longest list of objects in an object, or in those within it."""
+    found: list[Any] = []
+    for value in one.values():
+        if isinstance(value, dict) and deeper:
+            value = rows_within(value, deeper - 1)
+        if isinstance(value, list) and value and isinstance(value[0], dict):
+            found = max(found, value, key=len)
+    return found
+
+
+def _delimited(form: Form, lines: list[str], said: FileForm) -> Form:
+    blank = "\r ,;\t|"
+    places = [at for at, line in enumerate(lines) if line.strip(blank)]
+    remarks = _remarks([lines[at] for at in places])
+    header_at = places[remarks - 1] if remarks else None
+    places = places[remarks:][:SAMPLE] or places[:SAMPLE]
+    sample = [lines[at].rstrip("\r") for at in places]
+    delimiter = said.delimiter or delimiter_of(sample)
+    quote: str | None = said.quote or '"'
+    if said.quote == "none" or (said.quote is None and not _has_quotes(sample, delimiter)):
+        quote = None
+    escape = said.escape or ("\\" if quote and _is_escaped(sample, delimiter, quote) else None)
+    grammar = Grammar(delimiter, quote, escape)
+    rows = [grammar.cells(line) for line in sample]
+    header = has_header(rows) if said.header is None else said.header
+    names = said.columns or _names(rows, header)
+    first = places[0] + (2 if header else 1)
+    if header_at is not None and not header and not said.columns:
+        # some write the names of the columns into a remark
+        named = grammar.cells(lines[header_at].lstrip("# ").rstrip("\r"))
+        if len(named) == len(names) and has_header([named, *rows]):
+            header, names = True, names_of(named)
+    return replace(
+        form,
+        delimiter=delimiter,
+        quote=quote,
+        escape=escape,
+        header=header,
+        names=tuple(names),
+        first=first,
+        spaced=_is_spaced(rows),
+    )
+
+
+def _remarks(lines: list[str]) -> int:
+    """How many lines stand before the rows: remarks, or what Excel writes of the delimiter."""
+    return next((at for at, line in enumerate(lines) if not re.match(r"#|sep=.$", line.strip())), 0)
+
+
+def _is_spaced(rows: list[list[str]]) -> bool:
+    cells = [cell for row in rows for cell in row[1:] if cell]
+    return bool(cells) and all(cell.startswith(" ") for cell in cells)
+
+
+def _names(rows: list[list[str]], header: bool) -> tuple[str, ...]:
+    widths = Counter(map(len, rows[1:] or rows))
+    ((width, _),) = widths.most_common(1)
+    if not header:
+        return names_of([""] * width)
+    wider = [row for row in rows[1:] if len(row) == len(rows[0]) + 1]
+    # R writes row names without a name of their own; a delimiter at the end is none
+    is_of_r = (
+        width == len(rows[0]) + 1 > 2
+        and any(row[-1].strip() for row in wider)
+        and 1 < len(wider) == len({row[0] for row in wider})
+    )
+    return names_of([""] * is_of_r + rows[0])
+
+
+def delimiter_of(lines: list[str]) -> str:
+    """The delimiter that parts the most lines into the same number of cells, two or more.
+
+    ``csv.Sniffer`` goes by the frequency of signs, and takes letters for delimiters in
+    columns of ids, and signs within texts. Counting cells, as DuckDB's sniffer does, is what
+    parting the lines then does.
+    """
+    best, found = STEADY, ","
+    escapes = [None, "\\"] if any('\\"' in line for line in lines) else [None]
+    for delimiter in (*DELIMITERS, " "):
+        share = max(_steadiness(lines, Grammar(delimiter, '"', escape)) for escape in escapes)
+        if share > best and (delimiter != " " or share > 0.99):
+            best, found = share, delimiter
+    return found
+
+
+def _steadiness(lines: list[str], grammar: Grammar) -> float:
+    """Share of lines with as many cells as most have; 0 for one cell, or another header."""
+    widths = [len(grammar.cells(line)) for line in lines]
+    below = widths[1:] or widths
+    width, count = max(Counter(below).items(), key=lambda item: (item[1], item[0]))
+    is_like = min(width, widths[0]) > 1 and widths[0] in (width, width - 1)
+    return count / len(below) if is_like else 0.0
+
+
+def _has_quotes(lines: list[str], delimiter: str) -> bool:
+    """Whether a quote at a cell's start quotes it. With commas it does, whatever else is found."""
+    if delimiter in (",", ";"):
+        return True
+    end = re.escape(delimiter)
+    return any(re.search(rf'(?:^|{end})"(?:[^"]|"")*"(?:{end}|$)', line) for line in lines)
+
+
+def _is_escaped(lines: list[str], delimiter: str, quote: str) -> bool:
+    r"""Whether quotes in cells are written ``\"``, as MySQL does, and not ``""``."""
+    sample = pl.Series(lines)
+    if not sample.str.contains("\\" + quote, literal=True).any():
+        return False
+    bad = []
+    for escape in (None, "\\"):
+        grammar = Grammar(delimiter, quote, escape)
+        found, _ = grammar.joined(grammar.plain(sample), at_end=True)
+        bad.append((~found["good"]).sum())
+    return bad[1] < bad[0]

@@ -1,0 +1,144 @@
+"""A file, compressed or not, in any encoding -> blocks of whole lines in UTF-8."""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import lzma
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, cast
+
+import pyarrow as pa
+
+from storage.loading.log import Damaged, LoadError
+
+BLOCK = 32 << 20  # bytes of text that are taken apart at once
+PIECE = 1 << 16  # bytes that are decompressed at once
+HEAD = 1 << 20  # bytes that tell the form of a file
+
+_GZIP, _ZSTD, _BZIP2, _XZ = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00"
+_OTHERS = {
+    b"PK\x03\x04": "a ZIP archive or an Excel file: unpack it, or export it as CSV",
+    b"7z\xbc\xaf": "a 7z archive: unpack it first",
+    b"Rar!": "a RAR archive: unpack it first",
+    b"SQLite format 3": "an SQLite database: export its tables as CSV",
+    b"\x89HDF": "an HDF5 file: export its tables as CSV or Parquet",
+    b"\x93NUMPY": "a NumPy file: export it as CSV or Parquet",
+    b"%PDF": "a PDF: look for the data itself",
+}
+_BROKEN = (EOFError, zlib.error, lzma.LZMAError, pa.ArrowException, OSError)
+"""What the streams raise where they cannot go on."""
+
+
+@contextmanager
+def opened(file: Path) -> Iterator[IO[bytes]]:
+    """The decompressed bytes; what compresses them is told by their first bytes.
+
+    Raises:
+        LoadError: the file cannot be read, or is an archive.
+        Damaged: it is cut short, or its compressed bytes are not as they were written.
+    """
+    try:
+        with file.open("rb") as start:
+            magic = start.read(16)
+        for mark, what in _OTHERS.items():
+            if magic.startswith(mark):
+                raise LoadError(f"{file} is {what}.")
+        with _decompressed(file, magic) as stream:
+            yield stream
+    except _BROKEN as error:
+        if isinstance(error, OSError) and error.strerror:
+            raise LoadError(f"{file} cannot be read: {error.strerror}.") from error
+        said = str(error).strip().partition("\n")[0][:200].rstrip(".")
+        spoilt = not (isinstance(error, EOFError) or said.startswith("Truncated"))
+        what = f"damaged ({said})" if spoilt else "cut short"
+        raise Damaged(f"{file} is {what}.", spoilt=spoilt) from error
+
+
+def _decompressed(file: Path, magic: bytes) -> IO[bytes]:
+    if magic.startswith(_GZIP):
+        return cast(IO[bytes], gzip.open(file))
+    if magic.startswith(_BZIP2):
+        return bz2.open(file)
+    if magic.startswith(_XZ):
+        return lzma.open(file)
+    if magic.startswith(_ZSTD):
+        return cast(IO[bytes], pa.CompressedInputStream(pa.OSFile(str(file)), "zstd"))
+    return file.open("rb")
+
+
+def head(file: Path, size: int = HEAD) -> bytes:
+    """The first bytes, decompressed; fewer where the file ends, or is damaged, before."""
+    with opened(file) as stream:
+        data, damage = filled(stream, size)
+        if damage is not None and not data:
+            raise damage
+        return data
+
+
+def filled(stream: IO[bytes], size: int) -> tuple[bytes, Exception | None]:
+    """``size`` bytes, fewer at the end alone; and what kept it from reading on."""
+    # little at a time: what a call has read is lost with the damage
+    read = getattr(stream, "read1", stream.read)
+    parts, missing = [], size
+    try:
+        while missing and (part := read(min(missing, PIECE))):
+            parts.append(part)
+            missing -= len(part)
+    except _BROKEN as error:
+        return b"".join(parts), error
+    return b"".join(parts), None
+
+
+def lines_of(
+    file: Path, encoding: str, line_end: str = "\n", size: int = BLOCK
+) -> Iterator[tuple[int, bytes, bool]]:
+    """Blocks of whole lines, as UTF-8 with LF at their ends: first line's number, bytes, last?
+
+    Characters that the encoding does not know become U+FFFD; UTF-8 is left as it is.
+
+    Raises:
+        Damaged: after the last whole line before the damage, which is told as the last.
+    """
+    first, rest = 1, b""
+    with opened(file) as stream:
+        for data, at_end, damage in _texts(stream, encoding, line_end, size):
+            data = rest + data
+            is_whole = at_end and damage is None
+            cut = len(data) if is_whole else data.rfind(b"\n") + 1
+            block, rest = data[:cut], data[cut:]
+            yield first, block, at_end
+            first += block.count(b"\n")
+            if damage is not None:
+                raise damage
+
+
+def first_text(file: Path, encoding: str, line_end: str = "\n") -> tuple[str, bool]:
+    """The first characters, with LF at the ends of lines, and whether these are all."""
+    with opened(file) as stream:
+        data, at_end, _ = next(_texts(stream, encoding, line_end, HEAD))
+        return data.decode("utf-8", "replace"), at_end
+
+
+def _texts(
+    stream: IO[bytes], encoding: str, line_end: str, size: int
+) -> Iterator[tuple[bytes, bool, Exception | None]]:
+    """Blocks as UTF-8 with LF at the ends of lines: bytes, the last?, what keeps from going on."""
+    decoder = None
+    if encoding != "utf-8":
+        decoder = codecs.getincrementaldecoder(encoding)(errors="replace")
+    is_first, at_end = True, False
+    while not at_end:
+        data, damage = filled(stream, size)
+        at_end = len(data) < size
+        if decoder is not None:
+            data = decoder.decode(data, final=at_end).encode()
+        if is_first:
+            data, is_first = data.removeprefix(codecs.BOM_UTF8), False
+        if line_end == "\r":
+            data = data.replace(b"\r", b"\n")
+        yield data, at_end, damage

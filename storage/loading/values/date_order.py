@@ -1,0 +1,57 @@
+"""Whether the day or the month comes first in dates like 1/2/2026."""
+
+from __future__ import annotations
+
+import re
+from typing import ClassVar
+
+import polars as pl
+
+from storage.loading.values.conventions import Column, majority
+
+_TWELVE_HOURS = r"(?i)\d\s*[ap]m\s*$"  # of those who write the month first
+
+
+class DateOrder:
+    """The order in one column, once it is decided for all of it.
+
+    Args:
+        signs: what parts day, month and year.
+        usual: the order where no cell tells; None: those dates are then none.
+    """
+
+    DAY: ClassVar = "day"
+    MONTH: ClassVar = "month"
+
+    def __init__(self, signs: str, usual: str | None) -> None:
+        self.order, self._usual, self._signs = usual, usual, signs
+        self._is_decided = False
+        self._pattern = rf"^\s*(\d{{1,2}})[{signs}](\d{{1,2}})[{signs}](\d{{4}}|\d{{2}})\b"
+
+    @property
+    def dates(self) -> list[str]:
+        """The patterns of such dates."""
+        parts = {self.DAY: ("%d", "%m"), self.MONTH: ("%m", "%d")}.get(self.order or "")
+        if parts is None:
+            return []
+        return [f"{sign}".join((*parts, year)) for sign in self._signs for year in ("%y", "%Y")]
+
+    def fits(self, cell: str) -> bool:
+        return re.match(self._pattern, cell) is not None
+
+    def decide(self, cells: pl.Series, column: Column) -> None:
+        """By the whole ``column``, if these cells of it are such dates, and once."""
+        if self._is_decided or not cells.str.contains(self._pattern).any():
+            return
+        found = majority(cells, self._votes, column)
+        if found is not None:
+            self.order = (self.DAY, self.MONTH)[found]
+        elif self._usual is None and cells.str.contains(_TWELVE_HOURS).any():
+            self.order = self.MONTH
+        self._is_decided = True
+
+    def _votes(self, cells: pl.Series) -> tuple[int, int]:
+        parts = cells.str.extract_groups(self._pattern).struct
+        first, second = parts[0].cast(pl.Int8, strict=False), parts[1].cast(pl.Int8, strict=False)
+        day, month = (first > 12) & (second <= 12), (second > 12) & (first <= 12)
+        return int(day.sum()), int(month.sum())

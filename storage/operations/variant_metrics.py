@@ -1,0 +1,385 @@
+"""What users did with what they were shown: counted by user, hour, variant and arm.
+
+``count_new`` keeps ``feed.variant_hours`` and ``feed.variant_items`` up to date. It never adds to
+a count: the hours of users that got new events are counted anew as a whole, so what comes late,
+twice or in another order cannot matter. With n events received since the last run, of which a
+touch hours of users, and e events in those hours, a run takes O(n log N + e log N) of N
+interactions; of items the impressions of their whole day are counted, which is at most those of
+the days that something came for. Anonymous events are one user, whose hour is counted whole.
+
+What is read are ``Moments``: sums over users, which is where chance is. An anonymous visitor has no
+name to add up by, so there each hour counts as one user: too few rather than too many, and
+intervals are wide rather than wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from typing import Any
+
+import psycopg
+
+from models.experiments.guardrails import METRICS
+from models.experiments.sequential import Moments
+from storage.postgres.settled import settled_until
+
+LOCK = 0x76_61_72_73  # key of the advisory lock; "vars" in ASCII
+OVERLAP = timedelta(minutes=5)
+"""What was received so long before the last run is looked at again: ``settled_until`` may not know
+of transactions of other roles."""
+SINCE = "variant_hours since"
+EVER = datetime.min.replace(tzinfo=UTC)
+LONGEST_DWELL = 1800
+"""Seconds that one dwell counts at most: a page that was left open says no more."""
+LONGEST_NAME = 64
+"""Characters of a variant, version or arm that are kept: trackers are public."""
+TYPES = ("impression", "click", "dwell", "save", "dismiss")
+
+
+@dataclass(frozen=True)
+class Counted:
+    """What one run did.
+
+    Attributes:
+        since: what occurred before is not counted at all.
+        events: that were looked at.
+        hours: of users that were counted anew.
+        items: days of items that were counted anew.
+    """
+
+    since: datetime
+    events: int
+    hours: int
+    items: int
+
+
+_TOUCHED = """
+CREATE TEMP TABLE came (user_id text, item_id text, type text, occurred_at timestamptz)
+    ON COMMIT DROP;
+CREATE TEMP TABLE touched_hours (hour timestamptz, user_id text) ON COMMIT DROP;
+CREATE TEMP TABLE touched_items (day date, item_id text) ON COMMIT DROP;
+"""
+_CAME = """
+INSERT INTO came SELECT user_id, item_id, type, occurred_at FROM feed.interactions
+WHERE received_at >= %(after)s AND occurred_at >= %(since)s AND occurred_at < '9999-01-01Z'
+  AND type = ANY(%(types)s)
+"""
+# An apply counts with the click before it, and so in the click's hour.
+_HOURS = """
+INSERT INTO touched_hours
+SELECT date_trunc('hour', occurred_at, 'UTC'), coalesce(user_id, '') FROM came
+WHERE type <> 'apply'
+UNION
+SELECT date_trunc('hour', c.occurred_at, 'UTC'), c.user_id
+FROM came AS a JOIN feed.interactions AS c
+  ON c.user_id = a.user_id AND c.item_id = a.item_id AND c.type = 'click'
+ AND c.occurred_at >= a.occurred_at - %(hours)s * interval '1 hour'
+ AND c.occurred_at <= a.occurred_at AND c.occurred_at >= %(since)s
+WHERE a.type = 'apply'
+"""
+_ITEMS = """
+INSERT INTO touched_items
+SELECT DISTINCT (occurred_at AT TIME ZONE 'UTC')::date, item_id FROM came
+WHERE type = 'impression' AND item_id IS NOT NULL
+"""
+_FORGET_HOURS = """
+DELETE FROM feed.variant_hours AS v USING touched_hours AS t
+WHERE v.hour = t.hour AND v.user_id = t.user_id
+"""
+_FORGET_ITEMS = """
+DELETE FROM feed.variant_items AS v USING touched_items AS t
+WHERE v.day = t.day AND v.item_id = t.item_id
+"""
+_SHOWN_BY = f"""
+    left(coalesce(nullif(metadata->>'variant', ''), 'unknown'), {LONGEST_NAME}) AS variant,
+    left(coalesce(metadata->>'model_version', ''), {LONGEST_NAME}) AS model_version
+"""
+# The hour is named twice: as a range, for the index, and as a key, for a hash join.
+_OF_HOUR = """
+    i.occurred_at >= t.hour AND i.occurred_at < t.hour + interval '1 hour'
+    AND date_trunc('hour', i.occurred_at, 'UTC') = t.hour
+    AND i.occurred_at >= (SELECT min(hour) FROM touched_hours)
+    AND i.occurred_at < (SELECT max(hour) FROM touched_hours) + interval '1 hour'
+    AND i.type = ANY(%(types)s)
+"""
+# Trackers are public: only experiments that exist make rows.
+_COUNT_HOURS = f"""
+WITH did AS (
+    SELECT t.hour, t.user_id, i.item_id, i.type, i.occurred_at, i.metadata
+    FROM touched_hours AS t JOIN feed.interactions AS i ON i.user_id = t.user_id AND {_OF_HOUR}
+    WHERE t.user_id <> ''
+    UNION ALL
+    SELECT t.hour, '', i.item_id, i.type, i.occurred_at, i.metadata
+    FROM touched_hours AS t JOIN feed.interactions AS i ON i.user_id IS NULL AND {_OF_HOUR}
+    WHERE t.user_id = ''
+), known AS (
+    SELECT hour, user_id, type, occurred_at, metadata->'experiments' AS experiments, {_SHOWN_BY},
+           CASE WHEN type = 'dwell' AND jsonb_typeof(metadata->'seconds') = 'number'
+                THEN greatest(least((metadata->>'seconds')::numeric, {LONGEST_DWELL}), 0)
+           END AS seconds,
+           type = 'click' AND user_id <> '' AND EXISTS (
+               SELECT FROM feed.interactions AS a
+               WHERE a.type = 'apply' AND a.user_id = did.user_id AND a.item_id = did.item_id
+                 AND a.occurred_at BETWEEN did.occurred_at
+                     AND did.occurred_at + %(hours)s * interval '1 hour') AS converted
+    FROM did
+)
+INSERT INTO feed.variant_hours (hour, user_id, experiment, arm, variant, model_version,
+    impressions, clicks, applies, last_click_at, dwells, dwell_seconds, saves, dismisses)
+SELECT hour, user_id, experiment, arm, variant, model_version,
+       count(*) FILTER (WHERE type = 'impression'),
+       count(*) FILTER (WHERE type = 'click'),
+       count(*) FILTER (WHERE converted),
+       max(occurred_at) FILTER (WHERE type = 'click'),
+       count(seconds),
+       coalesce(sum(seconds), 0),
+       count(*) FILTER (WHERE type = 'save'),
+       count(*) FILTER (WHERE type = 'dismiss')
+FROM known CROSS JOIN LATERAL (
+    SELECT '' AS experiment, '' AS arm
+    UNION ALL
+    SELECT x.id, left(experiments->>x.id, {LONGEST_NAME}) FROM feed.experiments AS x
+    WHERE experiments->>x.id IS NOT NULL
+) AS of_experiment
+GROUP BY hour, user_id, experiment, arm, variant, model_version
+"""
+_COUNT_ITEMS = f"""
+INSERT INTO feed.variant_items (day, variant, model_version, item_id, impressions)
+SELECT day, variant, model_version, item_id, count(*)
+FROM (
+    SELECT t.day, t.item_id, {_SHOWN_BY}
+    FROM touched_items AS t JOIN feed.interactions AS i
+      ON i.item_id = t.item_id AND i.type = 'impression'
+     AND i.occurred_at >= t.day AT TIME ZONE 'UTC'
+     AND i.occurred_at < (t.day + 1) AT TIME ZONE 'UTC'
+     AND (i.occurred_at AT TIME ZONE 'UTC')::date = t.day
+     AND i.occurred_at >= (SELECT min(day) FROM touched_items) AT TIME ZONE 'UTC'
+     AND i.occurred_at < (SELECT max(day) + 1 FROM touched_items) AT TIME ZONE 'UTC'
+) AS shown
+GROUP BY day, variant, model_version, item_id
+"""
+
+
+def count_new(
+    conn: psycopg.Connection, *, conversion_hours: float, days: int, now: datetime
+) -> Counted:
+    """Count what was received since the last run. Two at once come one after the other.
+
+    The first run, and the first with other ``conversion_hours``, counts everything that
+    occurred in the last ``days``, or since when it was counted before.
+
+    Args:
+        conversion_hours: an apply counts if it follows the same user's click on the same item
+            within so many.
+
+    Raises:
+        psycopg.Error: nothing has changed.
+    """
+    received = f"variant_hours received, {conversion_hours:g} h to convert"
+    with conn.transaction():
+        conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
+        settled = settled_until(conn)
+        known: dict[str, datetime] = dict(
+            conn.execute("SELECT name, at FROM feed.watermarks").fetchall()
+        )
+        since = known.get(SINCE) or _day_of(now - timedelta(days=days))
+        conn.execute(_TOUCHED)
+        given = {
+            "after": known[received] - OVERLAP if received in known else EVER,
+            "since": since,
+            "hours": conversion_hours,
+            "types": [*TYPES, "apply"],
+        }
+        events = conn.execute(_CAME, given).rowcount
+        conn.execute("ANALYZE came")
+        hours = conn.execute(_HOURS, given).rowcount
+        items = conn.execute(_ITEMS).rowcount
+        conn.execute("ANALYZE touched_hours, touched_items")
+        conn.execute(_FORGET_HOURS)
+        conn.execute(_COUNT_HOURS, {"hours": conversion_hours, "types": list(TYPES)})
+        conn.execute(_FORGET_ITEMS)
+        conn.execute(_COUNT_ITEMS)
+        conn.execute("DROP TABLE came, touched_hours, touched_items")
+        conn.execute("DELETE FROM feed.watermarks WHERE name LIKE 'variant_hours received%'")
+        conn.execute(
+            "INSERT INTO feed.watermarks VALUES (%s, %s), (%s, %s) ON CONFLICT DO NOTHING",
+            (SINCE, since, received, settled),
+        )
+    return Counted(since, events, hours, items)
+
+
+def counted(conn: psycopg.Connection) -> tuple[datetime, datetime] | None:
+    """From when on events are counted, and until when those that were received; None: none."""
+    row = conn.execute(
+        "SELECT min(at), max(at) FROM feed.watermarks WHERE name LIKE 'variant_hours%'"
+    ).fetchone()
+    assert row is not None
+    return None if row[0] is None else row
+
+
+@dataclass(frozen=True)
+class Totals:
+    """What was shown under one label, and what came of it.
+
+    Attributes:
+        users: how many, each hour of anonymous ones as one.
+        applies: of ``ripe_clicks``: those for which the time to convert has passed. Others
+            may still convert, and would be held against what went live today.
+        moments: by metric of ``models.experiments.guardrails.METRICS``.
+    """
+
+    users: int
+    impressions: int
+    clicks: int
+    ripe_clicks: int
+    applies: int
+    dwell_seconds: float
+    saves: int
+    dismisses: int
+    moments: Mapping[str, Moments]
+
+    def __add__(self, other: Totals) -> Totals:
+        """Of what is shown to different users; who is in both counts twice."""
+        sums = {name: getattr(self, name) + getattr(other, name) for name in _NUMBERS}
+        both = {name: self.moments[name] + other.moments[name] for name in METRICS}
+        return Totals(**sums, moments=both)
+
+
+_NUMBERS = (
+    "users", "impressions", "clicks", "ripe_clicks", "applies", "dwell_seconds", "saves",
+    "dismisses",
+)  # fmt: skip
+_BY_LOT = """
+    experiment = %(experiment)s AND NOT EXISTS (
+        SELECT FROM feed.experiment_assignments AS a
+        WHERE a.experiment_id = %(experiment)s AND a.user_id = variant_hours.user_id)
+"""
+NOTHING = Totals(0, 0, 0, 0, 0, 0.0, 0, 0, dict.fromkeys(METRICS, Moments()))
+
+
+def by_version(
+    conn: psycopg.Connection, start: datetime, end: datetime, *, conversion_hours: float
+) -> dict[tuple[str, str], Totals]:
+    """By variant and model version ('' for none), of the hours that begin in ``[start, end)``,
+    the hour of ``start`` included. Reads the rows of those hours."""
+    found = _totals(
+        conn, ("variant", "model_version"), "experiment = ''", start, end, conversion_hours, {}
+    )
+    return {(variant, version): totals for (variant, version), totals in found}
+
+
+def by_arm(
+    conn: psycopg.Connection,
+    experiment: str,
+    start: datetime,
+    end: datetime,
+    *,
+    conversion_hours: float,
+) -> dict[str, Totals]:
+    """By arm of an experiment, whatever ranked in the end (intention to treat), without users who
+    were given their arm by hand: no lot chose them. As ``by_version``. An arm that nobody saw is
+    not there."""
+    found = _totals(
+        conn, ("arm",), _BY_LOT, start, end, conversion_hours, {"experiment": experiment}
+    )
+    return {arm: totals for (arm,), totals in found}
+
+
+def _totals(
+    conn: psycopg.Connection,
+    labels: Sequence[str],
+    where: str,
+    start: datetime,
+    end: datetime,
+    conversion_hours: float,
+    parameters: Mapping[str, Any],
+) -> list[tuple[tuple[str, ...], Totals]]:
+    by = ", ".join(labels)
+    moments = ", ".join(
+        f"count(*) FILTER (WHERE {y} > 0), sum({x}), sum({y}),"
+        f" sum({x} * {x}), sum({y} * {y}), sum({x} * {y})"
+        for x, y in ((metric.numerator, metric.denominator) for metric in METRICS.values())
+    )
+    rows = conn.execute(
+        f"""
+        WITH units AS (
+            SELECT {by},
+                   sum(impressions)::float8 AS impressions,
+                   sum(clicks)::float8 AS clicks,
+                   coalesce(sum(clicks) FILTER (WHERE ripe), 0)::float8 AS ripe_clicks,
+                   coalesce(sum(applies) FILTER (WHERE ripe), 0)::float8 AS applies,
+                   sum(dwell_seconds) AS dwell_seconds,
+                   sum(saves)::float8 AS saves,
+                   sum(dismisses)::float8 AS dismisses
+            FROM (SELECT *, last_click_at + %(hours)s * interval '1 hour' <= %(end)s AS ripe
+                  FROM feed.variant_hours
+                  WHERE hour >= %(start)s AND hour < %(end)s AND {where}) AS v
+            GROUP BY {by}, user_id, CASE WHEN user_id = '' THEN hour END)
+        SELECT {by}, count(*), sum(impressions)::bigint, sum(clicks)::bigint,
+               sum(ripe_clicks)::bigint, sum(applies)::bigint, sum(dwell_seconds),
+               sum(saves)::bigint, sum(dismisses)::bigint, {moments}
+        FROM units GROUP BY {by} ORDER BY {by}
+        """,
+        {"start": _hour_of(start), "end": end, "hours": conversion_hours, **parameters},
+    ).fetchall()
+    found = []
+    for row in rows:
+        label, numbers = row[: len(labels)], dict(zip(_NUMBERS, row[len(labels) :], strict=False))
+        sums = iter(row[len(labels) + len(_NUMBERS) :])
+        by_metric = {name: Moments(*islice(sums, 6)) for name in METRICS}
+        found.append((label, Totals(**numbers, moments=by_metric)))
+    return found
+
+
+def by_time(
+    conn: psycopg.Connection, start: datetime, end: datetime
+) -> list[tuple[datetime, str, int, int]]:
+    """Start of each hour, or of each UTC day where there are more than two, with a variant, its
+    impressions and its clicks."""
+    step = "hour" if end - start <= timedelta(days=2) else "day"
+    return conn.execute(
+        f"SELECT date_trunc('{step}', hour, 'UTC'), variant, sum(impressions)::bigint,"
+        " sum(clicks)::bigint FROM feed.variant_hours"
+        " WHERE experiment = '' AND hour >= %s AND hour < %s GROUP BY 1, 2 ORDER BY 1, 2",
+        (_hour_of(start), end),
+    ).fetchall()
+
+
+def coverage(
+    conn: psycopg.Connection, start: datetime, end: datetime, *, exclude_started: bool
+) -> tuple[int, dict[tuple[str, str] | None, int]]:
+    """Items that may be shown to somebody at ``end``, and how many of them were shown since the
+    UTC day of ``start``: by variant and model version, and under None by any.
+
+    Places that are left are not looked at: what is full is rare, and known to workers only.
+    """
+    may = (
+        "status = 'published' AND coalesce(publish_at <= %(end)s, true)"
+        " AND (NOT %(exclude_started)s OR coalesce(starts_at > %(end)s, true))"
+    )
+    given = {"first": _day_of(start).date(), "end": end, "exclude_started": exclude_started}
+    row = conn.execute(f"SELECT count(*) FROM feed.items WHERE {may}", given).fetchone()
+    assert row is not None
+    rows = conn.execute(
+        f"""
+        SELECT grouping(variant) = 1, variant, model_version, count(DISTINCT item_id)
+        FROM feed.variant_items JOIN feed.items ON id = item_id
+        WHERE day >= %(first)s AND day <= (%(end)s AT TIME ZONE 'UTC')::date AND {may}
+        GROUP BY GROUPING SETS ((variant, model_version), ())
+        """,
+        given,
+    )
+    return row[0], {
+        None if of_all else (variant, version): shown for of_all, variant, version, shown in rows
+    }
+
+
+def _hour_of(at: datetime) -> datetime:
+    return at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+
+
+def _day_of(at: datetime) -> datetime:
+    return _hour_of(at).replace(hour=0)
