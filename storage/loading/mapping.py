@@ -58,12 +58,13 @@ class FileForm(BaseModel):
     @field_validator("encoding", mode="after")
     @classmethod
     def _known(cls, value: str | None) -> str | None:
-        import codecs
-
         try:
-            return value and codecs.lookup(value).name and value
-        except LookupError as error:
-            raise ValueError(f"{value!r} is no encoding; one is utf-8 or windows-1252") from error
+            "user_id".encode(value or "utf-8")  # of codecs of bytes (rot13, zip) it knows nothing
+        except (LookupError, ValueError) as error:
+            raise ValueError(
+                f"{value!r} is no encoding of text; one is utf-8 or windows-1252"
+            ) from error
+        return value
 
     @field_validator("quote", mode="after")
     @classmethod

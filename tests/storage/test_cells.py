@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from uuid import UUID
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from storage.loading.reading import parquet
 from storage.loading.values.cells import to_ids, to_text
 
 ONE, OTHER = UUID(int=1 << 96 | 0xBE), UUID(int=0xFF)
@@ -25,7 +29,7 @@ ONE, OTHER = UUID(int=1 << 96 | 0xBE), UUID(int=0xFF)
     ],
 )
 def test_bytes_that_differ_stay_apart(cells: list[bytes | None], text: list[str | None]) -> None:
-    assert to_text(pl.Series(cells, dtype=pl.Binary)).to_list() == text
+    assert to_ids(pl.Series(cells, dtype=pl.Binary)).to_list() == text
 
 
 def test_durations_are_text() -> None:
@@ -35,3 +39,26 @@ def test_durations_are_text() -> None:
 def test_whole_decimals_are_whole_numbers() -> None:
     cells = pl.Series([Decimal("10.00"), Decimal("12345678901234567890.00"), Decimal("1.50"), None])
     assert to_ids(cells).to_list() == ["10", "12345678901234567890", "1.50", None]
+
+
+@pytest.mark.parametrize(
+    ("column", "cells"),
+    [
+        (pa.array([b"caf\xe9", b"caf\xe8"]), ["636166e9", "636166e8"]),
+        (pa.array([b"caf\xe9", b"caf\xe8"]).dictionary_encode(), ["636166e9", "636166e8"]),
+        (pa.array([ONE.bytes, None], pa.uuid()), [str(ONE), None]),
+        (pa.array([[("a", 1)], None], pa.map_(pa.string(), pa.int8())), ['{"a":1}', None]),
+        (pa.array([[[(1, 2)]]], pa.list_(pa.map_(pa.int8(), pa.int8()))), ['[{"1":2}]']),
+        (pa.array([Decimal("1.50"), None], pa.decimal256(40, 2)), ["1.50", None]),
+    ],
+)
+def test_columns_of_parquet_of_any_type(
+    tmp_path: Path, column: pa.Array, cells: list[str | None]
+) -> None:
+    pq.write_table(pa.table({"x": column}), tmp_path / "rows.parquet")
+    (chunk,) = parquet.read(tmp_path / "rows.parquet", ["x"])
+    assert to_ids(chunk.frame["x"]).to_list() == cells
+
+
+def test_a_title_with_a_wrong_byte_keeps_its_other_signs() -> None:
+    assert to_text(pl.Series([b"caf\xe9", b"tea"])).to_list() == ["caf\ufffd", "tea"]

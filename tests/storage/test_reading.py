@@ -127,6 +127,9 @@ def test_a_wrong_mapping_names_the_field(tmp_path: Path) -> None:
     file.write_text("items: {colour: color}\n")
     with pytest.raises(LoadError, match=r"items\.colour: no such column"):
         load_mapping(file)
+    file.write_text("files: {interactions: {encoding: rot13}}\n")
+    with pytest.raises(LoadError, match=r"encoding: 'rot13' is no encoding of text"):
+        load_mapping(file)
     with pytest.raises(LoadError, match="cannot be read"):
         load_mapping(tmp_path / "none.yaml")
     assert load_mapping("default").tag_separator == "|"

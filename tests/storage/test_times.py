@@ -184,3 +184,11 @@ def test_hours_and_minutes_are_no_years(tmp_path: Path) -> None:
     rows = "".join(f"u{n % 3},i{n % 4},{1900 + 4 * n}\n" for n in range(12))
     (tmp_path / "log.csv").write_text(f"user,item,time\n{rows}")
     assert "default_time: order" in written(propose(tmp_path))
+
+
+@pytest.mark.parametrize("cells", [["1", "2"], ["14102100", "14102101"], ["0", "49"]])
+def test_numbers_that_are_no_times_refuse_their_rows_alone(
+    tmp_path: Path, cells: list[str]
+) -> None:
+    found = loaded(tmp_path, HEADER + "".join(f"u1,i1,like,{cell}\n" for cell in cells))
+    assert (len(found.good), len(found.rejected)) == (0, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import orjson
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -47,18 +48,36 @@ def _chunk(frame: pl.DataFrame, first: int) -> Chunk:
 
 
 def _series(name: str, column: pa.Array) -> pl.Series:
+    if isinstance(column, pa.ExtensionArray):
+        column = column.storage
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-        text = [
-            None if cell is None else cell.decode("utf-8", "replace") for cell in column.to_pylist()
-        ]
-        return pl.Series(name, text, dtype=pl.String)
-    try:
-        return pl.Series(name, pl.from_arrow(column))
-    except (pa.ArrowException, pl.exceptions.PolarsError, ValueError, TypeError):
-        cells = [None if cell is None else str(cell) for cell in column.to_pylist()]
-        return pl.Series(name, cells, dtype=pl.String)
+        return pl.Series(name, column.to_pylist(), dtype=pl.Binary)
+    if _is_held(column.type):
+        try:
+            return pl.Series(name, pl.from_arrow(column))
+        except (pa.ArrowException, pl.exceptions.PolarsError, ValueError, TypeError):
+            pass  # what polars cannot hold is text
+    cells = column.to_pylist(maps_as_pydicts="lossy")
+    return pl.Series(name, [_text(cell) for cell in cells], dtype=pl.String)
+
+
+def _is_held(kind: pa.DataType) -> bool:
+    """Whether polars has the type: of maps it makes no text, and wide decimals let it panic."""
+    inner = [kind.field(at).type for at in range(kind.num_fields)]
+    return (
+        not pa.types.is_map(kind)
+        and not pa.types.is_decimal256(kind)
+        and all(_is_held(one) for one in inner)
+    )
+
+
+def _text(cell: object) -> str | None:
+    """Of maps, lists and structs their JSON."""
+    if isinstance(cell, dict | list):
+        return orjson.dumps(cell, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    return None if cell is None else str(cell)
 
 
 def _opened(file: Path) -> pq.ParquetFile:

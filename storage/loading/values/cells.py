@@ -22,12 +22,13 @@ def nested_kind(kind: pl.DataType) -> str | None:
 
 
 def to_text(cells: pl.Series) -> pl.Series:
-    """Text; of lists and structs their JSON."""
+    """Text; of lists and structs their JSON. Bytes that are no UTF-8 lose their signs."""
     if nested_kind(cells.dtype):
         text = [None if cell is None else _json(cell) for cell in cells.to_list()]
         return pl.Series(cells.name, text, dtype=pl.String)
     if cells.dtype == pl.Binary:
-        return pl.Series(cells.name, _bytes_as_text(cells.to_list()), dtype=pl.String)
+        text = [None if cell is None else cell.decode(errors="replace") for cell in cells.to_list()]
+        return pl.Series(cells.name, text, dtype=pl.String)
     if cells.dtype == pl.Duration:
         return cells.dt.to_string("iso")
     return cells.cast(pl.String)
@@ -55,8 +56,11 @@ def _is_text(cell: bytes) -> bool:
 def to_ids(cells: pl.Series) -> pl.Series:
     """Text; of whole numbers their digits, however large, and never 5863.0 or 1e+16.
 
-    NaN, which data frames write for an empty cell among numbers, is null.
+    NaN, which data frames write for an empty cell among numbers, is null. Bytes that differ give
+    ids that differ.
     """
+    if cells.dtype == pl.Binary:
+        return pl.Series(cells.name, _bytes_as_text(cells.to_list()), dtype=pl.String)
     if cells.dtype.is_decimal():  # as databases and Spark export whole numbers: 10.00
         return cells.cast(pl.String).str.replace(r"\.0+$", "")
     if not cells.dtype.is_float():
@@ -187,7 +191,7 @@ def _is_object(cell: str) -> bool:
 
 def to_uuids(cells: pl.Series) -> pl.Series:
     """Event ids as 32 lowercase hex digits; anything else stays as it is."""
-    text = to_text(cells)
+    text = to_ids(cells)
     text = text.set(text == "", None)
     if text.str.contains("^[0-9a-f]{32}$").all():
         return text

@@ -67,7 +67,10 @@ class Epochs:
         )
 
     def _since(self, number: pl.Series) -> pl.Series:
-        exact, n = pl.lit(None, dtype=pl.Float64), pl.col("n")
+        n = pl.col("n")
+        exact: pl.Expr = pl.when(False).then(
+            n
+        )  # as many cells as there are, also where no unit fits
         for unit, low, high, microseconds, zero in _UNITS:
             fits = (number >= low) & (number < high)
             if fits.any():
