@@ -93,13 +93,19 @@ class Spool:
         """Whether events that this process took are still to be replayed."""
         return any(segment.own for segment in self._segments)
 
-    def append(self, payload: bytes) -> None:
-        """Add a record; it is durable on return.
+    def append(self, *payloads: bytes) -> None:
+        """Add records, all or none of them; they are durable on return.
 
         Raises:
             SpoolFull: nothing was added.
+            ValueError: one is larger than ``MAX_RECORD``: it could not be read again.
         """
-        record = (HEADER.pack(len(payload), zlib.crc32(payload)) + payload) * COPIES
+        if any(len(payload) > MAX_RECORD for payload in payloads):
+            raise ValueError(f"a record of more than {MAX_RECORD} bytes")
+        record = b"".join(
+            (HEADER.pack(len(payload), zlib.crc32(payload)) + payload) * COPIES
+            for payload in payloads
+        )
         used = self.size()
         if used + len(record) > self._max_bytes:
             raise SpoolFull(f"{used} of {self._max_bytes} bytes are in use")
@@ -158,11 +164,12 @@ class Spool:
         if segment.read < segment.end:
             return
         self._segments.remove(segment)
-        if segment.damaged:  # somebody may want to look at it
-            segment.path.rename(segment.path.with_suffix(".damaged"))
-        else:
-            segment.path.unlink()
         os.close(segment.file)
+        with contextlib.suppress(FileNotFoundError):  # somebody deleted it meanwhile
+            if segment.damaged:  # somebody may want to look at it
+                segment.path.rename(segment.path.with_suffix(".damaged"))
+            else:
+                segment.path.unlink()
         SPOOL_BYTES.set(self.size())
 
     def size(self) -> int:

@@ -101,8 +101,8 @@ class IngestCalls:
         return answer_json(request, body, 202, {"Retry-After": str(wait)} if wait else None)
 
     def _keep_to_the_caller(self, request: Request, checked: Checked) -> None:
-        """Refuse events of users for whom the caller may not speak. They are not kept: what was
-        forged must not be replayed one day."""
+        """Refuse events of users for whom the caller may not speak. They are not kept, nor is what
+        else names another user: what was forged must not be replayed one day."""
         caller = caller_of(request)
         if caller.user_id is None and not caller.needs_token:
             return
@@ -114,6 +114,9 @@ class IngestCalls:
             elif event["user_id"] is None:
                 event["user_id"] = caller.user_id
         checked.leave_out(refused)
+        checked.refused = [
+            entry for entry in checked.refused if not {*entry["user_ids"]} - {caller.user_id}
+        ]
 
     def _keep_to_the_limits(
         self, request: Request, checked: Checked, entries: int

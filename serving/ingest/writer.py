@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -39,9 +40,15 @@ GROUP_ROWS = 4_000
 MAX_ROWS = 40_000
 """Entries that wait: about 2 s of work for Postgres."""
 MAX_BYTES = 32 * 2**20
+GROUP_BYTES = 2 * 2**20
+"""What is written in one call, as JSON: what Postgres surely takes before the call is given up."""
 REPLAY_BYTES = 512 * 2**10
 AGAIN_SECONDS = 0.25
 ADOPT_SECONDS = 5.0
+ANSWER_SECONDS = 4.0
+"""After which a caller is told to come again: what is written all the same is then a duplicate."""
+SAID_SECONDS = 60.0
+"""A spool that waits says so each minute."""
 
 Committed = Callable[[list[Event]], None]
 
@@ -67,6 +74,7 @@ class _Call:
 
     events: list[Event]
     refused: list[RefusedEvent]
+    size: int  # bytes of JSON
     done: asyncio.Future[Stored]
 
     @property
@@ -81,6 +89,20 @@ class _Group:
         self.calls = calls
         self.events = [event for call in calls for event in call.events]
         self.refused = [entry for call in calls for entry in call.refused]
+
+    def parts(self) -> list[tuple[slice, slice]]:
+        """Slices of events and of refused entries, each of about ``GROUP_BYTES``."""
+        count = max(1, math.ceil(sum(call.size for call in self.calls) / GROUP_BYTES))
+        steps = [math.ceil(len(rows) / count) for rows in (self.events, self.refused)]
+        return [
+            (slice(n * steps[0], (n + 1) * steps[0]), slice(n * steps[1], (n + 1) * steps[1]))
+            for n in range(count)
+        ]
+
+    def record(self, events: slice, refused: slice) -> bytes:
+        """A part of it, as the spool keeps it."""
+        record: _Record = {"events": self.events[events], "refused": self.refused[refused]}
+        return orjson.dumps(record)
 
     def tell(self, stored: Stored) -> None:
         """Answer the callers."""
@@ -119,6 +141,7 @@ class Writer:
         self._later = EventConnection(address, signalled)
         self._waiting: deque[_Call] = deque()
         self._rows = self._bytes = 0
+        self._part = GROUP_ROWS  # rows of the spool that are tried in one call
         self._arrived, self._spooled = asyncio.Event(), asyncio.Event()
         self._order = asyncio.Lock()  # of what changes the spool, and which way events go
         self._tasks: list[asyncio.Task[None]] = []
@@ -164,9 +187,10 @@ class Writer:
         """Returns once the events are durable, and the refused entries are kept.
 
         Raises:
-            Busy, NoRoom: nothing was kept.
+            Busy, NoRoom: come again. What was kept all the same is a duplicate then.
         """
-        call = _Call(events, refused, asyncio.get_running_loop().create_future())
+        size = len(orjson.dumps([events, refused]))
+        call = _Call(events, refused, size, asyncio.get_running_loop().create_future())
         if self._closing:
             raise NoRoom("the worker stops")
         if self._rows + call.rows > MAX_ROWS:
@@ -175,7 +199,12 @@ class Writer:
         self._waiting.append(call)
         self._count(call.rows)
         self._arrived.set()
-        return await call.done
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                return await asyncio.shield(call.done)
+        except TimeoutError:
+            TURNED_AWAY.labels("busy").inc()
+            raise Busy("events are written more slowly than they come") from None
 
     def _count(self, rows: int) -> None:
         self._rows += rows
@@ -204,39 +233,41 @@ class Writer:
 
     def _next_calls(self) -> list[_Call]:
         calls: list[_Call] = []
-        rows = 0
-        while self._waiting and (not calls or rows + self._waiting[0].rows <= GROUP_ROWS):
+        rows = size = 0
+        while self._waiting:
+            rows, size = rows + self._waiting[0].rows, size + self._waiting[0].size
+            if calls and (rows > GROUP_ROWS or size > GROUP_BYTES):
+                break
             calls.append(self._waiting.popleft())
-            rows += calls[-1].rows
         return calls
 
     async def _write_group(self, group: _Group) -> None:
         start = perf_counter()
         GROUP_EVENTS.observe(len(group.events))
+        parts, stored = group.parts(), Stored()
         if not self._spool.behind:
             try:
-                stored = await self._straight.store(group.events, group.refused)
+                while parts:
+                    given = group.events[parts[0][0]]
+                    found = await self._straight.store(given, group.refused[parts[0][1]])
+                    stored.add(found, range(len(group.events))[parts[0][0]])
+                    self._tell_committed(given, found)
+                    del parts[0]
             except Away as error:
                 log.warning("events go to the spool", extra={"detail": str(error)})
-            else:
-                COMMIT_SECONDS.labels("postgres").observe(perf_counter() - start)
-                group.tell(stored)
-                self._tell_committed(group.events, stored)
-                return
-        record: _Record = {"events": group.events, "refused": group.refused}
-        await asyncio.to_thread(self._spool.append, orjson.dumps(record))
-        COMMIT_SECONDS.labels("spool").observe(perf_counter() - start)
-        group.tell(Stored())
-        self._spooled.set()
+        if parts:
+            records = [group.record(*part) for part in parts]
+            await asyncio.to_thread(self._spool.append, *records)
+            self._spooled.set()
+        way = "spool" if parts else "postgres"
+        COMMIT_SECONDS.labels(way).observe(perf_counter() - start)
+        group.tell(stored)
 
     async def _replay(self) -> None:
         """Bring what is in the spool to Postgres, for ever."""
         while True:
             try:
                 await self._replay_all()
-            except Away:
-                await asyncio.sleep(AGAIN_SECONDS)
-                continue
             except Exception as error:  # as above
                 log.error("spool not replayed", exc_info=error)
             with contextlib.suppress(TimeoutError):
@@ -250,12 +281,29 @@ class Writer:
             records: list[_Record] = [orjson.loads(record) for record in chunk.records]
             given = [event for record in records for event in record["events"]]
             refused = [entry for record in records for entry in record["refused"]]
-            if given or refused:
-                stored = await self._later.store(given, refused)
-                REPLAYED.inc(len(given))
-                self._tell_committed(given, stored)
+            await self._replay_rows(given, refused)
             async with self._order:
                 self._spool.done(chunk)
+
+    async def _replay_rows(self, given: list[Event], refused: list[RefusedEvent]) -> None:
+        """Events first, in parts: each time that Postgres does not take one it is halved, so that
+        nothing that is too much for one call holds up what is behind it."""
+        said = perf_counter()
+        while given or refused:
+            events, entries = given[: self._part], refused[: max(self._part - len(given), 0)]
+            try:
+                stored = await self._later.store(events, entries)
+            except Away as error:
+                self._part = max(self._part // 2, 1)
+                if perf_counter() - said > SAID_SECONDS:
+                    said = perf_counter()
+                    log.error("spool waits for Postgres", extra={"detail": str(error)})
+                await asyncio.sleep(AGAIN_SECONDS)
+                continue
+            self._part = min(self._part * 2, GROUP_ROWS)
+            given, refused = given[len(events) :], refused[len(entries) :]
+            REPLAYED.inc(len(events))
+            self._tell_committed(events, stored)
 
     def _tell_committed(self, events: Sequence[Event], stored: Stored) -> None:
         try:

@@ -96,6 +96,7 @@ def serving(
             scopes: tuple[KeyScope, ...] = ("track", "read", "admin")
             keys = {scope: make_key(connection, scope, f"a {scope}") for scope in scopes}
             keys["browser"] = make_key(connection, "read", "browser", needs_token=True)
+            keys["page"] = make_key(connection, "track", "page", needs_token=True)
     app = guarded(settings)
     with socket.socket() as listening:
         listening.bind((host, 0))
@@ -319,7 +320,13 @@ def test_a_tokens_scopes_and_a_key_that_needs_one(required: Server) -> None:
     reads = required.token(USER, "read")
     problem_of(required.call("POST", "/api/v1/interactions", reads, json=[]), 403)
     problem_of(required.get("/api/v1/feed/preferences", reads), 403)
-    browser = required.keys["browser"]
+    browser, page = required.keys["browser"], required.keys["page"]
+    forged = {"user_id": USER, "item_id": "i0001", "type": "dismiss"}  # refused: it has no id
+    answer = required.call("POST", "/api/v1/interactions", page, json=[forged])
+    assert answer.json()["rejected"] == 1
+    with connect(required.database) as connection:
+        kept = "SELECT count(*) FROM feed.interactions_rejected WHERE user_ids @> %s"
+        assert connection.execute(kept, ([USER],)).fetchone() == (0,)
     problem_of(required.get(f"/api/v1/feed?user_id={USER}", browser), 403)
     problem_of(required.get(f"/api/v1/recommendations/{USER}", browser), 403)
     assert required.get("/api/v1/feed/trending", browser).status_code == 200

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
@@ -26,7 +27,7 @@ from starlette.testclient import TestClient
 from models.profile.schema import INTERACTION_TYPES
 from serving.ingest import GROUPS, service, writer
 from serving.ingest.checking import Clock, check
-from serving.ingest.connection import EventConnection
+from serving.ingest.connection import Away, EventConnection
 from serving.ingest.shapes import Outcomes, RejectedPage, ReplayOutcome
 from storage.loading.log import Log
 from storage.loading.values.validation import validate
@@ -456,6 +457,40 @@ def test_concurrent_requests_share_commits_and_too_much_is_turned_away(
     assert all(a.headers["retry-after"] == "1" for a in answers if a.status_code == 429)
     kept = [one for n, one in enumerate(events) if n not in turned_away]
     assert len(stored(conn, *events)) == len(stored(conn, *kept)) == 60
+
+
+def test_what_is_too_much_for_a_call_is_written_in_parts(
+    url: str, tmp_path: Path, conn: psycopg.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Straight, or by way of the spool; what comes after is held up by neither."""
+    monkeypatch.setattr(writer, "GROUP_BYTES", 2_000)
+    monkeypatch.setattr(writer, "AGAIN_SECONDS", 0.0)
+    insert = EventConnection.store
+
+    async def small(self: Any, given: Any, refused: Any) -> Any:
+        if len(given) + len(refused) > most:
+            raise Away("too much")
+        return await insert(self, given, refused)
+
+    monkeypatch.setattr(EventConnection, "store", small)
+    for most in (1_000, 3):
+        app = application(lambda: url, tmp_path)
+        good = [event() for _ in range(20)]
+        bad = [event(type=f"no such {most} {n}") for n in range(30)]
+        with TestClient(app, base_url="http://feed/api/v1/") as client:
+            body = send(client, *bad[:15], *good, *bad[15:])
+            assert (body["accepted"], body["rejected"]) == (20, 30)
+            last = event()
+            assert send(client, last)["accepted"] == 1
+            spool = app.state.ingest._writer._spool
+            while spool.behind:
+                time.sleep(0.01)
+        assert len(stored(conn, *good, last)) == 21
+        kept = conn.execute(
+            "SELECT count(*) FROM feed.interactions_rejected WHERE raw LIKE %s",
+            (f"%no such {most} %",),
+        ).fetchone()
+        assert kept == (30,)
 
 
 def test_only_what_has_arrived_takes_room(

@@ -31,6 +31,16 @@ def records(spool: Spool) -> list[bytes]:
     return found
 
 
+def test_records_that_belong_together_are_there_or_not(tmp_path: Path) -> None:
+    spool = Spool(tmp_path, max_bytes=1_000)
+    spool.append(b"a" * 100, b"b" * 100)
+    with pytest.raises(SpoolFull):
+        spool.append(b"c" * 100, b"d" * 300)
+    with pytest.raises(ValueError, match="a record of more than"):
+        spool.append(b"e", bytes(spooling.MAX_RECORD + 1))
+    assert records(spool) == [b"a" * 100, b"b" * 100]
+
+
 def only_segment(folder: Path) -> Path:
     (path,) = folder.glob("*.spool")
     return path
