@@ -30,7 +30,7 @@ from benchmarks.freshness_served import Asked, Record, Scores, Served, own_fold_
 from benchmarks.report import log
 from benchmarks.worlds import Size
 from models.evaluation import list_quality
-from models.evaluation import metrics as evaluation
+from models.recommenders import judging
 from models.recommenders.base import Recommender
 from models.recommenders.neighbours.ease import EASE, EASESettings
 from models.recommenders.simple.popularity import PopularityRecommender
@@ -103,7 +103,7 @@ def movielens(path: Path) -> Plan:
 
 def judged(asked: Asked, scores: Scores) -> Floats:
     """nDCG@10 of each user."""
-    return evaluation.ndcg_and_coverage(_Scored(scores), asked.test, k=K)[0]
+    return judging.ndcg_and_coverage(_Scored(scores), asked.test, k=K)[0]
 
 
 class _Scored:

@@ -32,11 +32,17 @@ from benchmarks.two_stage.two_stage import TwoStage
 from models.data.splits import stratified_split
 from models.evaluation import list_quality
 from models.evaluation import metrics as evaluation
+from models.profile.recommender_settings import (
+    EASESettings,
+    ItemKNNSettings,
+    KNNSettings,
+    NMFSettings,
+)
+from models.recommenders import judging
 from models.recommenders.base import Dataset
 from models.recommenders.factorisation.nmf import NMF
 from models.recommenders.neighbours.ease import EASE
 from models.recommenders.neighbours.knn import ItemKNN, UserKNN
-from models.recommenders.settings import EASESettings, ItemKNNSettings, KNNSettings, NMFSettings
 from models.recommenders.zoo import ZOO
 
 K = 10
@@ -121,7 +127,7 @@ def _judged(
     name: str,
     make: Callable[[], Learner],
     dataset: Dataset,
-    test: evaluation.TestSet,
+    test: judging.TestSet,
 ) -> Judged:
     start = perf_counter()
     recommender = make().fit(dataset)

@@ -17,9 +17,9 @@ from models.data.features import Features, item_features, user_features
 from models.data.ids import IdIndex
 from models.data.matrices import InteractionMatrix
 from models.evaluation.comparison import build_dataset
-from models.evaluation.metrics import TestSet
 from models.profile.schema import Profile, load_profile
 from models.recommenders.base import Dataset, Validation
+from models.recommenders.judging import TestSet
 from storage.loading.samples import movielens
 from storage.loading.values.times import to_times
 

@@ -23,14 +23,14 @@ from sklearn.neighbors import NearestNeighbors
 from benchmarks.worlds import PROFILE, World
 from models.catalogue.building import ModelInfo, build_snapshot
 from models.catalogue.snapshot import Snapshot
-from models.data import features
+from models.data import features, splits
 from models.data.ids import IdIndex
 from models.data.matrices import interaction_matrix
 from models.data.similarities import top_neighbours
 from models.evaluation import metrics as evaluation
 from models.evaluation.comparison import build_dataset
 from models.feed.lists import recommendation_lists
-from models.recommenders import zoo
+from models.recommenders import judging, zoo
 from models.recommenders.base import Dataset
 from models.recommenders.factorisation.lightfm_hybrid import LightFMHybrid
 from models.recommenders.served import as_served
@@ -67,7 +67,7 @@ def run(world: World, list_users: int, judged_users: int) -> None:
     with _stage("LightFM, all"):
         model = LightFMHybrid().fit(whole)
     with _stage("dataset, past"):
-        split = evaluation.split_moment(lake.scan(), profile.evaluation.test_share)
+        split = splits.split_moment(lake.scan(), profile.evaluation.test_share)
         past = build_dataset(lake.scan(), *known, as_of=split)
     _evaluate(past, world, judged_users)
     del past
@@ -117,7 +117,7 @@ def _evaluate(past: Dataset, world: World, judged_users: int) -> None:
             past.items,
             PROFILE.interaction_weights,
         )
-        test = evaluation.test_set(
+        test = judging.test_set(
             past.matrix, future, heavy_user=rules.heavy_user, max_users=judged_users
         )
     _fact("users judged", len(test.users))

@@ -27,15 +27,15 @@ from models.data import features
 from models.data.ids import IdIndex
 from models.data.similarities import top_neighbours
 from models.evaluation.comparison import build_dataset
-from models.evaluation.metrics import BLOCK_SCORES
+from models.profile.recommender_settings import ItemKNNSettings
 from models.recommenders.base import Dataset, Recommender
 from models.recommenders.factorisation.als import ALSSettings
 from models.recommenders.factorisation.bpr import BPRSettings
 from models.recommenders.factorisation.lightfm import LightFM, LightFMAloneSettings
 from models.recommenders.factorisation.nmf import NMFSettings
+from models.recommenders.judging import BLOCK_SCORES
 from models.recommenders.neighbours.ease import EASESettings
 from models.recommenders.neighbours.knn import KNNSettings
-from models.recommenders.settings import ItemKNNSettings
 from models.recommenders.zoo import ZOO
 
 PREPARE, FIT, SCORE = "prepare", "train", "score"

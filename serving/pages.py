@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Indices, Viewer
+from models.data.scorers import Scores
 from models.feed.exploration import logged
 from models.feed.pipeline import RANKED, SEEN
 from models.feed.reasons import FOR_YOU, Reason, reasons
-from models.feed.scorers import Scores
 from models.feed.scores import RANKER, By, explained
 from models.feed.sources import names_of
 from models.profile.schema import Profile

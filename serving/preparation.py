@@ -10,8 +10,8 @@ from dataclasses import replace
 import numpy as np
 
 from models.catalogue.live import LiveCatalogue
+from models.catalogue.nearest import NearestError
 from models.catalogue.snapshot import Snapshot
-from models.feed.nearest import NearestError
 from models.feed.shortlists import Shortlists
 from models.feed.sources import Indexes
 from models.profile.schema import Profile

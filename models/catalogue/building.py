@@ -11,14 +11,14 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
+from models.catalogue.padding import MOST_TAGS, TAG_SLOTS, extended
 from models.catalogue.snapshot import Items, Manifest, Snapshot, Users
+from models.data import scorers
 from models.data.ids import IdIndex
 from models.data.matrices import InteractionMatrix
-from models.data.padding import MOST_TAGS, TAG_SLOTS, extended
 from models.data.ragged import Ragged
 from models.data.similarities import Neighbours
 from models.data.texts import Texts
-from models.feed import scorers
 from models.profile.schema import INTERACTION_TYPES, Profile
 
 ITEMS_OF_TAG = 500

@@ -19,8 +19,8 @@ from models.catalogue.fold_in import FoldIn, Linear
 from models.catalogue.interests import Interests, interests_of
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import History, Indices, Viewer
+from models.data.arrays import among
 from models.data.matrices import RECENT_ITEMS
-from models.feed.rules import among
 from models.profile.schema import INTERACTION_TYPES, Profile, Weights
 
 HALF_LIVES = 10

@@ -19,14 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalogue.changes import Changes, ItemRow, OwnerRow, UserRow
+from models.catalogue.padding import MOST_TAGS, extended, with_tag_slots
 from models.catalogue.score_statistics import Moments
 from models.catalogue.snapshot import Snapshot
 from models.catalogue.viewer import NO_WISHES, NOTHING, History, Indices, Viewer, Wishes
+from models.catalogue.vocabulary import Vocabulary
+from models.data import scorers
 from models.data.ids import IdIndex
-from models.data.padding import MOST_TAGS, extended, with_tag_slots
 from models.data.ragged import Ragged
-from models.data.vocabulary import Vocabulary
-from models.feed import scorers
 
 LATEST = 500
 IDS_AT_HAND = 50_000

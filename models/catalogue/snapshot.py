@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.catalogue.nearest import Nearest
 from models.data.feature_set import described, digest_of
 from models.data.ids import IdIndex
 from models.data.ragged import Ragged
 from models.data.texts import Texts
-from models.feed.nearest import Nearest
 from models.profile.schema import INTERACTION_TYPES
 
 if TYPE_CHECKING:  # the ranker reads snapshots
@@ -96,7 +96,7 @@ class Items:
     lon: Floats
     price_min: Floats
     price_max: Floats
-    price_band: NDArray[np.int8]  # see models/feed/scorers.py, -1: unknown
+    price_band: NDArray[np.int8]  # see models/data/scorers.py, -1: unknown
     capacity: Ints  # -1: unlimited
     applied: Ints  # applications so far
     impressions: Ints

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalogue.interests import NO_INTERESTS, Interests
-from models.data.top import top_places
+from models.data.arrays import top_places
 
 Indices = NDArray[np.int32]
 NOTHING: Indices = np.zeros(0, np.int32)

@@ -20,11 +20,11 @@ from models.data.matrices import InteractionMatrix, interaction_matrix
 from models.data.popularity import popularity
 from models.evaluation import metrics as evaluation
 from models.evaluation.feed import FeedJudge
+from models.profile.ranker_settings import Kind, parts_of, with_ranker
 from models.profile.schema import Profile
 from models.ranking.learned import LearnedRanker
 from models.ranking.second_stage import SecondStage
-from models.ranking.settings import Kind, parts_of, with_ranker
-from models.recommenders import zoo
+from models.recommenders import judging, zoo
 from models.recommenders.base import Dataset, ProgressOf, Scorer
 from models.recommenders.served import ByVectors, as_served
 from models.recommenders.validation import with_validation
@@ -94,7 +94,7 @@ class Comparison:
     winner: str
     verdict: str
     k: int
-    test: evaluation.TestSet
+    test: judging.TestSet
     failed: dict[str, str] = field(default_factory=dict)
     vectors: Vectors | None = None
 
@@ -151,7 +151,7 @@ def compare(
         dataset.items,
         profile.interaction_weights,
     )
-    test = evaluation.test_set(
+    test = judging.test_set(
         dataset.matrix, future, heavy_user=rules.heavy_user, max_users=rules.max_users
     )
     if len(test.users) == 0:
@@ -243,7 +243,7 @@ def _choose(
 def _best(evaluations: list[evaluation.Evaluation], k: int) -> tuple[str, str]:
     best = max(evaluations, key=lambda one: one.per_user["ndcg"].mean())
     for one in evaluations:
-        stands, difference, half = evaluation.not_worse(one.per_user["ndcg"], best.per_user["ndcg"])
+        stands, difference, half = judging.not_worse(one.per_user["ndcg"], best.per_user["ndcg"])
         if one is best:
             return one.recommender, f"{one.recommender} has the highest nDCG@{k}"
         if stands:
@@ -264,7 +264,7 @@ def _with_best_ranker(
         return winner, verdict
     best = max(rankers, key=lambda one: one.per_user["ndcg"].mean())
     base = next(one for one in evaluations if one.recommender == winner)
-    stands, difference, half = evaluation.not_worse(base.per_user["ndcg"], best.per_user["ndcg"])
+    stands, difference, half = judging.not_worse(base.per_user["ndcg"], best.per_user["ndcg"])
     found = f"{best.recommender} differs from it by {-difference:+.4f} ± {half:.4f}"
     if stands:
         return winner, f"{verdict}; {found}, so there is no ranker"

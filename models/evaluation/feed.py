@@ -15,6 +15,7 @@ from models.evaluation import metrics as evaluation
 from models.feed.pipeline import Query
 from models.ranking.backtest import Backtest, PastCatalogue, with_metadata
 from models.ranking.learned import LearnedRanker
+from models.recommenders import judging
 from models.recommenders.base import Dataset, Scorer
 from models.recommenders.served import ByVectors
 
@@ -64,11 +65,11 @@ class FeedJudge:
     """Judges feeds by one test: what users liked after the moment up to which all was known."""
 
     past: PastCatalogue
-    test: evaluation.TestSet
+    test: judging.TestSet
     background: evaluation.Background
 
     @classmethod
-    def of(cls, dataset: Dataset, test: evaluation.TestSet, interactions: pl.LazyFrame) -> Self:
+    def of(cls, dataset: Dataset, test: judging.TestSet, interactions: pl.LazyFrame) -> Self:
         """
         Args:
             dataset: what was known; ``test`` came later.
@@ -96,13 +97,13 @@ class FeedJudge:
         """The feed that users would have got, and nDCG after each of its stages."""
         known, k = self.past.known, self.past.known.profile.evaluation.k
         lists = self.lists(scorer, ranker)
-        alone = evaluation.recommend(scorer, self.test.users, self.test.seen, k)
+        alone = judging.recommend(scorer, self.test.users, self.test.seen, k)
         found = evaluation.evaluate_lists(
             name, lists["diversity"], known, self.test, k=k, background=self.background
         )
-        ndcg = {"recommender": evaluation.ndcg_of(alone, self.test)}
+        ndcg = {"recommender": judging.ndcg_of(alone, self.test)}
         for stage, top in lists.items():
-            ndcg[stage] = evaluation.ndcg_of(top, self.test)
+            ndcg[stage] = judging.ndcg_of(top, self.test)
         return found.with_stages(ndcg, k)
 
 

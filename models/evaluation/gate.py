@@ -39,14 +39,14 @@ from models.data.ids import IdIndex
 from models.data.splits import of_known
 from models.evaluation.comparison import Comparison
 from models.evaluation.feed import FeedJudge
-from models.evaluation.metrics import TestSet, ndcg_and_coverage, random_ndcg
 from models.evaluation.recipe import Recipe
 from models.evaluation.versions import ModelVersion
+from models.profile.ranker_settings import parts_of
 from models.profile.schema import Gate, Profile
 from models.ranking.second_stage import SecondStage, training_moment
-from models.ranking.settings import parts_of
 from models.recommenders import zoo
 from models.recommenders.base import Dataset, ProgressOf
+from models.recommenders.judging import TestSet, ndcg_and_coverage, random_ndcg
 from models.recommenders.served import ByVectors, as_served
 from models.recommenders.simple.heuristic import Heuristic
 from models.recommenders.simple.popularity import PopularityRecommender

@@ -6,9 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import Any, Self
 
+from models.profile.ranker_settings import parts_of
+from models.profile.recommender_settings import SETTINGS
 from models.profile.schema import Profile
-from models.ranking.settings import parts_of
-from models.recommenders.settings import SETTINGS
 
 _BY_SECTION: dict[str, dict[str, Any]] = {
     "lightfm_hybrid": {

@@ -35,12 +35,12 @@ from models.data.matrices import interaction_matrix
 from models.data.splits import split_moment
 from models.evaluation.feed import FeedJudge
 from models.evaluation.list_quality import Paired, paired
-from models.evaluation.metrics import TestSet, ndcg_and_coverage, ndcg_of, test_set
+from models.profile.recommender_settings import SETTINGS, Settings
 from models.profile.schema import Profile
 from models.recommenders import zoo
 from models.recommenders.base import Dataset, Progress
+from models.recommenders.judging import TestSet, ndcg_and_coverage, ndcg_of, test_set
 from models.recommenders.served import as_served
-from models.recommenders.settings import SETTINGS, Settings
 from models.recommenders.spaces import SECTIONS, SPACES
 
 STARTUP_TRIALS = 5

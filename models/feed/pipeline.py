@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Indices, Viewer
-from models.data.top import top_places
+from models.data.arrays import top_places
+from models.data.scorers import Scores
 from models.feed import sources
 from models.feed.context import Context
 from models.feed.diversity import diversified, in_spreads, likeness_of, limit_runs, varied
 from models.feed.exploration import explore
 from models.feed.rules import Mask, allowed
-from models.feed.scorers import Scores
 from models.feed.scores import By, scores_of, shown_scores
 from models.feed.shortlists import Shortlists, time_key
 from models.feed.sources import BITS, Bits, Candidates, Indexes, SourceGuard

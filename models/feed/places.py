@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from models.feed.scorers import EARTH_RADIUS_KM
+from models.data.scorers import EARTH_RADIUS_KM
 
 Degrees = NDArray[np.floating]
 Floats = NDArray[np.float32]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Indices, Viewer
-from models.feed.scorers import Scores
+from models.data.scorers import Scores
 from models.feed.scores import MODEL, taste_of
 from models.profile.schema import INTERACTION_TYPES, Profile
 

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Indices, Viewer
-from models.feed import scorers
+from models.data import scorers
+from models.data.arrays import among
 from models.profile.schema import Profile
 
 Mask = NDArray[np.bool_]
@@ -92,11 +93,3 @@ def allowed(
     ):
         keep &= ~excluded
     return keep
-
-
-def among(rows: Indices, some: Indices) -> Mask:
-    """Which of ``rows`` are in ``some``, which ascends. O(n log m)."""
-    if len(some) == 0:
-        return np.zeros(len(rows), bool)
-    place = np.minimum(np.searchsorted(some, rows), len(some) - 1)
-    return some[place] == rows

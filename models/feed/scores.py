@@ -11,7 +11,7 @@ from scipy.special import expit
 from models.catalogue.interests import NO_INTERESTS
 from models.catalogue.live import LiveCatalogue, alike
 from models.catalogue.viewer import Indices, Viewer
-from models.feed import scorers
+from models.data import scorers
 from models.feed.shortlists import time_key
 from models.profile.schema import Profile, ScorerName
 

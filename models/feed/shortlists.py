@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Indices, Viewer
+from models.data.arrays import top_places
 from models.data.ragged import Ragged
-from models.data.top import top_places
 from models.feed.exploration import selection_probabilities, to_explore
 from models.feed.rules import Mask, allowed
 from models.profile.schema import Profile

@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue, alike
+from models.catalogue.nearest import Nearest, build
 from models.catalogue.snapshot import NEAREST, Snapshot
 from models.catalogue.viewer import LEARNED_TAGS, NOTHING, Indices, Viewer
-from models.data.top import top_places
-from models.feed.nearest import Nearest, build
+from models.data.arrays import top_places
 from models.feed.places import Places
 from models.feed.shortlists import Shortlists
 from models.profile.schema import Profile

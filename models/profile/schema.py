@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from models.ranking.settings import Ranker
-from models.recommenders.settings import DEFAULT, SETTINGS, Chosen
+from models.profile.ranker_settings import Ranker
+from models.profile.recommender_settings import DEFAULT, SETTINGS, Chosen
 
 SHIPPED = Path(__file__).parent / "shipped"
 
@@ -63,7 +63,7 @@ class Names(_Section):
 
 
 class ScorerSettings(_Section):
-    """Limits and time constants of the scorers (see ``models/feed/scorers.py``)."""
+    """Limits and time constants of the scorers (see ``models/data/scorers.py``)."""
 
     max_distance_km: Positive = 50.0
     recency_half_life_days: Positive = 6.93
@@ -547,7 +547,8 @@ class Profile(_Section):
     recommenders: Chosen = Field(
         default={name: SETTINGS[name]() for name in DEFAULT},
         description="Those that compete in every training, by name, with their settings (see "
-        "`models/recommenders/settings.py`). The first that none beats beyond the noise wins.",
+        "`models/profile/recommender_settings.py`). The first that none beats beyond the noise "
+        "wins.",
     )
     ranker: Ranker = Ranker()
     evaluation: Evaluation = Evaluation()

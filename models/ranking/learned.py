@@ -20,11 +20,11 @@ from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Indices, Viewer
 from models.feed.context import Context
 from models.feed.sources import Bits
+from models.profile.ranker_settings import BoostedSettings, Kind
 from models.profile.schema import Profile
 from models.ranking.calibration import Calibration
 from models.ranking.live_features import LIVE_FEATURES, MakeFeatures, events_features, live_features
 from models.ranking.logistic import FEATURES, LogisticRanker
-from models.ranking.settings import BoostedSettings, Kind
 from models.ranking.table import Table, check_names, digest
 
 MADE: dict[Kind, tuple[MakeFeatures, tuple[str, ...]]] = {

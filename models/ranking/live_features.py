@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Indices, Viewer
+from models.data.arrays import among
 from models.feed.context import DEVICES, Context
-from models.feed.rules import among
 from models.feed.scores import all_components, model_scores, taste_of, usual_scores
 from models.feed.sources import BITS, SOURCES, Bits
 from models.profile.schema import SCORERS, Profile
@@ -64,7 +64,7 @@ def live_features(
 ) -> Table:
     """The columns ``LIVE_FEATURES`` of each item, float32, shape (n, columns).
 
-    - component: the scorers' (``models/feed/scorers.py``).
+    - component: the scorers' (``models/data/scorers.py``).
     - recommender: ``score`` in standard deviations from the mean over all items; ``rank``: log1p
       of the place among these items, from 0.
     - source: which sources named it, 0 or 1. similar_items.vote: summed cosine with the items

@@ -13,9 +13,9 @@ from datetime import datetime
 import polars as pl
 
 from models.data.splits import split_moment
+from models.profile.ranker_settings import Kind, with_ranker
 from models.ranking.backtest import Backtest, PastCatalogue
 from models.ranking.learned import LearnedRanker
-from models.ranking.settings import Kind, with_ranker
 from models.ranking.training import learn
 from models.recommenders import zoo
 from models.recommenders.base import Dataset, Progress, ProgressOf

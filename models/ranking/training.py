@@ -11,15 +11,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from models.catalogue.building import Vectors
-from models.evaluation.metrics import not_worse, ranking_metrics
+from models.profile.ranker_settings import Kind
 from models.profile.schema import Profile
 from models.ranking.backtest import Backtest, PastCatalogue, with_metadata
 from models.ranking.calibration import Calibration
 from models.ranking.learned import LearnedRanker, Model, Trees
 from models.ranking.logistic import LogisticRanker, examples, features
-from models.ranking.settings import Kind
 from models.ranking.training_set import TrainingSet, training_set
 from models.recommenders.base import Dataset, Progress
+from models.recommenders.judging import not_worse, ranking_metrics
 
 K = 10
 LEAST = 1e-6

@@ -29,11 +29,11 @@ from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Indices
 from models.feed.context import DEVICES, Context, Device
 from models.feed.pipeline import Query
+from models.profile.ranker_settings import Kind
 from models.profile.schema import Profile
 from models.ranking.backtest import Backtest, rows_of
 from models.ranking.calibration import MOST_WEIGHT, examination
 from models.ranking.learned import MADE
-from models.ranking.settings import Kind
 from models.ranking.table import Table
 from models.recommenders.base import Progress
 

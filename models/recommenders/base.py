@@ -17,11 +17,11 @@ from models.data.features import Features
 from models.data.ids import IdIndex
 from models.data.matrices import InteractionMatrix
 from models.data.popularity import Popularity
+from models.profile.recommender_settings import Above as Above
+from models.profile.recommender_settings import Count as Count
+from models.profile.recommender_settings import Seed as Seed
+from models.profile.recommender_settings import Settings as Settings
 from models.profile.schema import Profile
-from models.recommenders.settings import Above as Above
-from models.recommenders.settings import Count as Count
-from models.recommenders.settings import Seed as Seed
-from models.recommenders.settings import Settings as Settings
 
 Progress = Callable[[int, int], None]
 """Told (steps done, steps in all) while a recommender trains; what it raises ends the training."""

@@ -11,8 +11,9 @@ from scipy import sparse
 
 from models.data.matrices import interaction_matrix
 from models.data.popularity import popularity
-from models.evaluation.metrics import TestSet, ndcg_and_coverage, of_known, split_moment
+from models.data.splits import of_known, split_moment
 from models.recommenders.base import Dataset, Progress, Recommender, Validation
+from models.recommenders.judging import TestSet, ndcg_and_coverage
 
 K = 10
 USERS = 1_000

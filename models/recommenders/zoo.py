@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from models.profile.recommender_settings import BySection
 from models.profile.schema import Profile
 from models.recommenders.base import Recommender
 from models.recommenders.factorisation.als import ALS
@@ -14,7 +15,6 @@ from models.recommenders.factorisation.lightfm_hybrid import LightFMHybrid
 from models.recommenders.factorisation.nmf import NMF
 from models.recommenders.neighbours.ease import EASE
 from models.recommenders.neighbours.knn import ItemKNN, UserKNN
-from models.recommenders.settings import BySection
 from models.recommenders.simple.heuristic import Heuristic
 from models.recommenders.simple.popularity import PopularityRecommender
 

@@ -18,8 +18,8 @@ from models.evaluation import drift
 from models.evaluation.comparison import Comparison
 from models.evaluation.versions import ModelVersion, metric_name
 from models.feed.sources import index_of
+from models.profile.ranker_settings import parts_of
 from models.ranking.learned import LearnedRanker
-from models.ranking.settings import parts_of
 from models.recommenders.base import Dataset
 from orchestration import plots
 from orchestration.assets.training import GROUP, Trained, Training, ending_with

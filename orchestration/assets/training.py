@@ -12,16 +12,16 @@ import numpy as np
 import polars as pl
 
 from models.catalogue.building import Catalogue, Vectors
+from models.data import splits
 from models.data.features import Features
 from models.data.matrices import InteractionMatrix
-from models.evaluation import metrics as evaluation
 from models.evaluation.comparison import Comparison, build_dataset, compare, fingerprint, reason_of
 from models.evaluation.feed import losses
 from models.evaluation.lineage import Lineage
+from models.profile.ranker_settings import parts_of
 from models.profile.schema import Profile
 from models.ranking.learned import LearnedRanker
 from models.ranking.second_stage import training_moment
-from models.ranking.settings import parts_of
 from models.ranking.training import TooLittleData, train_ranker
 from models.recommenders import zoo
 from models.recommenders.base import Dataset
@@ -251,10 +251,10 @@ def offline_evaluation(
 
     whole, profile = training_run.dataset, platform.profile
     interactions = platform.lake.scan().filter(pl.col("occurred_at") < whole.as_of)
-    counted = evaluation.of_known(interactions, whole.users, whole.items)
+    counted = splits.of_known(interactions, whole.users, whole.items)
     past, share = partial(past_of, platform, whole, profile), profile.evaluation.test_share
     with ending_with(platform, training_run):
-        split = evaluation.split_moment(counted, share)
+        split = splits.split_moment(counted, share)
         comparison = compare(
             past(split),
             interactions,

@@ -14,8 +14,8 @@ from starlette.routing import Route
 
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Indices, Viewer
-from models.data.vocabulary import Vocabulary
-from models.feed import scorers
+from models.catalogue.vocabulary import Vocabulary
+from models.data import scorers
 from models.feed.reasons import reasons
 from models.feed.rules import broken
 from models.feed.scores import explained, model_scores, taste_of

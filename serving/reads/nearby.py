@@ -12,8 +12,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from models.catalogue.viewer import Indices
+from models.data.scorers import haversine_km
 from models.feed.reasons import FOR_YOU, Reason
-from models.feed.scorers import haversine_km
 from serving.access import require_user
 from serving.api import describe
 from serving.api.answers import COMPRESSED, answer_json

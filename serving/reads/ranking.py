@@ -16,8 +16,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from models.catalogue.viewer import Indices
+from models.data.scorers import Scores
 from models.feed.pipeline import RANKED, Query, Ranking
-from models.feed.scorers import Scores
 from models.feed.scores import By
 from models.feed.sources import Bits, SourceGuard
 from serving.access import require_user

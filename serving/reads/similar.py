@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from models.catalogue.viewer import Indices
-from models.feed import scorers
+from models.data import scorers
 from models.feed.reasons import Reason
 from models.feed.sources import similar_items
 from serving.api import describe

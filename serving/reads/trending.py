@@ -10,8 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from models.catalogue.viewer import Indices
+from models.data.scorers import Scores
 from models.feed.reasons import Reason
-from models.feed.scorers import Scores
 from serving.api import describe
 from serving.api.answers import COMPRESSED, answer_json
 from serving.api.inputs import parse_query

@@ -49,7 +49,7 @@ class RecommenderModel(PythonModel):
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict | None = None
     ) -> pd.DataFrame:
-        from models.data.top import top_places
+        from models.data.arrays import top_places
 
         limits = model_input["limit"] if "limit" in model_input else [LIMIT] * len(model_input)
         answers = [pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)]

@@ -30,13 +30,13 @@ from benchmarks.two_stage.sessions import (
 from benchmarks.two_stage.two_stage import TwoStage, TwoStageSettings
 from models.data.matrices import InteractionMatrix
 from models.evaluation import list_quality
-from models.evaluation.metrics import ndcg_and_coverage
-from models.evaluation.metrics import test_set as judged_users
 from models.profile.schema import load_profile
 from models.ranking import logistic
 from models.ranking.calibration import Calibration, click_weights, examination
 from models.ranking.table import FeatureMismatch, Table, check_names, digest
 from models.recommenders.base import Dataset
+from models.recommenders.judging import ndcg_and_coverage
+from models.recommenders.judging import test_set as judged_users
 from tests.models.worlds import ITEMS, NOW, USERS, ago, catalogue_of, dataset_of, interactions_frame
 
 N_USERS, N_ITEMS = 120, 40

@@ -11,12 +11,12 @@ import pytest
 
 from models.catalogue.changes import Changes
 from models.catalogue.live import LiveCatalogue
+from models.catalogue.nearest import build
 from models.catalogue.snapshot import Snapshot
 from models.catalogue.viewer import Indices, Viewer, Wishes
+from models.data.scorers import haversine_km
 from models.feed import sources as sources
-from models.feed.nearest import build
 from models.feed.places import Places
-from models.feed.scorers import haversine_km
 from models.feed.sources import (
     BITS,
     REST_SECONDS,

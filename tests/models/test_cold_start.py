@@ -11,8 +11,8 @@ from models.catalogue.changes import Changes
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.snapshot import Snapshot
 from models.catalogue.viewer import Viewer
+from models.data.scorers import haversine_km
 from models.feed.pipeline import SEEN
-from models.feed.scorers import haversine_km
 from models.feed.scores import By, explained
 from models.feed.sources import names_of
 from tests.models.test_live_catalogue import item, user

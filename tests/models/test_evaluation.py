@@ -15,10 +15,12 @@ from scipy import sparse
 from sklearn.metrics import ndcg_score
 
 from models.catalogue.building import Catalogue
+from models.data import splits
 from models.data.ids import IdIndex
 from models.data.matrices import InteractionMatrix
 from models.evaluation import list_quality
 from models.evaluation import metrics as evaluation
+from models.recommenders import judging
 from models.recommenders.base import Dataset
 from models.recommenders.simple.popularity import PopularityRecommender
 from models.recommenders.zoo import ZOO
@@ -47,7 +49,7 @@ def test_metrics_are_those_of_the_textbook(users: list[tuple[list[int], set[int]
     top = np.array([items for items, _ in users])
     relevant = np.array([[item in wanted for item in range(12)] for _, wanted in users])
     hits = np.take_along_axis(relevant, top, axis=1)
-    metrics = evaluation.ranking_metrics(hits, relevant.sum(axis=1))
+    metrics = judging.ranking_metrics(hits, relevant.sum(axis=1))
     for user, (items, wanted) in enumerate(users):
         for name, value in naive(items, wanted).items():
             assert metrics[name][user] == pytest.approx(value)
@@ -66,7 +68,7 @@ def test_metrics_are_those_of_implicit(users: list[tuple[list[int], set[int]]]) 
         wanted.discard(11 if len(wanted) == 12 else -1)  # it divides by what is not wanted
     relevant = np.array([[item in wanted for item in range(12)] for _, wanted in users])
     counts = relevant.sum(axis=1)
-    ours = evaluation.ranking_metrics(np.take_along_axis(relevant, top, axis=1), counts)
+    ours = judging.ranking_metrics(np.take_along_axis(relevant, top, axis=1), counts)
 
     class Lists:
         def recommend(self, rows: np.ndarray, known: object, N: int) -> tuple:
@@ -111,13 +113,13 @@ def matrix_of(values: list[list[float]]) -> InteractionMatrix:
 def test_recommend_leaves_out_what_was_seen_and_breaks_ties_by_index() -> None:
     seen = matrix_of([[0, -5, 0, 0], [1, 1, 1, 0], [1, 1, 1, 1]])
     users = np.arange(3)
-    top = evaluation.recommend(Fixed(np.ones((3, 4))), users, seen.values[users], 3)
+    top = judging.recommend(Fixed(np.ones((3, 4))), users, seen.values[users], 3)
     assert top.tolist() == [[0, 2, 3], [3, -1, -1], [-1, -1, -1]]
-    assert evaluation.recommend(Fixed(np.ones((3, 4))), users, seen.values[users], 99).shape == (
+    assert judging.recommend(Fixed(np.ones((3, 4))), users, seen.values[users], 99).shape == (
         3,
         4,
     )
-    assert evaluation.recommend(
+    assert judging.recommend(
         Fixed(np.ones((3, 4))), users[:0], seen.values[users[:0]], 3
     ).shape == (0, 3)
 
@@ -127,20 +129,20 @@ def test_recommend_is_the_same_in_blocks(
 ) -> None:
     seen = matrix_of((rng.random((20, 30)) < 0.2).astype(float).tolist())
     model = Fixed(rng.integers(0, 5, (20, 30)))  # many ties
-    whole = evaluation.recommend(model, np.arange(20), seen.values, 7)
+    whole = judging.recommend(model, np.arange(20), seen.values, 7)
     monkeypatch.setattr(evaluation, "BLOCK_SCORES", 90)
-    assert (evaluation.recommend(model, np.arange(20), seen.values, 7) == whole).all()
+    assert (judging.recommend(model, np.arange(20), seen.values, 7) == whole).all()
 
 
 def test_only_new_items_of_users_with_something_to_find_are_judged() -> None:
     train = matrix_of([[1, 0, -5, 0], [0, 0, 0, 0], [1, 1, 1, 1], [0, 1, 0, 0]])
     future = matrix_of([[3, 0, 4, 5], [0, 2, 0, 0], [1, 0, 0, 0], [0, 0, -1, 0]])
-    test = evaluation.test_set(train, future, heavy_user=2, max_users=10)
+    test = judging.test_set(train, future, heavy_user=2, max_users=10)
     assert test.users.tolist() == [0, 1]
     assert [test.relevant[[row]].indices.tolist() for row in (0, 1)] == [[3], [1]]
     assert test.segments.tolist() == ["heavy", "cold"]
-    sample = evaluation.test_set(train, future, heavy_user=9, max_users=1, seed=4)
-    again = evaluation.test_set(train, future, heavy_user=9, max_users=1, seed=4)
+    sample = judging.test_set(train, future, heavy_user=9, max_users=1, seed=4)
+    again = judging.test_set(train, future, heavy_user=9, max_users=1, seed=4)
     assert len(sample.users) == 1
     assert sample.users.tolist() == again.users.tolist()
 
@@ -167,15 +169,15 @@ def test_metrics_of_the_lists() -> None:
     ],
 )
 def test_not_worse(candidate: list[float], stands: bool, difference: float) -> None:
-    verdict, mean, half = evaluation.not_worse(np.array(candidate), np.full(9, 0.5))
+    verdict, mean, half = judging.not_worse(np.array(candidate), np.full(9, 0.5))
     assert verdict is stands
     assert mean == pytest.approx(difference)
     assert half >= 0
 
 
 def test_not_worse_of_few() -> None:
-    assert evaluation.not_worse(np.zeros(0), np.zeros(0)) == (True, 0, np.inf)
-    assert evaluation.not_worse(np.array([0.25]), np.array([0.5])) == (False, -0.25, np.inf)
+    assert judging.not_worse(np.zeros(0), np.zeros(0)) == (True, 0, np.inf)
+    assert judging.not_worse(np.array([0.25]), np.array([0.5])) == (False, -0.25, np.inf)
 
 
 def test_what_anybody_can_make_up_moves_no_split() -> None:
@@ -187,16 +189,16 @@ def test_what_anybody_can_make_up_moves_no_split() -> None:
     ] * 20
     log = interactions_frame([*known, *made_up]).lazy()
     users, items = IdIndex.of(["u1", "u2"]), IdIndex.of(["i1"])
-    moment = evaluation.split_moment(evaluation.of_known(log, users, items), 0.2)
-    assert moment == evaluation.split_moment(interactions_frame(known).lazy(), 0.2)
+    moment = splits.split_moment(splits.of_known(log, users, items), 0.2)
+    assert moment == splits.split_moment(interactions_frame(known).lazy(), 0.2)
 
 
 def test_the_split_is_by_time(interactions: pl.DataFrame) -> None:
-    moment = evaluation.split_moment(interactions.lazy(), 0.2)
+    moment = splits.split_moment(interactions.lazy(), 0.2)
     after = interactions.filter(pl.col("occurred_at") >= moment)
     assert len(after) / len(interactions) == pytest.approx(0.2, abs=0.001)
     with pytest.raises(ValueError, match="no interactions"):
-        evaluation.split_moment(interactions_frame([]).lazy(), 0.2)
+        splits.split_moment(interactions_frame([]).lazy(), 0.2)
 
 
 @pytest.mark.parametrize("name", ZOO)
@@ -204,7 +206,7 @@ def test_nothing_of_the_future_leaks(
     name: str, catalogue: Catalogue, interactions: pl.DataFrame
 ) -> None:
     """What users do after the split, and when items are made after it, changes no score."""
-    split = evaluation.split_moment(interactions.lazy(), 0.3)
+    split = splits.split_moment(interactions.lazy(), 0.3)
     future = pl.col("occurred_at") >= split
     altered = interactions.with_columns(
         item_id=pl.when(future).then(pl.lit("i1")).otherwise("item_id"),
@@ -232,7 +234,7 @@ def test_evaluate_judges_by_segment(dataset: Dataset) -> None:
     users, items = dataset.matrix.values.shape
     new = int(np.setdiff1d(np.arange(items), dataset.matrix.values[[0]].indices)[0])
     wanted = sparse.csr_array((np.ones(1, np.float32), ([0], [new])), shape=(1, items))
-    test = evaluation.TestSet(np.array([0]), wanted, dataset.matrix.values[[0]], np.array(["warm"]))
+    test = judging.TestSet(np.array([0]), wanted, dataset.matrix.values[[0]], np.array(["warm"]))
     scores = np.zeros((users, items))
     scores[:, new] = 1
     result = evaluation.evaluate(Fixed(scores), dataset, test, k=10)
@@ -257,9 +259,7 @@ def test_of_cold_items_nothing_else_counts(dataset: Dataset) -> None:
     scores[:, warm] = (3, 2, 1)
     scores[0, cold] = 2.5
     nothing = sparse.csr_array(wanted.shape)
-    test = evaluation.TestSet(
-        np.arange(3), sparse.csr_array(wanted), nothing, np.array(["warm"] * 3)
-    )
+    test = judging.TestSet(np.arange(3), sparse.csr_array(wanted), nothing, np.array(["warm"] * 3))
     judged = evaluation.evaluate(Fixed(scores), dataset, test, k=3)
     second = 1 / np.log2(3)
     assert judged.groups["cold items"] == pytest.approx([second, 0])
@@ -273,10 +273,10 @@ def test_popularity_surprises_nobody(dataset: Dataset, rng: np.random.Generator)
     users = np.arange(60)
     seen = dataset.matrix.values[users]
     wanted = sparse.csr_array((rng.random(seen.shape) < 0.1).astype(np.float32))
-    test = evaluation.TestSet(users, wanted, seen, np.array(["warm"] * 60))
+    test = judging.TestSet(users, wanted, seen, np.array(["warm"] * 60))
     background = evaluation.Background.of(dataset, test, k=10)
     popular = PopularityRecommender().fit(dataset)
-    assert (evaluation.recommend(popular, users, seen, 10) == background.popular).all()
+    assert (judging.recommend(popular, users, seen, 10) == background.popular).all()
     judged = evaluation.evaluate(popular, dataset, test, k=10, background=background)
     assert judged.metrics["serendipity"] == 0
     assert judged.metrics["exposure.top_10_percent"] > background.consumed.heads[1]
@@ -300,7 +300,7 @@ def test_popular_lists_are_those_of_recommend(n_items: int, k: int, data: st.Dat
     k = min(k, n_items)
     known = sparse.csr_array(seen.astype(float))
     model = Fixed(np.tile(prior, (len(seen), 1)))
-    expected = evaluation.recommend(model, np.arange(len(seen)), known, k)
+    expected = judging.recommend(model, np.arange(len(seen)), known, k)
     assert (list_quality.popular_lists(prior, known, k) == expected).all()
 
 

@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 
 from models.catalogue.building import Catalogue, Vectors
+from models.data.splits import split_moment
 from models.evaluation import gate
 from models.evaluation.comparison import Comparison, compare
 from models.evaluation.gate import Paired, Report, Version
-from models.evaluation.metrics import split_moment
 from models.evaluation.recipe import Recipe
 from models.profile.schema import Profile
 from models.recommenders.base import Dataset

@@ -18,12 +18,13 @@ from hypothesis import strategies as st
 from models.catalogue.building import Catalogue
 from models.catalogue.snapshot import RANKER, Snapshot, SnapshotError
 from models.catalogue.viewer import Viewer
+from models.data import splits
 from models.data.matrices import interaction_matrix
-from models.evaluation import metrics as evaluation
 from models.evaluation.feed import FeedJudge
 from models.feed.context import Context, device_of
 from models.feed.pipeline import RANKED
 from models.feed.scores import model_scores
+from models.profile.ranker_settings import BoostedSettings
 from models.profile.schema import Profile, load_profile
 from models.ranking import logistic
 from models.ranking.backtest import Backtest, PastCatalogue, with_metadata
@@ -31,10 +32,10 @@ from models.ranking.calibration import MOST_WEIGHT, Calibration
 from models.ranking.learned import LearnedRanker, Trees
 from models.ranking.live_features import LIVE_FEATURES, events_features, live_features
 from models.ranking.logistic import FEATURES, LogisticRanker
-from models.ranking.settings import BoostedSettings
 from models.ranking.table import Table
 from models.ranking.training import Report, TooLittleData, train_ranker
 from models.ranking.training_set import Visit, _outcome, examined, training_set
+from models.recommenders import judging
 from models.recommenders.base import Dataset
 from models.recommenders.served import as_served
 from models.recommenders.simple.popularity import PopularityRecommender
@@ -351,7 +352,7 @@ def test_a_ranker_that_gives_no_numbers_is_an_error(
 
 @pytest.fixture(scope="module")
 def split(catalogue: Catalogue, interactions: pl.DataFrame) -> Any:
-    return evaluation.split_moment(interactions.lazy(), 0.4)
+    return splits.split_moment(interactions.lazy(), 0.4)
 
 
 @pytest.fixture(scope="module")
@@ -430,7 +431,7 @@ def trained(taught: Taught, interactions: pl.DataFrame) -> tuple[LearnedRanker, 
     known, _ = taught
     vectors = PopularityRecommender().fit(known).vectors
     assert vectors is not None
-    until = evaluation.split_moment(interactions.lazy(), 0.2)
+    until = splits.split_moment(interactions.lazy(), 0.2)
     return train_ranker(
         known, vectors, interactions.lazy(), with_settings(), "boosted", until=until
     )
@@ -443,14 +444,14 @@ def test_it_beats_the_recommender_on_later_data(
     assert report.ndcg > report.base_ndcg
     assert report.log_loss < report.base_log_loss
     assert report.rows > report.positives > 0
-    split = evaluation.split_moment(interactions.lazy(), 0.2)
+    split = splits.split_moment(interactions.lazy(), 0.2)
     known = dataset_of(catalogue, interactions, as_of=split)
     base = PopularityRecommender().fit(known)
     assert base.vectors is not None
     future = interaction_matrix(
         interactions.filter(~before(split)), known.users, known.items, PROFILE.interaction_weights
     )
-    test = evaluation.test_set(known.matrix, future, heavy_user=50, max_users=100)
+    test = judging.test_set(known.matrix, future, heavy_user=50, max_users=100)
     judge = FeedJudge.of(known, test, interactions.lazy())
     alone = judge.evaluate("popularity", as_served(base))
     both = judge.evaluate("popularity-boosted", as_served(base), ranker)

@@ -24,8 +24,8 @@ from models.catalogue.score_statistics import Moments
 from models.catalogue.snapshot import Snapshot
 from models.data.ids import IdIndex
 from models.data.matrices import interaction_matrix
+from models.data.scorers import owner_quality
 from models.feed.rules import allowed
-from models.feed.scorers import owner_quality
 from tests.models.worlds import (
     MOMENT,
     NOW,

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.catalogue.snapshot import Snapshot
-from models.data.top import top_places
+from models.data.arrays import top_places
+from models.data.scorers import hybrid
 from models.feed.rules import allowed
-from models.feed.scorers import hybrid
 from models.feed.scores import By, explained, model_scores, score_components, unit_scores
 from models.feed.sources import names_of
 from models.feed.stage_timer import StageTimer

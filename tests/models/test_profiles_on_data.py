@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from models.catalogue.live import LiveCatalogue
-from models.feed import scorers
+from models.data import scorers
 from models.feed.pipeline import FeedPipeline, Query, Ranking
 from models.feed.shortlists import Shortlists
 from models.feed.sources import Indexes

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from models.catalogue.viewer import Viewer
+from models.data.scorers import haversine_km
 from models.feed.reasons import BECAUSE, ENGLISH, SIMILAR, Reason, reasons
-from models.feed.scorers import haversine_km
 from models.feed.scores import By, explained
 from models.profile.schema import INTERACTION_TYPES
 from tests.models.worlds import MOMENT, PROFILE, Shelf, ago, patient, shelf_of_rows

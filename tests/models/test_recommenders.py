@@ -8,8 +8,9 @@ import pytest
 
 from models.catalogue.building import Catalogue, NotFiniteError, Vectors
 from models.data.popularity import Popularity
+from models.data.splits import split_moment
 from models.evaluation.comparison import Comparison, compare, fingerprint
-from models.evaluation.metrics import evaluate, split_moment
+from models.evaluation.metrics import evaluate
 from models.profile.schema import Profile
 from models.recommenders.base import Dataset
 from models.recommenders.factorisation.als import ALS

@@ -16,8 +16,8 @@ from mlflow.exceptions import MlflowException
 
 from models.catalogue.snapshot import Snapshot
 from models.data.feature_set import FeatureSet
+from models.data.splits import split_moment
 from models.evaluation.comparison import Comparison, compare, fingerprint
-from models.evaluation.metrics import split_moment
 from models.evaluation.recipe import Recipe
 from models.evaluation.versions import ModelVersion, RegistryAway, RegistryError
 from storage.registry import tracking

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.snapshot import Items
 from models.catalogue.viewer import Viewer, Wishes
+from models.data.scorers import haversine_km
 from models.feed.rules import allowed, broken
-from models.feed.scorers import haversine_km
 from models.profile.schema import Profile
 from tests.models.worlds import (
     MOMENT,

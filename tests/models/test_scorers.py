@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from scipy import sparse
 
+from models.data import scorers
 from models.data.ragged import Ragged
-from models.feed import scorers
 from models.profile.schema import SCORERS
 
 DAY = 86_400.0

@@ -13,12 +13,12 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
+from models.data.splits import split_moment
 from models.evaluation import search
-from models.evaluation.metrics import split_moment
 from models.evaluation.search import Budget, Trial, Window
+from models.profile.recommender_settings import SETTINGS
 from models.profile.schema import Profile
 from models.recommenders.base import Dataset
-from models.recommenders.settings import SETTINGS
 from models.recommenders.spaces import SECTIONS, SPACES
 from storage.loading.samples.marketplace import generate
 from tests.models.worlds import NOW, PROFILE, catalogue_of_log, dataset_of

@@ -10,12 +10,13 @@ import polars as pl
 import pytest
 
 from models.catalogue.building import Catalogue
-from models.evaluation import metrics as evaluation
+from models.data import splits
 from models.evaluation.comparison import Comparison, compare
+from models.profile.ranker_settings import KINDS, parts_of
 from models.profile.schema import Profile
 from models.ranking.backtest import with_metadata
 from models.ranking.second_stage import SecondStage, training_moment
-from models.ranking.settings import KINDS, parts_of
+from models.recommenders import judging
 from models.recommenders.base import Dataset, Progress
 from models.recommenders.served import ByVectors
 from models.recommenders.simple.popularity import PopularityRecommender
@@ -26,7 +27,7 @@ def compared(catalogue: Catalogue, interactions: pl.DataFrame, **ranker: Any) ->
     changed = {"recommenders": {"popularity": {}}, "ranker": ranker}
     profile = Profile.model_validate(PROFILE.model_dump() | changed)
     log, share = interactions.lazy(), profile.evaluation.test_share
-    split = evaluation.split_moment(log, share)
+    split = splits.split_moment(log, share)
     learnt_from = training_moment(log, split, share)
     assert learnt_from < split
     past, earlier = (
@@ -42,7 +43,7 @@ def test_a_ranker_wins_by_being_better_beyond_the_noise(catalogue, interactions)
     ndcg = {one.recommender: one.metrics[f"ndcg@{found.k}"] for one in found.evaluations}
     assert list(ndcg) == ["popularity", "popularity-boosted", "popularity-logistic"]
     best = max(ndcg, key=lambda name: ndcg[name])
-    stands, *_ = evaluation.not_worse(
+    stands, *_ = judging.not_worse(
         found.of("popularity").per_user["ndcg"], found.of(best).per_user["ndcg"]
     )
     assert found.winner == ("popularity" if stands else best)
@@ -109,7 +110,7 @@ def test_what_rankers_share_is_made_once_with_progress(catalogue, interactions) 
 
 def training_began(log: pl.LazyFrame) -> datetime:
     share = PROFILE.evaluation.test_share
-    return training_moment(log, evaluation.split_moment(log, share), share)
+    return training_moment(log, splits.split_moment(log, share), share)
 
 
 def earlier_part(catalogue, interactions) -> tuple[Dataset, pl.LazyFrame]:
@@ -117,5 +118,5 @@ def earlier_part(catalogue, interactions) -> tuple[Dataset, pl.LazyFrame]:
     log = interactions.sort("occurred_at").head(6_000).lazy()
     changed = {"recommenders": {"popularity": {}}, "ranker": {"min_users": 2, "max_users": 60}}
     profile = Profile.model_validate(PROFILE.model_dump() | changed)
-    split = evaluation.split_moment(log, profile.evaluation.test_share)
+    split = splits.split_moment(log, profile.evaluation.test_share)
     return dataset_of(catalogue, log.collect(), as_of=split, profile=profile), log

@@ -12,12 +12,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from models.catalogue.nearest import Nearest, build
 from models.catalogue.snapshot import FEATURES, MANIFEST, NEAREST, Snapshot, SnapshotError
 from models.data.feature_set import FeatureSet
 from models.data.ids import IdIndex
 from models.data.ragged import Ragged
 from models.data.texts import Texts
-from models.feed.nearest import Nearest, build
 from models.profile.schema import INTERACTION_TYPES
 from tests.models.worlds import catalogue_of, dataset_of, interactions_frame, snapshot_of
 

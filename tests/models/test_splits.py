@@ -21,7 +21,7 @@ from models.data.splits import (
     leave_last_out,
     stratified_split,
 )
-from models.evaluation import metrics as evaluation
+from models.recommenders import judging
 from tests.models.worlds import Interaction, ago, catalogue_of, dataset_of, interactions_frame
 
 GROUPS = st.lists(st.integers(0, 6), min_size=1, max_size=60).map(np.array)
@@ -195,7 +195,7 @@ def test_users_are_judged_by_what_was_held_out(protocol: str) -> None:
     )
     dataset = dataset_of(catalogue, split.train.collect(), as_of=split.as_of)
     future = interaction_matrix(split.test, dataset.users, dataset.items, WEIGHTS)
-    test = evaluation.test_set(dataset.matrix, future, heavy_user=50, max_users=100)
+    test = judging.test_set(dataset.matrix, future, heavy_user=50, max_users=100)
     assert test.relevant.nnz == future.positive.nnz  # all that was held out is to be found
     assert not test.relevant.multiply(test.seen).nnz
     share = future.positive.nnz / (15 * 8)

@@ -20,6 +20,7 @@ from models.data.features import Features
 from models.data.ids import IdIndex
 from models.data.matrices import InteractionMatrix
 from models.data.popularity import Popularity
+from models.profile.recommender_settings import SETTINGS, BySection
 from models.profile.schema import Profile
 from models.recommenders.base import Dataset, Recommender, Validation, signal
 from models.recommenders.factorisation import low_rank
@@ -33,7 +34,6 @@ from models.recommenders.files import MANIFEST, RecommenderFileError
 from models.recommenders.neighbours.ease import EASE, EASESettings
 from models.recommenders.neighbours.item_to_item import Factors, ItemToItem
 from models.recommenders.neighbours.knn import ItemKNN, KNNSettings, Terms, UserKNN
-from models.recommenders.settings import SETTINGS, BySection
 from models.recommenders.validation import with_validation
 from models.recommenders.zoo import ZOO, make
 from tests.models.worlds import NOW, PROFILE, ago, catalogue_of, dataset_of, interactions_frame

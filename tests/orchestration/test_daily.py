@@ -14,7 +14,7 @@ import pytest
 
 from models.catalogue.snapshot import Snapshot
 from models.evaluation.recipe import Recipe
-from models.ranking.settings import parts_of
+from models.profile.ranker_settings import parts_of
 from storage.events.lake import Lake
 from storage.registry.registry import Registry
 from storage.settings import Settings, mlflow_tracking_uri

@@ -9,6 +9,7 @@ import pytest
 
 from models.evaluation import metrics as evaluation
 from models.evaluation.comparison import Comparison
+from models.recommenders import judging
 from models.recommenders.simple.popularity import PopularityRecommender
 from orchestration import plots
 from orchestration.evaluation_report import ALL_ALIKE, TAKEN, Report, figures, tables
@@ -32,7 +33,7 @@ def comparison(recommenders: int, *, owners: bool = True) -> Comparison:
     )
     dataset = dataset_of(catalogue, rows, as_of=ago(days=4))
     future = dataset_of(catalogue, rows.filter(rows["occurred_at"] >= ago(days=4))).matrix
-    test = evaluation.test_set(dataset.matrix, future, heavy_user=5, max_users=99)
+    test = judging.test_set(dataset.matrix, future, heavy_user=5, max_users=99)
     judged = evaluation.evaluate(PopularityRecommender().fit(dataset), dataset, test, k=10)
     worse = [
         replace(

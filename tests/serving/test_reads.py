@@ -21,9 +21,9 @@ from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from models.catalogue.changes import Changes, ItemRow, UserRow
+from models.data.scorers import haversine_km
 from models.feed import scores
 from models.feed.reasons import ENGLISH
-from models.feed.scorers import haversine_km
 from serving import openapi, reads
 from serving.reads import nearby, ranking
 from serving.reads.shapes import (

@@ -10,9 +10,9 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from models.catalogue.building import Vectors
+from models.profile.recommender_settings import ALSSettings as ALSSettings
 from models.recommenders.base import Dataset, Progress, signal, tie_break
 from models.recommenders.factorisation.factorised import Factorised
-from models.recommenders.settings import ALSSettings as ALSSettings
 
 
 class ALS(Factorised):

@@ -10,9 +10,9 @@ from scipy import sparse
 from threadpoolctl import threadpool_limits
 
 from models.catalogue.building import Vectors
+from models.profile.recommender_settings import BPRSettings as BPRSettings
 from models.recommenders.base import Dataset, Progress, signal
 from models.recommenders.factorisation.factorised import Factorised, ridge_step
-from models.recommenders.settings import BPRSettings as BPRSettings
 
 
 class BPR(Factorised):

@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.catalogue.building import Vectors
+from models.profile.recommender_settings import LightFMAloneSettings as LightFMAloneSettings
 from models.recommenders import validation
 from models.recommenders.base import Dataset, Progress
 from models.recommenders.factorisation.factorised import Factorised, ridge_step
-from models.recommenders.settings import LightFMAloneSettings as LightFMAloneSettings
 
 
 class LightFM(Factorised):

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.catalogue.building import Vectors
+from models.profile.recommender_settings import NMFSettings as NMFSettings
 from models.recommenders.base import Dataset, Progress, signal, tie_break
 from models.recommenders.factorisation.factorised import Factorised
-from models.recommenders.settings import NMFSettings as NMFSettings
 
 STEPS = 5  # iterations between two reports of progress
 

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from scipy import linalg, sparse
 from scipy.sparse.linalg import aslinearoperator
 
+from models.profile.recommender_settings import EASESettings as EASESettings
 from models.recommenders.base import Progress
 from models.recommenders.factorisation import low_rank
 from models.recommenders.neighbours.item_to_item import Factors, ItemToItem, Weights
-from models.recommenders.settings import EASESettings as EASESettings
 
 BLOCK, BLOCKS = 2_000, 4  # columns of the Gram matrix that are made at once; blocks at least
 

@@ -13,10 +13,10 @@ from scipy import sparse
 from scipy.sparse.linalg import aslinearoperator
 
 from models.catalogue.building import Vectors
+from models.profile.recommender_settings import ItemToItemSettings as ItemToItemSettings
 from models.recommenders import files
 from models.recommenders.base import Dataset, Progress, signal, tie_break
 from models.recommenders.factorisation import low_rank
-from models.recommenders.settings import ItemToItemSettings as ItemToItemSettings
 
 
 class Factors(NamedTuple):

@@ -23,12 +23,12 @@ from sparse_dot_topn import sp_matmul_topn
 
 from models.catalogue.building import Vectors
 from models.data.similarities import unit_rows
+from models.profile.recommender_settings import ItemKNNSettings, Weighting
+from models.profile.recommender_settings import KNNSettings as KNNSettings
 from models.recommenders import files
 from models.recommenders.base import Dataset, Progress, signal, tie_break
 from models.recommenders.factorisation import low_rank
 from models.recommenders.neighbours.item_to_item import ItemToItem, Weights
-from models.recommenders.settings import ItemKNNSettings, Weighting
-from models.recommenders.settings import KNNSettings as KNNSettings
 
 K1, B = 1.2, 0.75  # of BM25, as published
 PARTS = 8  # of the rows, between which progress is told

@@ -1,4 +1,4 @@
-"""The highest of many, by position."""
+"""Small questions to arrays: the highest of many, and which are among some."""
 
 from __future__ import annotations
 
@@ -17,3 +17,11 @@ def top_places(scores: NDArray[np.floating], count: int) -> NDArray[np.intp]:
     else:
         chosen = np.arange(len(scores))
     return chosen[np.argsort(-scores[chosen], kind="stable")][:count]
+
+
+def among(values: NDArray[np.integer], some: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Which of the values are in ``some``, which ascends. O(n log m)."""
+    if len(some) == 0:
+        return np.zeros(len(values), bool)
+    place = np.minimum(np.searchsorted(some, values), len(some) - 1)
+    return some[place] == values
