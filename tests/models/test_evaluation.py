@@ -130,7 +130,7 @@ def test_recommend_is_the_same_in_blocks(
     seen = matrix_of((rng.random((20, 30)) < 0.2).astype(float).tolist())
     model = Fixed(rng.integers(0, 5, (20, 30)))  # many ties
     whole = judging.recommend(model, np.arange(20), seen.values, 7)
-    monkeypatch.setattr(evaluation, "BLOCK_SCORES", 90)
+    monkeypatch.setattr(judging, "BLOCK_SCORES", 90)
     assert (judging.recommend(model, np.arange(20), seen.values, 7) == whole).all()
 
 
