@@ -192,3 +192,23 @@ def test_numbers_that_are_no_times_refuse_their_rows_alone(
 ) -> None:
     found = loaded(tmp_path, HEADER + "".join(f"u1,i1,like,{cell}\n" for cell in cells))
     assert (len(found.good), len(found.rejected)) == (0, 2)
+
+
+@pytest.mark.parametrize("sign", ["-", "/", "."])
+@pytest.mark.parametrize("pattern", ["%y{0}%m{0}%d", "%d{0}%m{0}%y"])
+def test_years_of_two_digits_lie_closer_together_than_days(sign: str, pattern: str) -> None:
+    right = [datetime(24 + 2000 + n % 2, 1 + n % 12, 1 + n % 24, tzinfo=UTC) for n in range(60)]
+    cells = [moment.strftime(pattern.format(sign)) for moment in right]
+    assert to_times(pl.Series(cells)).to_list() == right
+    assert to_times(pl.Series(["99-12-31", "00-01-01"])).dt.year().to_list() == [1999, 2000]
+
+
+@pytest.mark.parametrize("nothing", ["0000-00-00 00:00:00", "NULL", "soon"])
+def test_times_of_which_some_are_missing_are_times(tmp_path: Path, nothing: str) -> None:
+    times = [nothing if n % 5 == 0 else f"2026-01-{n % 28 + 1:02} 10:00:00" for n in range(120)]
+    rows = "".join(f"u{n % 6},i{n % 5},{time}\n" for n, time in enumerate(times))
+    (tmp_path / "log.csv").write_text("user_id,item_id,created_at\n" + rows)
+    mapping = read_mapping(written(propose(tmp_path)), "the proposal")
+    assert mapping.columns("interactions")["occurred_at"] == "created_at"
+    found = validate(read_log(tmp_path, mapping=mapping), "interactions")
+    assert (len(found.good), len(found.rejected)) == (96, 24)

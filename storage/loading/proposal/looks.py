@@ -27,6 +27,8 @@ ROWS = 10_000  # that are looked at
 COLUMNS = 200
 LOOKED_AT = 1_000  # cells that tell whether a column has times
 MOSTLY = 0.9
+HALF = 0.5  # of the cells, enough where the column's name tells what they are
+_NO_DATE = r"^\s*0000-00-00"
 _CODE = r"^[\w\-.:+/=]{1,64}$"
 
 
@@ -57,12 +59,16 @@ class Column:
         """Whether nearly all cells are times as they are, and of one clock."""
         return self.are_times(TimeReader())
 
-    def are_times(self, reader: TimeReader) -> bool:
-        """Whether ``reader`` takes nearly all cells for times that have passed."""
+    def are_times(self, reader: TimeReader, share: float = MOSTLY) -> bool:
+        """Whether ``reader`` takes more than ``share`` of the cells for times that have passed.
+
+        Words for nothing do not count, nor the date of zeros that MySQL writes for none.
+        """
         cells = self.text.drop_nulls()
+        cells = cells.filter(~cells.is_in(self.words) & ~cells.str.contains(_NO_DATE))
         times = reader.read(cells.gather_every(max(1, len(cells) // LOOKED_AT)))
         passed = times.is_between(EARLIEST, datetime.now(UTC) + CLOCK_SLACK)
-        return bool(passed.sum() > MOSTLY * len(times)) and reader.numbers.doubt() is None
+        return bool(passed.sum() > share * len(times)) and reader.numbers.doubt() is None
 
     @property
     def is_unique(self) -> bool:

@@ -11,7 +11,7 @@ from storage.loading.proposal.clocks import of_parts, with_clock
 from storage.loading.proposal.draft import Proposal
 from storage.loading.proposal.folders import join_alike, looks_of
 from storage.loading.proposal.kinds import steps_of_count, steps_of_rating, verdict_of
-from storage.loading.proposal.looks import Column, Look
+from storage.loading.proposal.looks import HALF, Column, Look
 from storage.loading.proposal.roles import is_flag, of_events, unread_time
 from storage.loading.reading.files import listed, stem
 from storage.loading.values.columns import COLUMNS
@@ -99,7 +99,7 @@ def _say_events(found: Proposal, events: Look, roles: dict[str, str]) -> None:
 def _say_time(found: Proposal, events: Look, time: Column) -> None:
     reader, cells = TimeReader(), time.text.drop_nulls()
     reader.decide(cells, lambda: events.cells(time.name))
-    if time.are_times(reader):
+    if time.are_times(reader, HALF):
         found.columns["interactions"]["occurred_at"] = with_clock(events, time) or time.name
     elif pattern := ambiguous_pattern(cells.head(1_000)):
         found.columns["interactions"]["occurred_at"] = time.name

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from storage.loading.names import NAMES, core, role_of, type_of, type_of_flag
-from storage.loading.proposal.looks import MOSTLY, Column, Look
+from storage.loading.proposal.looks import HALF, MOSTLY, Column, Look
 from storage.loading.reading.shapes import HEADING
+from storage.loading.values.times import TimeReader
 
 ENDS = {"title": ("title", "name"), "occurred_at": ("timestamp", "datetime", "date", "time")}
 OF_OTHERS = ("user", "review", "profile", "brand", "birth", "release", "publish", "expir", "end",
@@ -111,7 +112,7 @@ _FITS = {
     "item_id": _may_be_item,
     "type": lambda column: column.distinct <= 50,
     "verdict": lambda column: column.like(IS_VERDICT),
-    "occurred_at": lambda column: column.is_time or column.like(r"\d[/-]\d"),
+    "occurred_at": lambda column: column.are_times(TimeReader(), HALF) or column.like(r"\d[/-]\d"),
     "rating": lambda column: column.numbers > MOSTLY,
     "count": lambda column: column.numbers > MOSTLY,
     "title": lambda column: column.filled > 0 and column.numbers < 0.5,

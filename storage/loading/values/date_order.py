@@ -1,8 +1,9 @@
-"""Whether the day or the month comes first in dates like 1/2/2026."""
+"""Whether the day or the month comes first in dates like 1/2/2026, or the year as in 26-02-01."""
 
 from __future__ import annotations
 
 import re
+from itertools import chain
 from typing import ClassVar
 
 import polars as pl
@@ -22,6 +23,7 @@ class DateOrder:
 
     DAY: ClassVar = "day"
     MONTH: ClassVar = "month"
+    YEAR: ClassVar = "year"  # of two digits
 
     def __init__(self, signs: str, usual: str | None) -> None:
         self.order, self._usual, self._signs = usual, usual, signs
@@ -31,6 +33,8 @@ class DateOrder:
     @property
     def dates(self) -> list[str]:
         """The patterns of such dates."""
+        if self.order == self.YEAR:
+            return [f"%y{sign}%m{sign}%d" for sign in self._signs]
         parts = {self.DAY: ("%d", "%m"), self.MONTH: ("%m", "%d")}.get(self.order or "")
         if parts is None:
             return []
@@ -44,14 +48,37 @@ class DateOrder:
         if self._is_decided or not cells.str.contains(self._pattern).any():
             return
         found = majority(cells, self._votes, column)
-        if found is not None:
+        if found != 1 and self._is_year_first(cells, column):
+            self.order = self.YEAR
+        elif found is not None:
             self.order = (self.DAY, self.MONTH)[found]
         elif self._usual is None and cells.str.contains(_TWELVE_HOURS).any():
             self.order = self.MONTH
         self._is_decided = True
+
+    def _is_year_first(self, cells: pl.Series, column: Column) -> bool:
+        """Where both ends have two digits the years are those that lie closer together."""
+        for part in chain([cells], column()):
+            ends = part.str.extract_groups(
+                rf"^\s*(\d\d)[{self._signs}]\d\d?[{self._signs}](\d\d)\b"
+            )
+            first, last = (one.cast(pl.Int8).drop_nulls() for one in ends.struct.unnest())
+            if len(first) <= part.str.contains(self._pattern).sum() / 2:
+                return False
+            no_days = [int(((one == 0) | (one > 31)).sum()) for one in (first, last)]
+            if no_days[0] != no_days[1]:
+                return no_days[0] > no_days[1]
+            if (apart := _spread(first)) != (other := _spread(last)):
+                return apart < other
+        return False
 
     def _votes(self, cells: pl.Series) -> tuple[int, int]:
         parts = cells.str.extract_groups(self._pattern).struct
         first, second = parts[0].cast(pl.Int8, strict=False), parts[1].cast(pl.Int8, strict=False)
         day, month = (first > 12) & (second <= 12), (second > 12) & (first <= 12)
         return int(day.sum()), int(month.sum())
+
+
+def _spread(parts: pl.Series) -> float:
+    """How far apart most of them are: a wrong one counts little."""
+    return (parts.quantile(0.95) or 0) - (parts.quantile(0.05) or 0)
