@@ -32,6 +32,10 @@ from models.recommenders.validation import with_validation
 Made = tuple[Scorer, LearnedRanker | None]
 
 
+class NothingToJudge(ValueError):
+    """The log has nothing that a model could be judged by; the message says what is missing."""
+
+
 def build_dataset(
     interactions: pl.LazyFrame,
     catalogue: Catalogue,
@@ -142,7 +146,8 @@ def compare(
         earlier: makes what was known when the rankers' training set begins; None: no rankers.
 
     Raises:
-        ValueError: no user has anything to find after the split, or none could be trained.
+        NothingToJudge: no user has anything to find after the split.
+        ValueError: none could be trained.
     """
     profile, rules = dataset.profile, dataset.profile.evaluation
     future = interaction_matrix(
@@ -155,7 +160,7 @@ def compare(
         dataset.matrix, future, heavy_user=rules.heavy_user, max_users=rules.max_users
     )
     if len(test.users) == 0:
-        raise ValueError(_nobody_to_judge(dataset, future))
+        raise NothingToJudge(_nobody_to_judge(dataset, future))
     judge = FeedJudge.of(dataset, test, interactions)
     evaluations: list[evaluation.Evaluation] = []
     failed: dict[str, str] = {}

@@ -15,7 +15,14 @@ from models.catalogue.building import Catalogue, Vectors
 from models.data import splits
 from models.data.features import Features
 from models.data.matrices import InteractionMatrix
-from models.evaluation.comparison import Comparison, build_dataset, compare, fingerprint, reason_of
+from models.evaluation.comparison import (
+    Comparison,
+    NothingToJudge,
+    build_dataset,
+    compare,
+    fingerprint,
+    reason_of,
+)
 from models.evaluation.feed import losses
 from models.evaluation.lineage import Lineage
 from models.profile.ranker_settings import parts_of
@@ -255,12 +262,15 @@ def offline_evaluation(
     past, share = partial(past_of, platform, whole, profile), profile.evaluation.test_share
     with ending_with(platform, training_run):
         split = splits.split_moment(counted, share)
-        comparison = compare(
-            past(split),
-            interactions,
-            earlier=lambda: past(training_moment(counted, split, share)),
-            progress=lambda name: progress_of(context, f"{name}, on the past"),
-        )
+        try:
+            comparison = compare(
+                past(split),
+                interactions,
+                earlier=lambda: past(training_moment(counted, split, share)),
+                progress=lambda name: progress_of(context, f"{name}, on the past"),
+            )
+        except NothingToJudge as error:
+            raise dg.Failure(str(error), allow_retries=False) from error
         tracking.log_comparison(platform.registry, training_run.run_id, comparison)
         report = evaluation_report.Report.of(comparison)
         report.log(platform.registry, training_run.run_id)

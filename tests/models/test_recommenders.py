@@ -9,7 +9,7 @@ import pytest
 from models.catalogue.building import Catalogue, NotFiniteError, Vectors
 from models.data.popularity import Popularity
 from models.data.splits import split_moment
-from models.evaluation.comparison import Comparison, compare, fingerprint
+from models.evaluation.comparison import Comparison, NothingToJudge, compare, fingerprint
 from models.evaluation.metrics import evaluate
 from models.profile.schema import Profile
 from models.recommenders.base import Dataset
@@ -238,7 +238,7 @@ def test_nobody_liked_anything(rows: list[Interaction]) -> None:
     data = dataset_of(catalogue, interactions_frame(rows))
     with pytest.raises(ValueError, match="nothing to train on"):
         LightFMHybrid().fit(data)
-    with pytest.raises(ValueError, match="nobody likes anything"):
+    with pytest.raises(NothingToJudge, match="nobody likes anything"):
         compare(data, interactions_frame(rows).lazy())
     assert np.isfinite(Heuristic().fit(data).score(np.array([0]))).all()
 
