@@ -41,7 +41,7 @@ _ENGLISH: dict[str, tuple[str, ...]] = {
     "type": (
         "type", "eventtype", "event", "action", "actiontype", "behavior", "behaviour",
         "behaviortype", "behaviourtype", "activity", "interaction", "interactiontype", "response",
-        "answer", "label", "verb", "eventname", "target",
+        "answer", "label", "verb", "eventname", "target", "vote", "feedback", "reaction",
     ),
     "verdict": ("isrecommended", "recommended", "recommend", "recommends", "votedup"),
     "occurred_at": (
@@ -55,7 +55,7 @@ _ENGLISH: dict[str, tuple[str, ...]] = {
     ),
     "rating": (
         "rating", "stars", "overall", "score", "rate", "reviewoverall", "reviewscore",
-        "bookrating", "myrating", "userrating", "watchratio", "ratings", "helpfulness",
+        "bookrating", "myrating", "userrating", "watchratio", "ratings", "helpfulness", "vote",
     ),
     "count": (
         "plays", "playcount", "weight", "count", "hours", "hoursplayed", "playtimeforever",
@@ -133,6 +133,7 @@ _OTHERS: dict[str, tuple[str, ...]] = {
 KINDS = {
     "impression": (
         "impression", "impressions", "impress", "show", "shown", "exposure", "displayed", "0",
+        "false", "neutral",
     ),
     "view": (
         "view", "views", "pv", "pageview", "page_view", "detail", "visit", "open", "read", "seen",
@@ -141,9 +142,12 @@ KINDS = {
     ),
     "click": (
         "click", "clicks", "clk", "clicked", "play", "listen", "watch", "1", "start", "cv", "点击",
+        "true",
         "клик", "klick", "clic",
     ),
-    "like": ("like", "liked", "love", "upvote", "thumbs_up", "positive", "favourite", "star"),
+    "like": (
+        "like", "liked", "love", "upvote", "up", "thumbs_up", "positive", "favourite", "star",
+    ),
     "save": (
         "save", "saved", "fav", "favorite", "bookmark", "wishlist", "cart", "carts", "addtocart",
         "add_to_cart", "added_to_cart", "add", "basket", "maybe", "interested", "add_to_wishlist",
@@ -158,10 +162,12 @@ KINDS = {
         "rent", "convert", "install", "enroll", "register", "subscription", "购买", "покупка",
         "kauf", "achat", "compra",
     ),
-    "unapply": ("unapply", "cancel", "refund", "return", "unsubscribe"),
+    "unapply": (
+        "unapply", "cancel", "cancelled", "canceled", "refund", "return", "unsubscribe",
+    ),
     "dismiss": (
-        "dismiss", "dislike", "disliked", "downvote", "hide", "skip", "no", "negative", "report",
-        "remove_from_cart", "not_interested", "thumbs_down", "remove", "hate",
+        "dismiss", "dislike", "disliked", "downvote", "down", "hide", "skip", "no", "negative",
+        "remove_from_cart", "not_interested", "thumbs_down", "remove", "hate", "report",
     ),
     "search": ("search", "query"),
     "filter": ("filter",),
@@ -209,7 +215,7 @@ def role_of(name: str) -> str | None:
 
 def type_of(word: str) -> str | None:
     """Our type of an event that is called ``word``; None: its name says nothing."""
-    plain = re.sub(r"[^\w]+", "_", word.strip().lower())
+    plain = re.sub(r"[^\w]+", "_", re.sub(r"^(\d+)\.0+$", r"\1", word.strip().lower()))
     ways = (plain, *(plain.removesuffix(end) for end in ("s", "d", "ed", "ped", "ning", "ing")))
     return next((_TYPES[way] for way in ways if way in _TYPES), None)
 

@@ -257,7 +257,7 @@ SETS: dict[str, Published] = {
             + lines(*(f'066354100{n},6635410,Strap top {n},Vest,"Jersey top, with straps"' for n in range(4))),
             "customers.csv": "customer_id,FN,Active,age,postal_code\n000058a12d5b43e0,,,49,52043ee2\n",
         },
-        6, ("000058a12d5b43e0", "0663541000", "click", "2018-09-20T00:00:00Z"), {"0663541001": "Strap top 1"},
+        6, ("000058a12d5b43e0", "0663541000", "apply", "2018-09-20T00:00:00Z"), {"0663541001": "Strap top 1"},
     ),
     "instacart": Published(
         {
@@ -359,7 +359,7 @@ SETS: dict[str, Published] = {
             + lines(*(f"{u},{3649 + i},13838,10867,2020-07-05 00:08:2{n}.438,20200705,159387890{n}.438,1.27"
                       for n, (u, i) in enumerate(BOUGHT))),
         },
-        6, ("0", "3649", "dismiss", "2020-07-04T16:08:20Z"),
+        6, ("0", "3649", "like", "2020-07-04T16:08:20Z"),
     ),
     "million-songs": Published(
         {"train_triplets.txt": table(

@@ -163,11 +163,11 @@ OTHERS: dict[str, Published] = {
     ),
     "french": Published(
         {"achats.csv": ("Num\xe9ro client;R\xe9f\xe9rence produit;Date achat\n" + lines(*(f"{70 + u};P{i};{13 + n}/02/2026" for n, (u, i) in enumerate(BOUGHT)))).encode("latin-1")},
-        6, ("70", "P0", "click", "2026-02-13T00:00:00Z"),
+        6, ("70", "P0", "apply", "2026-02-13T00:00:00Z"),
     ),
     "spanish": Published(
         {"compras.csv": "cliente;producto;fecha\n" + lines(*(f"{70 + u};P{i};2026-02-1{n}" for n, (u, i) in enumerate(BOUGHT)))},
-        6, ("70", "P0", "click", "2026-02-10T00:00:00Z"),
+        6, ("70", "P0", "apply", "2026-02-10T00:00:00Z"),
     ),
     "chinese": Published(
         {"log.csv": ("用户,商品,评分,时间\n" + lines(*(f"{70 + u},P{i},5,2026-02-1{n}" for n, (u, i) in enumerate(BOUGHT)))).encode("gbk")},

@@ -8,6 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from storage.loading.log import LoadError
+from storage.loading.names import type_of
 from storage.loading.proposal.draft import Proposal
 from storage.loading.proposal.looks import Look, look
 from storage.loading.proposal.roles import is_libsvm, is_matrix
@@ -17,6 +18,11 @@ MOST_FILES = 60
 DEEPEST = 3  # folders within the folder that files are looked for in
 NO_DATA = (".md", ".pdf", ".png", ".jpg", ".html", ".py", ".pl", ".sh", ".yaml", ".yml", ".info",
            ".log", ".vec", ".r", ".ipynb", ".xml")  # fmt: skip
+NO_KINDS = ("", "no", "yes", "up", "down", "book", "books", "page", "pages", "star", "stars",
+            "show", "shows", "start", "add", "return", "cv", "pv", "true", "false", "report",
+            "reports", "answer", "filter", "filtered", "order", "open", "app", "detail",
+            "details")  # fmt: skip
+"""Words that tell an event in a column of events, and little in the name of a file."""
 LIBSVM = "has features and their values (17:0.5), and does not say which are users and items"
 MATRIX = (
     "seems to be a matrix, a row for each user and a column for each item: write a row for each "
@@ -62,9 +68,22 @@ def _folders(folder: Path, deeper: int) -> Iterator[Path]:
             yield from _folders(one, deeper - 1)
 
 
+def kind_of(one: Look) -> str | None:
+    """The type of events that the name of a file tells: ``train_purchases.csv``."""
+    words = re.split(r"[\W\d_]+", stem(one.files[0]).lower())
+    return next((kind for word in words if word not in NO_KINDS and (kind := type_of(word))), None)
+
+
 def join_alike(found: Proposal, events: Look, others: list[Look]) -> None:
     """Files of the same columns are read together, where a pattern names just these."""
     alike = [one for one in others if _is_alike(one, events)]
+    for one in alike:
+        if kind_of(one) != kind_of(events):
+            found.unused[one.name] = (
+                "its name tells other events than that of the interactions: add its rows to them, "
+                "with a column that tells the type of each"
+            )
+    alike = [one for one in alike if kind_of(one) == kind_of(events)]
     files = sorted(file for one in (events, *alike) for file in one.files)
     names = [events.name, *(one.name for one in alike)]
     pattern = f"{_common(names)}*{_common([name[::-1] for name in names])[::-1]}"

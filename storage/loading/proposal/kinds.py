@@ -2,8 +2,22 @@
 
 from __future__ import annotations
 
+import re
+
 from storage.loading.mapping import Step
 from storage.loading.proposal.looks import Column
+
+PERCENT = 5  # ratios above it, on average, are of 100
+_REFUSING = re.compile(
+    r"^-\d|(^|_)(not|no|never|un(?!i|t|der)|remov|delet|block|mut(e|ing)|ban(ned)?(_|$)|reject|declin|"
+    r"refus|cancel|revok|withdr|refund|return|down|bad|negativ|dislik|hid|hate|report|wrong)"
+)
+
+
+def guess_of(word: str) -> str:
+    """Our type of an event that is not known; what refuses or undoes is no interest."""
+    plain = re.sub(r"(?<=[a-z])(?=[A-Z])|[^\w-]+", "_", word.strip()).lower()
+    return "dismiss" if _REFUSING.search(plain) else "click"
 
 
 def verdict_of(word: str) -> str:
@@ -20,6 +34,15 @@ def steps_of_rating(column: Column) -> list[Step]:
     if column.like(r"^[\d.]+\s*/\s*\d+$"):  # shares, as 13/20
         return [Step(at_least=0.8, type="like"), Step(at_least=0.6, type="click"),
                 Step(type="dismiss")]  # fmt: skip
+    if column.plain.endswith("ratio"):  # of a video that was watched, again and again
+        whole = 100 if _median(column) > PERCENT else 1
+        return [Step(at_least=whole, type="like"), Step(at_least=whole / 2, type="click"),
+                Step(type="view")]  # fmt: skip
+    if low < 0 < high <= 1:  # for, neither, against
+        return [Step(at_least=round(high / 3, 2), type="like"), Step(at_least=0, type="view"),
+                Step(type="dismiss")]  # fmt: skip
+    if high <= 0 and low < 0:
+        return [Step(at_least=0, type="view"), Step(type="dismiss")]
     if high <= 1:
         return [Step(at_least=1, type="like"), Step(type="view")]
     if low < -1:
@@ -36,9 +59,12 @@ def steps_of_rating(column: Column) -> list[Step]:
 
 def steps_of_count(column: Column) -> list[Step]:
     """More than usual is a like; usual is half of what there is. Below 0 it is taken back."""
-    usual = column.text.drop_nulls().str.strip_chars().cast(float, strict=False).median()
-    bound = float(usual) if isinstance(usual, int | float) else 1.0
-    like = Step(at_least=round(bound + 1, 2), type="like")
+    like = Step(at_least=round(_median(column) + 1, 2), type="like")
     if (column.low or 0) < 0:
         return [like, Step(at_least=0, type="click"), Step(type="unapply")]
     return [like, Step(type="click")]
+
+
+def _median(column: Column) -> float:
+    usual = column.text.drop_nulls().str.strip_chars().cast(float, strict=False).median()
+    return float(usual) if isinstance(usual, int | float) else 1.0

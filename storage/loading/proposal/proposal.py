@@ -9,8 +9,8 @@ from storage.loading.names import role_of, type_of, type_of_flag
 from storage.loading.proposal.catalogue import find_items, find_users, find_words
 from storage.loading.proposal.clocks import of_parts, with_clock
 from storage.loading.proposal.draft import Proposal
-from storage.loading.proposal.folders import join_alike, looks_of
-from storage.loading.proposal.kinds import steps_of_count, steps_of_rating, verdict_of
+from storage.loading.proposal.folders import join_alike, kind_of, looks_of
+from storage.loading.proposal.kinds import guess_of, steps_of_count, steps_of_rating, verdict_of
 from storage.loading.proposal.looks import HALF, Column, Look
 from storage.loading.proposal.roles import is_flag, of_events, unread_time
 from storage.loading.reading.files import listed, stem
@@ -88,6 +88,8 @@ def _say_events(found: Proposal, events: Look, roles: dict[str, str]) -> None:
     else:
         _say_flags(found, events, set(roles.values()))
     used = set(roles.values())
+    if found.default_type and "type" not in roles:
+        columns |= {one.name: None for one in events.columns if one.name == "type"}
     for column in COLUMNS["interactions"]:
         if column.name in ("event_id", "metadata") and column.name not in used:
             own = next((one for one in events.columns if one.name == column.name), None)
@@ -115,7 +117,10 @@ def _say_flags(found: Proposal, events: Look, taken: set[str]) -> None:
     kinds = {one.name: type_of_flag(one.name) or "" for one in flags}
     kinds = {name: kind for name, kind in kinds.items() if kind in STRONGEST}
     found.flags = dict(sorted(kinds.items(), key=lambda pair: STRONGEST.index(pair[1])))
-    found.default_type = "impression" if found.flags else "click"
+    told = kind_of(events)
+    if told in (None, "impression", "view"):  # where a view is all there is, it is the interest
+        told = "click"
+    found.default_type = "impression" if found.flags else told
 
 
 def _say_types(found: Proposal, events: Look, name: str) -> None:
@@ -124,7 +129,7 @@ def _say_types(found: Proposal, events: Look, name: str) -> None:
     for word in words:
         kind = verdict_of(word) if role_of(name) == "verdict" else type_of(word)
         if kind != word:
-            found.types[word] = kind or "click"
+            found.types[word] = kind or guess_of(word)
         if kind is None:
             found.why[f"types.{word}"] = "a guess: what does it mean?"
 

@@ -7,9 +7,11 @@ from storage.loading.proposal.looks import HALF, MOSTLY, Column, Look
 from storage.loading.reading.shapes import HEADING
 from storage.loading.values.times import TimeReader
 
-ENDS = {"title": ("title", "name"), "occurred_at": ("timestamp", "datetime", "date", "time")}
+ENDS = {"title": ("title", "name"),
+        "occurred_at": ("timestamp", "datetime", "date", "time", "edat", "edon")}  # fmt: skip
 OF_OTHERS = ("user", "review", "profile", "brand", "birth", "release", "publish", "expir", "end",
-             "conversion", "delivery", "due")  # fmt: skip
+             "conversion", "delivery", "due", "delet", "join", "regist", "signup", "since",
+             "valid")  # fmt: skip
 CORES = {
     role: {core(name) for name in NAMES[role]} - {"", "event"} for role in ("user_id", "item_id")
 }
@@ -110,7 +112,7 @@ _FITS = {
     "user_id": _may_be_id,
     "session": is_id,
     "item_id": _may_be_item,
-    "type": lambda column: column.distinct <= 50,
+    "type": lambda column: 0 < column.distinct <= 50 and column.length <= 40,
     "verdict": lambda column: column.like(IS_VERDICT),
     "occurred_at": lambda column: column.are_times(TimeReader(), HALF) or column.like(r"\d[/-]\d"),
     "rating": lambda column: column.numbers > MOSTLY,
@@ -158,6 +160,9 @@ def _by_name(look: Look) -> dict[str, str]:
     if "item_id" not in roles and is_log and (column := named(look, "title", taken)):
         roles["item_id"] = column.name  # games and songs that have no id but their name
     _by_neighbours(look, roles)
+    if {"user_id", "item_id"} <= set(roles) and "occurred_at" not in roles:
+        times = [one for one in look.columns if one.name not in roles.values() and _is_ours(one)]
+        roles |= {"occurred_at": times[0].name} if len(times) == 1 else {}
     if "type" in roles and look.column(roles["type"]).distinct > 30:
         del roles["type"]
     return roles
@@ -260,6 +265,11 @@ def _is_moment(column: Column) -> bool:
     if column.numbers > MOSTLY and (column.low is None or column.low < OLDEST):
         return False
     return column.is_time
+
+
+def _is_ours(column: Column) -> bool:
+    """A time of the row, whatever it is called, and not of the user or of the item."""
+    return not column.plain.startswith(OF_OTHERS) and _is_moment(column)
 
 
 def _is_degree(column: Column) -> bool:

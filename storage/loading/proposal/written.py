@@ -104,7 +104,8 @@ def _types(found: Proposal) -> Iterator[str]:
         yield f"default_type: {found.default_type}  # where none is set"
         yield ""
     elif found.default_type:
-        yield "# No column tells what was done: every row is of this type."
+        yield "# No column tells what was done: every row is of this type, by the file's name or as"
+        yield "# a guess."
         yield f"default_type: {found.default_type}"
         yield ""
 

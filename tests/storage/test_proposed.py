@@ -1,0 +1,87 @@
+"""``map`` never takes a refusal for interest, and finds the times."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from storage.loading.mapping import Mapping, read_mapping
+from storage.loading.proposal.proposal import propose
+from storage.loading.proposal.written import written
+from storage.loading.readers import read_log
+from storage.loading.values.validation import validate
+
+
+def by_proposal(folder: Path) -> tuple[Mapping, pl.DataFrame]:
+    mapping = read_mapping(written(propose(folder)), "the proposal")
+    return mapping, validate(read_log(folder, mapping=mapping), "interactions").good
+
+
+def table(header: str, cells: list[str], rows: int = 60) -> str:
+    lines = (f"u{n % 6},i{n % 5},{cells[n % len(cells)]}" for n in range(rows))
+    return "\n".join([f"user_id,item_id,{header}", *lines, ""])
+
+
+@pytest.mark.parametrize(
+    ("name", "cells", "types"),
+    [
+        ("rating", ["1", "-1"], ["like", "dismiss"]),
+        ("rating", ["1", "0", "-1"], ["like", "view", "dismiss"]),
+        ("vote", ["1", "-1"], ["like", "dismiss"]),
+        ("vote", ["up", "down"], ["like", "dismiss"]),
+        ("feedback", ["positive", "negative", "neutral"], ["like", "dismiss", "impression"]),
+        ("label", ["1", "-1"], ["click", "dismiss"]),
+        ("label", ["1.0", "0.0"], ["click", "impression"]),
+        ("type", ["like", "unlike"], ["like", "dismiss"]),
+        ("type", ["follow", "unfollow", "Blocked"], ["save", "dismiss", "dismiss"]),
+        ("type", ["order", "cancelled"], ["apply", "unapply"]),
+        ("type", ["buy", "UserUndid", "OrderRejected"], ["apply", "dismiss", "dismiss"]),
+        ("type", ["True", "False"], ["click", "impression"]),
+        ("type", ["", ""], ["click", "click"]),
+        ("watch_ratio", [".2", ".9", "2.2"], ["view", "click", "like"]),
+    ],
+)
+def test_types_of_words_and_numbers(
+    tmp_path: Path, name: str, cells: list[str], types: list[str]
+) -> None:
+    (tmp_path / "log.csv").write_text(
+        table(f"{name},timestamp", [f"{cell},{1_700_000_000 + n}" for n, cell in enumerate(cells)])
+    )
+    _, good = by_proposal(tmp_path)
+    assert good["type"].to_list() == (types * 60)[:60]
+
+
+@pytest.mark.parametrize("name", ["purchased_at", "clicked_at", "saved_on", "whenever", "t"])
+def test_the_only_column_of_times_is_the_time(tmp_path: Path, name: str) -> None:
+    times = [f"{2_000 + n},2026-01-{n + 1:02} 10:00:00" for n in range(28)]
+    (tmp_path / "log.csv").write_text(table(f"size,{name}", times))
+    assert by_proposal(tmp_path)[0].columns("interactions")["occurred_at"] == name
+
+
+@pytest.mark.parametrize("name", ["birthday", "release_date", "user_since"])
+def test_times_of_others_are_not_the_interactions(tmp_path: Path, name: str) -> None:
+    times = [f"2026-01-{n + 1:02} 10:00:00" for n in range(28)]
+    (tmp_path / "log.csv").write_text(table(name, times))
+    assert by_proposal(tmp_path)[0].default_time == "order"
+
+
+@pytest.mark.parametrize(
+    ("names", "read", "kind"),
+    [
+        (("likes.csv", "dislikes.csv"), "likes.csv", "like"),
+        (("train_purchases.csv", "train_sessions.csv"), "train_purchases.csv", "apply"),
+        (("day1.csv", "day2.csv"), "day*.csv", "click"),
+        (("dislikes.csv",), "dislikes.csv", "dismiss"),
+    ],
+)
+def test_files_whose_names_tell_other_events_are_not_joined(
+    tmp_path: Path, names: tuple[str, ...], read: str, kind: str
+) -> None:
+    for rows, name in zip((60, 50), names, strict=False):
+        (tmp_path / name).write_text(table("timestamp", ["1700000000", "1700000001"], rows))
+    mapping, good = by_proposal(tmp_path)
+    files = mapping.files["interactions"]
+    assert files is not None
+    assert (files.name, good["type"].unique().to_list()) == (read, [kind])
