@@ -7,6 +7,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from storage.loading.log import LoadError
 from storage.loading.mapping import Mapping, read_mapping
 from storage.loading.proposal.proposal import propose
 from storage.loading.proposal.written import written
@@ -85,3 +86,28 @@ def test_files_whose_names_tell_other_events_are_not_joined(
     files = mapping.files["interactions"]
     assert files is not None
     assert (files.name, good["type"].unique().to_list()) == (read, [kind])
+
+
+def test_the_column_whose_words_are_known_tells_the_types(tmp_path: Path) -> None:
+    words = ["Product Viewed", "Product Added", "Order Completed"]
+    (tmp_path / "log.csv").write_text(
+        table("type,event,timestamp", [f"track,{word},1700000000" for word in words])
+    )
+    mapping, good = by_proposal(tmp_path)
+    assert mapping.columns("interactions")["type"] == "event"
+    assert good["type"].to_list()[:3] == ["view", "save", "apply"]
+
+
+def test_single_quotes_around_cells(tmp_path: Path) -> None:
+    cells = ["'like','2026-01-01 10:00:00','it''s, well'", "'view','2026-01-02 10:00:00','x'"]
+    text = table("'type','occurred_at','city'", cells, 6)
+    (tmp_path / "interactions.csv").write_text(text)
+    good = validate(read_log(tmp_path), "interactions").good
+    assert good["type"].to_list() == ["like", "view"] * 3
+
+
+def test_what_is_missing_of_a_log_without_known_times_is_named(tmp_path: Path) -> None:
+    rows = "".join(f"u{n},i{n},like,{n + 1}. brumaire an 3\n" for n in range(9))
+    (tmp_path / "interactions.csv").write_text("user_id,item_id,type,occurred_at\n" + rows)
+    with pytest.raises(LoadError, match="no time in 'occurred_at' is understood"):
+        propose(tmp_path)

@@ -37,7 +37,7 @@ def propose(folder: Path) -> Proposal:
         default=None,
     )
     if events is None:
-        raise LoadError(_nothing_found(folder, looks, found))
+        raise LoadError(_nothing_found(folder, looks, roles, found))
     found.files["interactions"], events_roles = events, roles[events.name]
     others = [one for one in looks if one is not events]
     join_alike(found, events, others)
@@ -144,7 +144,19 @@ def _all_words(one: Look, name: str) -> list[str]:
     return sorted(counted, key=lambda word: -counted[word])[:50]
 
 
-def _nothing_found(folder: Path, looks: list[Look], found: Proposal) -> str:
+def _nothing_found(
+    folder: Path, looks: list[Look], roles: dict[str, dict[str, str]], found: Proposal
+) -> str:
+    near = next((one for one in looks if {"user_id", "item_id"} <= set(roles[one.name])), None)
+    if near is not None:
+        there, clock = roles[near.name], unread_time(near)
+        time = f"no time in {clock.name!r} is understood" if clock else "no column tells a time"
+        return (
+            f"{folder}: {near.name} has users ({there['user_id']}) and items ({there['item_id']}), "
+            "but no user comes twice, and "
+            f"{'no column tells a type' if 'occurred_at' in there else time}: if it is a log, "
+            "write a mapping that says so (docs/loading.md: time_format, default_type)."
+        )
     seen = "; ".join(
         f"{one.name} has {listed([column.name for column in one.columns][:8])}" for one in looks[:5]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from storage.loading.names import NAMES, core, role_of, type_of, type_of_flag
+from storage.loading.proposal.kinds import tells_types
 from storage.loading.proposal.looks import HALF, MOSTLY, Column, Look
 from storage.loading.reading.shapes import HEADING
 from storage.loading.values.times import TimeReader
@@ -142,7 +143,11 @@ def _by_name(look: Look) -> dict[str, str]:
     for role in order:
         if role in ("rating", "count", "type") and {"rating", "count", "verdict"} & set(roles):
             continue
-        if column := named(look, role, taken):
+        column = named(look, role, taken)
+        if role == "type" and column and not tells_types(column):
+            other = named(look, role, taken | {column.name})
+            column = other if other and tells_types(other) else column
+        if column:
             roles[role] = column.name
             taken.add(column.name)
     if verdict := roles.pop("verdict", None):

@@ -157,8 +157,10 @@ def _delimited(form: Form, lines: list[str], said: FileForm) -> Form:
     places = places[remarks:][:SAMPLE] or places[:SAMPLE]
     sample = [lines[at].rstrip("\r") for at in places]
     delimiter = said.delimiter or delimiter_of(sample)
-    quote: str | None = said.quote or '"'
-    if said.quote == "none" or (said.quote is None and not _has_quotes(sample, delimiter)):
+    quote: str | None = said.quote or ("'" if _are_in_single_quotes(sample, delimiter) else '"')
+    if said.quote == "none" or (
+        said.quote is None and quote == '"' and not _has_quotes(sample, delimiter)
+    ):
         quote = None
     escape = said.escape or ("\\" if quote and _is_escaped(sample, delimiter, quote) else None)
     grammar = Grammar(delimiter, quote, escape)
@@ -239,6 +241,13 @@ def _has_quotes(lines: list[str], delimiter: str) -> bool:
         return True
     end = re.escape(delimiter)
     return any(re.search(rf'(?:^|{end})"(?:[^"]|"")*"(?:{end}|$)', line) for line in lines)
+
+
+def _are_in_single_quotes(lines: list[str], delimiter: str) -> bool:
+    """Whether nearly all lines have a cell like 'this', and the first one none like "this"."""
+    end = re.escape(delimiter)
+    there = [re.search(rf"(?:^|{end})'(?:[^']|'')*'(?:{end}|$)", line) for line in lines]
+    return '"' not in lines[0] and sum(map(bool, there)) > STEADY * len(lines)
 
 
 def _is_escaped(lines: list[str], delimiter: str, quote: str) -> bool:
