@@ -24,6 +24,7 @@ _ENGLISH: dict[str, tuple[str, ...]] = {
         "playlistid", "pid", "invoiceno", "invoice",
     ),
     "item_id": (
+        "lineitemsku", "itemsku", "productsku",
         "itemid", "item", "parentasin", "asin", "productid", "product", "movieid", "movie",
         "filmid", "film", "businessid", "business", "bookid", "book", "isbn", "articleid",
         "article", "newsid", "news", "docid", "doc", "documentid", "trackid", "songid", "song",
@@ -62,7 +63,8 @@ _ENGLISH: dict[str, tuple[str, ...]] = {
         "listens", "listencount", "quantity", "qty", "frequency",
     ),
     "title": (
-        "title", "name", "movietitle", "booktitle", "productname", "prodname", "itemname",
+        "title", "lineitemname", "itemname", "name", "movietitle", "booktitle", "productname",
+        "prodname",
         "songname", "trackname", "traname", "artistname", "doctitle", "producttitle", "gametitle",
         "headline", "reviewtitle", "appname", "label",
     ),

@@ -111,3 +111,30 @@ def test_what_is_missing_of_a_log_without_known_times_is_named(tmp_path: Path) -
     (tmp_path / "interactions.csv").write_text("user_id,item_id,type,occurred_at\n" + rows)
     with pytest.raises(LoadError, match="no time in 'occurred_at' is understood"):
         propose(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("header", "item", "title"),
+    [
+        (
+            "Name,Email,Created at,Lineitem name,Lineitem sku,Billing Name",
+            "Lineitem sku",
+            "Lineitem name",
+        ),
+        (
+            "order_id,email,order_date,item_name,item_sku,billing_first_name",
+            "item_sku",
+            "item_name",
+        ),
+        ("order_id,customer_id,order_date,item_id,quantity,shipping_name", "item_id", "item_id"),
+    ],
+)
+def test_names_of_people_are_no_titles(tmp_path: Path, header: str, item: str, title: str) -> None:
+    rows = (
+        f"#{1_000 + n},a{n % 6}@x.org,2026-01-{n % 28 + 1:02},Thing {n % 5},SKU-{n % 5},Ann {n % 5}"
+        for n in range(30)
+    )
+    (tmp_path / "orders_export.csv").write_text("\n".join([header, *rows, ""]))
+    mapping, _ = by_proposal(tmp_path)
+    assert mapping.columns("interactions")["item_id"] == item
+    assert mapping.columns("items").get("title") == title

@@ -13,6 +13,10 @@ ENDS = {"title": ("title", "name"),
 OF_OTHERS = ("user", "review", "profile", "brand", "birth", "release", "publish", "expir", "end",
              "conversion", "delivery", "due", "delet", "join", "regist", "signup", "since",
              "valid")  # fmt: skip
+OF_PEOPLE = ("user", "billing", "shipping", "customer", "buyer", "client", "recipient", "member",
+             "contact", "seller", "firstname", "lastname", "middlename", "fullname", "surname",
+             "familyname", "givenname", "nickname")  # fmt: skip
+"""What names begin with that are never those of items: they would be shown in the feed."""
 CORES = {
     role: {core(name) for name in NAMES[role]} - {"", "event"} for role in ("user_id", "item_id")
 }
@@ -118,7 +122,9 @@ _FITS = {
     "occurred_at": lambda column: column.are_times(TimeReader(), HALF) or column.like(r"\d[/-]\d"),
     "rating": lambda column: column.numbers > MOSTLY,
     "count": lambda column: column.numbers > MOSTLY,
-    "title": lambda column: column.filled > 0 and column.numbers < 0.5,
+    "title": lambda column: (
+        column.filled > 0 and column.numbers < 0.5 and not column.plain.startswith(OF_PEOPLE)
+    ),
     "price_min": lambda column: column.numbers > 0,
     "lat": lambda column: column.numbers > MOSTLY,
     "lon": lambda column: column.numbers > MOSTLY,
