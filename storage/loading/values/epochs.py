@@ -24,8 +24,9 @@ _UNITS = (
     ("microseconds since 1970", 1e14, 1e17, 1.0, 0),
     ("nanoseconds since 1970", 1e17, 1e20, 1e-3, 0),
 )
-_DATED = r"^(19|20)\d\d(0[1-9]|1[0-2])?([0-3]\d([0-2]\d[0-5]\d([0-5]\d)?)?)?$"
+_DATED = r"^(19|20)\d\d((0[1-9]|1[0-2])([0-3]\d([0-2]\d[0-5]\d([0-5]\d)?)?)?)?$"
 _DIGITS = {8: "%Y%m%d", 12: "%Y%m%d%H%M", 14: "%Y%m%d%H%M%S"}
+_NO_MONTHS = 0.1  # share of the cells of six digits that are no 202609, from which none is
 _APART = timedelta(days=20 * 365)  # between times of one log, from which they are doubted
 
 Zoned = Callable[[pl.Series], pl.Series]
@@ -44,6 +45,9 @@ class Epochs:
         whole = whole_digits(text)
         size = whole.str.len_bytes()
         dated = whole.str.contains(_DATED) & size.is_in([4, 6, 8, 12, 14])
+        six = size == 6
+        if int((six & ~dated).sum()) > _NO_MONTHS * int(six.sum()):
+            dated &= ~six  # 200115 beside 200101: days of 2020, as nobody can tell for sure
         number = text.cast(pl.Float64, strict=False)
         if not dated.any():
             times = self._since(number)
