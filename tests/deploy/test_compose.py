@@ -273,7 +273,7 @@ def test_status_within_a_container_asks_the_others(stack: Stack):
     stack.wait("webserver", lambda: get_ok(f"{stack.url('webserver')}/code_ready"))
     stack.wait("mlflow", lambda: get_ok(f"{stack.url('mlflow')}/health"))
     for command in ("status", "--json"), ("feed", "nobody"):
-        shown = stack.run("pipeline", [sys.executable, "-m", "feedwright", *command])
+        shown = stack.run("pipeline", ["python", "-m", "feedwright", *command])
         status = shown.wait(SECONDS)
         said = stack.log("pipeline").read_text()
         assert status == (command[0] == "status"), said  # 1: no model is live yet

@@ -394,12 +394,6 @@ def expect_told(page: Page, address: str, user: str, type: str) -> None:
         page.wait_for_timeout(100)
 
 
-IMPRESSION_WAITS = """item => Object.entries(localStorage).some(([name, text]) =>
-    name.startsWith("feedwright") && JSON.parse(text)[1].some(
-        (event) => event.type === "impression" && event.item_id === item))"""
-"""The tracker has seen it on the screen for long enough, and will tell with the next events."""
-
-
 def test_acting_as_a_user_is_recorded_and_changes_the_feed(desk: Visit, address: str) -> None:
     page = desk.page
     first = open_feed(page, "/?user=u0009")
@@ -407,7 +401,7 @@ def test_acting_as_a_user_is_recorded_and_changes_the_feed(desk: Visit, address:
     page.get_by_label("Act as this user").check()
     dismiss = page.locator("#cards > li").first.get_by_role("button", name="Not for me")
     expect(dismiss).to_be_visible()
-    page.wait_for_function(IMPRESSION_WAITS, arg=first[0])
+    expect_told(page, address, "u0009", "impression")  # it was on the screen for long enough
     dismiss.click()
     expect(page.locator(f'#cards > [data-id="{first[0]}"]')).to_have_count(0)
     known = told(address, "u0009")

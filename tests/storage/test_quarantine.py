@@ -136,7 +136,7 @@ def test_of_repeated_event_ids_the_first_good_one_stays(conn: psycopg.Connection
 
 
 def test_how_far_ahead_is_too_far_is_the_profiles(conn: psycopg.Connection) -> None:
-    add(conn, occurred_at=NOW + timedelta(minutes=30))
+    add(conn, occurred_at=datetime.now(UTC) + timedelta(minutes=30))
     patient = Checks(max_future_minutes=60)
     assert quarantine_interactions(conn, NOW - DAY, NOW, checks=patient) == {}
     assert quarantine_interactions(conn, NOW - DAY, NOW) == {"occurred_at is in the future": 1}
