@@ -16,7 +16,7 @@ ODD = "a/b ?#é\n"
 
 @pytest.fixture
 def client(service: str) -> Iterator[Feedwright]:
-    with Feedwright(service, timeout=10) as made:
+    with Feedwright(service, timeout=60) as made:
         yield made
 
 
@@ -103,7 +103,7 @@ def test_a_feed_falls_back_to_ones_own_items() -> None:
 
 def test_the_async_client_does_the_same(service: str) -> None:
     async def work() -> None:
-        async with AsyncFeedwright(service, timeout=10) as client:
+        async with AsyncFeedwright(service, timeout=60) as client:
             pages = [page async for page in client.pages("u0007", limit=100)]
             assert sum(len(page.items) for page in pages) > 100
             report = await client.sync_users({"id": f"v{n}"} for n in range(1_001))
