@@ -48,18 +48,16 @@ class PastCatalogue:
         """
         known, now = self.known, self.known.as_of
         user_neighbours, item_neighbours = self._neighbours
-        matrix = known.matrix
-        weights = known.profile.interaction_weights
         snapshot = build_snapshot(
             replace(known.catalogue, items=self._items),
-            matrix,
+            known.matrix,
             known.profile,
             now=now,
             vectors=vectors,
             model=None if vectors is None else ModelInfo("past", "past", now),
             user_neighbours=user_neighbours,
             item_neighbours=item_neighbours,
-            recent=recent_items(self.events, matrix.users, matrix.items, weights),
+            recent=self._recent,
         )
         live = LiveCatalogue(snapshot)
         pipeline = FeedPipeline.offline(live, known.profile, now=now.timestamp())
@@ -72,6 +70,11 @@ class PastCatalogue:
             created_at=pl.when(~later).then("created_at"),
             status=pl.when(later).then(pl.lit("draft")).otherwise("status"),
         )
+
+    @cached_property
+    def _recent(self) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
+        matrix, weights = self.known.matrix, self.known.profile.interaction_weights
+        return recent_items(self.events, matrix.users, matrix.items, weights)
 
     @cached_property
     def _neighbours(self) -> tuple[Neighbours, Neighbours]:
