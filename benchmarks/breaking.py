@@ -19,9 +19,9 @@ import psycopg
 
 from benchmarks.installation import Installation
 from benchmarks.report import BenchmarkError, log
-from feedwright import record as records
-from feedwright.process import marked
-from feedwright.supervisor import mark
+from feedwright.local import record as records
+from feedwright.local.process import marked
+from feedwright.local.supervisor import mark
 from storage.postgres.embedded import EmbeddedPostgres
 from storage.postgres.place import read_place
 

@@ -21,7 +21,7 @@ from models.feed.shortlists import Shortlists
 from models.feed.sources import Indexes
 from models.feed.stage_timer import StageTimer
 from models.profile.schema import Profile
-from serving.pages import render
+from serving.feed.pages import render
 
 REPEATS = 3
 WHOLE = "whole"

@@ -36,7 +36,7 @@ from models.feed.scores import model_scores, score_components
 from models.profile.schema import Profile
 from models.recommenders.base import Dataset, Recommender
 from models.recommenders.judging import TestSet
-from serving.user_states import as_events
+from serving.state.user_states import as_events
 from storage.events.history import EventRow
 
 Scores = NDArray[np.float32]

@@ -18,7 +18,7 @@ import psutil
 from benchmarks import servers, worlds
 from benchmarks.report import BenchmarkError, Row, log
 from benchmarks.worlds import Size
-from feedwright.dagster_home import write_dagster_home
+from feedwright.dagster.home import write_dagster_home
 from feedwright.environment import child_environment
 from serving.launch import ROOT
 from storage.loading.load import load

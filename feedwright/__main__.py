@@ -1,5 +1,5 @@
 """``python -m feedwright`` is the command ``feedwright``."""
 
-from feedwright.cli import run
+from feedwright.cli.app import run
 
 run()

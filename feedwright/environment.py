@@ -9,7 +9,7 @@ from pathlib import Path
 from storage.home import make_closed
 from storage.settings import REMEMBERED, Settings, get_settings, with_driver
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[1]
 """Folder of the packages; workspace.yaml lies there in a clone."""
 
 # No part phones home, and BLAS leaves the cores to the processes.

@@ -5,7 +5,7 @@ import dagster as dg
 from going_live import causes
 from going_live.alerts import Severity, send_due
 from orchestration import run_log
-from orchestration.release_jobs import rollback_job
+from orchestration.releases.jobs import rollback_job
 from orchestration.resources import Platform
 from storage.events import telemetry
 

@@ -1,43 +1,48 @@
-"""The one object that ``workspace.yaml`` names."""
+"""The one object that ``workspace.yaml`` names: what each domain has, put together."""
 
 from __future__ import annotations
 
 import dagster as dg
 
-from orchestration.alerts import ALERT_SENSORS
-from orchestration.assets import (
-    drift,
-    features,
-    feed,
-    gate,
-    guardrails,
-    registry,
-    search,
-    sources,
-    training,
-)
-from orchestration.heartbeat import beating_executor
-from orchestration.jobs import JOBS
-from orchestration.release_sensors import RELEASE_SENSORS
+from orchestration import alerts, daily
+from orchestration.data import privacy
+from orchestration.feed import lists, refresh
+from orchestration.releases import experiments, guardrails, jobs, sensors
 from orchestration.resources import HandedOn, Platform
-from orchestration.schedules import SCHEDULES
-from orchestration.sensors import SENSORS
+from orchestration.runs.heartbeat import beating_executor
+from orchestration.training import drift, search
 
 defs = dg.Definitions(
-    assets=[
-        *sources.ASSETS,
-        *features.ASSETS,
-        *training.ASSETS,
-        *registry.ASSETS,
-        *gate.ASSETS,
-        *search.ASSETS,
-        *feed.ASSETS,
-        *guardrails.ASSETS,
-        *drift.ASSETS,
+    assets=[*daily.ASSETS, *search.ASSETS],
+    jobs=[
+        daily.daily_job,
+        search.search_job,
+        lists.engagement_job,
+        lists.trending_job,
+        guardrails.guardrails_job,
+        drift.drift_job,
+        guardrails.off_policy_job,
+        *jobs.RELEASE_JOBS,
+        refresh.refresh_job,
+        privacy.privacy_job,
+        experiments.experiments_job,
     ],
-    jobs=JOBS,
-    schedules=SCHEDULES,
-    sensors=[*SENSORS, *RELEASE_SENSORS, *ALERT_SENSORS],
+    schedules=[
+        daily.daily_at_two,
+        lists.hourly_engagement,
+        lists.quarter_hourly_trending,
+        guardrails.ten_minutely_guardrails,
+        guardrails.hourly_off_policy,
+        drift.hourly_drift,
+        privacy.daily_privacy,
+        experiments.ten_minutely_experiments,
+    ],
+    sensors=[
+        daily.retraining,
+        refresh.waiting_lists,
+        *sensors.RELEASE_SENSORS,
+        *alerts.ALERT_SENSORS,
+    ],
     resources={
         "platform": Platform(),
         "io_manager": HandedOn(),

@@ -13,8 +13,8 @@ from uuid import uuid4
 import dagster as dg
 
 from models.profile.schema import ProfileError
-from orchestration.connections import hold_connections
 from orchestration.resources import Platform
+from orchestration.runs.connections import hold_connections
 from storage.catalogue import queries
 
 
@@ -34,8 +34,10 @@ def main() -> int:
     platform.lake.cover(first.astimezone(UTC).date())
 
     # Only now: the days of the partitions begin where the lake does.
-    from orchestration import run_log, runs
-    from orchestration.jobs import daily_job, search_job
+    from orchestration import run_log
+    from orchestration.daily import daily_job
+    from orchestration.runs import going as runs
+    from orchestration.training.search import search_job
 
     with dg.DagsterInstance.get() as instance:
         hold_connections(instance)
@@ -58,9 +60,8 @@ def _execute(platform: Platform, instance: dg.DagsterInstance, run_id: str) -> N
     from dagster._core.definitions.job_base import InMemoryJob
     from dagster._core.execution.execute_in_process import core_execute_in_process
 
+    from orchestration.daily import daily_job, training_request
     from orchestration.definitions import defs
-    from orchestration.jobs import daily_job
-    from orchestration.schedules import training_request
 
     # Not `execute_in_process`: it would take another executor than ours.
     core_execute_in_process(

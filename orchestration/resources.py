@@ -10,7 +10,7 @@ import dagster as dg
 import psycopg
 
 from models.profile.schema import Profile, load_profile
-from orchestration.connections import hold_connections
+from orchestration.runs.connections import hold_connections
 from storage.events.lake import Lake
 from storage.postgres.database import connect, database_url
 from storage.settings import Settings, get_settings, mlflow_tracking_uri

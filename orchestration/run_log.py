@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import dagster as dg
 from dagster._core.execution.plan.objects import StepFailureData
 
-from orchestration import runs
-from orchestration.checks import REJECTED, holds
+from orchestration.data.checks import REJECTED, holds
+from orchestration.runs import going as runs
 
 LOOK_SECONDS = 1.0
 MARKED = re.compile(r"Detected run worker status \w+: (['\"])(?P<why>.*)\1\. Marking run")

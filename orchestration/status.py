@@ -11,7 +11,7 @@ from dagster._core.storage.asset_check_execution_record import (
     AssetCheckExecutionRecordStatus,
 )
 
-from orchestration.checks import holds
+from orchestration.data.checks import holds
 from orchestration.definitions import defs
 
 

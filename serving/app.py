@@ -26,39 +26,42 @@ from models.catalogue.live import LiveCatalogue
 from models.feed.context import device_of
 from models.feed.rules import allowed
 from models.profile.file import ProfileFile
-from serving import admin, demo, docs, logs, openapi, traces, tracker_files
+from serving import admin, openapi
 from serving.access import Access, user_tokens
-from serving.api import catalogue_routes
-from serving.attribution import attribute
-from serving.catalogue import catalogues
-from serving.database import Database, database_address
-from serving.engine import FeedEngine
-from serving.erased_users import ErasedUsers
-from serving.feed_lists import FeedLists
-from serving.follower import Follower
-from serving.ingest import Ingest, admin_routes
-from serving.ingest import routes as ingest_routes
-from serving.ingest.spool import oldest_age
-from serving.live_model import LiveModel
-from serving.metrics import FEED_SECONDS, TALLY, LiveVersion, NowCollector, exposition
-from serving.observed import Observed
-from serving.paths import AsRouted
-from serving.plans import Plans
-from serving.problems import (
+from serving.feed.attribution import attribute
+from serving.feed.engine import FeedEngine
+from serving.feed.lists import FeedLists
+from serving.feed.plans import Plans
+from serving.feed.shapes import parse_feed_request
+from serving.feed.translations import Translations
+from serving.http.paths import AsRouted
+from serving.http.problems import (
     InvalidParameters,
     on_exception,
     on_http_exception,
     on_invalid_parameters,
-    parse_feed_request,
 )
-from serving.reads import read_routes
-from serving.request_ids import request_id_of
-from serving.served import Served
-from serving.standing import StandingWatch
-from serving.touched import Touched
-from serving.traffic import TrafficWatch
-from serving.translations import Translations
-from serving.user_states import UserStates
+from serving.http.request_ids import request_id_of
+from serving.ingest import Ingest, admin_routes
+from serving.ingest import routes as ingest_routes
+from serving.ingest.spool import oldest_age
+from serving.pages import admin as admin_page
+from serving.pages import demo, docs, tracker
+from serving.postgres.database import Database, database_address
+from serving.routes.catalogue import catalogue_routes
+from serving.routes.reads import read_routes
+from serving.state.catalogue import catalogues
+from serving.state.erased_users import ErasedUsers
+from serving.state.follower import Follower
+from serving.state.touched import Touched
+from serving.state.traffic import TrafficWatch
+from serving.state.user_states import UserStates
+from serving.telemetry import logs, traces
+from serving.telemetry.metrics import FEED_SECONDS, TALLY, LiveVersion, NowCollector, exposition
+from serving.telemetry.observed import Observed
+from serving.telemetry.served import Served
+from serving.telemetry.standing import StandingWatch
+from serving.versions.live_model import LiveModel
 from storage.catalogue import refresh_queue
 from storage.events.store import Event
 from storage.settings import Settings
@@ -141,7 +144,8 @@ class FeedApp:
                 *admin_routes(self.database, self.ingest),
                 *user_tokens.routes(self.access),
                 *admin.routes(settings, self.database, self.live, lambda: self.traffic.now),
-                *tracker_files.ROUTES,
+                *tracker.ROUTES,
+                *admin_page.routes(),
                 *demo.ROUTES,
                 *docs.ROUTES,
                 Route("/{path:path}", _NotFound()),

@@ -10,13 +10,15 @@ import orjson
 from pydantic import BaseModel
 from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
-from serving import admin, api, ingest, reads
+from serving import admin, ingest
 from serving.access import user_tokens
-from serving.api.describe import answer, operation, query, ref
-from serving.shapes import FeedPage, FeedRequest, Problem, Status
+from serving.feed.shapes import FeedPage, FeedRequest, Status
+from serving.http.describe import answer, operation, query, ref
+from serving.http.problems import Problem
+from serving.routes import catalogue, reads
 
 _REF = "#/components/schemas/{model}"
-GROUPS = (*reads.GROUPS, *ingest.GROUPS, *api.GROUPS, *admin.GROUPS, user_tokens)
+GROUPS = (*reads.GROUPS, *ingest.GROUPS, *catalogue.GROUPS, *admin.GROUPS, user_tokens)
 SECURITY = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "A key: `fw_<scope>_…`."},
     "key": {"type": "apiKey", "in": "header", "name": "X-Api-Key"},

@@ -21,7 +21,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from serving import logs
+from serving.telemetry import logs
 from storage.settings import Settings, get_settings
 
 log = logging.getLogger("feedwright.serving")
@@ -51,7 +51,7 @@ class Runner:
             metrics: an empty folder, where the workers count together.
             lists: the folder of the lists that they keep.
         """
-        from serving import worker_metrics  # it asks for the folder when it is imported
+        from serving.telemetry import worker_metrics  # it asks for the folder when it is imported
 
         self._service = service
         self._listening = listening
@@ -119,7 +119,7 @@ class Runner:
         )
         self._counts.DEATHS.labels(cause).inc()
         if -status in DAMAGE:
-            from serving import feed_lists  # with NumPy, which a runner seldom needs
+            from serving.feed import lists as feed_lists  # with NumPy, which a runner seldom needs
 
             feed_lists.drop(self._lists)
         try:

@@ -8,8 +8,8 @@ from typing import Any, cast
 import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serving import traces
 from serving.app import FeedApp
+from serving.telemetry import traces
 from storage.settings import get_settings
 
 # "1" is not enough for it. Commands of bentoml read it before this: see serving/launch.py.
@@ -30,7 +30,7 @@ if _tracing:
     # Every request leaves a timer of this length behind: a long one fills the memory that
     # the garbage collector looks through.
     traffic={"timeout": 5},
-    # BentoML's own labels by raw path, an unbounded number; ours are in serving/metrics.py.
+    # BentoML's own labels by raw path, an unbounded number; ours: serving/telemetry/metrics.py.
     metrics={"enabled": False},
     logging={"access": {"enabled": False}},
     # The middleware halves the throughput even with nothing to export to.

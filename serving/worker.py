@@ -14,7 +14,7 @@ from importlib import import_module
 import bentoml
 import uvicorn
 
-from serving import logs
+from serving.telemetry import logs
 
 STOP_SECONDS = 5
 """Requests that are on their way may take so long when the worker stops."""

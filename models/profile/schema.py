@@ -421,7 +421,7 @@ class Guardrails(_Section):
 
 
 class Retraining(_Section):
-    """When training starts by itself (see ``orchestration/retraining.py``)."""
+    """When training starts by itself (see ``orchestration/training/retraining.py``)."""
 
     min_new_interactions: Annotated[int, Field(ge=1)] = 10_000
     min_hours_between: Positive = Field(

@@ -11,7 +11,7 @@ from typing import Any
 import psycopg
 
 from serving.access.rules import Rule
-from serving.database import Database, DatabaseAway
+from serving.postgres.database import Database, DatabaseAway
 from storage.catalogue.entities import Connection
 from storage.operations.keys import AuditEntry, write_audit
 

@@ -12,7 +12,7 @@ import psycopg
 
 from serving.access.kept import Known, keep, recall
 from serving.access.tokens import BadToken, Claims, read_token
-from serving.database import Database, DatabaseAway
+from serving.postgres.database import Database, DatabaseAway
 from storage.catalogue.entities import Connection
 from storage.operations import keys
 from storage.operations.keys import LiveKey, TokenSecret

@@ -30,8 +30,8 @@ from serving.access.keys import KeyRing
 from serving.access.limits import Buckets, Limits
 from serving.access.rules import Rule
 from serving.access.tokens import BadToken
-from serving.database import Database, DatabaseAway
-from serving.problems import problem
+from serving.http.problems import problem
+from serving.postgres.database import Database, DatabaseAway
 from storage.settings import Settings
 
 RELOAD_SECONDS = 3.0

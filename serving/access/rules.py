@@ -9,7 +9,7 @@ from typing import Literal
 from starlette.routing import compile_path
 
 from serving.access.caller import Scope
-from serving.paths import as_meant
+from serving.http.paths import as_meant
 
 Place = Literal["nowhere", "query", "path", "body"]
 """Where a call names its user. In a body the route looks, with ``require_user``."""
@@ -109,7 +109,7 @@ def find(method: str, path: str) -> tuple[Rule, str]:
     """The rule of a call, and what stands for the first placeholder of its path.
 
     Args:
-        path: as the routes see it, see ``serving.paths.as_routed``.
+        path: as the routes see it, see ``serving.http.paths.as_routed``.
     """
     if method == "HEAD":
         method = "GET"

@@ -14,12 +14,12 @@ from starlette.routing import Route
 from serving.access.caller import TOKEN_SCOPES, TokenScope
 from serving.access.middleware import AUDIT_DETAIL, Access
 from serving.access.tokens import make_token
-from serving.api import describe
-from serving.api.answers import RETRY_SECONDS, answer_json
-from serving.api.inputs import parse, read_object
-from serving.api.shapes_catalogue import Id
-from serving.database import DatabaseAway
-from serving.problems import problem
+from serving.http import describe
+from serving.http.answers import RETRY_SECONDS, answer_json
+from serving.http.fields import Id
+from serving.http.inputs import parse, read_object
+from serving.http.problems import problem
+from serving.postgres.database import DatabaseAway
 
 PATH = "/api/v1/admin/user-tokens"
 

@@ -1,4 +1,4 @@
-"""What operators see and do: calls below ``/api/v1/admin``, and the page ``/admin``.
+"""What operators see and do: calls below ``/api/v1/admin``.
 
 One module a group: its routes, and ``PATHS`` and ``SHAPES`` that describe them.
 """
@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 from starlette.routing import Route
 
-from serving.admin import experiments, flags, metrics, models, page, records, status, train
+from serving.admin import experiments, flags, metrics, models, records, status, train
 from serving.admin.dagster import Dagster
 from serving.admin.registry import VersionList
-from serving.api.answers import Api
-from serving.database import Database
-from serving.live_model import LiveModel
+from serving.http.answers import Api
+from serving.postgres.database import Database
+from serving.versions.live_model import LiveModel
 from storage.operations.experiments import Polled
 from storage.settings import Settings
 
@@ -46,5 +46,4 @@ def routes(
             experiments.UserCalls(polled),
         ),
         *flags.routes(api, flags.FlagCalls(settings)),
-        *page.routes(),
     ]

@@ -28,12 +28,12 @@ from models.profile.schema import RampStep
 from serving.access.caller import require_user
 from serving.admin.parts import Asked, actor_of, asked, with_connection
 from serving.admin.registry import RegistryAway, VersionList
-from serving.api import describe
-from serving.api.answers import Api, answer_json
-from serving.api.inputs import parse, parse_query, path_id, read_object
-from serving.api.shapes_catalogue import Id
-from serving.live_state import LiveState
-from serving.problems import InvalidParameters, problem
+from serving.http import describe
+from serving.http.answers import Api, answer_json
+from serving.http.fields import Id
+from serving.http.inputs import parse, parse_query, path_id, read_object
+from serving.http.problems import InvalidParameters, problem
+from serving.versions.live_state import LiveState
 from storage.operations import experiments as stored
 from storage.operations.experiments import ExperimentRow, Polled, Status
 from storage.settings import Settings

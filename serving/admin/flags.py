@@ -15,10 +15,10 @@ from starlette.routing import Route
 from going_live.definitions import Environment, Name
 from going_live.flags import set_flag, unset_flag
 from serving.admin.parts import Asked, actor_of, asked, with_connection
-from serving.api import describe
-from serving.api.answers import Api, answer_json, not_found
-from serving.api.inputs import parse, parse_query
-from serving.request_ids import request_id_of
+from serving.http import describe
+from serving.http.answers import Api, answer_json, not_found
+from serving.http.inputs import parse, parse_query
+from serving.http.request_ids import request_id_of
 from storage.operations import experiments as stored
 from storage.operations.experiments import EVERYWHERE
 from storage.settings import Settings

@@ -15,10 +15,10 @@ from starlette.routing import Route
 
 from going_live.metrics import metrics
 from serving.admin.parts import with_connection
-from serving.api import describe
-from serving.api.answers import Api, answer_json
-from serving.api.inputs import parse_query
-from serving.live_state import LiveState
+from serving.http import describe
+from serving.http.answers import Api, answer_json
+from serving.http.inputs import parse_query
+from serving.versions.live_state import LiveState
 from storage.operations.records import first_minute
 from storage.operations.served import Latency, Served, fallback_shares, served_series
 from storage.settings import Settings

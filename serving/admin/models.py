@@ -24,11 +24,11 @@ from going_live.releases import STATUS
 from models.evaluation.versions import CHAMPION
 from serving.admin.parts import Asked, Unfinished, actor_of, asked, in_time
 from serving.admin.registry import MOST, Listing, RegistryAway, Version, VersionList
-from serving.api import describe
-from serving.api.answers import Api, answer_json, not_found
-from serving.database import Database
+from serving.http import describe
+from serving.http.answers import Api, answer_json, not_found
+from serving.http.problems import problem
 from serving.launch import ROOT, settings_environment
-from serving.problems import problem
+from serving.postgres.database import Database
 from storage.operations import records
 from storage.settings import Settings
 

@@ -15,8 +15,8 @@ from starlette.requests import Request
 
 from serving.access.caller import caller_of
 from serving.access.middleware import AUDIT_DETAIL
-from serving.api.inputs import parse, read_object
-from serving.database import DatabaseAway, database_address
+from serving.http.inputs import parse, read_object
+from serving.postgres.database import DatabaseAway, database_address
 from storage.postgres.database import DatabaseError, connect
 from storage.postgres.embedded import EmbeddedPostgresError
 from storage.settings import Settings

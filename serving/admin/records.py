@@ -15,11 +15,11 @@ from starlette.routing import Route
 
 from going_live.guardrails import evaluate
 from serving.admin.parts import with_connection
-from serving.api import describe
-from serving.api.answers import Api, Handler, answer_json
-from serving.api.inputs import parse_query
-from serving.database import Database
-from serving.live_state import LiveState
+from serving.http import describe
+from serving.http.answers import Api, Handler, answer_json
+from serving.http.inputs import parse_query
+from serving.postgres.database import Database
+from serving.versions.live_state import LiveState
 from storage.operations import records
 from storage.operations.records import Page
 from storage.settings import Settings

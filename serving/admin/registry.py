@@ -1,4 +1,4 @@
-"""Every version that MLflow holds, by its REST API; see ``serving/registry.py``."""
+"""Every version that MLflow holds, by its REST API; see ``serving/versions/registry.py``."""
 
 from __future__ import annotations
 

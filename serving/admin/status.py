@@ -18,10 +18,10 @@ from starlette.routing import Route
 from serving.admin.dagster import CODE_AWAY, Dagster, DagsterAway, Run, Seen
 from serving.admin.models import ModelVersionTold, told
 from serving.admin.registry import Listing, RegistryAway, VersionList
-from serving.api import describe
-from serving.api.answers import Api, answer_json
-from serving.database import Database, DatabaseAway
-from serving.live_state import LiveState
+from serving.http import describe
+from serving.http.answers import Api, answer_json
+from serving.postgres.database import Database, DatabaseAway
+from serving.versions.live_state import LiveState
 from storage.events.store import Connection
 from storage.operations import records
 from storage.operations.served import TOTALS, Latency, Served, fallback_shares, served_of

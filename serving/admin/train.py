@@ -14,9 +14,9 @@ from starlette.routing import Route
 
 from serving.admin.dagster import TRAINING_JOB, Dagster, DagsterAway, TrainingRuns
 from serving.admin.parts import Asked, Unfinished, actor_of, asked, in_time
-from serving.api import describe
-from serving.api.answers import Api, answer_json
-from serving.problems import problem
+from serving.http import describe
+from serving.http.answers import Api, answer_json
+from serving.http.problems import problem
 
 PATH = "/api/v1/admin/train"
 

@@ -10,10 +10,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from serving.api import describe
-from serving.api.answers import Api, answer_json, not_found
-from serving.api.inputs import parse, parse_query, read_object
-from serving.database import Database
+from serving.http import describe
+from serving.http.answers import Api, answer_json, not_found
+from serving.http.inputs import parse, parse_query, read_object
+from serving.http.problems import InvalidParameters
 from serving.ingest.replay import Replay, replay
 from serving.ingest.service import Ingest
 from serving.ingest.shapes import (
@@ -24,7 +24,7 @@ from serving.ingest.shapes import (
     ReplayOutcome,
 )
 from serving.ingest.tracking import EXAMPLE_EVENT
-from serving.problems import InvalidParameters
+from serving.postgres.database import Database
 from storage.events import rejections
 from storage.events.rejections import Rejection
 from storage.events.store import Connection

@@ -9,10 +9,10 @@ import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from serving.api.inputs import refuse_unless_json
+from serving.http.inputs import refuse_unless_json
+from serving.http.json_bodies import decode
+from serving.http.problems import InvalidParameters
 from serving.ingest.shapes import MAX_ENTRIES
-from serving.json_bodies import decode
-from serving.problems import InvalidParameters
 
 MAX_BODY_BYTES = 4 * 2**20
 BEACON_KINDS = ("text/plain", "")

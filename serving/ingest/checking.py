@@ -16,7 +16,7 @@ from uuid import UUID
 import orjson
 
 from models.profile.schema import INTERACTION_TYPES
-from serving.json_bodies import encode, find_unfit, may_hold_no_number, written
+from serving.http.json_bodies import encode, find_unfit, may_hold_no_number, written
 from storage.catalogue.entities import MAX_REASON
 from storage.events.store import Event, Refusal, RefusedEvent
 from storage.loading.values.columns import CLOCK_SLACK, MAX_ID_BYTES, WITHOUT_ITEM

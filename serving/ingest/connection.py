@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import psycopg
 
-from serving.connection import ServingConnection
+from serving.postgres.connection import ServingConnection
 from storage.catalogue.entities import MAX_REASON
 from storage.catalogue.refresh_queue import is_meaningful
 from storage.events import store as events

@@ -1,4 +1,4 @@
-"""Metrics of ingest; see ``serving.metrics``."""
+"""Metrics of ingest; see ``serving.telemetry.metrics``."""
 
 from __future__ import annotations
 

@@ -11,8 +11,8 @@ from uuid import UUID, uuid5
 import orjson
 import psycopg
 
+from serving.http.json_bodies import decode
 from serving.ingest.checking import FIELDS, MAX_RAW, Clock, check_one
-from serving.json_bodies import decode
 from storage.catalogue.entities import SOURCE
 from storage.events import rejections
 from storage.events import store as events

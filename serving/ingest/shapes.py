@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
 from models.profile.schema import InteractionType
-from serving.api.shapes_catalogue import no_nul
+from serving.http.fields import no_nul
 from storage.loading.values.columns import MAX_ID_BYTES, Entity
 
 MAX_ENTRIES = 1_000

@@ -15,9 +15,11 @@ from starlette.routing import Route
 
 from serving.access import caller_of, charge_events
 from serving.access.caller import forbidden_user
-from serving.api import describe
-from serving.api.answers import answer_json
-from serving.api.inputs import path_id
+from serving.http import describe
+from serving.http.answers import answer_json
+from serving.http.inputs import path_id
+from serving.http.json_bodies import as_text
+from serving.http.problems import InvalidParameters, problem
 from serving.ingest.bodies import MAX_BODY_BYTES, entries_of, read_json
 from serving.ingest.checking import Checked
 from serving.ingest.metrics import EVENTS
@@ -30,8 +32,6 @@ from serving.ingest.shapes import (
     Outcomes,
 )
 from serving.ingest.writer import Busy, NoRoom
-from serving.json_bodies import as_text
-from serving.problems import InvalidParameters, problem
 from storage.events.store import Refusal
 
 Arrived = Callable[[int], None]

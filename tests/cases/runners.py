@@ -11,7 +11,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from feedwright.cli import app
+from feedwright.cli.app import app
 from storage.loading.load import load
 from storage.loading.log import LoadError
 from storage.loading.mapping import load_mapping

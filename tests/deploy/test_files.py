@@ -17,10 +17,10 @@ import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
-from feedwright.dagster_home import configuration
-from feedwright.services import services
+from feedwright.dagster.home import configuration
+from feedwright.local.services import services
 from serving.launch import feed_command
-from serving.metrics import (
+from serving.telemetry.metrics import (
     HTTP_REQUESTS,
     LiveVersion,
     NowCollector,

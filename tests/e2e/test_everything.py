@@ -25,7 +25,7 @@ import pytest
 from playwright.sync_api import WebSocket, expect
 
 from benchmarks.ports import free_port
-from feedwright.status import counts
+from feedwright.local.status import counts
 from storage.postgres.database import connect
 from storage.postgres.embedded import EmbeddedPostgres
 from storage.registry.registry import Registry

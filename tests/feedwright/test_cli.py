@@ -15,7 +15,7 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from benchmarks.ports import free_port
-from feedwright.cli import app
+from feedwright.cli.app import app
 from storage.postgres.database import connect
 from storage.settings import get_settings
 
@@ -77,7 +77,7 @@ def test_help_names_every_command() -> None:
 
 def test_help_imports_nothing_heavy() -> None:
     heavy = ("dagster", "mlflow", "bentoml", "polars", "pandas", "sqlalchemy", "httpx", "pydantic")
-    code = f"import feedwright.cli, sys; print([m for m in {heavy} if m in sys.modules])"
+    code = f"import feedwright.cli.app, sys; print([m for m in {heavy} if m in sys.modules])"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True,
                            cwd=Path(__file__).parents[2])  # fmt: skip
     assert shown.stdout.strip() == "[]"
@@ -353,6 +353,6 @@ def test_an_unexpected_error_is_one_line_unless_debugging(monkeypatch: pytest.Mo
     def boom(*_: object) -> None:
         raise ZeroDivisionError("of a [bold] kind")
 
-    monkeypatch.setattr("feedwright.status.status", boom)
+    monkeypatch.setattr("feedwright.local.status.status", boom)
     assert "Unexpected ZeroDivisionError: of a [bold] kind" in fails("status")
     assert "Traceback" in run("--debug", "status").stderr

@@ -37,7 +37,7 @@ def webserver(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     (tmp_path / "pipeline.py").write_text(DEFINITIONS)
     (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
     process = subprocess.Popen(
-        [sys.executable, "-m", "feedwright.dagster_webserver",
+        [sys.executable, "-m", "feedwright.dagster.webserver",
          "--socket", str(tmp_path / "sock"), "-m", "pipeline"],
         env={**os.environ, "DAGSTER_HOME": str(tmp_path), "PYTHONPATH": str(tmp_path)},
         start_new_session=True,

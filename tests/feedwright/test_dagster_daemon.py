@@ -19,7 +19,7 @@ from dagster._core.workspace.load_target import PythonFileTarget
 from dagster._daemon.sensor import execute_sensor_iteration
 from dagster._scheduler.scheduler import launch_scheduled_runs
 
-from feedwright.dagster_daemon import leave_future
+from feedwright.dagster.daemon import leave_future
 from tests.orchestration.test_cancelling import wait_for
 
 NOON = datetime(2026, 3, 10, 12, tzinfo=UTC)
@@ -53,7 +53,7 @@ dagster._time._mockable_get_current_timestamp = time.time
 dagster._time._mockable_get_current_datetime = lambda: datetime.datetime.fromtimestamp(
     time.time(), datetime.timezone.utc
 )
-runpy.run_module("feedwright.dagster_daemon", run_name="__main__", alter_sys=True)
+runpy.run_module("feedwright.dagster.daemon", run_name="__main__", alter_sys=True)
 """
 """The daemon with a clock that is a day ahead until a file is there."""
 

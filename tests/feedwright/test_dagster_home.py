@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from feedwright.dagster_home import write_dagster_home
+from feedwright.dagster.home import write_dagster_home
 from feedwright.environment import dagster_variables
 from storage.settings import Settings
 

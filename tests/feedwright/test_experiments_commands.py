@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from feedwright.cli import app
+from feedwright.cli.app import app
 from storage.settings import get_settings
 
 FILE = """

@@ -12,8 +12,8 @@ import pytest
 from rich.console import Console
 from typer.testing import CliRunner, Result
 
-from feedwright.cli import app
-from feedwright.commands_keys import greet_with_first_keys
+from feedwright.cli.app import app
+from feedwright.local.first_run import greet_with_first_keys
 from serving.access.tokens import BadToken, read_token
 from storage.operations.keys import list_keys, rotate_secret, signing_secret
 from storage.postgres.database import connect

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from feedwright import commands_privacy
-from feedwright.shell import application
+from feedwright.cli import privacy as commands_privacy
+from feedwright.cli.shell import application
 from storage.postgres.database import connect
 from storage.settings import get_settings
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from typer.testing import CliRunner
 
-from feedwright.cli import app
+from feedwright.cli.app import app
 from storage.postgres.database import connect
 from storage.settings import get_settings
 

@@ -9,7 +9,7 @@ import dagster_graphql
 import pytest
 from typer.testing import CliRunner
 
-from feedwright.cli import app
+from feedwright.cli.app import app
 from storage.settings import get_settings
 
 
@@ -37,7 +37,7 @@ def test_the_job_takes_what_the_command_sends(monkeypatch: pytest.MonkeyPatch) -
     result = CliRunner().invoke(app, ["search", "ease", "als", "--minutes", "5"])
     assert result.exit_code == 0
     assert "https://dagster.example/runs/a-run" in result.stdout.replace("\n", "")
-    # Fields of `orchestration.assets.search.SearchConfig`, which takes seconds to import.
+    # Fields of `orchestration.training.search.SearchConfig`, which takes seconds to import.
     assert sent == {
         "search": {
             "ops": {

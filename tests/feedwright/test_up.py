@@ -13,18 +13,18 @@ import pytest
 from rich.console import Console
 
 from benchmarks.ports import free_port
-from feedwright import record as records
 from feedwright.environment import ROOT
 from feedwright.errors import FeedwrightError
-from feedwright.process import Identity
-from feedwright.up import wait_for_other
+from feedwright.local import record as records
+from feedwright.local.process import Identity
+from feedwright.local.up import wait_for_other
 from storage.settings import Settings
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from feedwright import record as records
-from feedwright.process import Identity
+from feedwright.local import record as records
+from feedwright.local.process import Identity
 home, state = Path(sys.argv[1]), sys.argv[2]
 with records.only_one(home) as alone:
     assert alone

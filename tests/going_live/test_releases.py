@@ -17,7 +17,7 @@ import pytest
 from mlflow.exceptions import MlflowException
 from typer.testing import CliRunner, Result
 
-from feedwright.cli import app
+from feedwright.cli.app import app
 from going_live import releases
 from going_live.releases import STATUS, Moved, ReleaseError, Releases
 from models.evaluation.versions import WITHDRAWN_TAG

@@ -9,7 +9,7 @@ import dagster as dg
 import psycopg
 import pytest
 
-from feedwright.dagster_home import write_dagster_home
+from feedwright.dagster.home import write_dagster_home
 from feedwright.environment import dagster_variables, settings_variables
 from storage.loading.load import load
 from storage.loading.samples.marketplace import generate
@@ -134,8 +134,8 @@ def run_job(
     instance: dg.DagsterInstance, name: str, *, days: tuple[date, date] | None = None, **options
 ) -> dg.ExecuteInProcessResult:
     """Run a job of the definitions on the real instance."""
+    from orchestration.data.partitions import range_tags
     from orchestration.definitions import defs
-    from orchestration.partitions import range_tags
 
     tags = range_tags(*days) if days else {}
     job = defs.resolve_job_def(name)

@@ -14,9 +14,10 @@ from storage.settings import get_settings
 
 
 def test_names_and_times_are_those_of_the_design() -> None:
-    from orchestration.schedules import SCHEDULES
+    from orchestration.definitions import defs
 
-    assert {one.name: one.cron_schedule for one in SCHEDULES} == {
+    schedules = defs.get_repository_def().schedule_defs
+    assert {one.name: one.cron_schedule for one in schedules} == {
         "daily_at_two": "0 2 * * *",
         "hourly_engagement": "5 * * * *",
         "quarter_hourly_trending": "*/15 * * * *",
@@ -26,7 +27,7 @@ def test_names_and_times_are_those_of_the_design() -> None:
         "ten_minutely_experiments": "*/10 * * * *",
         "daily_privacy": "30 1 * * *",
     }
-    assert all(one.description for one in SCHEDULES)
+    assert all(one.description for one in schedules)
 
 
 def test_a_run_is_registered_once(trained, registry) -> None:

@@ -51,7 +51,7 @@ def endless(folder: Path) -> Path:
 def test_a_training_ends_when_it_is_terminated(
     trained, instance: dg.DagsterInstance, registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestration.runs import OVER
+    from orchestration.runs.going import OVER
 
     monkeypatch.setenv("FEEDWRIGHT_PROFILE", str(endless(tmp_path)))
     before = registry.versions()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from orchestration.connections import hold_connections
+from orchestration.runs.connections import hold_connections
 
 
 def test_one_connection_answers_all_questions(installation, conn) -> None:

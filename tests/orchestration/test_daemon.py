@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[2]
 def test_a_tick_of_the_daemon(trained, instance: dg.DagsterInstance, tmp_path: Path) -> None:
     with (tmp_path / "daemon.log").open("w") as log:
         daemon = subprocess.Popen(
-            [sys.executable, "-m", "feedwright.dagster_daemon", "-w", "workspace.yaml"],
+            [sys.executable, "-m", "feedwright.dagster.daemon", "-w", "workspace.yaml"],
             cwd=ROOT,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -94,7 +94,7 @@ def test_sigterm_ends_a_training_while_a_statement_runs(
 def test_a_training_that_was_killed_keeps_nobody_waiting(
     trained, instance, conn, waiting_run, tmp_path: Path
 ) -> None:
-    from orchestration.runs import end_dead_runs, next_in_line
+    from orchestration.runs.going import end_dead_runs, next_in_line
 
     with locked(trained.database_url, "feed.users"), training(tmp_path / "log") as process:
         run_id = waiting_run()

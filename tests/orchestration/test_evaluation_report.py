@@ -12,7 +12,7 @@ from models.evaluation.comparison import Comparison
 from models.recommenders import judging
 from models.recommenders.simple.popularity import PopularityRecommender
 from orchestration import plots
-from orchestration.evaluation_report import ALL_ALIKE, TAKEN, Report, figures, tables
+from orchestration.training.evaluation_report import ALL_ALIKE, TAKEN, Report, figures, tables
 from tests.models.worlds import ago, catalogue_of, dataset_of, interactions_frame
 
 USERS, ITEMS = 40, 30

@@ -113,7 +113,7 @@ def test_without_a_champion_there_is_no_trial(trained, instance, registry, with_
 def test_a_training_that_went_wrong_is_refused(
     trained, instance, registry, conn, monkeypatch
 ) -> None:
-    from orchestration.assets import training
+    from orchestration.training import models as training
 
     def inverted(*arguments) -> Vectors:
         right = vectors_of(*arguments)
@@ -183,7 +183,7 @@ def test_a_champion_whose_files_are_gone(trained, instance, registry, with_profi
 
 
 def test_what_may_not_go_live_by_itself(trained, instance, registry, conn, monkeypatch) -> None:
-    from orchestration.assets import gate
+    from orchestration.training import gate
 
     def judged(platform, *arguments):
         write_audit(conn, "a test", ROLLED_BACK, {"version": "0"})
@@ -223,7 +223,7 @@ def test_what_may_not_go_live_by_itself(trained, instance, registry, conn, monke
 def test_a_training_that_breaks_off_leaves_nothing_that_could_serve(
     trained, instance, registry, monkeypatch, broken: str
 ) -> None:
-    from orchestration.assets import registry as assets
+    from orchestration.training import registry as assets
 
     def breaks(*_: object, **__: object) -> None:
         raise KeyboardInterrupt if broken == "cancelled" else ValueError("on purpose")
@@ -253,14 +253,14 @@ def test_a_training_that_breaks_off_leaves_nothing_that_could_serve(
 
 def test_nothing_is_registered_before_all_is_trained() -> None:
     """Or a ranker that fails or is cancelled would leave a version that nothing can serve."""
-    from orchestration.assets.registry import registered_model
+    from orchestration.training.registry import registered_model
 
     waits_for = registered_model.asset_deps[registered_model.key]
     assert {dg.AssetKey("recommender"), dg.AssetKey("ranker")} <= set(waits_for)
 
 
 def test_the_drift_report(trained, instance, conn, platform, with_profile, registry) -> None:
-    from orchestration.assets.drift import last_drift
+    from orchestration.training.drift import last_drift
 
     with_profile(drift={"min_rows": 50, "min_users": 20})
     assert run_job(instance, "drift").success

@@ -9,7 +9,7 @@ import fsspec
 import psycopg
 import pytest
 
-from orchestration import checks
+from orchestration.data import checks
 from storage.events.lake import Lake
 from storage.postgres.database import connect
 from storage.settings import Settings

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from feedwright.dagster_home import configuration
+from feedwright.dagster.home import configuration
 from storage.settings import Settings
 
 

@@ -39,8 +39,8 @@ def with_lists(conn: psycopg.Connection, n: int) -> list[str]:
 
 
 def waiting(instance: dg.DagsterInstance) -> dg.RunRequest | dg.SkipReason:
+    from orchestration.feed.refresh import waiting_lists
     from orchestration.resources import Platform
-    from orchestration.sensors import waiting_lists
 
     told = waiting_lists(dg.build_sensor_context(instance), platform=Platform())
     assert isinstance(told, dg.RunRequest | dg.SkipReason)
@@ -80,7 +80,7 @@ def test_a_signal_makes_the_users_list_anew(trained, conn, instance) -> None:
 def test_a_run_leaves_alone_whom_another_has(
     trained, conn, instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestration.assets import feed
+    from orchestration.feed import lists as feed
 
     made: list[str] = []
     others: list[refresh_queue.Taken] = []
@@ -110,7 +110,7 @@ def test_a_run_leaves_alone_whom_another_has(
 def test_lists_that_fail_their_check_leave_the_old_ones(
     trained, conn, instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestration.assets import feed
+    from orchestration.feed import lists as feed
 
     (user,) = with_lists(conn, 1)
     before = listed(conn, user)

@@ -80,7 +80,7 @@ def lists_by(conn: psycopg.Connection) -> set[str]:
 def test_a_breach_rolls_back_and_ranks_anew(
     instance, platform, conn, registry, moves, first, second, breach
 ) -> None:
-    from orchestration.release_sensors import guardrail_breach, ready_lists
+    from orchestration.releases.sensors import guardrail_breach, ready_lists
 
     context = dg.build_sensor_context(instance)
     assert "no breach" in said(guardrail_breach(context, platform=platform))
@@ -119,7 +119,7 @@ def test_a_breach_rolls_back_and_ranks_anew(
 def test_with_nothing_to_go_back_to_the_heuristic_answers(
     instance, platform, conn, registry, first, breach
 ) -> None:
-    from orchestration.release_sensors import guardrail_breach, ready_lists
+    from orchestration.releases.sensors import guardrail_breach, ready_lists
 
     context = dg.build_sensor_context(instance)
     by_hand = run_job(instance, "rollback")
@@ -148,7 +148,7 @@ def test_with_nothing_to_go_back_to_the_heuristic_answers(
 def test_a_rollback_that_waits_for_mlflow_is_finished(
     instance, platform, conn, registry, without_mlflow, first, second, breach, monkeypatch
 ) -> None:
-    from orchestration.release_sensors import guardrail_breach, pending_rollbacks, ready_lists
+    from orchestration.releases.sensors import guardrail_breach, pending_rollbacks, ready_lists
 
     context = dg.build_sensor_context(instance)
     breach(second)
@@ -174,7 +174,7 @@ def test_a_rollback_that_waits_for_mlflow_is_finished(
 
 
 def test_a_database_that_is_away_is_said_at_once(trained, instance, monkeypatch) -> None:
-    from orchestration.release_sensors import guardrail_breach
+    from orchestration.releases.sensors import guardrail_breach
     from orchestration.resources import Platform
 
     away = trained.model_copy(update={"database_url": "postgresql://x@127.0.0.1:9/x"})

@@ -31,7 +31,7 @@ def eager(with_profile):
 
 
 def tick(instance, platform) -> dg.RunRequest | dg.SkipReason:
-    from orchestration.sensors import retraining
+    from orchestration.daily import retraining
 
     return retraining(dg.build_sensor_context(instance), platform=platform)  # type: ignore[return-value]
 
@@ -107,7 +107,7 @@ def test_drift_starts_a_training(trained, instance, platform, eager, registry, m
 
 
 def test_never_two_at_once(trained, instance, platform, eager) -> None:
-    from orchestration.schedules import daily_at_two
+    from orchestration.daily import daily_at_two
 
     eager(serving={"max_model_age_hours": 1e-6})
     run = begin(instance)
@@ -128,8 +128,8 @@ def test_never_two_at_once(trained, instance, platform, eager) -> None:
 
 
 def test_what_counts_as_on_its_way(trained, instance) -> None:
-    from orchestration.retraining import training_now
-    from orchestration.runs import going
+    from orchestration.runs.going import going
+    from orchestration.training.retraining import training_now
 
     assert training_now(instance) is None
     run = begin(instance)
@@ -140,7 +140,7 @@ def test_what_counts_as_on_its_way(trained, instance) -> None:
 
 
 def test_failures_and_rollbacks_make_it_wait_longer() -> None:
-    from orchestration.retraining import cool_down
+    from orchestration.training.retraining import cool_down
 
     def wait(hours_later: float, rolled_back_at: datetime | None = None) -> str | None:
         now = datetime.now(UTC) + timedelta(hours=hours_later)
@@ -180,7 +180,7 @@ def test_failures_and_rollbacks_make_it_wait_longer() -> None:
 def test_the_real_log_has_the_last_training_and_the_last_rollback(
     trained, instance, platform, conn
 ) -> None:
-    from orchestration.retraining import why_not_now
+    from orchestration.training.retraining import why_not_now
 
     now = datetime.now(UTC)
     assert "the next one waits" in (why_not_now(platform, instance, now=now) or "")
@@ -196,7 +196,7 @@ def test_the_real_log_has_the_last_training_and_the_last_rollback(
 def test_no_champion_waits_for_the_first_training_alone(
     trained, instance, platform, eager, monkeypatch
 ) -> None:
-    from orchestration import retraining
+    from orchestration.training import retraining
 
     later = datetime.now(UTC) + timedelta(hours=RULES.failure_hours)
     monkeypatch.setattr(type(platform.registry), "champion", lambda self: None)

@@ -6,10 +6,11 @@ import dagster as dg
 import pytest
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 
-from feedwright import training
+from feedwright.local import training
 from models.evaluation.versions import RegistryError
 from models.profile.schema import Checks
-from orchestration import checks, run_log
+from orchestration import run_log as run_log
+from orchestration.data import checks
 
 EMPTY = dg.GraphDefinition(name="daily")
 

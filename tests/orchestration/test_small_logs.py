@@ -9,7 +9,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from feedwright.dagster_home import write_dagster_home
+from feedwright.dagster.home import write_dagster_home
 from feedwright.environment import dagster_variables, settings_variables
 from storage.loading.load import load
 from storage.loading.log import Log

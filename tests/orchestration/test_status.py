@@ -8,7 +8,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from feedwright import status as state
+from feedwright.local import status as state
 from orchestration import status
 
 

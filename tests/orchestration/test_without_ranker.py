@@ -24,7 +24,7 @@ def test_the_recommender_goes_on_alone_and_the_verdict_says_so(
     monkeypatch.setattr(training, "_choose", lambda *_: ("user_knn", "forced"))
     monkeypatch.setattr(training, "_with_best_ranker", lambda *_: ("user_knn-boosted", "forced"))
 
-    from orchestration.assets import training as assets
+    from orchestration.training import models as assets
 
     def too_few(*_, **__):
         raise TooLittleData("3 users liked something, ranker.min_users is 100")
@@ -48,7 +48,7 @@ def test_the_next_best_goes_live_where_the_winner_cannot_be_trained(
     trained, instance, registry, without_plots, with_profile, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with_profile(gate={"promote": "challenger"}, ranker={"kinds": []})
-    from orchestration.assets import training as assets
+    from orchestration.training import models as assets
 
     fit = assets._trained
 

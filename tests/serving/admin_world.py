@@ -160,9 +160,9 @@ LIMITS = {
     "serving.admin.registry.LOOK_SECONDS": 20.0,
     "serving.admin.registry.METRICS_SECONDS": 10.0,
     "serving.admin.status.LOOK_SECONDS": 20.0,
-    "serving.database.CALL_SECONDS": 25.0,
-    "serving.database.HEALTH_SECONDS": 10.0,
-    "serving.database.STATEMENT_SECONDS": 20.0,
+    "serving.postgres.database.CALL_SECONDS": 25.0,
+    "serving.postgres.database.HEALTH_SECONDS": 10.0,
+    "serving.postgres.database.STATEMENT_SECONDS": 20.0,
 }
 """Of a service that a busy machine does not make answer 503: a browser complains of each."""
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from starlette.applications import Starlette
 
-from serving import connection, database
 from serving.app import FeedApp
 from serving.ingest import connection as events
+from serving.postgres import connection, database
 from storage.settings import get_settings
 
 

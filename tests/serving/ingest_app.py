@@ -16,15 +16,15 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from serving.database import Database, database_address
-from serving.ingest import Ingest, admin_routes, routes
-from serving.paths import AsRouted
-from serving.problems import (
+from serving.http.paths import AsRouted
+from serving.http.problems import (
     InvalidParameters,
     on_exception,
     on_http_exception,
     on_invalid_parameters,
 )
+from serving.ingest import Ingest, admin_routes, routes
+from serving.postgres.database import Database, database_address
 from storage.settings import get_settings
 
 

@@ -30,8 +30,8 @@ from serving.access import require_user, rules, user_tokens
 from serving.access.caller import STATE, Caller
 from serving.access.tokens import BadToken, make_token, read_token
 from serving.app import FeedApp
+from serving.http.problems import MEDIA_TYPE
 from serving.launch import settings_environment
-from serving.problems import MEDIA_TYPE
 from storage.operations.keys import (
     KeyScope,
     TokenSecret,

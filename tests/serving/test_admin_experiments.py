@@ -25,15 +25,15 @@ from starlette.testclient import TestClient
 from models.profile.schema import load_profile
 from serving.admin import experiments, flags
 from serving.admin.registry import VersionList
-from serving.api.answers import Api
-from serving.database import Database
-from serving.problems import (
+from serving.http.answers import Api
+from serving.http.problems import (
     InvalidParameters,
+    Problem,
     on_exception,
     on_http_exception,
     on_invalid_parameters,
 )
-from serving.shapes import Problem
+from serving.postgres.database import Database
 from storage.operations.experiments import TRAFFIC, Polled, traffic_of
 from storage.postgres.database import connect
 from storage.settings import Settings

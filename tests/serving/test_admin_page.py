@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from playwright.sync_api import Browser, Page, Route, expect
 
-from serving.admin.page import ASSETS
+from serving.pages.admin import ASSETS
 from storage.postgres.database import connect
 from tests.browser import Visit, running_browser, visit
 from tests.conftest import TEMPLATE, url_of

@@ -27,17 +27,26 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.testclient import TestClient
 
-from serving import database as serving_database
 from serving import openapi
-from serving.api import GROUPS, catalogue_routes
-from serving.api.inputs import MAX_BODY_BYTES
-from serving.api.shapes_catalogue import (
+from serving.http.fields import ItemStatus
+from serving.http.inputs import MAX_BODY_BYTES
+from serving.http.paths import AsRouted
+from serving.http.problems import (
+    InvalidParameters,
+    Problem,
+    on_exception,
+    on_http_exception,
+    on_invalid_parameters,
+)
+from serving.postgres import database as serving_database
+from serving.postgres.database import Database
+from serving.routes.catalogue import GROUPS, catalogue_routes
+from serving.routes.catalogue.shapes import (
     BulkOutcome,
     FoundItems,
     FoundUsers,
     Item,
     ItemFields,
-    ItemStatus,
     Owner,
     OwnerFields,
     Preferences,
@@ -46,15 +55,6 @@ from serving.api.shapes_catalogue import (
     UserExport,
     UserFields,
 )
-from serving.database import Database
-from serving.paths import AsRouted
-from serving.problems import (
-    InvalidParameters,
-    on_exception,
-    on_http_exception,
-    on_invalid_parameters,
-)
-from serving.shapes import Problem
 from storage.loading.values.columns import COLUMNS, STATUSES, Entity
 from tests.conftest import TEMPLATE, url_of
 

@@ -20,7 +20,7 @@ from playwright.sync_api import Browser, Page, Request, Route, expect
 
 from models.profile.schema import SHIPPED
 from serving.app import FeedApp
-from serving.demo import ASSETS
+from serving.pages.demo import ASSETS
 from storage.operations.keys import make_key
 from storage.postgres.database import connect
 from storage.settings import Settings

@@ -16,9 +16,9 @@ from psycopg.types.json import Jsonb
 
 from models.experiments.assignment import Arm, Experiment, Traffic
 from models.profile.schema import load_profile
-from serving.live_state import LiveState
-from serving.plans import Plans
-from serving.shapes import FeedRequest
+from serving.feed.plans import Plans
+from serving.feed.shapes import FeedRequest
+from serving.versions.live_state import LiveState
 from storage.operations.experiments import Polled
 from storage.postgres.database import connect
 from storage.settings import Settings

@@ -17,12 +17,12 @@ import pytest
 from models.catalogue.viewer import Viewer
 from models.evaluation.versions import JUDGED_TAG
 from models.feed.pipeline import FeedPipeline, Query, Ranking
-from serving import pages
 from serving.app import FeedApp
-from serving.background import Background
-from serving.database import Database
-from serving.live_state import Catalogue, Challenger, LiveState
-from serving.registry import read_pointer
+from serving.feed import pages
+from serving.postgres.database import Database
+from serving.versions.background import Background
+from serving.versions.live_state import Catalogue, Challenger, LiveState
+from serving.versions.registry import read_pointer
 from storage.settings import Settings
 from tests.serving.conftest import Worker, running_worker
 from tests.serving.fake_mlflow import FakeMlflow
@@ -167,7 +167,7 @@ def test_a_version_whose_snapshot_cannot_be_fetched(worker: Worker) -> None:
 def test_a_version_that_is_mended_is_loaded(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.champion.FIRST_RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("serving.versions.champion.FIRST_RETRY_SECONDS", 0.1)
     copies(worker, None)
     worker.mlflow.version = "2"
     worker.wait_for(lambda: worker.fallback() == "model_load_failed")
@@ -188,7 +188,7 @@ def test_a_deleted_snapshot_is_fetched_again(worker: Worker, tmp_path: Path) -> 
 def test_a_damaged_snapshot_is_fetched_again(
     worker_settings: Settings, mlflow: FakeMlflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("serving.champion.FIRST_RETRY_SECONDS", 0.1)
+    monkeypatch.setattr("serving.versions.champion.FIRST_RETRY_SECONDS", 0.1)
     folder = make_snapshot("1").save(worker_settings.snapshots / "1")
     good = Path(shutil.copytree(folder, tmp_path / "kept"))
     (folder / "manifest.json").write_text("{")

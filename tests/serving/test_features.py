@@ -9,9 +9,9 @@ import pytest
 
 from models.catalogue.snapshot import FEATURES
 from models.data.feature_set import FeatureSet
-from serving.background import Background
-from serving.champion import AliasSnapshot
-from serving.registry import NamedVersion
+from serving.versions.background import Background
+from serving.versions.champion import AliasSnapshot
+from serving.versions.registry import NamedVersion
 from tests.serving.worlds import make_snapshot
 
 NAMES = FeatureSet(["city:Graz"], ["category:Film"])

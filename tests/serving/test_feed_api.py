@@ -10,7 +10,8 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
-from serving.shapes import FeedPage, Problem, Status
+from serving.feed.shapes import FeedPage, Status
+from serving.http.problems import Problem
 from tests.serving.conftest import Worker
 
 

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from serving import feed_lists
-from serving.feed_lists import COLUMNS, FeedList, FeedLists, decode, encode, new_feed_id
+from serving.feed import lists as feed_lists
+from serving.feed.lists import COLUMNS, FeedList, FeedLists, decode, encode, new_feed_id
 from serving.runner import DAMAGE
 
 KEY = bytes(16)

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import psycopg
 
-from feedwright.status import status
+from feedwright.local.status import status
 from storage.postgres.database import migrate
 from storage.postgres.embedded import EmbeddedPostgres
 from storage.settings import Settings

@@ -17,10 +17,10 @@ from psycopg.types.json import Jsonb
 
 from models.catalogue.live import LiveCatalogue
 from models.profile.schema import load_profile
-from serving import user_states
-from serving.database import DatabaseAway
-from serving.touched import Touched
-from serving.user_states import UserStates
+from serving.postgres.database import DatabaseAway
+from serving.state import user_states
+from serving.state.touched import Touched
+from serving.state.user_states import UserStates
 from storage.events.history import EventRow
 from storage.postgres.database import connect
 from tests.serving.conftest import Worker, running_worker

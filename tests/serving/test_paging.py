@@ -12,7 +12,7 @@ import pytest
 from models.catalogue.viewer import Viewer
 from models.feed.pipeline import FeedPipeline, Query, Ranking
 from models.profile.schema import SHIPPED
-from serving.feed_lists import FeedLists
+from serving.feed.lists import FeedLists
 from storage.settings import Settings
 from tests.serving.conftest import Worker, running_worker
 from tests.serving.fake_mlflow import FakeMlflow

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from starlette.routing import Match, Route
 
 from serving.access import rules
-from serving.paths import as_meant, as_routed, path_of
+from serving.http.paths import as_meant, as_routed, path_of
 from storage.settings import Settings
 from tests.conftest import TEMPLATE, url_of
 from tests.serving.conftest import Worker, running_worker

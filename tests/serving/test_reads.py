@@ -24,9 +24,11 @@ from models.catalogue.changes import Changes, ItemRow, UserRow
 from models.data.scorers import haversine_km
 from models.feed import scores
 from models.feed.reasons import ENGLISH
-from serving import openapi, reads
-from serving.reads import nearby, ranking
-from serving.reads.shapes import (
+from serving import openapi
+from serving.http.problems import Problem
+from serving.routes import reads
+from serving.routes.reads import nearby, ranking
+from serving.routes.reads.shapes import (
     ItemFeatures,
     NearbyItems,
     PairFeatures,
@@ -38,7 +40,6 @@ from serving.reads.shapes import (
     TrendingItems,
     UserFeatures,
 )
-from serving.shapes import Problem
 from tests.serving.conftest import Worker
 
 NEW = ItemRow(

@@ -20,7 +20,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from benchmarks.ports import free_port
 from serving.launch import ROOT, feed_environment
-from serving.worker_metrics import keep_counts_of
+from serving.telemetry.worker_metrics import keep_counts_of
 from storage.settings import Settings
 
 SERVICE = "benchmarks.constant:Constant"

@@ -26,12 +26,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from benchmarks.ports import free_port
 from going_live.alerts import raise_alert
-from serving import logs
-from serving import served as served_module
-from serving.database import DatabaseAway
 from serving.ingest.spool import Spool, oldest_age
 from serving.launch import ROOT, feed_command, feed_environment
-from serving.served import Served
+from serving.postgres.database import DatabaseAway
+from serving.telemetry import logs
+from serving.telemetry import served as served_module
+from serving.telemetry.served import Served
 from storage.operations.served import served_between
 from storage.postgres.database import connect
 from storage.settings import Settings

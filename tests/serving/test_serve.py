@@ -27,7 +27,7 @@ from psycopg.types.json import Jsonb
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from serving.launch import ROOT, feed_environment
-from serving.metrics import TALLY_SECONDS
+from serving.telemetry.metrics import TALLY_SECONDS
 from storage.postgres.database import connect
 from storage.settings import Settings
 from tests.serving.bento import WORKERS, Server, bento

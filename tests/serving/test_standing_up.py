@@ -12,11 +12,11 @@ import pytest
 from prometheus_client import CollectorRegistry, Counter
 
 from serving import app
-from serving import database as serving_database
 from serving.admin import registry
 from serving.admin.registry import VersionList
-from serving.database import MAX_CALLS, Database
-from serving.metrics import Tally
+from serving.postgres import database as serving_database
+from serving.postgres.database import MAX_CALLS, Database
+from serving.telemetry.metrics import Tally
 from tests.serving.fake_registry import Answer, FakeRegistry
 
 

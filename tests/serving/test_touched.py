@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from serving.touched import SLOTS, Touched
+from serving.state.touched import SLOTS, Touched
 
 
 def test_a_mark_is_seen_by_every_worker(tmp_path: Path) -> None:

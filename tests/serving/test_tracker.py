@@ -28,14 +28,14 @@ from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route as HttpRoute
 from starlette.testclient import TestClient
 
-from serving import tracker_files
 from serving.access.cors import cors
 from serving.ingest import Ingest, routes
+from serving.pages import tracker
 from storage.postgres.database import connect
 from tests.browser import PATIENCE, running_browser
 from tests.conftest import TEMPLATE, url_of
 
-SOURCES = Path(tracker_files.__file__).parent / "tracker"
+SOURCES = Path(tracker.__file__).parents[1] / "tracker"
 MOST_GZIPPED = 4096
 ITEMS = 100
 PAGE = """<!DOCTYPE html>
@@ -144,7 +144,7 @@ def shop(
     port = listener.getsockname()[1]
     shop = Shop(f"http://127.0.0.1:{port}", f"http://localhost:{port}", database)
     app = Starlette(
-        routes=[HttpRoute("/shop", page), *routes(ingest), *tracker_files.ROUTES],
+        routes=[HttpRoute("/shop", page), *routes(ingest), *tracker.ROUTES],
         middleware=cors([shop.elsewhere]),
         lifespan=lifespan,
     )
@@ -392,7 +392,7 @@ def test_the_script_tag_makes_a_global_name(visitor: Visitor) -> None:
 
 
 def test_files_are_small_and_can_be_kept() -> None:
-    with TestClient(Starlette(routes=tracker_files.ROUTES)) as http:
+    with TestClient(Starlette(routes=tracker.ROUTES)) as http:
         files = http.get("/tracker/files.json").json()
         entries = ("", ".global", ".react", ".experiments")
         assert {f"feedwright{entry}.js" for entry in entries} < files.keys()
@@ -413,7 +413,7 @@ def test_the_files_are_built_from_the_sources() -> None:
     for path in sorted((SOURCES / "src").iterdir()):
         digest.update(path.read_bytes())
     sources = f"sources {digest.hexdigest()[:16]}"
-    for path in tracker_files.ASSETS.glob("*.js"):
+    for path in tracker.ASSETS.glob("*.js"):
         first = path.read_text().partition("\n")[0]
         assert sources in first, f"{path.name} is older than its sources: run tools/tracker.sh"
 

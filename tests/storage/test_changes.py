@@ -17,7 +17,7 @@ from sqlalchemy import create_engine, text
 
 from models.catalogue.changes import Changes, ItemRow, OwnerRow, UserRow
 from models.profile.schema import load_profile
-from serving.catalogue import load_catalogue
+from serving.state.catalogue import load_catalogue
 from storage import migrations
 from storage.catalogue.changes import PositionLost, oldest, position, prune, read_changes
 from storage.postgres.database import connect, migrate

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
-from feedwright.cli import app
+from feedwright.cli.app import app
 from storage.loading.mapping import load_mapping
 from storage.loading.readers import read_log
 from storage.loading.values.validation import validate

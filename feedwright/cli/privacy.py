@@ -1,0 +1,101 @@
+"""Commands about what is stored of one user."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from feedwright.cli.shell import console, examples, require_terminal_or_yes, settings
+from feedwright.errors import FeedwrightError
+
+if TYPE_CHECKING:
+    import psycopg
+
+ROWS = 1_000
+
+
+def export(
+    user: Annotated[str, typer.Argument(help="Id of the user.")],
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="File to write; default: the screen.")
+    ] = None,
+) -> None:
+    """Write all that is stored of a user, as one JSON document."""
+    import asyncio
+    import json
+
+    document = asyncio.run(_with_connection(lambda connection: _everything(connection, user)))
+    if not any(document.values()):
+        raise FeedwrightError(f"Nothing is stored of user {user!r}.", "Check the id.")
+    text = json.dumps(document, indent=2, ensure_ascii=False)
+    if output is None:
+        typer.echo(text)
+        return
+    output.write_text(text, encoding="utf-8")
+    output.chmod(0o600)
+    rows = sum(len(rows) for rows in document.values())
+    console.print(f"{rows} rows in [bold]{output}[/].", highlight=False)
+
+
+def erase(
+    user: Annotated[str, typer.Argument(help="Id of the user.")],
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Erase all that is stored of a user: from the database now, from the lake with the next run.
+
+    Workers forget the user within seconds; models and snapshots with the next training.
+    """
+    import asyncio
+
+    from storage.privacy import people
+
+    if not require_terminal_or_yes(yes, f"Erase all that is stored of user {user!r}, for good?"):
+        return
+    there = asyncio.run(
+        _with_connection(lambda connection: people.erase(connection, user, actor="cli"))
+    )
+    found = "Erased from the database." if there else "The database has nothing of this user."
+    console.print(f"{found} The next run of the pipeline looks for them in the lake.")
+
+
+async def _with_connection(work: Any) -> Any:
+    import psycopg
+
+    from feedwright.local.database import running_database
+
+    with running_database(settings()) as url:
+        async with await psycopg.AsyncConnection.connect(url) as connection:
+            await connection.execute("SELECT set_config('TimeZone', 'UTC', false)")
+            return await work(connection)
+
+
+async def _everything(
+    connection: psycopg.AsyncConnection[Any], user: str
+) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each part of an export."""
+    import json
+
+    from storage.privacy import people
+
+    document: dict[str, list[dict[str, Any]]] = {}
+    for part in people.PARTS:
+        rows: list[str] = []
+        after: list[str] | None = None
+        while True:
+            page = await people.page(connection, part, user, after, ROWS)
+            rows += page.rows
+            after = page.after
+            if after is None:
+                break
+        document[part] = [json.loads(row) for row in rows]
+    return document
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands of this file to ``app``."""
+    app.command(epilog=examples("feedwright export 196", "feedwright export 196 -o 196.json"))(
+        export
+    )
+    app.command(epilog=examples("feedwright erase 196", "feedwright erase 196 --yes"))(erase)

@@ -1,0 +1,1 @@
+"""Dagster's own processes as an installation runs them. Imports ``environment`` alone."""

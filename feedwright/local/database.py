@@ -1,0 +1,32 @@
+"""The database for one command: started for it if it is down, and then stopped again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from feedwright.local import record as records
+from storage.postgres.database import prepare
+from storage.postgres.embedded import EmbeddedPostgres
+from storage.settings import Settings
+
+
+@contextmanager
+def running_database(settings: Settings) -> Iterator[str]:
+    """Address of the migrated database.
+
+    An embedded server that this started is stopped at the end, unless `feedwright up`
+    came to need it meanwhile.
+
+    Raises:
+        DatabaseError, EmbeddedPostgresError: see ``storage.postgres.database.prepare``.
+    """
+    server = EmbeddedPostgres(settings.postgres_dir) if settings.database_url is None else None
+    was_running = server is None or server.is_running()
+    try:
+        yield prepare(settings)
+    finally:
+        record = records.read(settings.home)
+        supervised = record is not None and record.is_alive
+        if server is not None and not was_running and not supervised:
+            server.stop()

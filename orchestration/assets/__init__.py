@@ -1,1 +1,0 @@
-"""Assets by domain, in the order in which data flows."""

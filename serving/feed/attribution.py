@@ -1,0 +1,65 @@
+"""What a client left out of an impression or a click, from the feed that it names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from models.feed.exploration import logged
+from serving.feed.lists import FeedList
+from serving.versions.live_state import Catalogue
+from storage.events.store import Event
+
+ATTRIBUTED = ("impression", "view", "click", "dwell", "save", "like", "share", "apply", "dismiss")
+
+
+def attribute(
+    events: list[Event],
+    list_of: Callable[[str], FeedList | None],
+    catalogues: Sequence[Catalogue],
+) -> None:
+    """Fill in variant, model_version, experiments, device, position and propensity of events whose
+    metadata names a ``feed_id`` that is still kept. What the client said stays.
+
+    Args:
+        catalogues: those in use.
+    """
+    for event in events:
+        metadata = event["metadata"]
+        feed_id = metadata.get("feed_id") if metadata else None
+        if event["type"] not in ATTRIBUTED or not isinstance(feed_id, str):
+            continue
+        kept = list_of(feed_id)
+        if kept is None or kept.meta["user_id"] != event["user_id"]:
+            continue
+        known: dict[str, Any] = {
+            "variant": kept.meta["variant"],
+            "model_version": kept.meta["model_version"],
+            "experiments": kept.meta.get("experiments") or None,
+            "device": kept.meta.get("device"),
+        }
+        place = _place(kept, event["item_id"], catalogues)
+        if place is not None:
+            known["position"] = place + 1
+            known["propensity"] = logged(float(kept.propensities[place]))
+        event["metadata"] = {name: value for name, value in known.items() if value is not None} | (
+            metadata or {}
+        )
+
+
+def _place(kept: FeedList, item_id: str | None, catalogues: Sequence[Catalogue]) -> int | None:
+    """Where the item is in the list; None: not there, or its rows are of another catalogue."""
+    if item_id is None:
+        return None
+    if item_id in kept.extra_ids:
+        row = -1 - kept.extra_ids.index(item_id)
+    else:
+        of = next((one for one in catalogues if one.name == kept.catalogue), None)
+        found = of.live.find_item(item_id) if of else None
+        if found is None:
+            return None
+        row = found
+    places = np.flatnonzero(kept.rows == row)
+    return int(places[0]) if len(places) else None

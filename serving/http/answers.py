@@ -1,0 +1,128 @@
+"""How a path of the API answers: by method, with the version of what it shows, and always."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from functools import partial
+from hashlib import blake2b
+from typing import Any
+
+import orjson
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from serving.http.problems import problem
+from serving.http.request_ids import request_id_of
+from serving.postgres.database import Database, DatabaseAway
+
+Handler = Callable[[Request], Awaitable[Response]]
+
+RETRY_SECONDS = 2
+# A strong ETag is of the bytes sent, so what has one is not compressed; it is small anyway.
+COMPRESSED = [Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=4)]
+
+
+@dataclass(frozen=True)
+class Api:
+    """What the calls work with.
+
+    Attributes:
+        written: called after each call that wrote.
+        may_show: whether a user may be shown each of some items, as of now.
+    """
+
+    database: Database
+    written: Callable[[], None]
+    may_show: Callable[[str, list[str]], list[bool]]
+
+    def route(self, path: str, *, compressed: bool = False, **handlers: Handler) -> Route:
+        """One path with a handler for each method (``GET=…``)."""
+        middleware = COMPRESSED if compressed else None
+        endpoint = partial(self._answer, handlers)
+        return Route(path, endpoint, methods=list(handlers), middleware=middleware)
+
+    async def _answer(self, handlers: dict[str, Handler], request: Request) -> Response:
+        method = "GET" if request.method == "HEAD" else request.method
+        try:
+            response = await handlers[method](request)
+        except DatabaseAway as error:
+            return problem(
+                request,
+                503,
+                f"The database does not answer: {error}. Try again.",
+                headers={"Retry-After": str(RETRY_SECONDS)},
+            )
+        if method != "GET":
+            self.written()
+        return response
+
+
+def answer_json(
+    request: Request,
+    body: dict[str, Any] | str,
+    status: int = 200,
+    headers: dict[str, str] | None = None,
+) -> Response:
+    """``body`` as JSON; a dict gets the ``request_id``."""
+    request_id = request_id_of(request)
+    return Response(
+        body if isinstance(body, str) else orjson.dumps({**body, "request_id": request_id}),
+        status,
+        headers={"X-Request-Id": request_id, "Cache-Control": "no-store", **(headers or {})},
+        media_type="application/json",
+    )
+
+
+def answer_row(
+    request: Request, row: str, status: int = 200, headers: dict[str, str] | None = None
+) -> Response:
+    """JSON text with its ETag; 304 when the caller has it already."""
+    tag = etag(row)
+    told = {"ETag": tag, "Cache-Control": "private, no-cache", **(headers or {})}
+    if request.method in ("GET", "HEAD") and _named(request, "if-none-match", tag, weak=True):
+        return Response(status_code=304, headers={"X-Request-Id": request_id_of(request), **told})
+    return answer_json(request, row, status, told)
+
+
+def etag(row: str) -> str:
+    """A strong ETag. The row holds ``updated_at``, so each write gives another."""
+    return f'"{blake2b(row.encode(), digest_size=16).hexdigest()}"'
+
+
+def is_conditional(request: Request) -> bool:
+    return "if-match" in request.headers or "if-none-match" in request.headers
+
+
+def check_version(request: Request, row: str | None) -> None:
+    """``If-Match`` and ``If-None-Match`` of a write against what is there now.
+
+    Raises:
+        HTTPException: 412, it is not what the caller believes.
+    """
+    tag = None if row is None else etag(row)
+    if "if-match" in request.headers and not _named(request, "if-match", tag):
+        raise HTTPException(
+            412, "It is not the version that If-Match names: get it again, and decide anew."
+        )
+    if _named(request, "if-none-match", tag, weak=True):
+        raise HTTPException(412, "It is there already, and If-None-Match rules that out.")
+
+
+def not_found(what: str, id: str) -> HTTPException:
+    return HTTPException(404, f"There is no {what} {id!r}.")
+
+
+def _named(request: Request, header: str, tag: str | None, *, weak: bool = False) -> bool:
+    """Whether the header lists ``tag``; ``*`` is any."""
+    if tag is None:
+        return False
+    for part in ",".join(request.headers.getlist(header)).split(","):
+        named = part.strip()
+        if named == "*" or (named.removeprefix("W/") if weak else named) == tag:
+            return True
+    return False

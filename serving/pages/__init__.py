@@ -1,0 +1,1 @@
+"""Pages and scripts for browsers, from the files of ``serving/assets``. What ``app`` mounts."""

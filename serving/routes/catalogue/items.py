@@ -1,0 +1,104 @@
+"""``/items``: what the feed ranks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from serving.http import describe
+from serving.http.answers import Api, answer_json
+from serving.http.fields import MAX_ASKED, IdOnly
+from serving.http.inputs import parse, parse_query
+from serving.http.problems import InvalidParameters
+from serving.postgres.database import Database
+from serving.routes.catalogue.entities import EntityCalls, Kind, described
+from serving.routes.catalogue.shapes import (
+    AskedItems,
+    FoundItems,
+    Item,
+    ItemBody,
+    ItemEntry,
+    ItemsEnvelope,
+)
+from storage.catalogue import entities as catalogue
+
+EXAMPLE: dict[str, Any] = {
+    "id": "listing-7",
+    "owner_id": "ana",
+    "title": "Wedding photographer",
+    "text": "Two photographers, a whole day.",
+    "tags": ["Photography", "Design"],
+    "category": "services",
+    "city": "Cluj",
+    "lat": 46.77,
+    "lon": 23.59,
+    "price_min": 400.0,
+    "price_max": 900.0,
+    "status": "published",
+    "capacity": None,
+    "created_at": "2026-05-16T08:00:00+00:00",
+    "publish_at": None,
+    "starts_at": None,
+    "attributes": {"remote": False},
+}
+PATCH: dict[str, Any] = {"status": "removed"}
+KIND = Kind("items", "item", ItemBody, ItemEntry, ItemsEnvelope, Item, EXAMPLE, PATCH)
+
+
+class ItemCalls(EntityCalls):
+    def __init__(self, database: Database) -> None:
+        super().__init__(database, KIND)
+
+    async def many(self, request: Request) -> Response:
+        ids = list(dict.fromkeys(parse_query(AskedItems, request.query_params).ids.split(",")))
+        if len(ids) > MAX_ASKED:
+            raise InvalidParameters(
+                [{"field": "ids", "message": f"{len(ids)} of them, at most {MAX_ASKED} at once"}]
+            )
+        for id in ids:
+            parse(IdOnly, {"id": id})
+        rows = await self._database.run(lambda c: catalogue.get_many(c, "items", ids))
+        found = [orjson.Fragment(rows[id]) for id in ids if id in rows]
+        return answer_json(
+            request, {"items": found, "missing": [id for id in ids if id not in rows]}
+        )
+
+
+def routes(api: Api) -> list[Route]:
+    calls = ItemCalls(api.database)
+    return [
+        api.route("/api/v1/items", compressed=True, GET=calls.many),
+        api.route("/api/v1/items:bulk", compressed=True, POST=calls.bulk),
+        api.route(
+            "/api/v1/items/{id:id}",
+            GET=calls.get,
+            PUT=calls.put,
+            PATCH=calls.patch,
+            DELETE=calls.delete,
+        ),
+    ]
+
+
+SHAPES = [(Item, "serialization"), (FoundItems, "serialization"), (ItemBody, "validation"),
+          (ItemsEnvelope, "validation")]  # fmt: skip
+PATHS: dict[str, Any] = {
+    "/api/v1/items": {
+        "get": describe.operation(
+            "findItems",
+            "Read several items",
+            "items",
+            {200: describe.answer("Those that there are", FoundItems)},
+            parameters=describe.query(AskedItems),
+            problems=(422, 503),
+        )
+    },
+    **described(
+        KIND,
+        put_note=" An item that is there keeps its `created_at` unless another is given.",
+        delete_note=" What users did with the item stays.",
+    ),
+}

@@ -1,0 +1,132 @@
+"""``/feed/similar/{item_id}``: items like this one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from models.catalogue.viewer import Indices
+from models.data import scorers
+from models.feed.reasons import Reason
+from models.feed.sources import similar_items
+from serving.http import describe
+from serving.http.answers import COMPRESSED, answer_json, not_found
+from serving.http.inputs import parse_query, path_id
+from serving.routes.reads.answers import REQUEST_ID_EXAMPLE, listed
+from serving.routes.reads.shapes import SimilarItems, SimilarQuery
+from serving.routes.reads.view import View, Views
+
+POPULAR = 1_000
+"""Popular items that are compared too, for items whose tags say little."""
+
+
+def routes(views: Views) -> list[Route]:
+    async def get(request: Request) -> Response:
+        item_id = path_id(request, "item_id")
+        asked = parse_query(SimilarQuery, request.query_params)
+        view = views.of(asked.user_id)
+        row = view.live.find_item(item_id) if view is not None else None
+        # A draft does not even tell its title.
+        if view is None or row is None or not view.live.items.published[row]:
+            raise not_found("item", item_id)
+        by_people, cosine = liked_by_the_same(view, row, asked.limit)
+        by_content, likeness = alike(view, row, by_people, asked.limit - len(by_people))
+        rows = np.concatenate([by_people, by_content])
+        similarity = np.concatenate([cosine, likeness]).astype(np.float64)
+        reason = Reason("similar_to", {"title": view.live.title(row), "item_id": item_id})
+        items = listed(
+            view.live,
+            rows,
+            [reason] * len(rows),
+            similarity=similarity.clip(0, 1).round(4).tolist(),
+            by=["people"] * len(by_people) + ["content"] * len(by_content),
+        )
+        return answer_json(request, {"items": items})
+
+    return [Route("/api/v1/feed/similar/{item_id:id}", get, middleware=COMPRESSED)]
+
+
+def liked_by_the_same(view: View, row: int, count: int) -> tuple[Indices, NDArray[np.floating]]:
+    """Items that the same users liked, and their cosines, highest first."""
+    items = view.live.items
+    one = np.array([row], np.int32)
+    rows, cosines = similar_items(view.live, one, items.neighbours.shape[1])
+    keep = view.allowed(rows) & (rows != row) & (cosines > 0)
+    return rows[keep][:count], cosines[keep][:count]
+
+
+def alike(
+    view: View, row: int, others: Indices, count: int
+) -> tuple[Indices, NDArray[np.floating]]:
+    """Items that share tags, category, city and price with it, most alike first, but for
+    ``others``, and the cosines. Looked for among the most popular of its tags, the most
+    popular of all, and the latest."""
+    live = view.live
+    items, lists = live.items, live.snapshot.tag_items
+    one = np.array([row], np.int32)
+    tags = items.tags[row]
+    known = tags[(tags >= 0) & (tags < lists.rows)]
+    pools = lists.gather(known).indices, view.catalogue.shortlists.popular[:POPULAR]
+    pool = np.unique(np.concatenate([*pools, live.latest_items()])).astype(np.int32)
+    pool = pool[view.allowed(pool) & (pool != row) & ~np.isin(pool, others)]
+    taste = scorers.taste_of(
+        np.ones(1, np.float32),
+        items.tags[one],
+        items.category[one],
+        items.city[one],
+        items.price_band[one],
+        n_tags=len(live.tags),
+        n_categories=len(live.categories),
+        n_cities=len(live.cities),
+    )
+    cosines = scorers.content(
+        taste, items.tags[pool], items.category[pool], items.city[pool], items.price_band[pool]
+    )
+    some = np.flatnonzero(cosines > 0)  # NaN, nothing known of the item, is not
+    best = some[np.argsort(-cosines[some], kind="stable")][:count]
+    return pool[best], cosines[best]
+
+
+SHAPES = [(SimilarItems, "serialization")]
+PATHS: dict[str, Any] = {
+    "/api/v1/feed/similar/{item_id}": {
+        "parameters": [describe.path_id("item_id", "The item to start from.")],
+        "get": describe.operation(
+            "similar",
+            "Items like this one",
+            "feed",
+            {
+                200: describe.answer(
+                    "Items within the viewer's rules",
+                    SimilarItems,
+                    {
+                        "items": [
+                            {
+                                "item_id": "listing-9",
+                                "rank": 1,
+                                "similarity": 0.41,
+                                "by": "people",
+                                "reason": "Similar to Wedding photographer",
+                                "reason_code": "similar_to",
+                                "reason_parameters": {
+                                    "title": "Wedding photographer",
+                                    "item_id": "listing-7",
+                                },
+                            }
+                        ],
+                        "request_id": REQUEST_ID_EXAMPLE,
+                    },
+                )
+            },
+            description="First those that the same people liked, then those with alike content, "
+            "so a new item has some too.",
+            parameters=describe.query(SimilarQuery),
+            problems=(404, 422),
+        ),
+    }
+}

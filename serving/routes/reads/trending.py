@@ -1,0 +1,92 @@
+"""``/feed/trending``: what is popular now, the same for everybody but for the rules."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from models.catalogue.viewer import Indices
+from models.data.scorers import Scores
+from models.feed.reasons import Reason
+from serving.http import describe
+from serving.http.answers import COMPRESSED, answer_json
+from serving.http.inputs import parse_query
+from serving.routes.reads.answers import REQUEST_ID_EXAMPLE, listed
+from serving.routes.reads.shapes import TrendingItems, TrendingQuery
+from serving.routes.reads.view import View, Views
+
+PATH = "/api/v1/feed/trending"
+WEEK_HOURS = 168
+
+
+def routes(views: Views) -> list[Route]:
+    async def get(request: Request) -> Response:
+        asked = parse_query(TrendingQuery, request.query_params)
+        view = views.of(asked.user_id)
+        if view is None:
+            return answer_json(request, {"items": [], "hours": None})
+        rows, scores, hours = window(view, asked.hours)
+        places = np.flatnonzero(view.allowed(rows))[: asked.limit]
+        rows = rows[places]
+        # "this week" would not be true of a longer window
+        code = "popular" if hours is None or hours <= WEEK_HOURS else "well_liked"
+        items = listed(
+            view.live,
+            rows,
+            [Reason(code, {})] * len(rows),
+            trending_score=scores[places].astype(np.float64).clip(0, 1).round(4).tolist(),
+        )
+        return answer_json(request, {"items": items, "hours": hours})
+
+    return [Route(PATH, get, middleware=COMPRESSED)]
+
+
+def window(view: View, hours: int) -> tuple[Indices, Scores, int | None]:
+    """Rows and scores, best first, of the shortest window of at least ``hours``, else of the
+    longest one, and its hours; before any is known, what the snapshot was built with."""
+    windows = view.live.trending
+    if not windows:
+        rows = view.catalogue.shortlists.trending
+        return rows, view.live.items.trending[rows], None
+    used = min((known for known in windows if known >= hours), default=max(windows))
+    return *windows[used], used
+
+
+SHAPES = [(TrendingItems, "serialization")]
+PATHS: dict[str, Any] = {
+    PATH: {
+        "get": describe.operation(
+            "trending",
+            "What is popular now",
+            "feed",
+            {
+                200: describe.answer(
+                    "Items within the viewer's rules",
+                    TrendingItems,
+                    {
+                        "items": [
+                            {
+                                "item_id": "listing-7",
+                                "rank": 1,
+                                "trending_score": 1.0,
+                                "reason": "Popular this week",
+                                "reason_code": "popular",
+                                "reason_parameters": {},
+                            }
+                        ],
+                        "hours": WEEK_HOURS,
+                        "request_id": REQUEST_ID_EXAMPLE,
+                    },
+                )
+            },
+            description="Counted by the pipeline; needs no model. `hours` says which window "
+            "was used.",
+            parameters=describe.query(TrendingQuery),
+            problems=(422,),
+        )
+    }
+}
