@@ -11,7 +11,9 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import feather
 
+from storage.loading.readers import read_log
 from storage.loading.reading import parquet
 from storage.loading.values.cells import to_ids, to_text
 
@@ -21,15 +23,56 @@ ONE, OTHER = UUID(int=1 << 96 | 0xBE), UUID(int=0xFF)
 @pytest.mark.parametrize(
     ("cells", "text"),
     [
-        ([b"i1", None, "ä\n".encode()], ["i1", None, "ä\n"]),
         ([ONE.bytes, None, OTHER.bytes], [str(ONE), None, str(OTHER)]),
         ([b"\xbe" * 4, b"\xbf" * 4, b"i1"], ["bebebebe", "bfbfbfbf", "6931"]),
-        ([b"\x01" * 16], [str(UUID(bytes=b"\x01" * 16))]),
+        ([b"\x01" * 16, b"i1"], [str(UUID(bytes=b"\x01" * 16)), "6931"]),
         ([None], [None]),
     ],
 )
 def test_bytes_that_differ_stay_apart(cells: list[bytes | None], text: list[str | None]) -> None:
     assert to_ids(pl.Series(cells, dtype=pl.Binary)).to_list() == text
+
+
+@pytest.mark.parametrize(
+    ("parts", "ids"),
+    [
+        ([[b"i1", None], ["ä\n".encode()]], ["i1", None, "ä\n"]),
+        # one id is written in one way, whatever stands in other rows, batches and files
+        ([[b"i1", b"i2"], [b"i1", b"\xbe"]], ["6931", "6932", "6931", "be"]),
+        ([[b"i1", b"\0"], [b"i1"]], ["6931", "00", "6931"]),
+    ],
+)
+@pytest.mark.parametrize("kind", ["parquet", "arrow"])
+def test_whether_bytes_are_text_is_decided_once_for_all_files(
+    tmp_path: Path, parts: list[list[bytes | None]], ids: list[str | None], kind: str
+) -> None:
+    folder = tmp_path / "interactions"
+    folder.mkdir()
+    for number, part in enumerate(parts):
+        cells = {"user_id": pa.array(["u"] * len(part)), "item_id": pa.array(part, pa.binary())}
+        cells |= {"type": cells["user_id"], "occurred_at": cells["user_id"]}
+        table = pa.table(cells)
+        if kind == "parquet":
+            pq.write_table(table, folder / f"part-{number}.parquet", row_group_size=1)
+        else:
+            feather.write_feather(table, folder / f"part-{number}.feather", chunksize=1)
+    chunks = read_log(tmp_path).chunks("interactions")
+    assert pl.concat([to_ids(chunk.frame["item_id"]) for chunk in chunks]).to_list() == ids
+
+
+@pytest.mark.parametrize("is_stream", [True, False])
+def test_arrow(tmp_path: Path, is_stream: bool) -> None:
+    table = pa.table(
+        {"user_id": ["u1", "u2", "u3"], "item_id": [7, 8, None], "tags": [[1], [], [2]]}
+    )
+    file = tmp_path / "log.arrow"
+    new = pa.ipc.new_stream if is_stream else pa.ipc.new_file
+    with new(str(file), table.schema) as out:
+        out.write_table(table)
+    assert parquet.names(file) == ["user_id", "item_id", "tags"]
+    chunks = list(parquet.read(file, ["item_id", "user_id"], rows=2))
+    assert [chunk.frame.rows() for chunk in chunks] == [[("u1", 7), ("u2", 8)], [("u3", None)]]
+    assert [chunk.line.to_list() for chunk in chunks] == [[1, 2], [3]]
 
 
 def test_durations_are_text() -> None:

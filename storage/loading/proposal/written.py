@@ -11,6 +11,7 @@ from storage.loading.mapping import Step
 from storage.loading.proposal.draft import Proposal
 from storage.loading.proposal.looks import Column, Look
 from storage.loading.reading.files import stem
+from storage.loading.reading.form import BY_COLUMNS
 from storage.loading.reading.joined import parts_of
 from storage.loading.values.columns import ENTITIES
 
@@ -128,8 +129,8 @@ def _step(step: Step) -> str:
 def _form(one: Look) -> str:
     names = {"\t": "tabs", ",": "commas", ";": "semicolons", " ": "spaces"}
     form = one.form
-    if form.kind == "parquet":
-        return "Parquet"
+    if form.kind in BY_COLUMNS:
+        return form.kind.capitalize()
     if form.kind == "blocks":
         return f"a block of lines each, {form.encoding}"
     if form.kind != "csv":

@@ -15,6 +15,7 @@ ENDINGS = {
     "csv": (".csv", ".tsv", ".txt", ".dat", ".data"),
     "jsonl": (".jsonl", ".ndjson", ".json"),
     "parquet": (".parquet", ".pq"),
+    "arrow": (".arrow", ".feather", ".ipc"),
 }
 COMPRESSED = (".gz", ".zst", ".bz2", ".xz")
 _PARTITION = re.compile(r"\w+=.+$")

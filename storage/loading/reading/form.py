@@ -17,9 +17,11 @@ from storage.loading.reading import shapes
 from storage.loading.reading.encodings import NAMES, encoding_of
 from storage.loading.reading.grammar import Grammar
 from storage.loading.reading.header import has_header, names_of
+from storage.loading.reading.parquet import ARROW
 from storage.loading.reading.streams import first_text, head
 
-Kind = Literal["csv", "jsonl", "json", "parquet", "blocks"]
+Kind = Literal["csv", "jsonl", "json", "parquet", "arrow", "blocks"]
+BY_COLUMNS = ("parquet", "arrow")
 
 _OTHERS = {
     "%%matrixmarket": "a matrix of MatrixMarket: write a row for each of its values, for example "
@@ -55,6 +57,8 @@ class Form:
     """Whether a blank follows each delimiter."""
     inner: str | None = None
     """A column or key whose cells hold several rows each."""
+    raw: frozenset[str] | None = None
+    """Columns of Parquet that hold bytes and no text; None: it is not settled."""
 
     def document(self) -> dict[str, str | bool | None]:
         """What a report says of it."""
@@ -71,8 +75,8 @@ def form_of(file: Path, said: FileForm | None = None) -> Form:
     start = head(file)
     if not start.strip():
         raise LoadError(f"{file}: the file is empty. Export it again.")
-    if start.startswith(b"PAR1"):
-        return Form("parquet")
+    if start.startswith((b"PAR1", *ARROW)):
+        return Form("parquet" if start.startswith(b"PAR1") else "arrow", inner=said.rows)
     encoding = encoding_of(file)
     if said.encoding:
         encoding = NAMES.get(said.encoding.lower(), said.encoding.lower())

@@ -1,8 +1,9 @@
-"""Parquet -> chunks, with the types that the file has."""
+"""Parquet and Arrow (Feather) -> chunks, with the types that the file has."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import orjson
@@ -12,8 +13,10 @@ import pyarrow.parquet as pq
 
 from storage.loading.log import Damaged, LoadError
 from storage.loading.reading.chunk import Chunk, as_json
+from storage.loading.values.cells import are_text
 
 ROWS = 250_000  # of one chunk
+ARROW = (b"ARROW1", b"\xff\xff\xff\xff")  # first bytes of a file, and of a stream
 
 
 def names(file: Path) -> list[str]:
@@ -22,22 +25,48 @@ def names(file: Path) -> list[str]:
         return list(content.schema_arrow.names)
 
 
-def read(file: Path, wanted: Sequence[str], rows: int = ROWS) -> Iterator[Chunk]:
+def byte_columns(files: Sequence[Path], wanted: Collection[str]) -> frozenset[str]:
+    """Those of the ``wanted`` columns that hold bytes which are not all text, in any of ``files``.
+
+    They are read ahead, so that what an id is written as does not depend on the rows around it.
+    """
+    found: set[str] = set()
+    for file in files:
+        with _opened(file) as content:
+            there = [one.name for one in content.schema_arrow if _is_bytes(one.type)]
+        for name in {*there} & {*wanted} - found:
+            with suppress(Damaged):  # told when its rows are read
+                if not all(
+                    are_text(_series(name, cells.column(0))) for cells in _batches(file, [name])
+                ):
+                    found.add(name)
+    return frozenset(found)
+
+
+def read(
+    file: Path, wanted: Sequence[str], rows: int = ROWS, raw: frozenset[str] | None = None
+) -> Iterator[Chunk]:
     """The ``wanted`` columns; a column that polars cannot hold is text.
+
+    Args:
+        raw: the columns that stay bytes; None: those that are not text, chunk by chunk.
 
     Raises:
         Damaged: after the batches before the damage.
     """
+    first = 1
+    for batch in _batches(file, wanted, rows):
+        cells = [_series(name, batch.column(name)) for name in batch.schema.names]
+        frame = pl.DataFrame([_as_text(one, raw) for one in cells])
+        yield _chunk(frame, first)
+        first += len(frame)
+
+
+def _batches(file: Path, wanted: Collection[str], rows: int = ROWS) -> Iterator[pa.RecordBatch]:
     with _opened(file) as content:
         columns = [name for name in content.schema_arrow.names if name in wanted]
-        first = 1
         try:
-            for batch in content.iter_batches(rows, columns=columns):
-                frame = pl.DataFrame(
-                    {name: _series(name, batch.column(name)) for name in batch.schema.names}
-                )
-                yield _chunk(frame, first)
-                first += len(frame)
+            yield from content.iter_batches(rows, columns=columns)
         except (pa.ArrowException, OSError) as error:
             raise Damaged(f"{file} is damaged ({_first_line(error)}).", spoilt=True) from error
 
@@ -47,13 +76,18 @@ def _chunk(frame: pl.DataFrame, first: int) -> Chunk:
     return Chunk(frame, line, None, lambda at: as_json(frame[at]))
 
 
+def _as_text(cells: pl.Series, raw: frozenset[str] | None) -> pl.Series:
+    if cells.dtype != pl.Binary:
+        return cells
+    stays = not are_text(cells) if raw is None else cells.name in raw
+    return cells if stays else cells.cast(pl.String)
+
+
 def _series(name: str, column: pa.Array) -> pl.Series:
     if isinstance(column, pa.ExtensionArray):
         column = column.storage
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
-    if pa.types.is_binary(column.type) or pa.types.is_large_binary(column.type):
-        return pl.Series(name, column.to_pylist(), dtype=pl.Binary)
     if _is_held(column.type):
         try:
             return pl.Series(name, pl.from_arrow(column))
@@ -61,6 +95,18 @@ def _series(name: str, column: pa.Array) -> pl.Series:
             pass  # what polars cannot hold is text
     cells = column.to_pylist(maps_as_pydicts="lossy")
     return pl.Series(name, [_text(cell) for cell in cells], dtype=pl.String)
+
+
+def _is_bytes(kind: pa.DataType) -> bool:
+    if isinstance(kind, pa.BaseExtensionType):
+        kind = kind.storage_type
+    if pa.types.is_dictionary(kind):
+        kind = kind.value_type
+    return any(
+        is_such(kind)
+        for is_such in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_binary_view,
+                        pa.types.is_fixed_size_binary)
+    )  # fmt: skip
 
 
 def _is_held(kind: pa.DataType) -> bool:
@@ -80,14 +126,42 @@ def _text(cell: object) -> str | None:
     return None if cell is None else str(cell)
 
 
-def _opened(file: Path) -> pq.ParquetFile:
+class _Arrow:
+    """A file or a stream of Arrow, with those calls of ``ParquetFile`` that are made here."""
+
+    def __init__(self, file: Path) -> None:
+        source = pa.memory_map(str(file))
+        try:
+            self._content = pa.ipc.open_file(source)
+        except pa.ArrowInvalid:
+            self._content = pa.ipc.open_stream(source)
+        self.schema_arrow = self._content.schema
+
+    def __enter__(self) -> _Arrow:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._content.__exit__(*_)
+
+    def iter_batches(self, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        content = self._content
+        is_file = isinstance(content, pa.ipc.RecordBatchFileReader)
+        batches = map(content.get_batch, range(content.num_record_batches)) if is_file else content
+        for batch in batches:
+            for at in range(0, len(batch), rows):
+                yield batch.select(columns).slice(at, rows)
+
+
+def _opened(file: Path) -> pq.ParquetFile | _Arrow:
+    with file.open("rb") as start:
+        is_arrow = start.read(6).startswith(ARROW)
     try:
-        return pq.ParquetFile(file)
+        return _Arrow(file) if is_arrow else pq.ParquetFile(file)
     except (pa.ArrowException, OSError) as error:
         raise LoadError(
-            f"{file} is not readable as parquet: {_first_line(error)} Is it another format, or cut "
-            "short? What it holds where is at its end, so without that nothing of it can be read. "
-            "Export it again."
+            f"{file} is not readable as {'Arrow' if is_arrow else 'parquet'}: "
+            f"{_first_line(error)} Is it another format, or cut short? What it holds where is at "
+            "its end, so without that nothing of it can be read. Export it again."
         ) from error
 
 

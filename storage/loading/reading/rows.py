@@ -18,7 +18,7 @@ from storage.loading.mapping import Mapping
 from storage.loading.reading import blocks, delimited, inner, json_lines, parquet
 from storage.loading.reading.chunk import Chunk
 from storage.loading.reading.files import listed, partition
-from storage.loading.reading.form import Form, form_of
+from storage.loading.reading.form import BY_COLUMNS, Form, form_of
 from storage.loading.reading.joined import parts_of, those_of, with_joined
 from storage.loading.reading.streams import BLOCK
 from storage.loading.reading.typed_events import flag, scale, typed_events
@@ -54,6 +54,7 @@ class FileRows:
         """
         self.entity, self.files, self.mapping = entity, list(files), mapping
         self.up_to_damage, self.damage = up_to_damage, ""
+        self._raw: dict[str, bool] = {}  # columns of Parquet that hold bytes and no text
         self.forms = [form_of(file, mapping.files.get(entity)) for file in self.files]
         with no_panic(self.files[0]):
             self.there = columns_of(self.files[0], self.forms[0])
@@ -99,7 +100,7 @@ class FileRows:
             Damaged: a file cannot be read to its end, and is not taken up to there.
         """
         self.damage, done = "", 0
-        for file, form in zip(self.files, self.forms, strict=True):
+        for file, form in zip(self.files, self._settled(), strict=True):
             before, line = done, 0
             try:
                 with no_panic(file):
@@ -115,6 +116,18 @@ class FileRows:
                         f"{said} Nothing is loaded. {fix}", spoilt=error.spoilt
                     ) from error
                 self.damage = said
+
+    def _settled(self) -> list[Form]:
+        """The forms, with the columns that hold bytes in any of the files."""
+        of_parquet = [form.kind in BY_COLUMNS for form in self.forms]
+        if not any(of_parquet):
+            return self.forms
+        files = [file for file, fits in zip(self.files, of_parquet, strict=True) if fits]
+        new = {*self.used} - {*self._raw}
+        self._raw |= dict.fromkeys(new, False)
+        self._raw |= dict.fromkeys(parquet.byte_columns(files, new), True)
+        raw = frozenset(name for name, is_raw in self._raw.items() if is_raw)
+        return [replace(form, raw=raw) for form in self.forms]
 
     def _ours(self, chunk: Chunk, done: int) -> Chunk:
         theirs = chunk.frame
@@ -265,7 +278,7 @@ def _own_columns(file: Path, form: Form) -> list[str]:
         return inner.columns(form.inner, form.names) if form.inner else list(form.names)
     if form.kind == "blocks":
         return blocks.names(file, form)
-    return parquet.names(file) if form.kind == "parquet" else json_lines.keys(file, form)
+    return parquet.names(file) if form.kind in BY_COLUMNS else json_lines.keys(file, form)
 
 
 def rows_of(file: Path, form: Form, wanted: Sequence[str], size: int = BLOCK) -> Iterator[Chunk]:
@@ -287,8 +300,8 @@ def _own_rows(file: Path, form: Form, wanted: Sequence[str], size: int) -> Itera
         return (inner.each_word(one, form.inner) for one in chunks) if form.inner else chunks
     if form.kind == "blocks":
         return blocks.read(file, form, wanted, size)
-    if form.kind == "parquet":
-        return parquet.read(file, wanted)
+    if form.kind in BY_COLUMNS:
+        return parquet.read(file, wanted, raw=form.raw)
     return json_lines.read(file, form, wanted, size)
 
 

@@ -25,7 +25,7 @@ def typed_events(frame: pl.DataFrame, mapping: Mapping) -> pl.DataFrame:
     """``frame`` with ``type``: of the first flag that is set, else of a scale or a name, else the
     default."""
     if mapping.types and "type" in frame.columns:
-        frame = frame.with_columns(pl.col("type").cast(pl.String).replace(dict(mapping.types)))
+        frame = frame.with_columns(type=to_text(frame["type"]).replace(dict(mapping.types)))
     for column, steps in mapping.thresholds.items():
         kind = _of_number(frame[scale(column)], steps)
         frame = frame.with_columns(type=kind).drop(scale(column))

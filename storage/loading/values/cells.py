@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 import re
 from typing import Any
-from uuid import UUID
 
 import orjson
 import polars as pl
 
 _TAGS = pl.List(pl.String)
+_CONTROL = r"[\x00-\x08\x0b\x0c\x0e-\x1f]"
+_UUID = "$1-$2-$3-$4-$5"
 _NUL_ESCAPE = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
 
 
@@ -34,33 +35,27 @@ def to_text(cells: pl.Series) -> pl.Series:
     return cells.cast(pl.String)
 
 
-def _bytes_as_text(cells: list[bytes | None]) -> list[str | None]:
-    """Text where all of them are, else UUIDs where all have 16 bytes, else hexadecimal digits: what
-    differs as bytes differs as text."""
-    known = [cell for cell in cells if cell is not None]
-    if all(_is_text(cell) for cell in known):
-        return [None if cell is None else cell.decode() for cell in cells]
-    if all(len(cell) == 16 for cell in known):
-        return [None if cell is None else str(UUID(bytes=cell)) for cell in cells]
-    return [None if cell is None else cell.hex() for cell in cells]
-
-
-def _is_text(cell: bytes) -> bool:
+def are_text(cells: pl.Series) -> bool:
+    """Whether all cells of a column of bytes are UTF-8 without control signs."""
     try:
-        text = cell.decode()
-    except UnicodeDecodeError:
+        return not cells.cast(pl.String).str.contains(_CONTROL).any()
+    except pl.exceptions.ComputeError:
         return False
-    return not any(sign < " " and sign not in "\t\n\r" for sign in text)
+
+
+def _digits(cells: pl.Series) -> pl.Series:
+    """Bytes as hexadecimal digits, 16 of them as a UUID: what differs as bytes differs as text."""
+    return cells.bin.encode("hex").str.replace(r"^(.{8})(.{4})(.{4})(.{4})(.{12})$", _UUID)
 
 
 def to_ids(cells: pl.Series) -> pl.Series:
     """Text; of whole numbers their digits, however large, and never 5863.0 or 1e+16.
 
-    NaN, which data frames write for an empty cell among numbers, is null. Bytes that differ give
-    ids that differ.
+    NaN, which data frames write for an empty cell among numbers, is null. Bytes are digits:
+    whether they are text is settled by their whole column, where it is read (``are_text``).
     """
     if cells.dtype == pl.Binary:
-        return pl.Series(cells.name, _bytes_as_text(cells.to_list()), dtype=pl.String)
+        return _digits(cells)
     if cells.dtype.is_decimal():  # as databases and Spark export whole numbers: 10.00
         return cells.cast(pl.String).str.replace(r"\.0+$", "")
     if not cells.dtype.is_float():
@@ -87,7 +82,10 @@ def _json(value: Any) -> str:
 
 
 def _plain(value: object) -> str:
-    return _bytes_as_text([value])[0] or "" if isinstance(value, bytes) else str(value)
+    if not isinstance(value, bytes):
+        return str(value)
+    cell = pl.Series([value], dtype=pl.Binary)
+    return (cell.cast(pl.String) if are_text(cell) else _digits(cell)).item()  # type: ignore[no-any-return]
 
 
 def to_tags(cells: pl.Series, separator: str) -> pl.Series:
