@@ -124,3 +124,49 @@ def test_a_header_has_names_and_not_values(
 
 def test_mysql_escapes_are_undone_in_order() -> None:
     assert Grammar(",", '"', "\\").cells(r'"a \"b\" \\","c\\"') == ['a "b" \\', "c\\"]
+
+
+PSQL = """ user_id | item_id | type
+---------+---------+------
+ u0      |       7 | like
+ u1      |      12 |
+(2 rows)
+"""
+MARKDOWN = "| user_id | item_id | type |\n|:---|---:|---|\n| u0 | 7 | like |\n| u1 | 12 | |\n"
+BOX = "+---+\n" + MARKDOWN.replace("|:---|---:|---|", "+---+---+---+") + "+---+\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "delimiter"),
+    [
+        (PSQL, "|"),
+        (MARKDOWN, "|"),
+        (BOX, "|"),
+        ("user_id ; item_id ; type\nu0 ; 7 ; like\nu1 ; 12 ; \n", ";"),
+        ("user_id,item_id,type\nu0,\u00a07,\u200blike\nu1,\u00a012,\u200b\n", ","),
+        ("user_id, item_id, type\nu0, 7, like\nu1, 12,\n", ","),
+    ],
+)
+def test_blanks_that_pad_the_cells_of_a_table_are_no_part_of_them(
+    tmp_path: Path, text: str, delimiter: str
+) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text(text)
+    form = form_of(file)
+    assert (form.delimiter, form.header) == (delimiter, True)
+    (chunk,) = read(file, form)
+    rows = chunk.frame.select("user_id", "item_id", "type").rows()
+    assert rows == [("u0", "7", "like"), ("u1", "12", None)]
+
+
+@pytest.mark.parametrize("rows", [5, 60])
+@pytest.mark.parametrize(("share", "stays"), [(1.0, False), (0.5, True)])
+def test_blanks_around_ids_are_theirs_unless_all_have_them(
+    tmp_path: Path, rows: int, share: float, stays: bool
+) -> None:
+    ids = [f"u{n}{' ' * (n < share * rows)}" for n in range(rows)]
+    file = tmp_path / "x.csv"
+    file.write_text("".join(["user_id,item_id,type\n", *(f"{one},7,like\n" for one in ids)]))
+    (chunk,) = read(file, form_of(file))
+    found = chunk.frame["user_id"].to_list()
+    assert found == (ids if stays or rows == 5 else [one.strip() for one in ids])

@@ -11,6 +11,7 @@ from storage.loading.reading.chunk import Chunk, as_json
 from storage.loading.reading.encodings import is_utf8
 from storage.loading.reading.form import Form
 from storage.loading.reading.grammar import Grammar
+from storage.loading.reading.layout import BLANKS, without_rules
 from storage.loading.reading.shapes import listed, under_headings
 from storage.loading.reading.streams import BLOCK, lines_of
 
@@ -30,6 +31,8 @@ def read(file: Path, form: Form, size: int = BLOCK) -> Iterator[Chunk]:
             fresh, heading = under_headings(fresh, heading, form.delimiter or ",")
         elif form.shape == "lists":
             fresh = listed(fresh)
+        elif form.shape == "drawn":
+            fresh = without_rules(fresh)
         number, block = first - rest.count(b"\n"), rest + fresh
         if (skipped := form.first - number) > 0:  # the header, and blank lines before it
             lines = block.split(b"\n", skipped)
@@ -116,8 +119,9 @@ def _without_blanks(
         ).to_series()
         line = known["line"]
     frame = frame.select(form.names)
-    if form.spaced:
-        frame = frame.with_columns(pl.all().str.strip_chars_start(" "))
+    if form.padded:
+        cells = pl.col(form.padded).str.strip_chars(BLANKS)
+        frame = frame.with_columns(pl.when(cells != "").then(cells))
     # an unusual first column alone tells of a row that is all but empty
     there = frame.select(pl.any_horizontal(pl.all().is_not_null())).to_series()
     if problem is not None:

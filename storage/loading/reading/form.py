@@ -17,6 +17,7 @@ from storage.loading.reading import shapes
 from storage.loading.reading.encodings import NAMES, encoding_of
 from storage.loading.reading.grammar import Grammar
 from storage.loading.reading.header import has_header, names_of
+from storage.loading.reading.layout import is_rule, padded
 from storage.loading.reading.parquet import ARROW
 from storage.loading.reading.streams import first_text, head
 
@@ -53,8 +54,8 @@ class Form:
     names: tuple[str, ...] = ()
     first: int = 1
     shape: shapes.Shape = "rows"
-    spaced: bool = False
-    """Whether a blank follows each delimiter."""
+    padded: tuple[str, ...] = ()
+    """Columns with blanks around their cells, which are not theirs."""
     inner: str | None = None
     """A column or key whose cells hold several rows each."""
     raw: frozenset[str] | None = None
@@ -156,6 +157,8 @@ def rows_within(one: dict[str, Any], deeper: int = 3) -> list[Any]:
 def _delimited(form: Form, lines: list[str], said: FileForm) -> Form:
     blank = "\r ,;\t|"
     places = [at for at, line in enumerate(lines) if line.strip(blank)]
+    is_drawn = any(is_rule(lines[at]) for at in places[:2])
+    places = [at for at in places if not (is_drawn and is_rule(lines[at]))]
     remarks = _remarks([lines[at] for at in places])
     header_at = places[remarks - 1] if remarks else None
     places = places[remarks:][:SAMPLE] or places[:SAMPLE]
@@ -171,7 +174,7 @@ def _delimited(form: Form, lines: list[str], said: FileForm) -> Form:
     rows = [grammar.cells(line) for line in sample]
     header = has_header(rows) if said.header is None else said.header
     names = said.columns or _names(rows, header)
-    first = places[0] + (2 if header else 1)
+    first = (places[0] if not header else places[1] if len(places) > 1 else places[0] + 1) + 1
     if header_at is not None and not header and not said.columns:
         # some write the names of the columns into a remark
         named = grammar.cells(lines[header_at].lstrip("# ").rstrip("\r"))
@@ -185,18 +188,14 @@ def _delimited(form: Form, lines: list[str], said: FileForm) -> Form:
         header=header,
         names=tuple(names),
         first=first,
-        spaced=_is_spaced(rows),
+        shape="drawn" if is_drawn else "rows",
+        padded=padded(rows, names, header=header),
     )
 
 
 def _remarks(lines: list[str]) -> int:
     """How many lines stand before the rows: remarks, or what Excel writes of the delimiter."""
     return next((at for at, line in enumerate(lines) if not re.match(r"#|sep=.$", line.strip())), 0)
-
-
-def _is_spaced(rows: list[list[str]]) -> bool:
-    cells = [cell for row in rows for cell in row[1:] if cell]
-    return bool(cells) and all(cell.startswith(" ") for cell in cells)
 
 
 def _names(rows: list[list[str]], header: bool) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from typing import Literal
 
 import polars as pl
 
-Shape = Literal["rows", "headed", "lists"]
+Shape = Literal["rows", "headed", "lists", "drawn"]
 
 HEADING = "heading"
 """Name of the column with what stood over the rows."""
