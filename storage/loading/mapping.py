@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from models.profile.schema import InteractionType, yaml_path
 from storage.loading.log import LoadError
 from storage.loading.values.columns import COLUMNS, ENTITIES, Entity
-from storage.loading.values.times import FORMATS
+from storage.loading.values.times import FORMATS, is_pattern
 
 SHIPPED = Path(__file__).parent / "mappings"
 LONGEST = 990  # characters of a message
@@ -140,10 +140,10 @@ class Mapping(BaseModel):
     @field_validator("time_format", mode="after")
     @classmethod
     def _form(cls, value: str) -> str:
-        if value not in FORMATS and "%" not in value:
+        if value not in FORMATS and not is_pattern(value):
             raise ValueError(
-                f"{value!r} is neither one of {', '.join(FORMATS)} nor a pattern such as "
-                "%d.%m.%Y %H:%M"
+                f"{value!r} is neither one of {', '.join(FORMATS)} nor the pattern of a date, such "
+                "as %d.%m.%Y %H:%M"
             )
         return value
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from storage.loading.log import Log, shift_to
+from storage.loading.log import LoadError, Log, shift_to
 from storage.loading.mapping import read_mapping
 from storage.loading.proposal.proposal import propose
 from storage.loading.proposal.written import written
@@ -19,6 +19,26 @@ from storage.loading.reading.chunk import Chunk, of_frame
 from storage.loading.values.numbers import to_numbers
 from storage.loading.values.times import to_times
 from storage.loading.values.validation import Checked, validate
+
+AFTERNOON = (
+    "9/30/2026, 2:13:20 PM",
+    "9/30/2026, 2:13:20\u202fPM",
+    "30.9.2026, 14:13:20",
+    "30-SEP-26 02.13.20.000000 PM",
+    "30SEP2026:14:13:20",
+    "September 30th, 2026, 2:13:20 PM",
+)
+AFTERNOON_IN_BERLIN = (
+    "2026-09-30T14:13:20+02",
+    "2026-09-30 14:13:20 CEST",
+    "2026-09-30 14:13:20 +0200 CEST",
+    "2026-09-30T14:13:20+02:00[Europe/Berlin]",
+    "Wed Sep 30 14:13:20 CEST 2026",
+    "Wed Sep 30 2026 14:13:20 GMT+0200 (Central European Summer Time)",
+    "[30/Sep/2026:14:13:20 +0200]",
+    "30.09.2026 14:13:20+02:00",
+)
+DAY = ("30-SEP-26", "Sept. 30, 2026", "30. September 2026", "2026年9月30日", "2026-W40-3")
 
 HEADER = "user_id,item_id,type,occurred_at\n"
 
@@ -93,8 +113,29 @@ def test_map_reads_the_whole_column_for_the_order_of_day_and_month(tmp_path: Pat
         ("13-02-26 10:15", datetime(2026, 2, 13, 10, 15)),
         ("2026-02-01T02:13:20 PM", datetime(2026, 2, 1, 14, 13, 20)),
         ("Sunday, February 1, 2026 2:13 PM", datetime(2026, 2, 1, 14, 13)),
+        *((cell, datetime(2026, 9, 30, 14, 13, 20)) for cell in AFTERNOON),
+        *((cell, datetime(2026, 9, 30, 12, 13, 20)) for cell in AFTERNOON_IN_BERLIN),
+        *((cell, datetime(2026, 9, 30)) for cell in DAY),
+        ("30.09.2026 14.13", datetime(2026, 9, 30, 14, 13)),
+        ("30/09/2026 14h13", datetime(2026, 9, 30, 14, 13)),
+        ("9/30/2026 2:13 p.m.", datetime(2026, 9, 30, 14, 13)),
+        ("Sep 30, 2026 at 2:13 PM", datetime(2026, 9, 30, 14, 13)),
+        ("2026-09-30 14:13:20 EST", datetime(2026, 9, 30, 19, 13, 20)),
+        ("2026-09-30 14:13:20,512", datetime(2026, 9, 30, 14, 13, 20, 512_000)),
+        ("/Date(1767323045000)/", datetime(2026, 1, 2, 3, 4, 5)),
+        ("45930,5", datetime(2025, 9, 30, 12)),
+        ("2024011510", datetime(2024, 1, 15, 10)),
+        ("2026-W40", datetime(2026, 9, 28)),
+        ("134036000000000000", datetime(2025, 9, 29, 6, 13, 20)),  # FILETIME
+        ("13403600000000000", datetime(2025, 9, 29, 6, 13, 20)),  # Chrome's
+        ("639000000000000000", datetime(2025, 11, 29, 8)),  # .NET's
+        # nothing says what zone or language it is
+        ("2026-09-30 14:13:20 CST", None),
+        ("2026-09-30T14:13:20[Europe/Berlin]", None),
+        ("30. marraskuuta 2026", None),
         # a last line that is cut, beside longer ones
         ("2026-01-1", None),
+        ("2026-01", None),
         ("2026-01-10 1", None),
         ("2026-01-10 10:0", None),
     ],
@@ -112,6 +153,8 @@ def test_forms_of_times(cell: str, right: datetime | None) -> None:
         ([5_000, *[1_767_323_045] * 5], True),  # one that is cut
         ([20_000, 20_300], False),
         ([1_767_323_045, 1_700_000_000], False),
+        ([10_000 + 200 * n for n in range(30)], True),  # seconds of a session
+        ([20_000 + n for n in range(30)], False),
     ],
 )
 def test_numbers_that_count_from_a_start_of_their_own_are_told(
@@ -212,3 +255,63 @@ def test_times_of_which_some_are_missing_are_times(tmp_path: Path, nothing: str)
     assert mapping.columns("interactions")["occurred_at"] == "created_at"
     found = validate(read_log(tmp_path, mapping=mapping), "interactions")
     assert (len(found.good), len(found.rejected)) == (96, 24)
+
+
+@pytest.mark.parametrize(
+    ("cells", "is_told"),
+    [
+        ([200_101, 200_105, 201_212], True),  # months, or days of 2020
+        ([202_401, 202_405, 202_412], False),
+        ([1_612_010_100, 1_612_011_230, 1_612_022_359], True),  # seconds, or minutes of 2016
+        ([1_612_010_100, 1_612_011_230, 1_612_029_999], False),
+    ],
+)
+def test_numbers_that_are_two_kinds_of_dates_are_told(
+    tmp_path: Path, cells: list[int], is_told: bool
+) -> None:
+    rows = "".join(f"u1,i{n},like,{cell}\n" for n, cell in enumerate(cells))
+    (tmp_path / "interactions.csv").write_text(HEADER + rows)
+    log = read_log(tmp_path)
+    validate(log, "interactions")
+    assert any("a year of two" in said for said in log.summary.warnings("interactions")) is is_told
+
+
+@pytest.mark.parametrize(
+    ("cell", "form", "right"),
+    [
+        ("2026-09", "%Y-%m", datetime(2026, 9, 1)),
+        ("1/9/26 14:13:20,5", "%d/%m/%y %H:%M:%S,%f", datetime(2026, 9, 1, 14, 13, 20, 500_000)),
+        ("1/9/26 14:13:20.5", "%d/%m/%y %H:%M:%S.%f", datetime(2026, 9, 1, 14, 13, 20, 500_000)),
+        ("1612010100", "%y%m%d%H%M", datetime(2016, 12, 1, 1)),
+        ("200105", "%y%m%d", datetime(2020, 1, 5)),
+        ("2026-09-30 14:13:20 CST", "%Y-%m-%d %H:%M:%S %Z", datetime(2026, 9, 30, 14, 13, 20)),
+    ],
+)  # fmt: skip
+@pytest.mark.filterwarnings("error")
+def test_patterns(cell: str, form: str, right: datetime) -> None:
+    assert read_mapping(f'time_format: "{form}"', "it").time_format == form
+    assert to_times(pl.Series([cell]), form).to_list() == [right.replace(tzinfo=UTC)]
+
+
+@pytest.mark.parametrize("form", ["%q", "%H:%M", "soon"])
+def test_a_pattern_tells_a_date(form: str) -> None:
+    with pytest.raises(LoadError, match=f"time_format: '{form}' is neither one of auto"):
+        read_mapping(f'time_format: "{form}"', "it")
+
+
+@pytest.mark.parametrize(
+    ("form", "cells", "said"),
+    [
+        ("%d-%b-%y", ["2026-01-01"], "'2026-01-01' does not fit  time_format: %d-%b-%y"),
+        ("auto", ["14/2/2026", "2/14/2026", "15/2/2026"], "with the day first, as most"),
+        ("auto", ["14/2/2026 soon"], "is no time that is understood"),
+        ("auto", ["2026-09-30 14:13:20 CST"], "names no time zone that is sure: CST"),
+    ],
+)
+def test_why_a_time_is_refused(tmp_path: Path, form: str, cells: list[str], said: str) -> None:
+    (tmp_path / "interactions.csv").write_text(
+        HEADER + "".join(f"u1,i1,like,{cell}\n" for cell in cells)
+    )
+    log = read_log(tmp_path, mapping=read_mapping(f'time_format: "{form}"', "it"))
+    (reason,) = validate(log, "interactions").rejected["reason"]
+    assert said in reason

@@ -85,7 +85,7 @@ def _plain(value: object) -> str:
     if not isinstance(value, bytes):
         return str(value)
     cell = pl.Series([value], dtype=pl.Binary)
-    return (cell.cast(pl.String) if are_text(cell) else _digits(cell)).item()  # type: ignore[no-any-return]
+    return (cell.cast(pl.String) if are_text(cell) else _digits(cell)).item()
 
 
 def to_tags(cells: pl.Series, separator: str) -> pl.Series:

@@ -10,7 +10,7 @@ import polars as pl
 
 from storage.loading.values.conventions import Column, majority
 
-_TWELVE_HOURS = r"(?i)\d\s*[ap]m\s*$"  # of those who write the month first
+_TWELVE_HOURS = r"(?i)\d\s*[ap]\.?\s?m\.?\s*$"  # of those who write the month first
 
 
 class DateOrder:
@@ -42,6 +42,11 @@ class DateOrder:
 
     def fits(self, cell: str) -> bool:
         return re.match(self._pattern, cell) is not None
+
+    def contradicts(self, cell: str) -> bool:
+        """Whether a date of that order would have a month above 12."""
+        parts = re.match(self._pattern, cell)
+        return parts is not None and int(parts[1 if self.order == self.MONTH else 2]) > 12
 
     def decide(self, cells: pl.Series, column: Column) -> None:
         """By the whole ``column``, if these cells of it are such dates, and once."""

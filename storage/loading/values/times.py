@@ -7,6 +7,7 @@ or February is told by the other cells of the column.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
@@ -16,6 +17,7 @@ from storage.loading.values.cells import to_text
 from storage.loading.values.conventions import Column
 from storage.loading.values.date_order import DateOrder
 from storage.loading.values.epochs import MICROSECONDS, Epochs, digits, since_1970, whole_digits
+from storage.loading.values.spellings import ZONE, ZONES, respelled
 
 FORMATS = ("auto", "rfc3339", "epoch_s", "epoch_ms", "epoch_us", "epoch_ns", "epoch_days", "year")
 UTC_TIME = pl.Datetime("us", "UTC")
@@ -40,10 +42,12 @@ _ISO = (
     "%Y-%m-%d %H:%M:%S%.f UTC",
     "%Y-%m-%dT%H:%M%#z",
 )
-_CLOCKS = ("", " %H:%M:%S%.f", " %H:%M", " %I:%M:%S %p", " %I:%M %p")
+_CLOCKS = ("", " %H:%M:%S%.f", " %H:%M", " %I:%M:%S%.f %p", " %I:%M %p")
+_ZONED_CLOCKS = tuple(f"{clock} %#z" for clock in _CLOCKS if clock)
 _DATES = (
     "%Y-%m-%d", "%Y/%m/%d", "%Y.%m.%d", "%d-%b-%Y", "%d %b %Y", "%d %B %Y",
-    "%d-%B-%Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%B %d %Y", "%m %d, %Y",
+    "%d-%B-%Y", "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%B %d %Y", "%m %d, %Y", "%d/%b/%Y",
+    "%d-%b-%y", "%d %b %y", "%d/%b/%y", "%Y %b %d", "%Y-%b-%d", "%b-%d-%Y", "%Y%m%d", "%G-W%V-%u",
 )  # fmt: skip
 _WORDS = (
     "%a %b %d %H:%M:%S %z %Y",
@@ -55,13 +59,13 @@ _WORDS = (
     "%Y%m%dT%H%M%S%#z",
     "%Y%m%dT%H%M%SZ",
     "%Y%m%dT%H%M%S",
-    *(date + clock for date in _DATES for clock in _CLOCKS),
+    *(date + clock for date in _DATES for clock in (*_CLOCKS, *_ZONED_CLOCKS)),
 )
 _HOUR = r"^\s*(\d{4}-\d\d-\d\d)[T ](\d\d)\s*$"  # of a time without minutes
 _WITH_T = r"^\s*(\d{4}-\d\d-\d\d)T"
 _WEEKDAY = r"(?i)^\s*(mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,?\s+"
 _MAY_BE_OPEN = r"^\s*\d{1,2}[/.-]\d"
-_CUT = r"^\d{4}-0\d-\d$|[T ]\d$|:\d$"  # the end of a file that was cut within a time
+_CUT = r"^\d{4}-\d\d(-\d)?$|[T ]\d$|:\d$"  # the end of a file that was cut within a time
 
 FIRST_YEAR = datetime(1000, 1, 1, tzinfo=UTC)
 LOOKED_AT = 500  # cells that tell whether a pattern is worth trying on all
@@ -110,35 +114,52 @@ class TimeReader:
             return since_1970(text.cast(pl.Float64, strict=False), MICROSECONDS[self.form])
         if self.form == "year":
             return self._parsed(whole_digits(text), ["%Y-%m-%d"], suffix="-01-01")
-        if self.form not in FORMATS:
-            return self._parsed(text, [self.form])
-        return self._found(text)
+        return self._found(text) if self.form in FORMATS else self._by_own_pattern(text)
+
+    def _by_own_pattern(self, text: pl.Series) -> pl.Series:
+        """By the mapping's pattern; ``.%f`` and ``,%f`` are fractions, as in Python."""
+        if ",%f" in self.form:
+            text = text.str.replace(r"(:\d\d),(\d)", "$1.$2")
+        pattern = re.sub(r"[.,]%f", "%.f", self.form)
+        return self._parsed(text, [pattern])
 
     def _found(self, text: pl.Series) -> pl.Series:
         """Each cell by what it looks like."""
         if not self._is_asked:
             self.decide(text, lambda: iter([text]))
             self._is_asked = False
-        missing = text.is_not_null() & (text != "")
-        is_number = text.str.contains(_NUMBER) & missing
-        if self.form == "auto" and is_number.all() and len(text):
+        if self.form == "rfc3339":
+            return self._by_pattern(text)
+        is_number = text.str.contains(_NUMBER) & text.is_not_null()
+        if is_number.all() and len(text):
             return self.numbers.read(text, self._zoned)
+        size = text.str.len_bytes()
+        if size.min() != size.max():
+            text = text.set(text.str.contains(_CUT), None)
+        times = self._by_size_or_pattern(text, is_number)
+        left = (times.is_null() & (text != "")).fill_null(False).arg_true()
+        rest = text.gather(left)
+        again = respelled(rest)
+        if (again != rest).any():
+            again = again.set(again == rest, None)
+            is_number = again.str.contains(_NUMBER) & again.is_not_null()
+            times = times.scatter(left, self._by_size_or_pattern(again, is_number))
+        return times
+
+    def _by_size_or_pattern(self, text: pl.Series, is_number: pl.Series) -> pl.Series:
         times = self._by_pattern(text.set(is_number, None))
-        if self.form == "auto" and is_number.any():
+        if is_number.any():
             times = _first(times, self.numbers.read(text.set(~is_number, None), self._zoned))
         return times
 
     def _by_pattern(self, text: pl.Series) -> pl.Series:
-        size = text.str.len_bytes()
-        if size.min() != size.max():
-            text = text.set(text.str.contains(_CUT), None)
         times = self._parsed(text, _ISO)
         missing = times.is_null() & text.is_not_null() & (text != "")
         if self.form == "rfc3339" or not missing.any():
             return times
         rest = text.filter(missing).str.replace(_HOUR, "$1 $2:00").str.replace(_WITH_T, "$1 ")
         dates = (pattern for order in self.orders for pattern in order.dates)
-        ordered = (date + clock for date in dates for clock in _CLOCKS)
+        ordered = (date + clock for date in dates for clock in (*_CLOCKS, *_ZONED_CLOCKS))
         patterns = dict.fromkeys((*self._likely, *ordered, *_WORDS))
         found = self._parsed(rest, list(patterns))
         weekday = found.is_null() & rest.str.contains(_WEEKDAY)
@@ -195,14 +216,31 @@ def ambiguous_pattern(text: pl.Series) -> str | None:
     )
 
 
+def is_pattern(form: str) -> bool:
+    """Whether ``form`` is a pattern of strftime that tells a date."""
+    moment = pl.Series([datetime(2026, 9, 30, 14, 13, 20, tzinfo=UTC)])
+    try:
+        written = moment.dt.strftime(re.sub(r"[.,]%f", "%.f", form))
+        return TimeReader(form).read(written).null_count() == 0
+    except pl.exceptions.PolarsError:
+        return False
+
+
 def why_not(cell: str, reader: TimeReader) -> str:
     """What to say of a cell that is no time to ``reader``."""
+    if reader.form != "auto":
+        return f"does not fit  time_format: {reader.form}"
     order = next((one for one in reader.orders if one.fits(cell)), None)
-    if order is None:
-        return f"is no time that is understood: {UNDERSTOOD}"
-    if order.order is None:
+    if order is not None and order.order is None:
         return AMBIGUOUS
-    return f"is no date with the {order.order} first, as most of its column are"
+    if order is not None and order.contradicts(cell):
+        return f"is no date with the {order.order} first, as most of its column are"
+    if (zone := re.search(ZONE, cell)) and zone[1] not in ZONES:
+        return (
+            f"names no time zone that is sure: {zone[1]}. Say  time_format:  with %Z in its place, "
+            "and  time_zone:  in the mapping"
+        )
+    return f"is no time that is understood: {UNDERSTOOD}"
 
 
 def _strptime(text: pl.Series, pattern: str) -> pl.Series:
