@@ -3,8 +3,8 @@
 from datetime import UTC, date, datetime
 
 import dagster as dg
-from dagster._core.storage.tags import MAX_RETRIES_TAG, MAX_RUNTIME_SECONDS_TAG
 
+from orchestration.dagster_internals import MAX_RETRIES_TAG, MAX_RUNTIME_SECONDS_TAG
 from orchestration.data import features, sources
 from orchestration.data.partitions import daily, range_tags
 from orchestration.feed import lists

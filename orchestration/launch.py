@@ -13,6 +13,7 @@ from uuid import uuid4
 import dagster as dg
 
 from models.profile.schema import ProfileError
+from orchestration.dagster_internals import InMemoryJob, core_execute_in_process
 from orchestration.resources import Platform
 from orchestration.runs.connections import hold_connections
 from storage.catalogue import queries
@@ -57,9 +58,6 @@ def main() -> int:
 
 
 def _execute(platform: Platform, instance: dg.DagsterInstance, run_id: str) -> None:
-    from dagster._core.definitions.job_base import InMemoryJob
-    from dagster._core.execution.execute_in_process import core_execute_in_process
-
     from orchestration.daily import daily_job, training_request
     from orchestration.definitions import defs
 

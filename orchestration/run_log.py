@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import dagster as dg
-from dagster._core.execution.plan.objects import StepFailureData
 
+from orchestration.dagster_internals import StepFailureData
 from orchestration.data.checks import REJECTED, holds
 from orchestration.runs import going as runs
 

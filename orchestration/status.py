@@ -6,11 +6,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import dagster as dg
-from dagster._core.storage.asset_check_execution_record import (
+
+from orchestration.dagster_internals import (
     AssetCheckExecutionRecord,
     AssetCheckExecutionRecordStatus,
 )
-
 from orchestration.data.checks import holds
 from orchestration.definitions import defs
 

@@ -8,13 +8,16 @@ import threading
 import time
 from dataclasses import dataclass
 
-from dagster._core.errors import DagsterUserCodeUnreachableError
-from dagster._core.remote_origin import ManagedGrpcPythonEnvCodeLocationOrigin
-from dagster._core.remote_representation.code_location import GrpcServerCodeLocation
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.workspace import CodeLocationEntry
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
+
+from feedwright.dagster.internals import (
+    CodeLocationEntry,
+    DagsterUserCodeUnreachableError,
+    GrpcServerCodeLocation,
+    ManagedGrpcPythonEnvCodeLocationOrigin,
+    WorkspaceProcessContext,
+)
 
 log = logging.getLogger("feedwright")
 

@@ -17,9 +17,8 @@ import time
 from typing import Any
 
 from dagster import DagsterInstance
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.scheduler.instigation import InstigatorState
-from dagster._daemon.cli import run_command
+
+from feedwright.dagster.internals import InstigatorState, InstigatorType, run_daemon
 
 log = logging.getLogger("feedwright")
 
@@ -43,7 +42,7 @@ def main() -> None:
         leave_future(instance, time.time())
     set_back = threading.Event()
     threading.Thread(target=_watch_clock, args=[set_back], daemon=True).start()
-    run_command.main(sys.argv[1:], prog_name="dagster-daemon", standalone_mode=False)
+    run_daemon(sys.argv[1:])
     if set_back.is_set():
         os.execv(sys.executable, [sys.executable, "-m", __spec__.name, *sys.argv[1:]])
 

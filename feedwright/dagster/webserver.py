@@ -10,13 +10,6 @@ from typing import Any
 import uvicorn
 from dagster import DagsterInstance
 from dagster import __version__ as dagster_version
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import (
-    ModuleTarget,
-    WorkspaceFileTarget,
-    WorkspaceLoadTarget,
-)
-from dagster._utils.log import configure_loggers
 from dagster_webserver.app import create_app_from_workspace_process_context
 from dagster_webserver.cli import (
     DEFAULT_DB_STATEMENT_TIMEOUT,
@@ -29,6 +22,13 @@ from sqlalchemy.pool import Pool
 from starlette.routing import Route
 
 from feedwright.dagster.code_servers import CodeServers
+from feedwright.dagster.internals import (
+    ModuleTarget,
+    WorkspaceFileTarget,
+    WorkspaceLoadTarget,
+    WorkspaceProcessContext,
+    configure_loggers,
+)
 from gateway.consoles import DAGSTER_READY
 
 GRACE_SECONDS = 2

@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 
 import dagster as dg
-from dagster._core.storage.tags import PRIORITY_TAG
 
 from going_live.releases import Moved, ReleaseError, Releases
+from orchestration.dagster_internals import PRIORITY_TAG
 from orchestration.feed import lists as feed
 from orchestration.policies import TRANSIENT
 from orchestration.resources import Platform

@@ -24,14 +24,14 @@ from typing import Self
 
 import dagster as dg
 import psycopg
-from dagster._core.errors import DagsterExecutionInterruptedError
-from dagster._core.events import DagsterEvent
-from dagster._core.execution.context.system import PlanOrchestrationContext
-from dagster._core.execution.plan.plan import ExecutionPlan
-from dagster._core.execution.retries import RetryMode
-from dagster._core.executor.in_process import InProcessExecutor
-from dagster._utils.interrupts import check_captured_interrupt
 
+from orchestration.dagster_internals import (
+    ExecutionPlan,
+    InProcessExecutor,
+    PlanOrchestrationContext,
+    RetryMode,
+    check_captured_interrupt,
+)
 from storage.operations import heartbeats
 from storage.postgres.database import DatabaseError, connect, database_url
 from storage.settings import get_settings
@@ -171,7 +171,7 @@ class BeatingExecutor(InProcessExecutor):
 
     def execute(
         self, plan_context: PlanOrchestrationContext, execution_plan: ExecutionPlan
-    ) -> Iterator[DagsterEvent]:
+    ) -> Iterator[dg.DagsterEvent]:
         with (
             Heartbeat(plan_context.instance, plan_context.run_id) as heart,
             closing(super().execute(plan_context, execution_plan)) as events,  # type: ignore[type-var]
@@ -180,7 +180,7 @@ class BeatingExecutor(InProcessExecutor):
                 yield event
                 # Dagster retries a step with a retry policy even when it was interrupted.
                 if heart.told_to_stop():
-                    raise DagsterExecutionInterruptedError
+                    raise dg.DagsterExecutionInterruptedError
 
 
 @dg.executor(name="in_process")

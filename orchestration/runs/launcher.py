@@ -9,15 +9,15 @@ from __future__ import annotations
 from functools import cached_property
 
 import dagster as dg
-from dagster._core.launcher import CheckRunHealthResult, DefaultRunLauncher, WorkerStatus
 
+from orchestration.dagster_internals import CheckRunHealthResult, WorkerStatus
 from orchestration.runs.silence import GONE_SECONDS, Life, Watch, bury
 from storage.operations import heartbeats
 from storage.postgres.database import connect, database_url
 from storage.settings import get_settings
 
 
-class HeartbeatRunLauncher(DefaultRunLauncher):
+class HeartbeatRunLauncher(dg.DefaultRunLauncher):
     """Named in dagster.yaml."""
 
     @cached_property

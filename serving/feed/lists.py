@@ -18,7 +18,6 @@ import struct
 import threading
 import time
 import zlib
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from typing import Any
 import lmdb
 import numpy as np
 import orjson
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 log = logging.getLogger("feedwright.serving")
@@ -262,24 +262,17 @@ class _AtHand:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._lists: OrderedDict[bytes, FeedList] = OrderedDict()
-        self._latest: OrderedDict[bytes, bytes] = OrderedDict()
+        self._lists: LRUCache[bytes, FeedList] = LRUCache(REMEMBERED)
+        self._latest: LRUCache[bytes, bytes] = LRUCache(REMEMBERED)
 
     def put(self, key: bytes | None, id: bytes, feed_list: FeedList) -> None:
         with self._lock:
             self._lists[id] = feed_list
-            if len(self._lists) > REMEMBERED:
-                self._lists.popitem(last=False)
             if key is not None:
                 self._latest[key] = id
-                self._latest.move_to_end(key)
-                if len(self._latest) > REMEMBERED:
-                    self._latest.popitem(last=False)
 
     def get(self, id: bytes) -> FeedList | None:
         with self._lock:
-            if id in self._lists:
-                self._lists.move_to_end(id)
             return self._lists.get(id)
 
     def latest(self, key: bytes) -> bytes | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import orjson
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
@@ -115,7 +115,7 @@ class RenderedPages:
     """The pages that a worker rendered last."""
 
     def __init__(self) -> None:
-        self._pages: OrderedDict[tuple[Any, ...], RenderedPage] = OrderedDict()
+        self._pages: LRUCache[tuple[Any, ...], RenderedPage] = LRUCache(REMEMBERED)
 
     def get(
         self, key: tuple[Any, ...], live: LiveCatalogue, profile: Profile, now: float
@@ -128,7 +128,6 @@ class RenderedPages:
             return None
         if now >= page.valid_until:
             return None
-        self._pages.move_to_end(key)
         return page
 
     def keep(self, lives: Set[LiveCatalogue]) -> None:
@@ -138,8 +137,6 @@ class RenderedPages:
 
     def put(self, key: tuple[Any, ...], page: RenderedPage) -> None:
         self._pages[key] = page
-        if len(self._pages) > REMEMBERED:
-            self._pages.popitem(last=False)
 
 
 def valid_until(live: LiveCatalogue, rows: Indices, now: float) -> float:

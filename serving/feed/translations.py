@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
+from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from models.catalogue.snapshot import Snapshot, SnapshotError
@@ -31,8 +31,8 @@ class Translations:
             folders: those that hold snapshots, to find one that this worker never served.
         """
         self._folders = folders
-        self._ids: OrderedDict[str, IdIndex] = OrderedDict()  # of the catalogues served last
-        self._maps: OrderedDict[tuple[str, str], asyncio.Future[Indices | None]] = OrderedDict()
+        self._ids: LRUCache[str, IdIndex] = LRUCache(REMEMBERED)  # of the catalogues served last
+        self._maps: LRUCache[tuple[str, str], asyncio.Future[Indices | None]] = LRUCache(REMEMBERED)
 
     def written(self, catalogue: Catalogue, rows: Indices) -> tuple[Indices, list[str]]:
         """Rows as a list keeps them: those of items newer than the snapshot are negative,
@@ -72,9 +72,6 @@ class Translations:
         if key not in self._maps:
             work = asyncio.to_thread(self._translated, name, catalogue)
             self._maps[key] = asyncio.ensure_future(work)
-            for kept in (self._ids, self._maps):
-                if len(kept) > REMEMBERED:
-                    kept.popitem(last=False)
         try:
             return await asyncio.shield(self._maps[key]) is not None
         except Exception:  # anything: the feed is made anew, and not refused for ever

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import bentoml
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-ASSETS = Path(bentoml.__file__).parent / "_internal" / "server" / "static_content"
+from serving.bentoml_internals import SWAGGER_UI
+
 FILES = ("swagger-ui.css", "swagger-ui-bundle.js")
 HEADERS = {
     "Content-Security-Policy": "default-src 'self'; style-src 'self' 'unsafe-inline'; "
@@ -51,7 +49,7 @@ async def start(request: Request) -> Response:
 
 
 async def asset(request: Request) -> Response:
-    return FileResponse(ASSETS / request.url.path.rpartition("/")[2], headers=HEADERS)
+    return FileResponse(SWAGGER_UI / request.url.path.rpartition("/")[2], headers=HEADERS)
 
 
 ROUTES = [

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Set
 from dataclasses import dataclass
 from datetime import datetime
@@ -18,6 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import psycopg
+from cachetools import LRUCache
 from prometheus_client import Counter
 
 from models.catalogue.fold_in import FoldIn, fold_in_of
@@ -83,7 +83,7 @@ class UserStates:
         self._erased = erased or ErasedUsers()
         self._patience = patience
         self._clock = clock
-        self._states: OrderedDict[tuple[str, LiveCatalogue], _State] = OrderedDict()
+        self._states: LRUCache[tuple[str, LiveCatalogue], _State] = LRUCache(REMEMBERED)
         self._loading: dict[tuple[str, LiveCatalogue], asyncio.Task[None]] = {}
         self._fold_ins: dict[LiveCatalogue, FoldIn | None] = {}
         self._rests_until = 0.0
@@ -95,9 +95,7 @@ class UserStates:
         """
         if user_id is None:
             return None
-        if self._is_fresh(user_id, live):
-            self._states.move_to_end((user_id, live))
-        else:
+        if not self._is_fresh(user_id, live):
             await self._refresh(user_id, live)
         return self.known(user_id, live)
 
@@ -172,9 +170,6 @@ class UserStates:
             log.exception("a user's events not taken in")
             return
         self._states[user_id, live] = _State(profile, touched, erased, history)
-        self._states.move_to_end((user_id, live))
-        if len(self._states) > REMEMBERED:
-            self._states.popitem(last=False)
         STATES.labels("loaded").inc()
 
     def _folding(self, live: LiveCatalogue) -> FoldIn | None:

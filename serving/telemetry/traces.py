@@ -38,15 +38,16 @@ def prepare() -> None:
     Call it when the service is imported; ``start`` has them sent.
     """
     global _provider, _trace, _tracer
-    from bentoml._internal.configuration.containers import BentoMLContainer
     from opentelemetry import trace
     from opentelemetry.sdk.resources import SERVICE_NAME, Resource
     from opentelemetry.sdk.trace import TracerProvider
 
+    from serving.bentoml_internals import trace_with
+
     share = float(os.environ.get(SHARE) or 1.0)
     named = {} if "OTEL_SERVICE_NAME" in os.environ else {SERVICE_NAME: "feedwright"}
     _provider = TracerProvider(sampler=_sampler(share), resource=Resource.create(named))
-    BentoMLContainer.tracer_provider.set(_provider)
+    trace_with(_provider)
     _trace, _tracer = trace, _provider.get_tracer("feedwright")
 
 

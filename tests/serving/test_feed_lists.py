@@ -128,7 +128,7 @@ def test_killed_while_writing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Two processes fill a small file over and over and are killed; a third goes on."""
-    monkeypatch.setattr(feed_lists, "REMEMBERED", 0)
+    monkeypatch.setattr(feed_lists._AtHand, "put", lambda *_: None)
     lists = FeedLists(tmp_path, max_bytes=2**21)
     whole = {a_list(1000, seed=seed).rows.tobytes() for seed in range(7)}
     for _ in range(2):
@@ -221,7 +221,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptu
 
 def _busy(folder: Path) -> None:
     """What a worker does; none of it raises."""
-    feed_lists.REMEMBERED = 0
+    feed_lists._AtHand.put = lambda *_: None  # type: ignore[method-assign,assignment]
     lists = FeedLists(folder)
     for n in range(200):
         lists.latest(key_of(n))
@@ -245,7 +245,7 @@ def _ended(folder: Path) -> int:
 def test_a_damaged_file_is_made_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
-    monkeypatch.setattr(feed_lists, "REMEMBERED", 0)
+    monkeypatch.setattr(feed_lists._AtHand, "put", lambda *_: None)
     lists = FeedLists(tmp_path)
     for n in range(200):
         lists.put(key_of(n), a_list(seed=n))
@@ -282,7 +282,7 @@ def _damaged(whole: bytes, damage: str) -> bytes:
 def test_a_file_that_another_worker_made_anew_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(feed_lists, "REMEMBERED", 0)
+    monkeypatch.setattr(feed_lists._AtHand, "put", lambda *_: None)
     lists = FeedLists(tmp_path)
     lists.put(KEY, a_list())
     shutil.rmtree(next(tmp_path.rglob("data.mdb")).parent)
