@@ -221,7 +221,7 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, caplog: pytest.LogCaptu
 
 def _busy(folder: Path) -> None:
     """What a worker does; none of it raises."""
-    feed_lists._AtHand.put = lambda *_: None  # type: ignore[method-assign,assignment]
+    feed_lists._AtHand.put = lambda *_: None  # type: ignore[method-assign]
     lists = FeedLists(folder)
     for n in range(200):
         lists.latest(key_of(n))

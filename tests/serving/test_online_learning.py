@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
-from unittest import mock
 from uuid import uuid4
 
 import pytest
@@ -367,11 +366,16 @@ def replace_id(row: EventRow) -> EventRow:
     return row._replace(id=b"short")
 
 
-def test_few_users_are_kept_at_hand(fake: Fake, states: UserStates) -> None:
+def test_few_users_are_kept_at_hand(
+    fake: Fake, touched: Touched, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(user_states, "REMEMBERED", 2)
+    profile = load_profile("marketplace")
+    states = UserStates(fake, touched, lambda: profile)
+
     async def run() -> None:
         for name in "abcab":
             await states.get(name, LIVE)
-        assert fake.asked == 5
 
-    with mock.patch.object(user_states, "REMEMBERED", 2):
-        asyncio.run(run())
+    asyncio.run(run())
+    assert fake.asked == 5
