@@ -98,6 +98,11 @@ def _told(rows: list[FileRows]) -> list[str]:
         f"files: {{{one.entity}: {{encoding: …}}}} in the mapping"
         for one in rows
         if one.form.encoding not in (None, "utf-8", "utf-16")
+    ] + [
+        f"{one.files[0].name}: most rows have more cells than the header's {len(one.form.names)}; "
+        "those beyond them are left out"
+        for one in rows
+        if one.form.ragged
     ]
 
 

@@ -219,4 +219,22 @@ OTHERS: dict[str, Published] = {
         {"log.csv": "user_id,item_id,type,occurred_at,f1,2020\n" + lines(*(f"u{u},i{i},like,2026-02-01,a{n}b,{n}" for n, (u, i) in enumerate(BOUGHT)))},
         6, ("u0", "i0", "like", "2026-02-01T00:00:00Z"),
     ),
+    "jodie": Published(
+        {"wikipedia.csv": "user_id,item_id,timestamp,state_label,comma_separated_list_of_features\n"
+         + lines(*(f"{u},{i},{36.0 * n},0,-0.1752,-0.1768,{n}.5" for n, (u, i) in enumerate(BOUGHT)))},
+        6, ("0", "0", "click", None), said=("default_time: order",),
+    ),
+    "twitch": Published(
+        {"100k_a.csv": lines(*(f"{1 + n // 9},{33842865744 + n % 7},mithrain{n % 5},{149 + 7 * n},{153 + 7 * n}" for n in range(40)))},
+        40, ("1", "33842865744", "click", None), said=("default_type: click",),
+    ),
+    "ciao": Published(
+        {"rating.txt": lines(*(f"  {1 + n % 9}  {1 + n % 7}  {1 + n % 6}  {1 + n % 5}  {n % 6}" for n in range(60)))},
+        60, ("1", "1", "dismiss", None), said=("column_4:", "column_3, column_5 may be the rating"),
+    ),
+    "fixed-width": Published(
+        {"log.txt": "USER  ITEM  TITLE         TIME\n"
+         + lines(*(f"u{u:<4} i{i:<4} Nine Doors {i}  2026-02-01 10:0{n}" for n, (u, i) in enumerate(BOUGHT)))},
+        6, ("u0", "i0", "click", "2026-02-01T10:00:00Z"), {"i1": "Nine Doors 1"},
+    ),
 }  # fmt: skip

@@ -28,3 +28,5 @@ class Proposal:
     whole_ids: bool = False
     why: dict[str, str] = field(default_factory=dict)
     unused: dict[str, str] = field(default_factory=dict)
+    passed_over: list[str] = field(default_factory=list)
+    """Files whose names say that they hold no data."""

@@ -17,7 +17,7 @@ from storage.loading.reading.files import data_files, parts, stem
 MOST_FILES = 60
 DEEPEST = 3  # folders within the folder that files are looked for in
 NO_DATA = (".md", ".pdf", ".png", ".jpg", ".html", ".py", ".pl", ".sh", ".yaml", ".yml", ".info",
-           ".log", ".vec", ".r", ".ipynb", ".xml")  # fmt: skip
+           ".vec", ".r", ".ipynb")  # fmt: skip
 NO_KINDS = ("", "no", "yes", "up", "down", "book", "books", "page", "pages", "star", "stars",
             "show", "shows", "start", "add", "return", "cv", "pv", "true", "false", "report",
             "reports", "answer", "filter", "filtered", "order", "open", "app", "detail",
@@ -31,11 +31,12 @@ MATRIX = (
 
 
 def looks_of(folder: Path, found: Proposal) -> list[Look]:
-    files = {folder.name: [folder]} if folder.is_file() else _data(folder)
     """A look at each file; those that hold nothing of use are named in ``found.unused``."""
+    files = {folder.name: [folder]} if folder.is_file() else _data(folder)
     looks = []
     for name, several in list(files.items())[:MOST_FILES]:
         if name.lower().endswith(NO_DATA) or stem(several[0]) in ("readme", "license", "licence"):
+            found.passed_over.append(name)
             continue
         try:
             looks.append(look(name, several))

@@ -12,7 +12,7 @@ from storage.loading.proposal.draft import Proposal
 from storage.loading.proposal.folders import join_alike, kind_of, looks_of
 from storage.loading.proposal.kinds import guess_of, steps_of_count, steps_of_rating, verdict_of
 from storage.loading.proposal.looks import HALF, Column, Look
-from storage.loading.proposal.roles import is_flag, of_events, unread_time
+from storage.loading.proposal.roles import is_flag, is_scale, of_events, unread_time
 from storage.loading.reading.files import listed, stem
 from storage.loading.values.columns import COLUMNS
 from storage.loading.values.times import TimeReader, ambiguous_pattern
@@ -83,6 +83,9 @@ def _say_events(found: Proposal, events: Look, roles: dict[str, str]) -> None:
         _say_types(found, events, roles["type"])
     elif "rating" in roles:
         found.scale = roles["rating"], steps_of_rating(events.column(roles["rating"]))
+        others = [c.name for c in events.columns if c.name not in roles.values() and is_scale(c)]
+        if events.form.header is False and others:
+            found.why["thresholds"] = f"{listed(others)} may be the rating as well: check it"
     elif "count" in roles:
         found.scale = roles["count"], steps_of_count(events.column(roles["count"]))
     else:
@@ -161,7 +164,10 @@ def _nothing_found(
         f"{one.name} has {listed([column.name for column in one.columns][:8])}" for one in looks[:5]
     )
     bad = "; ".join(f"{name}: {why}" for name, why in list(found.unused.items())[:3])
-    said = " ".join(part for part in (f"{seen}." if seen else "", bad) if part)
+    passed = (
+        f"Passed over by their names: {listed(found.passed_over)}." if found.passed_over else ""
+    )
+    said = " ".join(part for part in (f"{seen}." if seen else "", bad, passed) if part)
     return (
         f"{folder}: no file tells who did something with what: a column of users and one of items "
         f"are needed. {said[:700]}"

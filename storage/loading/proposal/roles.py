@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import polars as pl
+
 from storage.loading.names import NAMES, core, role_of, type_of, type_of_flag
 from storage.loading.proposal.kinds import tells_types
 from storage.loading.proposal.looks import HALF, MOSTLY, Column, Look
@@ -21,6 +23,7 @@ CORES = {
     role: {core(name) for name in NAMES[role]} - {"", "event"} for role in ("user_id", "item_id")
 }
 IS_VERDICT = r"(?i)^(0|1|true|false|yes|no|recommended|not recommended)$"
+MANY = 5  # different values, of which a pair of columns tells something
 FEW = 2  # rows, of which nothing can be told
 WIDE = 10  # columns of a matrix, besides that of its rows
 PEOPLE = ("name", "fullname", "who", "critic", "author")
@@ -236,7 +239,8 @@ def _by_content(look: Look) -> dict[str, str]:
         if is_scale(column) and not (column in ids[:2] and len(ids) < 3 and "item_id" not in roles)
     ]
     if scales and "type" not in roles:
-        take("rating", scales[-1])
+        stars = [one for one in scales if (one.low or 0) > 0 and one.high in (5, 10)]
+        take("rating", (stars or scales)[-1])
     ids = [column for column in ids if column in left]
     if look.inner and ids:
         ids = [column for column in ids if column.like(r"^[A-Za-z]")] or ids
@@ -248,7 +252,7 @@ def _by_content(look: Look) -> dict[str, str]:
     if "item_id" in roles and "rating" not in roles and "type" not in roles:
         last = next((c for c in reversed(left) if c.numbers > MOSTLY and c.low is not None), None)
         if last is not None and last.whole > MOSTLY and last is look.columns[-1]:
-            take("count", last)
+            take("count", None if any(_is_end(last, one) for one in left) else last)
     if {"user_id", "item_id"} <= set(roles):
         user, item = look.column(roles["user_id"]), look.column(roles["item_id"])
         if user.like(_ASIN) and item.like(_REVIEWER):
@@ -276,6 +280,16 @@ def _is_moment(column: Column) -> bool:
     if column.numbers > MOSTLY and (column.low is None or column.low < OLDEST):
         return False
     return column.is_time
+
+
+def _is_end(last: Column, one: Column) -> bool:
+    """Whether ``last`` is never before ``one`` and close to it, as an end is to its start."""
+    if one is last or one.numbers < MOSTLY or one.distinct < MANY:
+        return False
+    first, end = (column.text.cast(pl.Float64, strict=False) for column in (one, last))
+    length = (end - first).drop_nulls().sort()
+    middle = float(length[len(length) // 2]) if len(length) else 0.0
+    return bool((length >= 0).all()) and 2 * middle < (last.high or 0) - (last.low or 0)
 
 
 def _is_ours(column: Column) -> bool:

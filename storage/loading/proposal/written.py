@@ -10,7 +10,7 @@ from pathlib import Path
 from storage.loading.mapping import Step
 from storage.loading.proposal.draft import Proposal
 from storage.loading.proposal.looks import Column, Look
-from storage.loading.reading.files import stem
+from storage.loading.reading.files import listed, stem
 from storage.loading.reading.form import BY_COLUMNS
 from storage.loading.reading.joined import parts_of
 from storage.loading.values.columns import ENTITIES
@@ -49,6 +49,8 @@ def _files(found: Proposal) -> Iterator[str]:
         yield f"  # not used: {_printable(name)}: {_printable(' '.join(why.split()))}"
     if len(found.unused) > FILES:
         yield f"  # and {len(found.unused) - FILES} more"
+    if found.passed_over:
+        yield f"  # passed over by their names: {_printable(listed(found.passed_over))}"
     yield ""
 
 
@@ -94,6 +96,8 @@ def _types(found: Proposal) -> Iterator[str]:
     if found.scale:
         name, steps = found.scale
         yield "# What a number means; the first step that fits counts."
+        if why := found.why.get("thresholds"):
+            yield f"# {why}"
         yield "thresholds:"
         yield f"  {_word(name)}:"
         yield from (f"    - {_step(step)}" for step in steps)
@@ -136,7 +140,8 @@ def _form(one: Look) -> str:
     if form.kind != "csv":
         return f"JSON, {form.encoding}"
     header = "" if form.header else ", no header"
-    return f"parted by {names.get(form.delimiter or '', form.delimiter)}, {form.encoding}{header}"
+    delimiter = str(form.document()["delimiter"])
+    return f"parted by {names.get(delimiter, delimiter)}, {form.encoding}{header}"
 
 
 def _examples(column: Column) -> str:

@@ -12,7 +12,7 @@ from storage.loading.reading.encodings import is_utf8
 from storage.loading.reading.form import Form
 from storage.loading.reading.grammar import Grammar
 from storage.loading.reading.layout import BLANKS, without_rules
-from storage.loading.reading.shapes import listed, under_headings
+from storage.loading.reading.shapes import listed, tabbed, under_headings
 from storage.loading.reading.streams import BLOCK, lines_of
 
 MORE = "cells beyond the header"
@@ -33,6 +33,8 @@ def read(file: Path, form: Form, size: int = BLOCK) -> Iterator[Chunk]:
             fresh = listed(fresh)
         elif form.shape == "drawn":
             fresh = without_rules(fresh)
+        elif form.shape in ("aligned", "spaced"):
+            fresh = tabbed(fresh, form.shape)
         number, block = first - rest.count(b"\n"), rest + fresh
         if (skipped := form.first - number) > 0:  # the header, and blank lines before it
             lines = block.split(b"\n", skipped)
@@ -110,6 +112,8 @@ def _without_blanks(
     frame: pl.DataFrame, at: pl.Series, first: int, problems: pl.DataFrame, form: Form
 ) -> Chunk:
     beyond = frame[MORE].is_not_null() & (frame[MORE] != "")
+    if form.ragged:
+        beyond = pl.repeat(False, len(frame), eager=True)
     problem, line = None, None
     if len(problems) or beyond.any():
         known = pl.DataFrame({"at": at}).join(problems, on="at", how="left", maintain_order="left")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
 
 from storage.loading.log import LoadError
 from storage.loading.mapping import Mapping
+from storage.loading.reading.others import what_else
 from storage.loading.values.columns import ENTITIES, Entity
 
 SHOWN = 20  # names that a message lists
@@ -52,10 +54,20 @@ def found(path: Path, mapping: Mapping, form: str = "auto") -> dict[Entity, list
         ending = ENDINGS.get(form, (".csv",))[0]
         there = listed(sorted(file.name for file in folder.iterdir())) or "nothing"
         raise LoadError(
-            f"{path}: no interactions{ending} (there: {there}). Name the file so, or let "
-            f"`feedwright map {path}` write a mapping that says which file is which."
+            f"{path}: no interactions{ending} (there: {there}).{_others(folder)} Name the file so, "
+            f"or let `feedwright map {path}` write a mapping that says which file is which."
         )
     return files
+
+
+def _others(folder: Path) -> str:
+    """What those files are of which no form is read, three of them at most."""
+    found = []
+    for file in data_files(folder)[:SHOWN]:
+        with suppress(LoadError):
+            if file.is_file() and (what := what_else(file)):
+                found.append(f" {file.name[:60]} is {what}.")
+    return "".join(found[:3])
 
 
 def listed(names: list[str]) -> str:

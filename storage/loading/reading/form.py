@@ -13,7 +13,7 @@ import polars as pl
 
 from storage.loading.log import LoadError
 from storage.loading.mapping import FileForm
-from storage.loading.reading import shapes
+from storage.loading.reading import others, shapes
 from storage.loading.reading.encodings import NAMES, encoding_of
 from storage.loading.reading.grammar import Grammar
 from storage.loading.reading.header import has_header, names_of
@@ -24,18 +24,11 @@ from storage.loading.reading.streams import first_text, head
 Kind = Literal["csv", "jsonl", "json", "parquet", "arrow", "blocks"]
 BY_COLUMNS = ("parquet", "arrow")
 
-_OTHERS = {
-    "%%matrixmarket": "a matrix of MatrixMarket: write a row for each of its values, for example "
-    "with scipy.io.mmread",
-    "@relation": "an ARFF file: export it as CSV, for example with scipy.io.arff",
-    "<?xml": "XML: write a row for each interaction, as CSV or JSON",
-    "<!doctype": "a web page: look for the data itself",
-    "<html": "a web page: look for the data itself",
-}
 KEY_AND_VALUE = r"^([A-Za-z][\w/.\- ]{0,40}):(?:[ \t]+(.*))?$"  # a line of a block
 DELIMITERS = ("\t", "::", ";", ",", "|")
 SAMPLE = 500  # lines that tell delimiter, quotes and header
 COVER = 5  # keys of an object that is but a cover for a list
+MOST = 0.5  # share of rows that are longer than the header, from which it is short and they are not
 STEADY = 0.7  # share of lines that must have the same number of cells
 
 
@@ -54,6 +47,8 @@ class Form:
     names: tuple[str, ...] = ()
     first: int = 1
     shape: shapes.Shape = "rows"
+    ragged: bool = False
+    """Whether most rows have more cells than the header: those beyond it are left out."""
     padded: tuple[str, ...] = ()
     """Columns with blanks around their cells, which are not theirs."""
     inner: str | None = None
@@ -63,7 +58,8 @@ class Form:
 
     def document(self) -> dict[str, str | bool | None]:
         """What a report says of it."""
-        return {"encoding": self.encoding, "delimiter": self.delimiter, "header": self.header}
+        delimiter = " " if self.shape in ("aligned", "spaced") else self.delimiter
+        return {"encoding": self.encoding, "delimiter": delimiter, "header": self.header}
 
 
 def form_of(file: Path, said: FileForm | None = None) -> Form:
@@ -78,6 +74,7 @@ def form_of(file: Path, said: FileForm | None = None) -> Form:
         raise LoadError(f"{file}: the file is empty. Export it again.")
     if start.startswith((b"PAR1", *ARROW)):
         return Form("parquet" if start.startswith(b"PAR1") else "arrow", inner=said.rows)
+    _check(file, others.of_bytes(start))
     encoding = encoding_of(file)
     if said.encoding:
         encoding = NAMES.get(said.encoding.lower(), said.encoding.lower())
@@ -90,13 +87,11 @@ def form_of(file: Path, said: FileForm | None = None) -> Form:
     first = next((line.strip() for line in lines if line.strip()), "")
     if not is_whole and len(lines) == 1 and first.startswith(("{", "[")):
         return replace(form, kind="json")  # a document, all in one line
+    _check(file, others.of_text([line for line in lines[:SAMPLE] if line.strip()], encoding))
     if kind := _json_kind(first, text, said.rows):
         return replace(form, kind=kind)
     if not said.delimiter and not said.columns and _are_blocks(lines[:SAMPLE]):
         return replace(form, kind="blocks")
-    for mark, what in _OTHERS.items():
-        if first.lower().startswith(mark):
-            raise LoadError(f"{file} is {what}.")
     shape = shapes.shape_of(lines[:SAMPLE])
     if shape == "headed":
         block, _ = shapes.under_headings("\n".join(lines[:SAMPLE]).encode(), None, ",")
@@ -106,7 +101,16 @@ def form_of(file: Path, said: FileForm | None = None) -> Form:
     if shape == "lists":
         names = names_of([""] * 2)
         return replace(form, shape=shape, delimiter="\t", header=False, names=names)
+    if shape in ("aligned", "spaced") and not said.delimiter:
+        block = shapes.tabbed("\n".join(lines).encode(), shape).decode()
+        found = _delimited(form, block.split("\n"), said.model_copy(update={"delimiter": "\t"}))
+        return replace(found, shape=shape)
     return _delimited(form, lines, said)
+
+
+def _check(file: Path, what: str | None) -> None:
+    if what is not None:
+        raise LoadError(f"{file} is {what}.")
 
 
 def _json_kind(first: str, text: str, inner: str | None) -> Kind | None:
@@ -189,6 +193,7 @@ def _delimited(form: Form, lines: list[str], said: FileForm) -> Form:
         names=tuple(names),
         first=first,
         shape="drawn" if is_drawn else "rows",
+        ragged=said.columns is None and header and _is_ragged(rows, len(names)),
         padded=padded(rows, names, header=header),
     )
 
@@ -196,6 +201,11 @@ def _delimited(form: Form, lines: list[str], said: FileForm) -> Form:
 def _remarks(lines: list[str]) -> int:
     """How many lines stand before the rows: remarks, or what Excel writes of the delimiter."""
     return next((at for at, line in enumerate(lines) if not re.match(r"#|sep=.$", line.strip())), 0)
+
+
+def _is_ragged(rows: list[list[str]], width: int) -> bool:
+    below = rows[1:]
+    return sum(any(row[width:]) for row in below) > MOST * len(below)
 
 
 def _names(rows: list[list[str]], header: bool) -> tuple[str, ...]:

@@ -11,12 +11,16 @@ from typing import Literal
 
 import polars as pl
 
-Shape = Literal["rows", "headed", "lists", "drawn"]
+Shape = Literal["rows", "headed", "lists", "drawn", "aligned", "spaced"]
 
 HEADING = "heading"
 """Name of the column with what stood over the rows."""
 _HEADING = r"^\s*(\d+):\s*$"
 _LIST = re.compile(r"\d+([ \t]+\d+)*\s*$")
+_GAPS: dict[Shape, bytes] = {"aligned": rb" {2,}", "spaced": rb" +"}
+"""What parts cells that stand below each other: some blanks, or where one is enough any number."""
+_DELIMITERS = "\t;,|"
+_ALL = 0.99  # of the lines that must have as many cells
 _FIRST_BLANK = re.compile(rb"(?m)^[ \t]*(\S+)[ \t]+")
 
 
@@ -27,6 +31,15 @@ def shape_of(lines: list[str]) -> Shape:
         return "headed"
     if all(map(_LIST.match, there)) and len({len(line.split()) for line in there}) > 2:
         return "lists"
+    if (
+        there
+        and not any(sign in there[0] for sign in _DELIMITERS)
+        and any("  " in one for one in there)
+    ):
+        for shape, gap in _GAPS.items():
+            widths = [len(re.split(gap.decode(), line.strip())) for line in there]
+            if widths[0] > 1 and widths.count(widths[0]) >= _ALL * len(widths):
+                return shape
     return "rows"
 
 
@@ -46,3 +59,8 @@ def under_headings(block: bytes, heading: str | None, delimiter: str) -> tuple[b
 def listed(block: bytes) -> bytes:
     """Lines of a user, a tab, and the items."""
     return _FIRST_BLANK.sub(rb"\1\t", block)
+
+
+def tabbed(block: bytes, shape: Shape) -> bytes:
+    """Tabs for the blanks between cells."""
+    return re.sub(_GAPS[shape], b"\t", re.sub(rb"(?m)^ +| +\r?$", b"", block))

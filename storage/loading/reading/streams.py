@@ -6,6 +6,7 @@ import bz2
 import codecs
 import gzip
 import lzma
+import re
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,16 +21,13 @@ BLOCK = 32 << 20  # bytes of text that are taken apart at once
 PIECE = 1 << 16  # bytes that are decompressed at once
 HEAD = 1 << 20  # bytes that tell the form of a file
 
-_GZIP, _ZSTD, _BZIP2, _XZ = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"BZh", b"\xfd7zXZ\x00"
-_OTHERS = {
-    b"PK\x03\x04": "a ZIP archive or an Excel file: unpack it, or export it as CSV",
-    b"7z\xbc\xaf": "a 7z archive: unpack it first",
-    b"Rar!": "a RAR archive: unpack it first",
-    b"SQLite format 3": "an SQLite database: export its tables as CSV",
-    b"\x89HDF": "an HDF5 file: export its tables as CSV or Parquet",
-    b"\x93NUMPY": "a NumPy file: export it as CSV or Parquet",
-    b"%PDF": "a PDF: look for the data itself",
+_COMPRESSED = {
+    "gzip": re.compile(rb"\x1f\x8b"),
+    "bzip2": re.compile(rb"BZh[1-9](1AY&SY|\x17rE8P\x90)"),
+    "xz": re.compile(rb"\xfd7zXZ\x00"),
+    "zstd": re.compile(rb"\x28\xb5\x2f\xfd"),
 }
+"""The first bytes."""
 _BROKEN = (EOFError, zlib.error, lzma.LZMAError, pa.ArrowException, OSError)
 """What the streams raise where they cannot go on."""
 
@@ -39,15 +37,12 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
     """The decompressed bytes; what compresses them is told by their first bytes.
 
     Raises:
-        LoadError: the file cannot be read, or is an archive.
+        LoadError: the file cannot be read.
         Damaged: it is cut short, or its compressed bytes are not as they were written.
     """
     try:
         with file.open("rb") as start:
             magic = start.read(16)
-        for mark, what in _OTHERS.items():
-            if magic.startswith(mark):
-                raise LoadError(f"{file} is {what}.")
         with _decompressed(file, magic) as stream:
             yield stream
     except _BROKEN as error:
@@ -59,16 +54,23 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
         raise Damaged(f"{file} is {what}.", spoilt=spoilt) from error
 
 
+def compression(start: bytes) -> str | None:
+    """What bytes that begin so are compressed with: gzip, bzip2, xz or zstd."""
+    return next((kind for kind, mark in _COMPRESSED.items() if mark.match(start)), None)
+
+
 def _decompressed(file: Path, magic: bytes) -> IO[bytes]:
-    if magic.startswith(_GZIP):
-        return cast(IO[bytes], gzip.open(file))
-    if magic.startswith(_BZIP2):
-        return bz2.open(file)
-    if magic.startswith(_XZ):
-        return lzma.open(file)
-    if magic.startswith(_ZSTD):
-        return cast(IO[bytes], pa.CompressedInputStream(pa.OSFile(str(file)), "zstd"))
-    return file.open("rb")
+    match compression(magic):
+        case "gzip":
+            return cast(IO[bytes], gzip.open(file))
+        case "bzip2":
+            return bz2.open(file)
+        case "xz":
+            return lzma.open(file)
+        case "zstd":
+            return cast(IO[bytes], pa.CompressedInputStream(pa.OSFile(str(file)), "zstd"))
+        case _:
+            return file.open("rb")
 
 
 def head(file: Path, size: int = HEAD) -> bytes:
