@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import orjson
 import polars as pl
@@ -14,6 +14,7 @@ import polars as pl
 from storage.loading.log import LoadError
 from storage.loading.mapping import FileForm
 from storage.loading.reading import others, shapes
+from storage.loading.reading.documents import COVER, rows_of, without_name
 from storage.loading.reading.encodings import NAMES, encoding_of
 from storage.loading.reading.grammar import Grammar
 from storage.loading.reading.header import has_header, names_of
@@ -27,7 +28,6 @@ BY_COLUMNS = ("parquet", "arrow")
 KEY_AND_VALUE = r"^([A-Za-z][\w/.\- ]{0,40}):(?:[ \t]+(.*))?$"  # a line of a block
 DELIMITERS = ("\t", "::", ";", ",", "|")
 SAMPLE = 500  # lines that tell delimiter, quotes and header
-COVER = 5  # keys of an object that is but a cover for a list
 MOST = 0.5  # share of rows that are longer than the header, from which it is short and they are not
 STEADY = 0.7  # share of lines that must have the same number of cells
 
@@ -84,6 +84,8 @@ def form_of(file: Path, said: FileForm | None = None) -> Form:
     if not is_whole and len(lines) > 1:
         lines.pop()  # may be cut
     form = Form("csv", encoding, line_end, inner=said.rows)
+    if without_name(text) is not text:  # a script, of one value
+        return replace(form, kind="json")
     first = next((line.strip() for line in lines if line.strip()), "")
     if not is_whole and len(lines) == 1 and first.startswith(("{", "[")):
         return replace(form, kind="json")  # a document, all in one line
@@ -102,8 +104,8 @@ def form_of(file: Path, said: FileForm | None = None) -> Form:
         names = names_of([""] * 2)
         return replace(form, shape=shape, delimiter="\t", header=False, names=names)
     if shape in ("aligned", "spaced") and not said.delimiter:
-        block = shapes.tabbed("\n".join(lines).encode(), shape).decode()
-        found = _delimited(form, block.split("\n"), said.model_copy(update={"delimiter": "\t"}))
+        text = shapes.tabbed("\n".join(lines).encode(), shape).decode()
+        found = _delimited(form, text.split("\n"), said.model_copy(update={"delimiter": "\t"}))
         return replace(found, shape=shape)
     return _delimited(form, lines, said)
 
@@ -117,7 +119,7 @@ def _json_kind(first: str, text: str, inner: str | None) -> Kind | None:
     if first.startswith("{") and first.endswith("}"):
         return "json" if text.strip() == first and _wraps(first, inner) else "jsonl"
     if text.lstrip().startswith("["):
-        return "json" if text.lstrip()[1:].lstrip()[:1] in ("{", "]") else None
+        return "json" if text.lstrip()[1:].lstrip()[:1] in ("{", "[", "]") else None
     if not first.startswith("{"):
         return None
     # a line that is cut short, or an object over several lines
@@ -144,18 +146,7 @@ def _wraps(line: str, inner: str | None) -> bool:
     except orjson.JSONDecodeError:
         return False
     is_row = not isinstance(one, dict) or (inner is not None and inner in one)
-    return not is_row and len(one) <= COVER and bool(rows_within(one))
-
-
-def rows_within(one: dict[str, Any], deeper: int = 3) -> list[Any]:
-    """The longest list of objects in an object, or in those within it."""
-    found: list[Any] = []
-    for value in one.values():
-        if isinstance(value, dict) and deeper:
-            value = rows_within(value, deeper - 1)
-        if isinstance(value, list) and value and isinstance(value[0], dict):
-            found = max(found, value, key=len)
-    return found
+    return not is_row and rows_of(one, COVER) is not None
 
 
 def _delimited(form: Form, lines: list[str], said: FileForm) -> Form:

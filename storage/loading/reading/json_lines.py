@@ -16,7 +16,8 @@ from polars.exceptions import PolarsError
 
 from storage.loading.log import LoadError
 from storage.loading.reading.chunk import Chunk, Note
-from storage.loading.reading.form import Form, rows_within
+from storage.loading.reading.documents import one_by_one, rows_of, without_name
+from storage.loading.reading.form import Form
 from storage.loading.reading.inner import each_object
 from storage.loading.reading.streams import BLOCK, filled, lines_of, opened
 
@@ -63,7 +64,10 @@ def texts(file: Path, form: Form, size: int = BLOCK) -> Iterator[tuple[int, pl.S
         with opened(file) as stream:
             data, damage = filled(stream, sys.maxsize)
             text = data.decode(form.encoding or "utf-8", "replace").lstrip("\ufeff")
-            found = _document(file, text) if damage is None else _before(text)[:-1]
+            text = without_name(text)
+            found = (
+                _document(file, text) if damage is None else [*map(json.dumps, one_by_one(text)[0])]
+            )
             yield 1, pl.Series("line", found, dtype=pl.String)
             if damage is not None:
                 raise damage
@@ -72,7 +76,10 @@ def texts(file: Path, form: Form, size: int = BLOCK) -> Iterator[tuple[int, pl.S
     for first, block, _ in lines_of(file, form.encoding, form.line_end, size):
         if block:
             known = block.decode(errors="replace").encode()
-            yield first, pl.read_lines(known)["line"]
+            lines = pl.read_lines(known)["line"]
+            if lines.str.ends_with(",").any():  # as in an array, without its brackets
+                lines = lines.str.replace(r"\}\s*,\s*$", "}")
+            yield first, lines
 
 
 def keys(file: Path, form: Form) -> list[str]:
@@ -237,27 +244,14 @@ def _dotted(cells: pl.Series, lines: pl.Series) -> pl.Series:
 
 
 def _document(file: Path, text: str) -> list[str]:
-    """The objects of a file that is one JSON value, each as a line."""
+    """The rows of a file that is one JSON value, or several, each as a line."""
     try:
         value = json.loads(text)
     except ValueError as error:
-        found = _before(text)
-        if not found:
+        value, at = one_by_one(text)
+        if not value:
             raise LoadError(f"{file} is not readable as JSON: {error}.") from error
-        return found
-    if isinstance(value, dict):  # {"items": [{…}, …]} or one object
-        value = rows_within(value) or [value]
-    return [json.dumps(one) for one in value]
-
-
-def _before(text: str) -> list[str]:
-    """The objects of an array before what is no JSON, and that as one line."""
-    decoder, found, at = json.JSONDecoder(), list[str](), 1
-    try:
-        while text.startswith("["):
-            at = re.compile(r"[\s,]*").match(text, at).end()  # type: ignore[union-attr]
-            value, at = decoder.raw_decode(text, at)
-            found.append(json.dumps(value))
-    except ValueError:
-        return [*found, " ".join(text[at : at + REST].split())] if found else []
-    return found
+        rest = " ".join(text[at : at + REST].split())
+        return [*map(json.dumps, value), *([rest] if rest not in ("", "]") else [])]
+    rows = rows_of(value)
+    return [json.dumps(one) for one in ([value] if rows is None else rows)]
