@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import psycopg
@@ -67,9 +67,31 @@ class Platform(dg.ConfigurableResource):
 
 
 class HandedOn(dg.ConfigurableIOManagerFactory):
-    """What assets hand to each other: pickled files of the installation that runs, which is known
-    when a run begins, not when this code is imported."""
+    """What assets hand to each other: in memory within a run, and as pickled files of the
+    installation for what runs later: a retry, a search, one asset made anew.
+
+    The installation is known when a run begins, not when this code is imported.
+    """
 
     def create_io_manager(self, context: dg.InitResourceContext) -> dg.IOManager:
         folder = str(get_settings().home / "pipeline")
-        return dg.FilesystemIOManager(base_dir=folder).create_io_manager(context)
+        files = dg.FilesystemIOManager(base_dir=folder).create_io_manager(context)
+        return InMemoryToo(files)
+
+
+class InMemoryToo(dg.IOManager):
+    """Values of this run are handed on as they are; others are read from ``files``."""
+
+    def __init__(self, files: dg.IOManager) -> None:
+        self._files = files
+        self._values: dict[dg.AssetKey, Any] = {}
+
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
+        self._files.handle_output(context, obj)
+        if context.has_asset_key and obj is not None:
+            self._values[context.asset_key] = obj
+
+    def load_input(self, context: dg.InputContext) -> Any:
+        if context.has_asset_key and context.asset_key in self._values:
+            return self._values[context.asset_key]
+        return self._files.load_input(context)

@@ -14,7 +14,7 @@ from orchestration import plots
 from orchestration.policies import OWNERS, TRANSIENT, value_of
 from orchestration.resources import Platform
 from orchestration.snapshots import snapshot_of
-from orchestration.training.models import GROUP, Training, past_of
+from orchestration.training.models import GROUP, Evaluated, TrainingSet, past_of
 from orchestration.training.progress import progress_of
 from orchestration.training.registry import snapshot
 from storage.events.telemetry import write_audit
@@ -35,8 +35,8 @@ ON_TRIAL: tuple[experiments.Status, ...] = ("running", "paused")
 def champion(
     context: dg.AssetExecutionContext,
     platform: Platform,
-    training_run: Training,
-    offline_evaluation: Comparison,
+    training_set: TrainingSet,
+    offline_evaluation: Evaluated,
     registered_model: ModelVersion,
 ) -> dg.MaterializeResult:
     """The gate: the new version goes live unless it is worse than the champion beyond the noise.
@@ -48,10 +48,11 @@ def champion(
     from storage.registry import tracking  # brings MLflow, which takes seconds to import
 
     registry, version = platform.registry, registered_model.version
+    comparison = offline_evaluation.comparison
     candidate = registry.get(version)
-    report = _judge(context, platform, training_run, offline_evaluation, candidate)
+    report = _judge(context, platform, training_set, comparison, candidate)
     tracking.log_gate(registry, candidate, report.to_dict())
-    became = "refused" if report.refusal else _promote(platform, training_run, version)
+    became = "refused" if report.refusal else _promote(platform, training_set, version)
     for one in report.findings:
         tell = context.log.warning if one.status == "refused" else context.log.info
         tell("gate: %s %s: %s", one.check, one.status, one.text)
@@ -65,7 +66,7 @@ def champion(
     if live is None and report.refusal:
         told = f"version {version} was refused, and no other is live: {report.refusal}"
         raise dg.Failure(told, allow_retries=False)
-    metric = metric_name(f"ndcg@{offline_evaluation.k}")
+    metric = metric_name(f"ndcg@{comparison.k}")
     return dg.MaterializeResult(
         value=live.version if live else "",
         metadata={
@@ -87,7 +88,7 @@ def champion(
 def _judge(
     context: dg.AssetExecutionContext,
     platform: Platform,
-    training: Training,
+    training: TrainingSet,
     comparison: Comparison,
     candidate: ModelVersion,
 ) -> gate.Report:
@@ -117,7 +118,7 @@ def _judge(
     return gate.against_heuristic(report, judged, comparison, platform.profile, why)
 
 
-def _promote(platform: Platform, training: Training, version: str) -> str:
+def _promote(platform: Platform, training: TrainingSet, version: str) -> str:
     """Put a version live that passed, or on trial; returns what it became, and why."""
     why = "gate.promote of the profile"
     # With nobody to try it against, a trial would leave users without a model.

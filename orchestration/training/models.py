@@ -1,8 +1,7 @@
 """Group ``model``, first part: what is learnt from, the evaluation, and the winner."""
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
@@ -29,6 +28,7 @@ from models.profile.ranker_settings import parts_of
 from models.profile.schema import Profile
 from models.ranking.learned import LearnedRanker
 from models.ranking.second_stage import training_moment
+from models.ranking.training import Report as RankerReport
 from models.ranking.training import TooLittleData, train_ranker
 from models.recommenders import zoo
 from models.recommenders.base import Dataset
@@ -38,6 +38,7 @@ from orchestration.data.partitions import RANGE_END, RANGE_START
 from orchestration.data.sources import Rows
 from orchestration.policies import OWNERS, TRAINING_POOL, value_of
 from orchestration.resources import Platform
+from orchestration.training.evaluation_report import Report
 from orchestration.training.progress import progress_of
 from storage.catalogue.changes import oldest
 
@@ -49,15 +50,14 @@ READ = ("interactions", "users", "items", "owners", "interaction_matrix")
 
 
 @dataclass(frozen=True)
-class Training:
-    """What one training learns from, and its run in MLflow.
+class TrainingSet:
+    """What one training learns from.
 
     Attributes:
         dataset: everything, as of when the training began.
         began: when the pipeline's run began.
     """
 
-    run_id: str
     dataset: Dataset
     began: datetime
     lineage: Lineage
@@ -78,24 +78,30 @@ class Trained:
     left_out: Mapping[str, str] = field(default_factory=dict)
 
 
-@contextmanager
-def ending_with(platform: Platform, training: Training) -> Iterator[None]:
-    """The run in MLflow ends where this asset does not succeed: a run that fails or is cancelled
-    leaves nothing there that looks as if it were going on."""
-    from storage.registry import tracking  # brings MLflow, which takes seconds to import
+@dataclass(frozen=True)
+class Evaluated:
+    """The evaluation, and what is shown of it."""
 
-    with tracking.failing(platform.registry, training.run_id):
-        yield
+    comparison: Comparison
+    report: Report
+
+
+@dataclass(frozen=True)
+class TrainedRanker:
+    """A ranker, and how its training went."""
+
+    ranker: LearnedRanker
+    report: RankerReport
 
 
 @dg.asset(
-    dagster_type=value_of(Training),
+    dagster_type=value_of(TrainingSet),
     group_name=GROUP,
-    kinds={"mlflow"},
+    kinds={"polars", "numpy"},
     owners=OWNERS,
     pool=TRAINING_POOL,
 )
-def training_run(
+def training_set(
     context: dg.AssetExecutionContext,
     platform: Platform,
     users: Rows,
@@ -105,11 +111,8 @@ def training_run(
     user_features: Features,
     item_features: Features,
 ) -> dg.MaterializeResult:
-    """All that the recommenders learn from, and a run in MLflow with the parameters."""
-    from storage.registry import tracking  # brings MLflow, which takes seconds to import
-
-    profile, registry = platform.profile, platform.registry
-    now = datetime.now(UTC)
+    """All that the recommenders learn from, as of now, and where it comes from."""
+    profile, now = platform.profile, datetime.now(UTC)
     dataset = build_dataset(
         platform.lake.scan(),
         Catalogue(
@@ -126,53 +129,15 @@ def training_run(
         as_of=now,
         matrix=interaction_matrix,
     )
-    lineage = _lineage(context, platform, dataset)
-    tracking.end_abandoned(registry, lambda run: _over(context.instance, run))
-    run_id = tracking.start_run(
-        registry,
-        name=f"{profile.name} {now:%Y-%m-%d %H:%M}",
-        tags={
-            tracking.DAGSTER_RUN: context.run.run_id,
-            "profile": profile.name,
-            "code_version": tracking.code_version(),
-        },
-        params=_parameters(profile)
-        | {
-            "profile": profile.name,
-            "features.users": len(user_features.names),
-            "features.items": len(item_features.names),
-        },
-        fingerprint=lineage.fingerprint,
-        source=platform.lake.url,
-    )
     return dg.MaterializeResult(
-        value=Training(run_id, dataset, _began(context), lineage),
+        value=TrainingSet(dataset, _began(context), _lineage(context, platform, dataset)),
         metadata={
-            "mlflow_run_id": run_id,
             "users": len(dataset.users),
             "items": len(dataset.items),
             "pairs": dataset.matrix.values.nnz,
             "recommenders": ", ".join(profile.recommenders),
         },
     )
-
-
-def _parameters(profile: Profile) -> dict[str, object]:
-    """The hybrid's under ``lightfm.``, the others' under ``recommenders.<name>.``, the ranker's
-    under ``ranker.``."""
-    found = {f"lightfm.{field}": value for field, value in profile.lightfm.model_dump().items()}
-    for name, settings in profile.recommenders.items():
-        found |= {
-            f"recommenders.{name}.{field}": value for field, value in settings.model_dump().items()
-        }
-    return found | {
-        f"ranker.{field}": value for field, value in profile.ranker.model_dump().items()
-    }
-
-
-def _over(instance: dg.DagsterInstance, run_id: str) -> bool:
-    run = instance.get_run_by_id(run_id)
-    return run is None or run.is_finished
 
 
 def _began(context: dg.AssetExecutionContext) -> datetime:
@@ -219,7 +184,7 @@ def _lineage(context: dg.AssetExecutionContext, platform: Platform, dataset: Dat
     pool=TRAINING_POOL,
 )
 def lightfm_hybrid(
-    context: dg.AssetExecutionContext, platform: Platform, training_run: Training
+    context: dg.AssetExecutionContext, platform: Platform, training_set: TrainingSet
 ) -> dg.MaterializeResult:
     """A LightFM hybrid over all interactions, users' and items' features.
 
@@ -227,24 +192,23 @@ def lightfm_hybrid(
     """
     if HYBRID not in platform.profile.recommenders:
         return dg.MaterializeResult(value=None, metadata={"trained": "not among the recommenders"})
-    with ending_with(platform, training_run):
-        try:
-            trained = _trained(context, HYBRID, training_run.dataset)
-        except Exception as error:
-            context.log.warning(CANNOT_TRAIN, HYBRID, error)
-            return dg.MaterializeResult(value=None, metadata={"trained": reason_of(error)})
+    try:
+        trained = _trained(context, HYBRID, training_set.dataset)
+    except Exception as error:
+        context.log.warning(CANNOT_TRAIN, HYBRID, error)
+        return dg.MaterializeResult(value=None, metadata={"trained": reason_of(error)})
     return dg.MaterializeResult(value=trained, metadata=_described(trained))
 
 
 @dg.asset(
-    dagster_type=value_of(Comparison),
+    dagster_type=value_of(Evaluated),
     group_name=GROUP,
     kinds={"python", "mlflow"},
     owners=OWNERS,
     pool=TRAINING_POOL,
 )
 def offline_evaluation(
-    context: dg.AssetExecutionContext, platform: Platform, training_run: Training
+    context: dg.AssetExecutionContext, platform: Platform, training_set: TrainingSet
 ) -> dg.MaterializeResult:
     """The profile's recommenders, trained on the past and each judged by the feed that it gives,
     by what came after; then the best of them with rankers behind it.
@@ -253,34 +217,28 @@ def offline_evaluation(
     the same ones. What cannot be trained is left out, with a warning; so is a stage of the feed
     named that loses more than 2 % of nDCG.
     """
-    from orchestration.training import evaluation_report
-    from storage.registry import tracking  # brings MLflow, which takes seconds to import
-
-    whole, profile = training_run.dataset, platform.profile
+    whole, profile = training_set.dataset, platform.profile
     interactions = platform.lake.scan().filter(pl.col("occurred_at") < whole.as_of)
     counted = splits.of_known(interactions, whole.users, whole.items)
     past, share = partial(past_of, platform, whole, profile), profile.evaluation.test_share
-    with ending_with(platform, training_run):
-        split = splits.split_moment(counted, share)
-        try:
-            comparison = compare(
-                past(split),
-                interactions,
-                earlier=lambda: past(training_moment(counted, split, share)),
-                progress=lambda name: progress_of(context, f"{name}, on the past"),
-            )
-        except NothingToJudge as error:
-            raise dg.Failure(str(error), allow_retries=False) from error
-        tracking.log_comparison(platform.registry, training_run.run_id, comparison)
-        report = evaluation_report.Report.of(comparison)
-        report.log(platform.registry, training_run.run_id)
+    split = splits.split_moment(counted, share)
+    try:
+        comparison = compare(
+            past(split),
+            interactions,
+            earlier=lambda: past(training_moment(counted, split, share)),
+            progress=lambda name: progress_of(context, f"{name}, on the past"),
+        )
+    except NothingToJudge as error:
+        raise dg.Failure(str(error), allow_retries=False) from error
+    report = Report.of(comparison)
     for name, why in comparison.failed.items():
         context.log.warning(CANNOT_TRAIN, name, why)
     lost = losses(comparison.of(comparison.winner).stages(comparison.k))
     for loss in lost:
         context.log.warning("%s: %s", comparison.winner, loss)
     return dg.MaterializeResult(
-        value=comparison,
+        value=Evaluated(comparison, report),
         metadata={
             "losses": "; ".join(map(str, lost)) or "none",
             "winner": comparison.winner,
@@ -317,35 +275,33 @@ def past_of(platform: Platform, whole: Dataset, profile: Profile, as_of: datetim
 def recommender(
     context: dg.AssetExecutionContext,
     platform: Platform,
-    training_run: Training,
+    training_set: TrainingSet,
     lightfm_hybrid: Trained | None,
-    offline_evaluation: Comparison,
+    offline_evaluation: Evaluated,
 ) -> dg.MaterializeResult:
     """The winner of the evaluation, trained on everything, as vectors that can be served.
 
     Where it cannot be trained on everything, the next best goes live, with a warning.
     """
-    comparison, left_out = offline_evaluation, dict[str, str]()
-    with ending_with(platform, training_run):
-        while True:
-            winner, _ = parts_of(comparison.winner)
-            try:
-                if lightfm_hybrid is not None and winner == HYBRID:
-                    trained = lightfm_hybrid
-                else:
-                    trained = _trained(context, winner, training_run.dataset)
-                break
-            except Exception as error:
-                context.log.warning(CANNOT_TRAIN, winner, error)
-                left_out[winner] = reason_of(error)
-                comparison = comparison.without(winner, left_out[winner])
-        platform.registry.client.log_metric(training_run.run_id, "train_seconds", trained.seconds)
+    comparison, left_out = offline_evaluation.comparison, dict[str, str]()
+    while True:
+        winner, _ = parts_of(comparison.winner)
+        try:
+            if lightfm_hybrid is not None and winner == HYBRID:
+                trained = lightfm_hybrid
+            else:
+                trained = _trained(context, winner, training_set.dataset)
+            break
+        except Exception as error:
+            context.log.warning(CANNOT_TRAIN, winner, error)
+            left_out[winner] = reason_of(error)
+            comparison = comparison.without(winner, left_out[winner])
     metadata = _described(trained) | {"left_out": dg.MetadataValue.json(left_out)}
     return dg.MaterializeResult(value=replace(trained, left_out=left_out), metadata=metadata)
 
 
 @dg.asset(
-    dagster_type=dg.PythonObjectDagsterType((LearnedRanker, type(None)), name="RankerOrNone"),
+    dagster_type=dg.PythonObjectDagsterType((TrainedRanker, type(None)), name="RankerOrNone"),
     group_name=GROUP,
     kinds={"python", "mlflow"},
     owners=OWNERS,
@@ -354,8 +310,8 @@ def recommender(
 def ranker(
     context: dg.AssetExecutionContext,
     platform: Platform,
-    training_run: Training,
-    offline_evaluation: Comparison,
+    training_set: TrainingSet,
+    offline_evaluation: Evaluated,
     recommender: Trained,
 ) -> dg.MaterializeResult:
     """What puts the recommender's first items in order, where the evaluation found it better.
@@ -364,39 +320,35 @@ def ranker(
     there puts first. Nothing, where the recommender alone won, or where too few users came back
     since to learn from: then the recommender goes live alone.
     """
-    name, kind = parts_of(offline_evaluation.winner)
+    comparison, profile = offline_evaluation.comparison, platform.profile
+    name, kind = parts_of(comparison.winner)
     if kind is None:
         return dg.MaterializeResult(value=None, metadata={"trained": "no ranker won"})
     if recommender.left_out:
         return dg.MaterializeResult(
             value=None, metadata={"trained": f"{name}, behind which it won, could not be trained"}
         )
-    from storage.registry import tracking  # brings MLflow, which takes seconds to import
-
-    profile, vectors = platform.profile, offline_evaluation.vectors
-    assert vectors is not None, "a ranker won behind them"
-    past = past_of(platform, training_run.dataset, profile, offline_evaluation.split_at)
-    with ending_with(platform, training_run):
-        try:
-            learned, report = train_ranker(
-                past,
-                vectors,
-                platform.lake.scan(),
-                profile,
-                kind,
-                until=training_run.dataset.as_of,
-                progress=progress_of(context, "users of the training set"),
-            )
-        except TooLittleData as error:
-            context.log.warning("%s goes live without a ranker: %s", name, error)
-            return dg.MaterializeResult(value=None, metadata={"trained": str(error)})
-        told = asdict(report)
-        tracking.log_ranker(platform.registry, training_run.run_id, told)
-    gains = told.pop("importance")
+    assert comparison.vectors is not None, "a ranker won behind them"
+    past = past_of(platform, training_set.dataset, profile, comparison.split_at)
+    try:
+        learned, report = train_ranker(
+            past,
+            comparison.vectors,
+            platform.lake.scan(),
+            profile,
+            kind,
+            until=training_set.dataset.as_of,
+            progress=progress_of(context, "users of the training set"),
+        )
+    except TooLittleData as error:
+        context.log.warning("%s goes live without a ranker: %s", name, error)
+        return dg.MaterializeResult(value=None, metadata={"trained": str(error)})
+    shown = asdict(report)
+    gains = shown.pop("importance")
     return dg.MaterializeResult(
-        value=learned,
+        value=TrainedRanker(learned, report),
         metadata={
-            **told,
+            **shown,
             "importance": plots.table(
                 [{"feature": one, "share": round(share, 4)} for one, share in gains.items()]
             ),
@@ -424,4 +376,4 @@ def _described(trained: Trained) -> dict[str, dg.MetadataValue | str | int | flo
     }
 
 
-ASSETS = [training_run, lightfm_hybrid, offline_evaluation, recommender, ranker]
+ASSETS = [training_set, lightfm_hybrid, offline_evaluation, recommender, ranker]

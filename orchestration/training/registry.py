@@ -2,7 +2,7 @@
 
 import os
 import time
-from dataclasses import replace
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,17 +15,16 @@ from models.data.feature_set import FeatureSet
 from models.data.matrices import recent_items
 from models.data.similarities import Neighbours
 from models.evaluation import drift
-from models.evaluation.comparison import Comparison
 from models.evaluation.versions import ModelVersion, metric_name
 from models.feed.sources import index_of
 from models.profile.ranker_settings import parts_of
-from models.ranking.learned import LearnedRanker
+from models.profile.schema import Profile
 from models.recommenders.base import Dataset
 from orchestration import plots
 from orchestration.policies import OWNERS, TRANSIENT, value_of
 from orchestration.resources import Platform
 from orchestration.training.evaluation_report import Report
-from orchestration.training.models import GROUP, Trained, Training, ending_with
+from orchestration.training.models import GROUP, Evaluated, Trained, TrainedRanker, TrainingSet
 from storage.catalogue import queries
 
 LONELY = "too few users came back to teach the ranker that goes live, so there is no ranker"
@@ -41,35 +40,52 @@ SHOWN_VERSIONS = 50
     retry_policy=TRANSIENT,
 )
 def registered_model(
+    context: dg.AssetExecutionContext,
     platform: Platform,
-    training_run: Training,
-    offline_evaluation: Comparison,
+    training_set: TrainingSet,
+    offline_evaluation: Evaluated,
     recommender: Trained,
-    ranker: LearnedRanker | None,
+    ranker: TrainedRanker | None,
 ) -> dg.MaterializeResult:
-    """The best recommender of the evaluation as a new version in MLflow.
+    """The best recommender of the evaluation as a new version in MLflow, and the run there with
+    all that the training found.
 
     It has no alias: the gate says what it becomes, once there is a snapshot to serve from.
     """
     from storage.registry import tracking  # brings MLflow, which takes seconds to import
 
-    registry, comparison = platform.registry, offline_evaluation
-    with ending_with(platform, training_run):
-        for name, why in recommender.left_out.items():
-            comparison = comparison.without(name, why)
-        if ranker is None and parts_of(comparison.winner)[1] is not None:
-            comparison = comparison.without_ranker(LONELY)
-        if comparison is not offline_evaluation:
-            tracking.log_comparison(registry, training_run.run_id, comparison)
-            Report.of(comparison).log(registry, training_run.run_id)
+    registry, profile, dataset = platform.registry, platform.profile, training_set.dataset
+    comparison, report = offline_evaluation.comparison, offline_evaluation.report
+    for name, why in recommender.left_out.items():
+        comparison = comparison.without(name, why)
+    if ranker is None and parts_of(comparison.winner)[1] is not None:
+        comparison = comparison.without_ranker(LONELY)
+    if comparison is not offline_evaluation.comparison:
+        report = Report.of(comparison)
+    tracking.end_abandoned(registry, lambda run: _is_over(context.instance, run))
+    with tracking.run(
+        registry,
+        name=f"{profile.name} {dataset.as_of:%Y-%m-%d %H:%M}",
+        pipeline_run=context.run.run_id,
+        began=training_set.began,
+        tags={"profile": profile.name, "code_version": tracking.code_version()},
+        params=_parameters(profile, dataset),
+        fingerprint=training_set.lineage.fingerprint,
+        source=platform.lake.url,
+    ) as run_id:
+        tracking.log_comparison(registry, run_id, comparison)
+        report.log(registry, run_id)
+        registry.client.log_metric(run_id, "train_seconds", recommender.seconds)
+        if ranker is not None:
+            tracking.log_ranker(registry, run_id, asdict(ranker.report))
         version = tracking.register(
             registry,
-            training_run.run_id,
+            run_id,
             vectors=recommender.vectors,
-            dataset=training_run.dataset,
+            dataset=dataset,
             comparison=comparison,
-            trained_at=training_run.dataset.as_of,
-            lineage=training_run.lineage,
+            trained_at=dataset.as_of,
+            lineage=training_set.lineage,
         )
     metric = metric_name(f"ndcg@{comparison.k}")
     past = registry.metric_of_newest(metric, SHOWN_VERSIONS)
@@ -97,9 +113,9 @@ def registered_model(
 )
 def snapshot(
     platform: Platform,
-    training_run: Training,
+    training_set: TrainingSet,
     recommender: Trained,
-    ranker: LearnedRanker | None,
+    ranker: TrainedRanker | None,
     registered_model: ModelVersion,
     user_similarities: Neighbours,
     item_similarities: Neighbours,
@@ -109,7 +125,7 @@ def snapshot(
     Beside it are the names of the features, the ranker where one won, and what later data are
     held against for drift.
     """
-    dataset, profile = training_run.dataset, platform.profile
+    dataset, profile = training_set.dataset, platform.profile
     features = FeatureSet.of(dataset.user_features, dataset.item_features)
     built = build_snapshot(
         replace(
@@ -142,7 +158,7 @@ def snapshot(
     known = _reference(platform, dataset, built)
     files = {FEATURES: features.to_bytes(), drift.DRIFT: known.to_bytes()}
     if ranker is not None:
-        files[RANKER] = ranker.to_bytes()
+        files[RANKER] = ranker.ranker.to_bytes()
     folder = built.save(
         platform.settings.snapshots / registered_model.version, nearest=nearest, files=files
     )
@@ -159,6 +175,29 @@ def snapshot(
             "index": f"{nearest.cells} cells, {nearest.probes} looked into" if nearest else "none",
         },
     )
+
+
+def _parameters(profile: Profile, dataset: Dataset) -> dict[str, object]:
+    """The hybrid's under ``lightfm.``, the others' under ``recommenders.<name>.``, the ranker's
+    under ``ranker.``."""
+    sections = {"lightfm": profile.lightfm, "ranker": profile.ranker} | {
+        f"recommenders.{name}": settings for name, settings in profile.recommenders.items()
+    }
+    return {
+        "profile": profile.name,
+        "features.users": len(dataset.user_features.names),
+        "features.items": len(dataset.item_features.names),
+        **{
+            f"{section}.{field}": value
+            for section, settings in sections.items()
+            for field, value in settings.model_dump().items()
+        },
+    }
+
+
+def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
+    run = instance.get_run_by_id(run_id)
+    return run is None or run.is_finished
 
 
 def _reference(platform: Platform, dataset: Dataset, built: Snapshot) -> drift.Reference:

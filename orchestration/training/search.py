@@ -14,7 +14,7 @@ from models.profile.schema import Profile
 from orchestration import plots
 from orchestration.policies import OWNERS, TRAINING_POOL
 from orchestration.resources import Platform
-from orchestration.training.models import GROUP, Training, past_of
+from orchestration.training.models import GROUP, TrainingSet, past_of
 
 if TYPE_CHECKING:  # brings Optuna, which takes seconds to import
     from models.evaluation.search import Budget, Found, Trial, Window
@@ -46,7 +46,7 @@ def hyperparameter_search(
     context: dg.AssetExecutionContext,
     config: SearchConfig,
     platform: Platform,
-    training_run: Training,
+    training_set: TrainingSet,
 ) -> dg.MaterializeResult:
     """Better settings of the recommenders, found on windows of time before the test window.
 
@@ -59,7 +59,7 @@ def hyperparameter_search(
     from storage.registry import search_runs
 
     chosen = config.recommenders or [n for n in platform.profile.recommenders if n in SPACES]
-    profile, whole = search.naming(platform.profile, chosen), training_run.dataset
+    profile, whole = search.naming(platform.profile, chosen), training_set.dataset
     interactions = of_known(
         platform.lake.scan().filter(pl.col("occurred_at") < whole.as_of), whole.users, whole.items
     )

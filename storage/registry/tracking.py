@@ -51,38 +51,46 @@ def _git(*arguments: str) -> str:
     ).stdout.strip()
 
 
-def start_run(
+@contextmanager
+def run(
     registry: Registry,
     *,
     name: str,
+    pipeline_run: str,
+    began: datetime,
     tags: Mapping[str, str],
     params: Mapping[str, object],
     fingerprint: str,
     source: str,
-) -> str:
-    """Open a run with its parameters and dataset; returns its id."""
-    client = registry.client
-    run = client.create_run(registry.experiment_id(), run_name=name, tags=dict(tags))
-    client.log_batch(
-        run.info.run_id, params=[Param(key, str(value)) for key, value in params.items()]
-    )
-    dataset = LoggedDataset("interactions", fingerprint, "lake", source)
-    client.log_inputs(
-        run.info.run_id, [DatasetInput(dataset, [InputTag("mlflow.data.context", "training")])]
-    )
-    return run.info.run_id
+) -> Iterator[str]:
+    """The run in MLflow of one training, with its parameters and dataset; yields its id.
 
-
-@contextmanager
-def failing(registry: Registry, run_id: str) -> Iterator[None]:
-    """Mark the run as failed when the block raises, as killed when it is interrupted; it would
-    stay running."""
+    A second try of the same run of the pipeline goes on with the run that the first left. The run
+    is marked as failed when the block raises, as killed when it is interrupted: it would stay
+    running.
+    """
+    client, experiment = registry.client, registry.experiment_id()
+    known = client.search_runs([experiment], f"tags.{DAGSTER_RUN} = '{pipeline_run}'")
+    if known:
+        run_id = known[0].info.run_id
+        client.update_run(run_id, status="RUNNING")
+    else:
+        run_id = client.create_run(
+            experiment,
+            start_time=int(began.timestamp() * 1000),
+            run_name=name,
+            tags={**tags, DAGSTER_RUN: pipeline_run},
+        ).info.run_id
+        client.log_batch(run_id, params=[Param(key, str(value)) for key, value in params.items()])
+        dataset = LoggedDataset("interactions", fingerprint, "lake", source)
+        tag = InputTag("mlflow.data.context", "training")
+        client.log_inputs(run_id, [DatasetInput(dataset, [tag])])
     try:
-        yield
+        yield run_id
     except BaseException as error:
-        failed = isinstance(error, Exception)
-        registry.client.set_terminated(run_id, "FAILED" if failed else "KILLED")
+        client.set_terminated(run_id, "FAILED" if isinstance(error, Exception) else "KILLED")
         raise
+    client.set_terminated(run_id)
 
 
 def end_abandoned(registry: Registry, over: Callable[[str], bool]) -> None:
@@ -138,7 +146,7 @@ def register(
     trained_at: datetime,
     lineage: Lineage | None = None,
 ) -> ModelVersion:
-    """Log the model, make it a version, and end the run.
+    """Log the model, and make it a version.
 
     The version has no alias: it has no snapshot yet, so nothing could serve it. A run has one
     version: a second try goes on with the one that the first made.
@@ -147,7 +155,6 @@ def register(
 
     same_run = f"name = '{registry.model_name}' and run_id = '{run_id}'"
     for known in registry.client.search_model_versions(same_run):
-        registry.client.set_terminated(run_id)
         return registry.get(str(known.version))
     features = FeatureSet.of(dataset.user_features, dataset.item_features)
     with tempfile.TemporaryDirectory() as folder:
@@ -168,7 +175,7 @@ def register(
         logged = log_recommender(registry.client, run_id, path, names)
     if lineage is not None:
         registry.client.log_dict(run_id, lineage.to_dict(), "lineage.json")
-    made = registry.register(
+    return registry.register(
         run_id,
         logged.model_uri,
         {
@@ -181,8 +188,6 @@ def register(
             **(lineage.tags() if lineage else {}),
         },
     )
-    registry.client.set_terminated(run_id)
-    return made
 
 
 def log_gate(registry: Registry, version: ModelVersion, report: Mapping[str, object]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -68,22 +69,28 @@ def registry(store: Path) -> Registry:
 
 def trained(registry: Registry, comparison: Comparison) -> ModelVersion:
     """A whole training, as the pipeline logs it."""
-    run_id = tracking.start_run(
+    with training(registry) as run_id:
+        tracking.log_comparison(registry, run_id, comparison)
+        return tracking.register(
+            registry,
+            run_id,
+            vectors=VECTORS,
+            dataset=DATASET,
+            comparison=comparison,
+            trained_at=NOW,
+        )
+
+
+def training(registry: Registry, pipeline_run: str = "abc") -> AbstractContextManager[str]:
+    return tracking.run(
         registry,
         name="a training",
-        tags={"dagster_run_id": "abc", "code_version": tracking.code_version()},
+        pipeline_run=pipeline_run,
+        began=NOW,
+        tags={"code_version": tracking.code_version()},
         params={"lightfm.dims": 32, "profile": "marketplace"},
         fingerprint=fingerprint(DATASET.matrix),
         source="a lake",
-    )
-    tracking.log_comparison(registry, run_id, comparison)
-    return tracking.register(
-        registry,
-        run_id,
-        vectors=VECTORS,
-        dataset=DATASET,
-        comparison=comparison,
-        trained_at=NOW,
     )
 
 
@@ -97,6 +104,28 @@ def bare(registry: Registry, *, servable: bool = True) -> ModelVersion:
             registry.model_name, made.version, "snapshot_artifact", "snapshot"
         )
     return registry.get(str(made.version))
+
+
+def test_a_run_ends_with_its_training_and_a_second_try_goes_on_with_it(
+    registry: Registry,
+) -> None:
+    def ended(error: type[BaseException]) -> tuple[str, str]:
+        ids = []
+        with suppress(error), training(registry, "another") as run_id:
+            ids.append(run_id)
+            assert registry.client.get_run(run_id).info.status == "RUNNING"
+            raise error
+        return ids[0], registry.client.get_run(ids[0]).info.status
+
+    first, failed = ended(ValueError)
+    again, killed = ended(KeyboardInterrupt)
+    assert (failed, killed) == ("FAILED", "KILLED")
+    assert again == first
+    with training(registry, "another") as run_id:
+        pass
+    run = registry.client.get_run(run_id).info
+    assert (run.run_id, run.status) == (first, "FINISHED")
+    assert run.start_time == int(NOW.timestamp() * 1000)
 
 
 def live(registry: Registry) -> str | None:

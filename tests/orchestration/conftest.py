@@ -29,7 +29,7 @@ LEARNT_FROM = (
 )
 """What tests that train make anew first: others erase and add some."""
 MODEL = (
-    "training_run",
+    "training_set",
     "lightfm_hybrid",
     "offline_evaluation",
     "recommender",

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import dagster as dg
-import pytest
 
 from storage.settings import get_settings
 
@@ -44,18 +43,6 @@ def test_a_run_is_registered_once(trained, registry) -> None:
     )
     assert again.run_id == champion.run_id
     assert len(registry.versions()) == len(versions)
-
-
-def test_a_run_that_breaks_off_is_marked_in_mlflow(trained, registry) -> None:
-    from storage.registry import tracking
-
-    run_id = registry.client.create_run(registry.experiment_id()).info.run_id
-    with pytest.raises(KeyboardInterrupt), tracking.failing(registry, run_id):
-        raise KeyboardInterrupt
-    assert registry.client.get_run(run_id).info.status == "KILLED"
-    with pytest.raises(ValueError, match="on purpose"), tracking.failing(registry, run_id):
-        raise ValueError("on purpose")
-    assert registry.client.get_run(run_id).info.status == "FAILED"
 
 
 def test_failures_are_told_by_cause(trained, instance, conn, monkeypatch) -> None:

@@ -60,7 +60,7 @@ def test_every_asset_is_made_and_every_check_passes(trained, instance) -> None:
         "item_similarities",
         "user_features",
         "item_features",
-        "training_run",
+        "training_set",
         "lightfm_hybrid",
         "offline_evaluation",
         "recommender",
