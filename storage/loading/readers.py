@@ -134,7 +134,8 @@ def _flags(events: FileRows) -> list[str]:
 def _flags_there(rows: FileRows) -> str:
     """What to write of columns that are called as things that are done."""
     rest = unused(rows.there, set(rows.used))
-    flags = [f"{name[:60]}: {kind}" for name in rest if (kind := type_of_flag(name))]
+    named = {name: kind for name in rest if (kind := type_of_flag(name))}
+    flags = [f"{name[:60]}: {named[name]}" for name in (rows.flags(list(named)) if named else [])]
     return f"flags: {{{', '.join(flags[:5])}}} or " if flags else ""
 
 

@@ -170,3 +170,19 @@ def test_blanks_around_ids_are_theirs_unless_all_have_them(
     (chunk,) = read(file, form_of(file))
     found = chunk.frame["user_id"].to_list()
     assert found == (ids if stays or rows == 5 else [one.strip() for one in ids])
+
+
+@pytest.mark.parametrize("by", [",", ";", "\t", "|", "^", "~", "\x01"])
+@pytest.mark.parametrize("above", [(), ("Orders",), ("Report: Orders", "From 1 to 31 January", "")])
+@pytest.mark.parametrize("filled_up", [True, False])
+def test_titles_over_the_header(
+    tmp_path: Path, by: str, above: tuple[str, ...], filled_up: bool
+) -> None:
+    lines = [f"{one}{by * 2 * filled_up}" for one in above]
+    lines += [by.join(row) for row in (("user_id", "item_id", "type"), *[("u1", "i1", "like")] * 4)]
+    file = tmp_path / "x.csv"
+    file.write_text("\n".join(lines) + "\n")
+    form = form_of(file)
+    assert (form.delimiter, form.header) == (by, True)
+    (chunk,) = read(file, form)
+    assert chunk.frame.select("user_id", "item_id", "type").rows() == [("u1", "i1", "like")] * 4

@@ -115,6 +115,12 @@ def test_one_type_for_all_rows_beside_flags_is_told(tmp_path: Path) -> None:
     assert "flags: {click: click}" in notice
 
 
+def test_a_text_is_no_flag(tmp_path: Path) -> None:
+    text = "user_id,item_id,occurred_at,comments\nu,i,2026-01-01,A fine flat\n"
+    write(tmp_path / "interactions.csv", text)
+    assert "flags" not in read_log(tmp_path, mapping=Mapping(default_type="click")).notice
+
+
 def test_ids_that_are_lists_or_objects_are_refused_in_json_too(tmp_path: Path) -> None:
     rows = [
         {"user_id": user, "item_id": item, "type": "like", "occurred_at": "2026-01-01"}

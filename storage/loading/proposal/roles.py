@@ -8,6 +8,7 @@ from storage.loading.names import NAMES, core, role_of, type_of, type_of_flag
 from storage.loading.proposal.kinds import tells_types
 from storage.loading.proposal.looks import HALF, MOSTLY, Column, Look
 from storage.loading.reading.shapes import HEADING
+from storage.loading.reading.typed_events import FLAG
 from storage.loading.values.times import TimeReader
 
 ENDS = {"title": ("title", "name"),
@@ -75,7 +76,7 @@ def _may_be_item(column: Column) -> bool:
 def is_flag(column: Column) -> bool:
     """Whether it says of each row if, or how often, one thing was done."""
     is_known = type_of_flag(column.name) is not None
-    return is_known and column.like(r"(?i)^(1?\d(\.0)?|true|false|yes|no|y|n|t|f)$")
+    return is_known and column.like(FLAG)
 
 
 def is_matrix(look: Look) -> bool:

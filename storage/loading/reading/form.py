@@ -18,7 +18,7 @@ from storage.loading.reading.documents import COVER, rows_of, without_name
 from storage.loading.reading.encodings import NAMES, encoding_of
 from storage.loading.reading.grammar import Grammar
 from storage.loading.reading.header import has_header, names_of
-from storage.loading.reading.layout import is_rule, padded
+from storage.loading.reading.layout import is_rule, padded, titles
 from storage.loading.reading.parquet import ARROW
 from storage.loading.reading.streams import first_text, head
 
@@ -26,7 +26,7 @@ Kind = Literal["csv", "jsonl", "json", "parquet", "arrow", "blocks"]
 BY_COLUMNS = ("parquet", "arrow")
 
 KEY_AND_VALUE = r"^([A-Za-z][\w/.\- ]{0,40}):(?:[ \t]+(.*))?$"  # a line of a block
-DELIMITERS = ("\t", "::", ";", ",", "|")
+DELIMITERS = ("\t", "::", ";", ",", "|", "\x01", "^", "~")
 SAMPLE = 500  # lines that tell delimiter, quotes and header
 MOST = 0.5  # share of rows that are longer than the header, from which it is short and they are not
 STEADY = 0.7  # share of lines that must have the same number of cells
@@ -157,6 +157,9 @@ def _delimited(form: Form, lines: list[str], said: FileForm) -> Form:
     remarks = _remarks([lines[at] for at in places])
     header_at = places[remarks - 1] if remarks else None
     places = places[remarks:][:SAMPLE] or places[:SAMPLE]
+    if said.header is not False and not said.columns:
+        known = [said.delimiter] if said.delimiter else DELIMITERS
+        places = places[titles([lines[at] for at in places], known) :]
     sample = [lines[at].rstrip("\r") for at in places]
     delimiter = said.delimiter or delimiter_of(sample)
     quote: str | None = said.quote or ("'" if _are_in_single_quotes(sample, delimiter) else '"')

@@ -65,7 +65,7 @@ def _is_code(cell: str) -> bool:
 
 def names_of(cells: Sequence[str]) -> tuple[str, ...]:
     """Names of columns: those without one are column_1, …, and none comes twice."""
-    stripped = [cell.strip().strip('"').strip() for cell in cells]
+    stripped = [cell.strip("\ufeff").strip().strip('"').strip() for cell in cells]
     if all(_ROLE.search(cell) for cell in stripped):
         stripped = [_ROLE.sub("", cell) for cell in stripped]
     names: list[str] = []

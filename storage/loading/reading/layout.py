@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from storage.loading.names import role_of
+
 BLANKS = " \u00a0\u2007\u2009\u200b\u202f\u3000\ufeff"
 """Blanks that pad cells: also those of web pages and of other scripts, and those of no width."""
 NEARLY_ALL = 0.95  # of the cells of a column, from which their blanks are not theirs
 ENOUGH = 10  # such cells, from which the column alone tells
 
+FIRST = 20  # lines among which a header is looked for
+_AROUND = BLANKS + "\"'\ufeff\r"
 _RULE = re.compile(rb"(?m)^[ \t|+:=-]*-{3,}[ \t|+:=-]*\r?$|^\(\d+ rows?\)\r?$")
 
 
@@ -22,6 +26,22 @@ def is_rule(line: str) -> bool:
 def without_rules(block: bytes) -> bytes:
     """Blank lines for those that are drawn."""
     return _RULE.sub(b"", block)
+
+
+def titles(lines: Sequence[str], delimiters: Sequence[str]) -> int:
+    """How many lines stand over the header, as reports have them: ``Orders of January,,,``.
+
+    The header is the first line in which two names are known, and that has other cells than those.
+    """
+    for at, line in enumerate(lines[:FIRST]):
+        for delimiter in delimiters:
+            cells = line.split(delimiter)
+            if len({role for cell in cells if (role := role_of(cell.strip(_AROUND)))}) > 1:
+                before = [
+                    sum(map(bool, map(str.strip, one.split(delimiter)))) for one in lines[:at]
+                ]
+                return at if all(2 * count <= len(cells) for count in before) else 0
+    return 0
 
 
 def padded(rows: Sequence[Sequence[str]], names: Sequence[str], *, header: bool) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from collections.abc import Mapping as Dict
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import copy
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,8 @@ from storage.loading.reading.files import listed, partition
 from storage.loading.reading.form import BY_COLUMNS, Form, form_of
 from storage.loading.reading.joined import parts_of, those_of, with_joined
 from storage.loading.reading.streams import BLOCK
-from storage.loading.reading.typed_events import flag, scale, typed_events
+from storage.loading.reading.typed_events import FLAG, flag, scale, typed_events
+from storage.loading.values.cells import to_text
 from storage.loading.values.columns import COLUMNS, Entity
 
 STAND_IN = datetime(2000, 1, 1, tzinfo=UTC)
@@ -93,6 +94,18 @@ class FileRows:
 
     def document(self) -> dict[str, str | bool | None]:
         return self.form.document()
+
+    def flags(self, names: Sequence[str]) -> list[str]:
+        """Those of ``names`` whose first cells all say if something was done."""
+        with suppress(Damaged):  # told when its rows are read
+            for chunk in rows_of(self.files[0], self.form, names):
+                cells = {
+                    name: to_text(chunk.frame[name]).head(LOOKED_AT).drop_nulls()
+                    for name in names
+                    if name in chunk.frame
+                }
+                return [name for name, one in cells.items() if one.str.contains(FLAG).all()]
+        return []
 
     def chunks(self) -> Iterator[Chunk]:
         """

@@ -8,6 +8,8 @@ from storage.loading.mapping import Mapping, Step
 from storage.loading.values.cells import to_text
 from storage.loading.values.numbers import to_numbers
 
+FLAG = r"(?i)^(1?\d(\.0)?|true|false|yes|no|y|n|t|f)$"
+"""A cell that says if, or how often, one thing was done."""
 _FLAGS = {"yes": 1.0, "y": 1.0, "t": 1.0, "no": 0.0, "n": 0.0, "f": 0.0}
 
 
