@@ -6,9 +6,22 @@ JSON, partitions and names in other languages. See ``published``."""
 
 from __future__ import annotations
 
+import io
 import json
+from collections.abc import Iterable
+from typing import Any
+
+import polars as pl
 
 from tests.storage.published import BOUGHT, DAY, FIRST, PAIRS, START, Published, lines, table
+
+
+def by_column(rows: Iterable[dict[str, Any]]) -> bytes:
+    """Parquet."""
+    out = io.BytesIO()
+    pl.DataFrame(list(rows)).write_parquet(out)
+    return out.getvalue()
+
 
 FLAGS = [(0, 0, 0), (1, 0, 0), (1, 1, 0), (0, 0, 1), (0, 0, 0), (1, 0, 0)]  # click, like, share
 
@@ -236,5 +249,19 @@ OTHERS: dict[str, Published] = {
         {"log.txt": "USER  ITEM  TITLE         TIME\n"
          + lines(*(f"u{u:<4} i{i:<4} Nine Doors {i}  2026-02-01 10:0{n}" for n, (u, i) in enumerate(BOUGHT)))},
         6, ("u0", "i0", "click", "2026-02-01T10:00:00Z"), {"i1": "Nine Doors 1"},
+    ),
+    "adressa-days": Published(
+        {f"2017010{day}": lines(*({"userId": f"u{u}", "id": f"n{i}", "time": START + n, **({"os": "x"} if day == 2 else {})}
+                                  for n, (u, i) in enumerate(BOUGHT))) for day in (1, 2)},
+        12, ("u0", "n0", "click", FIRST),
+    ),
+    "events-in-lists-of-parquet": Published(
+        {"sessions.parquet": by_column({"user": f"u{u}", "events": [{"item": f"i{i}", "time": START + n}, {"item": "i9", "time": START + n}]}
+                                       for n, (u, i) in enumerate(BOUGHT))},
+        12, ("u0", "i0", "click", FIRST), said=("rows: events",),
+    ),
+    "hive": Published(
+        {"log.txt": table([(f"u{u}", f"i{i}", "2026-02-01 10:00:00") for n, (u, i) in enumerate(BOUGHT)], "\x01")},
+        6, ("u0", "i0", "click", "2026-02-01T10:00:00Z"),
     ),
 }  # fmt: skip

@@ -13,6 +13,9 @@ import pyarrow.parquet as pq
 import pytest
 from pyarrow import feather
 
+from storage.loading.mapping import read_mapping
+from storage.loading.proposal.proposal import propose
+from storage.loading.proposal.written import written
 from storage.loading.readers import read_log
 from storage.loading.reading import parquet
 from storage.loading.values.cells import to_ids, to_text
@@ -105,3 +108,20 @@ def test_columns_of_parquet_of_any_type(
 
 def test_a_title_with_a_wrong_byte_keeps_its_other_signs() -> None:
     assert to_text(pl.Series([b"caf\xe9", b"tea"])).to_list() == ["caf\ufffd", "tea"]
+
+
+def test_a_row_for_each_value_of_a_list(tmp_path: Path) -> None:
+    events = [[{"item": 7, "t": "2026-01-01"}, {"item": 8, "t": "2026-01-02"}], [], [{"item": 7}]]
+    table = pa.table({"user": ["u1", "u2", "u1"], "events": events, "seen": [[1, 2], [3], []]})
+    pq.write_table(table, tmp_path / "log.parquet")
+    file = tmp_path / "log.parquet"
+    assert parquet.names(file, "events") == ["user", "events", "seen", "events.item", "events.t"]
+    (chunk,) = parquet.read(file, ["user", "events.item"], inner="events")
+    rows = chunk.frame.select("user", "events.item").rows()
+    assert rows == [("u1", 7), ("u1", 8), ("u1", 7)]
+    assert chunk.line.to_list() == [1, 1, 3]
+    (chunk,) = parquet.read(file, ["seen.id"], inner="seen")
+    assert chunk.frame["seen.id"].to_list() == [1, 2, 3]
+    mapping = read_mapping(written(propose(tmp_path)), "the proposal")
+    assert mapping.columns("interactions")["item_id"] == "events.item"
+    assert len(read_log(tmp_path, mapping=mapping).interactions) == 3

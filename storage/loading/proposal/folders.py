@@ -15,6 +15,7 @@ from storage.loading.proposal.roles import is_libsvm, is_matrix
 from storage.loading.reading.files import data_files, parts, stem
 
 MOST_FILES = 60
+MOST_SHARED = 0.7  # of the columns of one part, that another must have
 DEEPEST = 3  # folders within the folder that files are looked for in
 NO_DATA = (".md", ".pdf", ".png", ".jpg", ".html", ".py", ".pl", ".sh", ".yaml", ".yml", ".info",
            ".vec", ".r", ".ipynb")  # fmt: skip
@@ -103,8 +104,14 @@ def _common(names: list[str]) -> str:
 
 
 def _is_alike(one: Look, events: Look) -> bool:
-    same = [column.name for column in one.columns] == [column.name for column in events.columns]
+    """Whether files have the same columns; of those with names for them some may lack some."""
+    if one.form.kind != events.form.kind:
+        return False
+    here, there = ([column.name for column in look.columns] for look in (one, events))
+    are_named_alike = len({re.sub(r"\d+", "", look.name) for look in (one, events)}) == 1
     if one.form.header is False and one.form.shape == "rows":
-        names = (re.sub(r"\d+", "", look.name) for look in (one, events))
-        return same and len(set(names)) == 1
-    return same and one.form.kind == events.form.kind
+        return here == there and are_named_alike
+    shared = {*here} & {*there}
+    return here == there or (
+        are_named_alike and len(shared) > MOST_SHARED * max(len(here), len(there))
+    )

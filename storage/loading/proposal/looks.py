@@ -15,7 +15,7 @@ import polars as pl
 from storage.loading.log import Damaged, LoadError
 from storage.loading.mapping import FileForm
 from storage.loading.names import plain_name, role_of
-from storage.loading.reading.form import Form, form_of
+from storage.loading.reading.form import BY_COLUMNS, Form, form_of
 from storage.loading.reading.rows import columns_of, no_panic, rows_of
 from storage.loading.summary import NOTHING
 from storage.loading.values.cells import nested_kind, to_ids, to_text
@@ -191,7 +191,8 @@ def _inner(found: Look) -> str | None:
         return found.form.names[1]
     for column in found.columns:
         cells = column.text.drop_nulls().head(100)
-        if found.form.kind in ("json", "jsonl") and column.like(r"^\[\s*\{"):
+        is_nested = found.form.kind in ("json", "jsonl", *BY_COLUMNS)
+        if is_nested and column.like(r"^\[\s*[{\]]"):
             keys = {key for cell in cells for one in _objects(cell) for key in one}
             is_known = any("id" in key.lower() or role_of(key) == "item_id" for key in keys)
             if is_known and len(keys) > 1:

@@ -171,6 +171,9 @@ def _by_name(look: Look) -> dict[str, str]:
     if "user_id" not in roles and "session" in roles:
         roles["user_id"] = roles["session"]
     roles.pop("session", None)
+    if "user_id" in roles and "item_id" not in roles:  # an id that comes again is none of the row
+        ids = [c.name for c in look.columns if c.plain == "id" and is_id(c) and not c.is_unique]
+        roles |= {"item_id": ids[0]} if ids else {}
     is_log = {"rating", "count", "type", "occurred_at"} & set(roles)
     if "item_id" not in roles and is_log and (column := named(look, "title", taken)):
         roles["item_id"] = column.name  # games and songs that have no id but their name

@@ -131,7 +131,7 @@ def _step(step: Step) -> str:
 
 
 def _form(one: Look) -> str:
-    names = {"\t": "tabs", ",": "commas", ";": "semicolons", " ": "spaces"}
+    names = {"\t": "tabs", ",": "commas", ";": "semicolons", " ": "spaces", "\x01": "0x01"}
     form = one.form
     if form.kind in BY_COLUMNS:
         return form.kind.capitalize()

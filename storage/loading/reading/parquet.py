@@ -16,13 +16,19 @@ from storage.loading.reading.chunk import Chunk, as_json
 from storage.loading.values.cells import are_text
 
 ROWS = 250_000  # of one chunk
+ID = "id"  # of the values of a list, which have no names
 ARROW = (b"ARROW1", b"\xff\xff\xff\xff")  # first bytes of a file, and of a stream
 
 
-def names(file: Path) -> list[str]:
-    """The columns of the file."""
+def names(file: Path, inner: str | None = None) -> list[str]:
+    """The columns of the file, with those of what stands within ``inner``."""
     with _opened(file) as content:
-        return list(content.schema_arrow.names)
+        schema = content.schema_arrow
+    found = list(schema.names)
+    if inner in found:
+        kind = getattr(schema.field(inner).type, "value_type", pa.null())
+        found += [f"{inner}.{name}" for name in _fields(kind) or [ID]]
+    return found
 
 
 def byte_columns(files: Sequence[Path], wanted: Collection[str]) -> frozenset[str]:
@@ -44,22 +50,31 @@ def byte_columns(files: Sequence[Path], wanted: Collection[str]) -> frozenset[st
 
 
 def read(
-    file: Path, wanted: Sequence[str], rows: int = ROWS, raw: frozenset[str] | None = None
+    file: Path,
+    wanted: Sequence[str],
+    rows: int = ROWS,
+    raw: frozenset[str] | None = None,
+    inner: str | None = None,
 ) -> Iterator[Chunk]:
     """The ``wanted`` columns; a column that polars cannot hold is text.
 
     Args:
         raw: the columns that stay bytes; None: those that are not text, chunk by chunk.
+        inner: a column of lists, with a row for each value of them.
 
     Raises:
         Damaged: after the batches before the damage.
     """
     first = 1
-    for batch in _batches(file, wanted, rows):
+    own = [*wanted, *([inner] if inner else [])]
+    for batch in _batches(file, own, rows):
         cells = [_series(name, batch.column(name)) for name in batch.schema.names]
         frame = pl.DataFrame([_as_text(one, raw) for one in cells])
-        yield _chunk(frame, first)
+        line = pl.int_range(first, first + len(frame), eager=True)
         first += len(frame)
+        if inner in frame.columns:
+            frame, line = _each(frame, line, inner)
+        yield _chunk(frame, line)
 
 
 def _batches(file: Path, wanted: Collection[str], rows: int = ROWS) -> Iterator[pa.RecordBatch]:
@@ -71,8 +86,25 @@ def _batches(file: Path, wanted: Collection[str], rows: int = ROWS) -> Iterator[
             raise Damaged(f"{file} is damaged ({_first_line(error)}).", spoilt=True) from error
 
 
-def _chunk(frame: pl.DataFrame, first: int) -> Chunk:
-    line = pl.int_range(first, first + len(frame), eager=True)
+def _each(frame: pl.DataFrame, line: pl.Series, inner: str) -> tuple[pl.DataFrame, pl.Series]:
+    """A row for each value of the lists in ``inner``, with its fields as columns."""
+    if isinstance(frame.schema[inner], pl.Array):
+        frame = frame.with_columns(pl.col(inner).arr.to_list())
+    if not isinstance(frame.schema[inner], pl.List):
+        return frame, line
+    frame = frame.with_columns(__line=line).filter(pl.col(inner).list.len() > 0).explode(inner)
+    kind = frame.schema[inner]
+    fields = [one.name for one in kind.fields] if isinstance(kind, pl.Struct) else []
+    parts = [pl.col(inner).struct.field(name).alias(f"{inner}.{name}") for name in fields]
+    frame = frame.with_columns(parts or [pl.col(inner).alias(f"{inner}.{ID}")])
+    return frame.drop("__line"), frame["__line"]
+
+
+def _fields(kind: pa.DataType) -> list[str]:
+    return [one.name for one in kind.fields] if pa.types.is_struct(kind) else []
+
+
+def _chunk(frame: pl.DataFrame, line: pl.Series) -> Chunk:
     return Chunk(frame, line, None, lambda at: as_json(frame[at]))
 
 

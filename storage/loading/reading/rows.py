@@ -38,7 +38,7 @@ OF_ITEMS = ("title", "text", "tags", "category", "price_min", "price_max")
 class FileRows:
     """The rows of one entity from its file, or from the parts of it.
 
-    ``there``: the columns or keys of the first part. ``columns``: our name -> theirs.
+    ``there``: the columns or keys of all parts. ``columns``: our name -> theirs.
     """
 
     def __init__(
@@ -57,8 +57,7 @@ class FileRows:
         self.up_to_damage, self.damage = up_to_damage, ""
         self._raw: dict[str, bool] = {}  # columns of Parquet that hold bytes and no text
         self.forms = [form_of(file, mapping.files.get(entity)) for file in self.files]
-        with no_panic(self.files[0]):
-            self.there = columns_of(self.files[0], self.forms[0])
+        self.there = self._columns()
         self._check_inner()
         wanted = mapping.wanted(entity)
         scales = {}
@@ -73,6 +72,13 @@ class FileRows:
         self.missing_scales = {
             ours: theirs for ours, theirs in scales.items() if theirs not in self.there
         }
+
+    def _columns(self) -> list[str]:
+        found: dict[str, None] = {}
+        for file, form in zip(self.files, self.forms, strict=True):
+            with no_panic(file):
+                found |= dict.fromkeys(columns_of(file, form))
+        return list(found)
 
     def _check_inner(self) -> None:
         said = self.mapping.files.get(self.entity)
@@ -291,7 +297,9 @@ def _own_columns(file: Path, form: Form) -> list[str]:
         return inner.columns(form.inner, form.names) if form.inner else list(form.names)
     if form.kind == "blocks":
         return blocks.names(file, form)
-    return parquet.names(file) if form.kind in BY_COLUMNS else json_lines.keys(file, form)
+    if form.kind in BY_COLUMNS:
+        return parquet.names(file, form.inner)
+    return json_lines.keys(file, form)
 
 
 def rows_of(file: Path, form: Form, wanted: Sequence[str], size: int = BLOCK) -> Iterator[Chunk]:
@@ -314,7 +322,7 @@ def _own_rows(file: Path, form: Form, wanted: Sequence[str], size: int) -> Itera
     if form.kind == "blocks":
         return blocks.read(file, form, wanted, size)
     if form.kind in BY_COLUMNS:
-        return parquet.read(file, wanted, raw=form.raw)
+        return parquet.read(file, wanted, raw=form.raw, inner=form.inner)
     return json_lines.read(file, form, wanted, size)
 
 
