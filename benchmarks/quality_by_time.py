@@ -33,7 +33,7 @@ from benchmarks import report
 from benchmarks.quality_data import Ratings
 from benchmarks.report import log
 from benchmarks.two_stage.first_stage import Learner
-from benchmarks.two_stage.lessons import last_of_users, not_last, with_last_told_apart
+from benchmarks.two_stage.folds import last_of_users, not_last, with_newest_as_validation
 from benchmarks.two_stage.recency import Followers, LinearFollowers, RecentEase, recent_first_stage
 from benchmarks.two_stage.sessions import Nearness, SessionEase
 from benchmarks.two_stage.two_stage import TwoStage, TwoStageSettings
@@ -96,7 +96,7 @@ def makers(ratings: Ratings) -> dict[str, Callable[[], Learner]]:
     made[TWO_STAGE] = lambda: TwoStage(
         SETTINGS,
         others=recent_first_stage(times),
-        lessons=partial(last_of_users, times=times),
+        folds=partial(last_of_users, times=times),
         times=times,
     )
     return made
@@ -119,7 +119,7 @@ def table(ratings: Ratings, split: str, only: Sequence[str]) -> dict[str, Any]:
     for place, cut in enumerate(SPLITS[split](ratings), 1):
         test = ratings.test_set(cut.known, cut.wanted)
         dataset = ratings.dataset(cut.known, window=split == "windows")
-        dataset = with_last_told_apart(dataset, ratings.times)
+        dataset = with_newest_as_validation(dataset, ratings.times)
         log.info(
             "%s %d: %d ratings known, %d users", split, place, cut.known.sum(), len(test.users)
         )

@@ -59,8 +59,8 @@ from serving.state.user_states import UserStates
 from serving.telemetry import logs, traces
 from serving.telemetry.metrics import FEED_SECONDS, TALLY, LiveVersion, NowCollector, exposition
 from serving.telemetry.observed import Observed
+from serving.telemetry.overview import OverviewWatch
 from serving.telemetry.served import Served
-from serving.telemetry.standing import StandingWatch
 from serving.versions.live_model import LiveModel
 from storage.catalogue import refresh_queue
 from storage.events.store import Event
@@ -123,9 +123,9 @@ class FeedApp:
         )
         self._loop: asyncio.AbstractEventLoop | None = None
         self.served = Served(self.database)
-        self._standing = StandingWatch(self.database, settings.environment)
+        self._overview = OverviewWatch(self.database, settings.environment)
         self._now = NowCollector(
-            self._versions, lambda: self._standing.now, lambda: oldest_age(spool, time.time())
+            self._versions, lambda: self._overview.now, lambda: oldest_age(spool, time.time())
         )
         self._openapi = openapi.encoded()
         self.asgi = Starlette(
@@ -208,7 +208,7 @@ class FeedApp:
                 self.follower.run,
                 self.access.run,
                 self.served.run,
-                self._standing.run,
+                self._overview.run,
                 partial(_purge, lists),
                 _collect_cycles,
             )

@@ -1,7 +1,7 @@
-"""The first stage: several recommenders, what they score, and honest lessons for a ranker.
+"""The first stage: several recommenders, what they score, and honest folds for a ranker.
 
 A ranker learns from (scores, outcome). Were the outcome among what the recommenders were trained
-on, one that memorises would look perfect, and the ranker would trust it. So the scores of a lesson
+on, one that memorises would look perfect, and the ranker would trust it. So the scores of a fold
 come from recommenders that have not seen its outcome: it was hidden (out of fold), or it came later
 (out of time). Stacked generalisation, Wolpert 1992; for recommenders, Covington et al. 2016.
 """
@@ -35,7 +35,7 @@ Scores = dict[str, NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Fold:
     """
     Attributes:
         known: all that the first stage may learn from.
@@ -47,8 +47,8 @@ class Lesson:
     wanted: sparse.csr_array
 
 
-def out_of_fold(dataset: Dataset, count: int, *, seed: int = 0) -> Iterator[Lesson]:
-    """One lesson a fold: its pairs are hidden, at random. For data that are split at random.
+def out_of_fold(dataset: Dataset, count: int, *, seed: int = 0) -> Iterator[Fold]:
+    """A part of the pairs is hidden in each, at random. For data that are split at random.
 
     Popularity loses each item's hidden share of weight. ``catalogue.engagement`` stays whole, so
     a recommender that reads it (the heuristic) does not belong in this first stage.
@@ -58,11 +58,11 @@ def out_of_fold(dataset: Dataset, count: int, *, seed: int = 0) -> Iterator[Less
     for one in range(count):
         hidden = fold == one
         wanted = _pattern(_only(values, hidden & (values.data > 0)))
-        yield Lesson(knowing(dataset, _only(values, ~hidden)), wanted)
+        yield Fold(knowing(dataset, _only(values, ~hidden)), wanted)
 
 
-def out_of_time(moments: Sequence[Dataset]) -> Iterator[Lesson]:
-    """One lesson for each two neighbours of ``moments``, datasets of rising ``as_of``: what
+def out_of_time(moments: Sequence[Dataset]) -> Iterator[Fold]:
+    """One fold for each two neighbours of ``moments``, datasets of rising ``as_of``: what
     users newly liked between them.
 
     Raises:
@@ -77,7 +77,7 @@ def out_of_time(moments: Sequence[Dataset]) -> Iterator[Lesson]:
         seen = liked.multiply(_pattern(known.matrix.values))
         wanted = sparse.csr_array(liked.astype(np.int8) - seen.astype(np.int8))
         wanted.eliminate_zeros()
-        yield Lesson(known, wanted.astype(bool))
+        yield Fold(known, wanted.astype(bool))
 
 
 def knowing(dataset: Dataset, known: sparse.csr_array) -> Dataset:

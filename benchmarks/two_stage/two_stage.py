@@ -1,9 +1,9 @@
 """Two stages: candidates from several recommenders, put in order by a ranker that has learnt
 whom to trust, and when.
 
-    lessons: for each, train the first stage on what was known, draw candidates, make features,
+    folds: for each, train the first stage on what was known, draw candidates, make features,
              and label those that the user took to besides
-    rankers: trees and a line over all lessons' rows, one ranker for each part of the users, of
+    rankers: trees and a line over all folds' rows, one ranker for each part of the users, of
              the others' rows
     lists:   the first stage trained on everything, its candidates scored by the ranker
 
@@ -28,7 +28,7 @@ from benchmarks.two_stage.blend import Blend, BlendSettings
 from benchmarks.two_stage.features import FeatureMaker
 from benchmarks.two_stage.first_stage import (
     FirstStage,
-    Lesson,
+    Fold,
     Makers,
     candidates,
     out_of_fold,
@@ -48,10 +48,10 @@ BLOCK_SCORES = 20_000_000
 """Scores of all recommenders held at once (80 MB)."""
 BASE = "ease"
 DENSE_ITEMS = 3_000
-"""Beyond so many items the first stage has EASE in its low-rank form: each lesson trains it."""
+"""Beyond so many items the first stage has EASE in its low-rank form: each fold trains it."""
 
-Lessons = Callable[[Dataset], Iterable[Lesson]]
-FIVE_FOLDS: Lessons = partial(out_of_fold, count=5)
+Folds = Callable[[Dataset], Iterable[Fold]]
+FIVE_FOLDS: Folds = partial(out_of_fold, count=5)
 
 
 class TwoStageSettings(Settings):
@@ -60,7 +60,7 @@ class TwoStageSettings(Settings):
         candidates: how many items of a user the ranker sees.
         parts: of the users; each is ranked by what the others' rows taught. A user's own rows
             would teach that what the user takes to next is not wanted: it is a candidate in
-            every lesson, and wanted in none.
+            every fold, and wanted in none.
     """
 
     candidates: Count = 120
@@ -140,13 +140,13 @@ class TwoStage:
         settings: TwoStageSettings | None = None,
         *,
         others: Makers | None = None,
-        lessons: Lessons = FIVE_FOLDS,
+        folds: Folds = FIVE_FOLDS,
         times: sparse.csr_array | None = None,
     ) -> None:
         """
         Args:
             others: the first stage beside EASE. None: ``usual_first_stage(times)``.
-            lessons: of a dataset; out of fold, or out of time where the past is at hand (see
+            folds: of a dataset; out of fold, or out of time where the past is at hand (see
                 ``first_stage.py``).
             times: for features of time. It may know more pairs than the dataset: they are not
                 looked at.
@@ -156,7 +156,7 @@ class TwoStage:
             BASE: lambda: EASE(EASESettings(dense_items=DENSE_ITEMS)),
             **(usual_first_stage(times) if others is None else others),
         }
-        self._lessons, self._times = lessons, times
+        self._folds, self._times = folds, times
         self.rankers: list[Blend] = []
         self._items = np.zeros((0, 0), np.int32)
         self._scores = np.zeros((0, 0), np.float32)
@@ -166,13 +166,13 @@ class TwoStage:
         return None
 
     def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Self:
-        """Train the first stage once for each lesson and once more, and the ranker.
+        """Train the first stage once for each fold and once more, and the ranker.
 
         Raises:
-            ValueError: no lesson has a candidate that was wanted: there is too little data.
+            ValueError: no fold has a candidate that was wanted: there is too little data.
         """
-        lessons = list(self._lessons(dataset))
-        steps, done = len(lessons) + self.settings.parts + 1, 0
+        folds = list(self._folds(dataset))
+        steps, done = len(folds) + self.settings.parts + 1, 0
 
         def step() -> None:
             nonlocal done
@@ -181,8 +181,8 @@ class TwoStage:
                 progress(done, steps)
 
         rows: list[Rows] = []
-        for lesson in lessons:
-            rows.extend(self._rows(lesson))
+        for fold in folds:
+            rows.extend(self._rows(fold))
             step()
         self.rankers = []
         for part in range(self.settings.parts):
@@ -230,13 +230,13 @@ class TwoStage:
         table = Table(rows[0].table.names, values)
         return Blend(self.settings.ranker).fit(table, labels, groups)
 
-    def _rows(self, lesson: Lesson) -> Iterator[Rows]:
+    def _rows(self, fold: Fold) -> Iterator[Rows]:
         """Of users with a candidate that they wanted."""
-        first, maker = self._first_stage(lesson.known)
-        for users in self._blocks(np.flatnonzero(np.diff(lesson.wanted.indptr)), lesson.known):
-            chosen, table = self._candidates(lesson.known, first, maker, users)
+        first, maker = self._first_stage(fold.known)
+        for users in self._blocks(np.flatnonzero(np.diff(fold.wanted.indptr)), fold.known):
+            chosen, table = self._candidates(fold.known, first, maker, users)
             there = chosen >= 0
-            labels = np.take_along_axis(lesson.wanted[users].toarray(), chosen, axis=1) & there
+            labels = np.take_along_axis(fold.wanted[users].toarray(), chosen, axis=1) & there
             kept = there & labels.any(axis=1, keepdims=True)
             groups = kept.sum(axis=1)
             yield Rows(

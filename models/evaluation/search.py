@@ -416,7 +416,7 @@ def _current(
     reached = [float(ndcg(recommender, profile, window).mean()) for window in chosen_by]
     done = Trial(-1, values, reached, time.monotonic() - began)
     study.set_user_attr(CURRENT, {**vars(done)})
-    with suppress(ValueError):  # a value out of the space is no lesson for the sampler
+    with suppress(ValueError):  # the sampler learns nothing from a value out of the space
         study.add_trial(
             optuna.trial.create_trial(
                 params=values,

@@ -26,7 +26,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from serving.telemetry.worker_metrics import unchanged
-from storage.operations.standing import Standing
+from storage.operations.overview import Overview
 
 FEED_REQUESTS = Counter(
     "feedwright_feed_requests_total",
@@ -127,17 +127,17 @@ class NowCollector(Collector):
     def __init__(
         self,
         versions: Callable[[], Iterable[LiveVersion]],
-        standing: Callable[[], Standing | None] = lambda: None,
+        overview: Callable[[], Overview | None] = lambda: None,
         spool_age: Callable[[], float] = lambda: 0.0,
     ) -> None:
         """
         Args:
             versions: that this worker serves.
-            standing: what Postgres said last; None: it does not answer.
+            overview: what Postgres said last; None: it does not answer.
             spool_age: of the oldest events that are not in Postgres yet, in seconds.
         """
         self._versions = versions
-        self._standing = standing
+        self._overview = overview
         self._spool_age = spool_age
 
     def collect(self) -> Iterable[Metric]:
@@ -163,35 +163,35 @@ class NowCollector(Collector):
             "Age of the oldest events that wait in the spool of this machine; 0: none do.",
             self._spool_age(),
         )
-        standing = self._standing()
-        if standing is not None:
-            yield from _gauges(standing)
+        overview = self._overview()
+        if overview is not None:
+            yield from _gauges(overview)
 
 
-def _gauges(standing: Standing) -> Iterable[Metric]:
+def _gauges(overview: Overview) -> Iterable[Metric]:
     experiments = GaugeMetricFamily(
         "feedwright_experiments", "Experiments of this environment.", labels=["status"]
     )
-    for status, count in standing.experiments.items():
+    for status, count in overview.experiments.items():
         experiments.add_metric([status], count)
     yield experiments
     for name, text, value in (
-        ("withdrawn_versions", "Versions that nothing may serve.", standing.withdrawn),
+        ("withdrawn_versions", "Versions that nothing may serve.", overview.withdrawn),
         (
             "rollbacks_pending",
             "Withdrawn versions that an alias may still name.",
-            standing.rollbacks_pending,
+            overview.rollbacks_pending,
         ),
-        ("alerts_waiting", "Alerts that are still to be delivered.", standing.alerts_waiting),
+        ("alerts_waiting", "Alerts that are still to be delivered.", overview.alerts_waiting),
         (
             "alerts_waiting_seconds",
             "Age of the oldest alert that waits; 0: none does.",
-            standing.alerts_waiting_seconds,
+            overview.alerts_waiting_seconds,
         ),
         (
             "alerts_given_up",
             "Alerts of the last day that the receiver never took.",
-            standing.alerts_given_up,
+            overview.alerts_given_up,
         ),
     ):
         yield GaugeMetricFamily(f"feedwright_{name}", text, value)

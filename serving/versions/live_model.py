@@ -48,7 +48,7 @@ class _Alias:
 
     Attributes:
         snapshot: of that version.
-        standing: what is served of it, from which another alias may take it over.
+        served: what is served of it, from which another alias may take it over.
         registry_up: MLflow answered the last look.
     """
 
@@ -63,7 +63,7 @@ class _Alias:
         self.name = name
         self.snapshot = snapshot
         self.preparation = preparation
-        self.standing: tuple[Loaded, Catalogue] | None = None
+        self.served: tuple[Loaded, Catalogue] | None = None
         self.registry_up = False
         self._registry = registry
         self._pointer_file = pointer_file
@@ -75,7 +75,7 @@ class _Alias:
 
     def let_go(self) -> None:
         self.snapshot.let_go()
-        self.standing = None
+        self.served = None
 
     def good_since(self) -> float | None:
         """Epoch seconds from which the age of what is loaded counts."""
@@ -198,7 +198,7 @@ class LiveModel:
         profile = self._profile.profile
         since = self._polled.profile_since if profile is self._polled.profile else time.time()
         # Once: what stands there may be let go of meanwhile.
-        own, other = self._champion, self._challenger.standing
+        own, other = self._champion, self._challenger.served
         own.look(other[0] if other else None)
         loaded, problem_now = own.snapshot.loaded, own.snapshot.problem
         snapshot, source = self._catalogue(loaded)
@@ -206,7 +206,7 @@ class LiveModel:
         if snapshot is not None and source is not None:
             known = [one for one in (self._polled.catalogue, other and other[1]) if one]
             catalogue = own.preparation.prepared(snapshot, source, profile, known)
-            own.standing = (loaded, catalogue) if loaded else None
+            own.served = (loaded, catalogue) if loaded else None
         self.publish(
             profile=profile,
             catalogue=catalogue,
@@ -223,7 +223,7 @@ class LiveModel:
 
     def poll_challenger(self) -> None:
         """The same for the challenger, while it is needed."""
-        own, other = self._challenger, self._champion.standing
+        own, other = self._challenger, self._champion.served
         asked = time.monotonic() - self._asked_at < ASKED_SECONDS
         if not asked and not self._challenger_needed():
             if self._polled.challenger is not None:
@@ -233,11 +233,11 @@ class LiveModel:
         own.look(other[0] if other else None)
         loaded, challenger = own.snapshot.loaded, None
         if loaded is not None and own.snapshot.problem is None:
-            known = [one[1] for one in (own.standing, other) if one]
+            known = [one[1] for one in (own.served, other) if one]
             catalogue = own.preparation.prepared(
                 loaded.snapshot, "challenger", self._profile.profile, known
             )
-            own.standing = loaded, catalogue
+            own.served = loaded, catalogue
             challenger = Challenger(loaded.version, loaded.trained_at, catalogue)
         self.publish(challenger=challenger)
 

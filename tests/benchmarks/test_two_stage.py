@@ -1,4 +1,4 @@
-"""Rankers: honest lessons, features in their order, the events profile's examples, and two stages
+"""Rankers: honest folds, features in their order, the events profile's examples, and two stages
 that beat their parts."""
 
 from __future__ import annotations
@@ -121,10 +121,10 @@ def test_two_stages_beat_their_parts(tmp_path: Path) -> None:
 
 def test_a_first_stage_that_memorises_does_not_help_the_ranker() -> None:
     dataset, future = made_up()
-    for lesson in out_of_fold(dataset, 4):
-        recalled = Memory().fit(lesson.known).score(np.arange(N_USERS))
-        assert (recalled[lesson.wanted.toarray()] == 0).all()
-        assert lesson.known.validation is None
+    for fold in out_of_fold(dataset, 4):
+        recalled = Memory().fit(fold.known).score(np.arange(N_USERS))
+        assert (recalled[fold.wanted.toarray()] == 0).all()
+        assert fold.known.validation is None
     honest = TwoStage(SMALL, others={}).fit(dataset)
     tempted = TwoStage(SMALL, others={"memory": Memory}).fit(dataset)
     assert all(ranker.importance()["memory.score"] < 0.1 for ranker in tempted.rankers)
@@ -136,23 +136,23 @@ def test_a_first_stage_that_memorises_does_not_help_the_ranker() -> None:
 def test_folds_hide_each_pair_once(count: int, seed: int) -> None:
     dataset, _ = made_up()
     liked, hidden = dataset.matrix.positive.toarray() > 0, np.zeros((N_USERS, N_ITEMS))
-    for lesson in out_of_fold(dataset, count, seed=seed):
-        wanted = lesson.wanted.toarray()
-        assert not (wanted & (lesson.known.matrix.values.toarray() > 0)).any()
-        assert lesson.known.popularity.overall.mean() == pytest.approx(1)
+    for fold in out_of_fold(dataset, count, seed=seed):
+        wanted = fold.wanted.toarray()
+        assert not (wanted & (fold.known.matrix.values.toarray() > 0)).any()
+        assert fold.known.popularity.overall.mean() == pytest.approx(1)
         hidden += wanted
     assert (hidden == liked).all()
 
 
-def test_lessons_in_time_see_no_future() -> None:
+def test_folds_in_time_see_no_future() -> None:
     rows = [("u1", "i1", "like", ago(days=3)), ("u1", "i2", "like", ago(days=1))]
     frame = interactions_frame(rows)
     catalogue = catalogue_of([{"id": "u1"}], [{"id": "i1"}, {"id": "i2"}])
     then = dataset_of(catalogue, frame, as_of=ago(days=2))
     now = dataset_of(catalogue, frame)
-    (lesson,) = out_of_time([then, now])
-    assert lesson.known.matrix.values.toarray().astype(bool).tolist() == [[True, False]]
-    assert lesson.wanted.toarray().tolist() == [[False, True]]
+    (fold,) = out_of_time([then, now])
+    assert fold.known.matrix.values.toarray().astype(bool).tolist() == [[True, False]]
+    assert fold.wanted.toarray().tolist() == [[False, True]]
     with pytest.raises(ValueError, match="rise"):
         list(out_of_time([now, then]))
 
@@ -251,7 +251,7 @@ def test_sessions_score_from_what_is_known_only() -> None:
     assert scores[0].shape == scores[2].shape == (5, N_ITEMS)
     assert scores[0].any()
     assert scores[2].any()
-    others = [lesson.known for lesson in out_of_fold(dataset, 3)]
+    others = [fold.known for fold in out_of_fold(dataset, 3)]
     fitted = SessionNeighbours(pattern, Nearness("steps", 3.0)).fit(others[0])
     assert np.isfinite(fitted.score(np.arange(N_USERS))).all()
 

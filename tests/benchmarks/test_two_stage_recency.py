@@ -1,4 +1,4 @@
-"""What follows what, and lessons that hide what each user did last."""
+"""What follows what, and folds that hide what each user did last."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from scipy import sparse
 
 from benchmarks.two_stage.first_stage import Learner
-from benchmarks.two_stage.lessons import last_of_users, not_last, with_last_told_apart
+from benchmarks.two_stage.folds import last_of_users, not_last, with_newest_as_validation
 from benchmarks.two_stage.recency import (
     Followers,
     Following,
@@ -104,24 +104,24 @@ def test_what_came_at_one_moment_stays_together() -> None:
     assert (not_last(users[shuffled], seconds[shuffled], 0.2) == kept[shuffled]).all()
 
 
-def test_each_lesson_hides_the_newest_of_what_the_last_one_knew() -> None:
+def test_each_fold_hides_the_newest_of_what_the_last_one_knew() -> None:
     dataset, times = round_trips()
     known = dataset.matrix.values.toarray() > 0
-    lessons = list(last_of_users(dataset, times, share=0.25, count=2))
-    for lesson in lessons:
-        left, wanted = lesson.known.matrix.values.toarray() > 0, lesson.wanted.toarray()
+    folds = list(last_of_users(dataset, times, share=0.25, count=2))
+    for fold in folds:
+        left, wanted = fold.known.matrix.values.toarray() > 0, fold.wanted.toarray()
         assert (known == (left | wanted)).all()
         assert not (left & wanted).any()
         late = np.where(wanted, times.toarray(), np.inf).min(axis=1)
         assert (np.where(left, times.toarray(), 0).max(axis=1) < late).all()
-        assert lesson.known.popularity.overall.mean() == pytest.approx(1)
+        assert fold.known.popularity.overall.mean() == pytest.approx(1)
         known = left
     assert known.sum() == N_USERS * 5  # 8, then 6, then 5
 
 
 def test_the_window_is_what_each_user_did_last() -> None:
     dataset, times = round_trips()
-    validation = with_last_told_apart(dataset, times, share=0.25).validation
+    validation = with_newest_as_validation(dataset, times, share=0.25).validation
     assert validation is not None
     assert (np.diff(validation.later.indptr) == 2).all()
     both = validation.earlier + validation.later

@@ -28,7 +28,7 @@ from serving.telemetry.metrics import (
     feed_counter,
     stage_timer,
 )
-from storage.operations.standing import Standing
+from storage.operations.overview import Overview
 from storage.settings import Settings, with_driver
 from tests.deploy.compose import (
     DEPLOY,
@@ -269,7 +269,7 @@ def test_dashboard_and_alerts_use_metrics_that_the_feed_has():
     HTTP_REQUESTS.labels("/api/v1/feed", "GET", "200").inc(0)
     now = NowCollector(
         lambda: [LiveVersion("champion", "1", 2.0, 3.0)],
-        lambda: Standing({"running": 1}, 0, 0, 0, 0.0, 0),
+        lambda: Overview({"running": 1}, 0, 0, 0, 0.0, 0),
     )
     families = list(text_string_to_metric_families(exposition(now).decode()))
     samples = {sample.name for family in families for sample in family.samples}

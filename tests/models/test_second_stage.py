@@ -68,7 +68,7 @@ def test_names_tell_recommender_and_ranker(name: str, parts: tuple[str, str | No
     assert parts_of(name) == parts
 
 
-def test_a_lesson_that_cannot_be_made_costs_only_the_ranker(catalogue, interactions) -> None:
+def test_a_training_set_that_cannot_be_made_costs_only_the_ranker(catalogue, interactions) -> None:
     """As where all that is known came in one moment."""
     past, log = earlier_part(catalogue, interactions)
 

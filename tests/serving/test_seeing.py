@@ -88,7 +88,7 @@ def test_what_stands_in_postgres_is_shown(worker: Worker) -> None:
             "INSERT INTO feed.experiments (id, status, salt, variants)"
             " VALUES ('e', 'running', 's', '[]'), ('f', 'ended', 's', '[]')"
         )
-    worker.client.portal.call(worker.app._standing.look)  # type: ignore[union-attr]
+    worker.client.portal.call(worker.app._overview.look)  # type: ignore[union-attr]
     found = metrics_of(worker)
     assert found["feedwright_rollbacks_pending"] == found["feedwright_withdrawn_versions"] == 1
     assert found["feedwright_alerts_waiting"] == 1

@@ -1,6 +1,6 @@
-"""Lessons for a ranker where a user is asked what comes next: the newest of each user is hidden.
+"""Folds for a ranker where a user is asked what comes next: the newest of each user is hidden.
 
-``first_stage.out_of_time`` cuts everybody at the same moments, which leaves no lesson where users
+``first_stage.out_of_time`` cuts everybody at the same moments, which leaves no fold where users
 come once and do all they do in an hour. Here each user is cut in his own time.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from benchmarks.two_stage.first_stage import Lesson, knowing
+from benchmarks.two_stage.first_stage import Fold, knowing
 from benchmarks.two_stage.sessions import Histories
 from models.recommenders.base import Dataset, Validation
 
@@ -39,11 +39,11 @@ def not_last(users: NDArray[np.integer], seconds: NDArray[np.floating], share: f
 
 def last_of_users(
     dataset: Dataset, times: sparse.csr_array, *, share: float = 0.2, count: int = 2
-) -> Iterator[Lesson]:
-    """``count`` lessons: the newest ``share`` of each user is wanted and the rest known; then the
+) -> Iterator[Fold]:
+    """``count`` folds: the newest ``share`` of each user is wanted and the rest known; then the
     newest of that rest, and so on.
 
-    A lesson knows what others did after the hidden moments, as leave-last-out does. For data in
+    A fold knows what others did after the hidden moments, as leave-last-out does. For data in
     which the past of one user is not the past of all.
 
     Args:
@@ -56,10 +56,10 @@ def last_of_users(
         known = _only(values, histories.users[kept], histories.items[kept])
         hidden = _only(values, histories.users[~kept], histories.items[~kept])
         dataset = knowing(dataset, known)
-        yield Lesson(dataset, sparse.csr_array(hidden > 0))
+        yield Fold(dataset, sparse.csr_array(hidden > 0))
 
 
-def with_last_told_apart(
+def with_newest_as_validation(
     dataset: Dataset, times: sparse.csr_array, *, share: float = 0.1
 ) -> Dataset:
     """The dataset with each user's newest ``share`` as the window that tells when to stop."""

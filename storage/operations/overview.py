@@ -1,4 +1,4 @@
-"""How things stand, for those who watch: one cheap question."""
+"""Experiments, withdrawn versions and alerts in numbers, for metrics: one cheap question."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from psycopg import AsyncConnection
 from psycopg.rows import args_row
 
 
-class Standing(NamedTuple):
+class Overview(NamedTuple):
     """
     Attributes:
         experiments: number by status, of one environment.
@@ -28,7 +28,7 @@ class Standing(NamedTuple):
     alerts_given_up: int
 
 
-_STANDING: LiteralString = """
+_OVERVIEW: LiteralString = """
 SELECT (SELECT coalesce(jsonb_object_agg(status, number), '{}') FROM (
             SELECT status, count(*) AS number FROM feed.experiments
             WHERE environment IS NULL OR environment = %s GROUP BY status) AS counted),
@@ -43,10 +43,10 @@ WHERE delivered_at IS NULL AND (given_up_at IS NULL OR raised_at > now() - inter
 """
 
 
-async def standing(conn: AsyncConnection[Any], environment: str) -> Standing:
-    """How things stand now."""
-    cursor = conn.cursor(row_factory=args_row(Standing))
-    await cursor.execute(_STANDING, (environment,))
+async def overview(conn: AsyncConnection[Any], environment: str) -> Overview:
+    """The numbers now."""
+    cursor = conn.cursor(row_factory=args_row(Overview))
+    await cursor.execute(_OVERVIEW, (environment,))
     found = await cursor.fetchone()
     assert found is not None
     return found

@@ -1,4 +1,4 @@
-"""How things stand, as Postgres says: kept at hand, so that nobody who watches waits for it."""
+"""The overview of Postgres for metrics, kept at hand: nobody who watches waits for it."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import asyncio
 import logging
 
 from serving.postgres.database import Database, DatabaseAway
-from storage.operations.standing import Standing, standing
+from storage.operations.overview import Overview, overview
 
 log = logging.getLogger("feedwright.serving")
 EVERY_SECONDS = 15.0
 
 
-class StandingWatch:
+class OverviewWatch:
     """
     Attributes:
         now: what Postgres said last; None while it does not answer.
@@ -21,7 +21,7 @@ class StandingWatch:
     def __init__(self, database: Database, environment: str) -> None:
         self._database = database
         self._environment = environment
-        self.now: Standing | None = None
+        self.now: Overview | None = None
 
     async def run(self) -> None:
         """Ask, for ever."""
@@ -32,9 +32,9 @@ class StandingWatch:
     async def look(self) -> None:
         """Ask once."""
         try:
-            self.now = await self._database.run(lambda conn: standing(conn, self._environment))
+            self.now = await self._database.run(lambda conn: overview(conn, self._environment))
         except DatabaseAway:
             self.now = None
         except Exception:  # anything: a number that is missing must not end the watch
             self.now = None
-            log.exception("standing not read")
+            log.exception("overview not read")
