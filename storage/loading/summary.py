@@ -16,6 +16,8 @@ LONGEST = 300  # characters of one of them
 HARDLY = 0.1  # share of the interactions' ids in the catalogue, below which it is told
 NOTHING = [form for word in ("null", "nan", "none", "na", "n/a", "<na>", "\\n", "nil", "undefined")
            for form in (word, word.upper(), word.capitalize())] + ["NaN"]  # fmt: skip
+LOOKED_AT = 10_000  # rows of each chunk whose ids are looked at for blanks
+_PADDED = r"^[\s\u200b\ufeff]|[\s\u200b\ufeff]$"
 _KNOWN_BY: dict[Entity, str] = {"items": "item_id", "users": "user_id"}
 
 
@@ -36,6 +38,8 @@ class EntitySummary:
     ids: dict[str, pl.Series] = field(default_factory=dict)
     """Id column -> hashes of its distinct ids."""
     example: dict[str, str] = field(default_factory=dict)
+    padded: dict[str, tuple[str, int]] = field(default_factory=dict)
+    """Id column -> an id with a blank before or after it, and its line."""
     nobody: Tally | None = None
     """Rows that name no user."""
     doubts: list[str] = field(default_factory=list)
@@ -91,6 +95,10 @@ class Summary:
         one.ids[name] = one.ids[name].append(hashes).unique() if name in one.ids else hashes
         if name not in one.example and len(first := ids.drop_nulls().head(1)):
             one.example[name] = first[0][:60]
+        if name not in one.padded:
+            first_rows = good.head(LOOKED_AT)
+            padded = first_rows.filter(first_rows[name].str.contains(_PADDED)).head(1)
+            one.padded |= {name: (padded[name][0], padded["row_number"][0])} if len(padded) else {}
         pointed, all_of = one.pointed.get(name, (0, 0))
         ends = ids.filter(ids.str.ends_with(".0"))
         here = int(ends.str.contains(r"^\d+\.0$").sum())
@@ -124,6 +132,11 @@ class Summary:
                 f"ids that look like words for nothing: {words}. Say  nothing: [{names}]  in the "
                 "mapping if they mean that there is none"
             )
+        said += [
+            f"{name}: some ids have blanks around them, as {cell[:60]!a} in line {line}: they are "
+            "others than those without"
+            for name, (cell, line) in one.padded.items()
+        ]
         said += [
             f"{name}: all ids are written like {one.example[name]}. Say  whole_ids: yes  in the "
             "mapping if they are whole numbers"

@@ -200,3 +200,39 @@ def test_half_a_character_costs_its_field_alone(tmp_path: Path) -> None:
     assert found.good["user_id"].to_list() == ["u1", "\U0001f600\\ud800"]
     assert "user_id: 'u\\ud800' has half of a character" in found.rejected["reason"][0]
     assert "metadata.a" in log.summary.warnings("interactions")[0]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "names"),
+    [
+        ("cp1251", "Анна Каренина,Борис Годунов,Война и мир,Евгений Онегин,Ревизор,Чайка"),
+        ("koi8_r", "Анна Каренина,Борис Годунов,Война и мир,Евгений Онегин,Ревизор,Чайка"),
+        ("shift_jis", "東京物語,千と千尋の神隠し,となりのトトロ,もののけ姫,ハウルの動く城"),
+        ("euc_jp", "東京物語,千と千尋の神隠し,となりのトトロ,もののけ姫,ハウルの動く城"),
+        ("gb18030", "活着,三体,围城,红楼梦,西游记,水浒传,三国演义,骆驼祥子"),
+        ("big5", "紅樓夢,西遊記,水滸傳,三國演義,駱駝祥子,圍城,活著"),
+        ("euc_kr", "기생충,올드보이,살인의 추억,괴물,마더,설국열차,옥자"),
+        ("cp1253", "Ζορμπάς,Οδύσσεια,Ιλιάδα,Αντιγόνη,Μήδεια"),
+        ("cp1252", "Été à Brest,Noël,Où,Château,Größe,Übermut,Señor,Ångström"),
+    ],
+)
+def test_names_of_other_alphabets_below_a_header_in_ascii(
+    tmp_path: Path, encoding: str, names: str
+) -> None:
+    rows = "".join(
+        f"u1,{name},like,2026-01-0{n % 9 + 1}\n" for n, name in enumerate(names.split(","))
+    )
+    text = "user_id,item_id,type,occurred_at\n" + rows
+    (tmp_path / "interactions.csv").write_bytes(text.encode(encoding))
+    assert read_log(tmp_path).interactions["item_id"].to_list() == names.split(",")
+
+
+@pytest.mark.parametrize(("id", "is_told"), [("u1\u200b", True), (" u1", True), ("u 1", False)])
+def test_ids_with_blanks_around_them_are_told(tmp_path: Path, id: str, is_told: bool) -> None:
+    rows = f"u1,i1,like,2026-01-01\n{id},i1,like,2026-01-02\n"
+    (tmp_path / "interactions.csv").write_text("user_id,item_id,type,occurred_at\n" + rows)
+    log = read_log(tmp_path)
+    assert validate(log, "interactions").good["user_id"].to_list() == ["u1", id]
+    told = [one for one in log.summary.warnings("interactions") if "blanks around" in one]
+    assert bool(told) is is_told
+    assert not told or "in line 3" in told[0]

@@ -16,8 +16,8 @@ from storage.loading.reading.streams import head, lines_of
 NAMES = {"utf-8-sig": "utf-8", "utf8": "utf-8", "latin-1": "windows-1252", "latin1": "windows-1252",
          "iso-8859-1": "windows-1252", "cp1252": "windows-1252"}  # fmt: skip
 ENOUGH = 1_000  # lines that are no UTF-8, after which nothing new is learnt
-OTHER_ALPHABETS = ["cp1251", "shift_jis", "gb18030", "big5", "euc_kr"]
-SURE = 0.5  # coherence, 0 to 1, from which another alphabet is believed
+OTHER_ALPHABETS = ["cp1251", "shift_jis", "gb18030", "big5", "euc_kr", "euc_jp", "koi8_r", "cp1253"]
+FOREIGN = 0.6  # share of the bytes beyond ASCII that stand in threes: in Western words few do
 
 _UTF16 = {codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _UTF32 = {codecs.BOM_UTF32_LE: "utf-32", codecs.BOM_UTF32_BE: "utf-32"}
@@ -59,11 +59,13 @@ def _older(text: bytes) -> str:
         cells = re.split(r"[,;|\t]", header.decode(name, "replace"))
         if sum(role_of(cell) is not None for cell in cells) > 1:
             return name
-    # without words that it knows, the detector guesses; Western texts are the common ones
-    guess = from_bytes(text, cp_isolation=["cp1252", *OTHER_ALPHABETS]).best()
-    if guess and guess.encoding in OTHER_ALPHABETS and guess.coherence >= SURE:
-        return guess.encoding
-    return "windows-1252"
+    found = dict.fromkeys(re.split(rb"[,;\t\n]", text))
+    words = b" ".join(cell for cell in found if not cell.isascii())
+    in_threes = sum(map(len, re.findall(rb"[\x80-\xff]{3,}", words)))
+    if in_threes < FOREIGN * len(re.findall(rb"[\x80-\xff]", words)):
+        return "windows-1252"
+    guess = from_bytes(words, cp_isolation=OTHER_ALPHABETS).best()
+    return guess.encoding if guess else "windows-1252"
 
 
 def is_utf8(text: bytes) -> bool:
