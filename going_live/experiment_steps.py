@@ -94,7 +94,13 @@ def step_all(
         return []
     with connect(url) as conn:
         limits = profile.guardrails
-        count_new(conn, conversion_hours=limits.conversion_hours, days=limits.window_days, now=now)
+        count_new(
+            conn,
+            profile.interaction_types,
+            conversion_hours=limits.conversion_hours,
+            days=limits.window_days,
+            now=now,
+        )
     aliases = _aliases(registry) if any(map(needs_challenger, running)) else Aliases()
     return [_tried(url, row.id, profile, aliases, releases, now) for row in reversed(running)]
 

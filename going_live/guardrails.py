@@ -42,7 +42,11 @@ def evaluate(
     """
     limits = profile.guardrails
     variant_metrics.count_new(
-        conn, conversion_hours=limits.conversion_hours, days=limits.window_days, now=now
+        conn,
+        profile.interaction_types,
+        conversion_hours=limits.conversion_hours,
+        days=limits.window_days,
+        now=now,
     )
     with conn.transaction():
         kept = []

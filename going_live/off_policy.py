@@ -30,7 +30,7 @@ WITH impressions AS (
                CASE WHEN jsonb_typeof(metadata->'propensity') = 'number'
                     THEN (metadata->>'propensity')::numeric END AS propensity
         FROM feed.interactions
-        WHERE type = 'impression' AND occurred_at >= %(start)s AND occurred_at < %(end)s
+        WHERE type = ANY(%(shown)s) AND occurred_at >= %(start)s AND occurred_at < %(end)s
           AND user_id IS NOT NULL AND metadata->>'variant' = 'champion') AS i
     WHERE feed IS NOT NULL AND propensity > 0 AND propensity <= 1
     ORDER BY feed, position, occurred_at
@@ -43,7 +43,8 @@ WITH impressions AS (
 )
 SELECT feed, user_id, item_id, propensity::float8, EXISTS (
            SELECT FROM feed.interactions AS c
-           WHERE c.type = 'click' AND c.user_id = ranked.user_id AND c.item_id = ranked.item_id
+           WHERE c.type = ANY(%(clicked)s)
+             AND c.user_id = ranked.user_id AND c.item_id = ranked.item_id
              AND c.occurred_at >= ranked.occurred_at AND c.occurred_at < %(end)s
              AND c.metadata->>'feed_id' = feed)
 FROM ranked WHERE newest <= %(most)s ORDER BY newest, position
@@ -78,7 +79,15 @@ def estimate(
     Returns:
         None: nothing was shown to anybody whom the version knows.
     """
-    rows = conn.execute(_SHOWN, {"start": start, "end": end, "most": most}).fetchall()
+    types = profile.interaction_types
+    asked = {
+        "start": start,
+        "end": end,
+        "most": most,
+        "shown": list(types.impressions),
+        "clicked": types.counted_as("click"),
+    }
+    rows = conn.execute(_SHOWN, asked).fetchall()
     shown = pl.DataFrame(rows, schema=SCHEMA, orient="row")
     known = snapshot.users.ids.indices(shown["user_id"]) >= 0
     shown = shown.filter(pl.Series(known))

@@ -117,6 +117,7 @@ class FeedApp:
             lambda: database_address(settings),
             spool,
             retention=timedelta(days=self._profile.profile.privacy.retention_days),
+            types=lambda: self._profile.profile.interaction_types,
             complete=self._attribute,
             committed=self.touched.mark,
             signalled=refresh_queue.request,
@@ -240,7 +241,8 @@ class FeedApp:
         return catalogue.live if catalogue else None
 
     def _attribute(self, events: list[Event]) -> None:
-        attribute(events, self._lists.get, self.live.state.catalogues)
+        types = self._profile.profile.interaction_types
+        attribute(events, self._lists.get, self.live.state.catalogues, types)
 
     def _may_show(self, user_id: str, item_ids: list[str]) -> list[bool]:
         live = self._live_catalogue()

@@ -9,8 +9,9 @@ from great_expectations import expectations as gxe
 from great_expectations.expectations.row_conditions import Column
 
 from data_checks.suites import parts
-from models.profile.schema import INTERACTION_TYPES, Profile
-from storage.loading.values.columns import MAX_ID_BYTES, WITHOUT_ITEM
+from models.profile.interaction_types import NAME
+from models.profile.schema import Profile
+from storage.loading.values.columns import MAX_ID_BYTES
 
 
 def interactions_query(since: datetime | None = None, until: datetime | None = None) -> str:
@@ -30,18 +31,20 @@ def within(since: datetime | None, until: datetime | None) -> str:
 
 def interactions_suite(profile: Profile, *, may_be_empty: bool = False) -> ExpectationSuite:
     """For the columns of ``interactions_query``. A quiet day may be empty, a history not."""
+    types = profile.interaction_types
     return parts.suite(
         "interactions",
         [
             *([] if may_be_empty else parts.rows()),
             gxe.ExpectColumnValuesToBeUnique(column="event_id", description="event_id is unique"),
-            gxe.ExpectColumnValuesToBeInSet(
-                column="type", value_set=list(INTERACTION_TYPES), description="type is known"
+            gxe.ExpectColumnValuesToMatchRegex(
+                column="type", regex=NAME, description="type is the name of one"
             ),
             gxe.ExpectColumnValuesToNotBeNull(
                 column="item_id",
-                row_condition=Column("type").is_not_in(WITHOUT_ITEM),
-                description=f"item_id is given, except for {' and '.join(WITHOUT_ITEM)}",
+                row_condition=Column("type").is_in(types.with_item),
+                description="item_id is given, except for "
+                + " and ".join(sorted(types.without_item, reverse=True)),
             ),
             *parts.bounds("interactions", profile.checks, 1.0),
             *(

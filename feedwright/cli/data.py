@@ -16,6 +16,7 @@ from feedwright.errors import FeedwrightError
 from feedwright.local import load_view
 
 if TYPE_CHECKING:
+    from models.profile.interaction_types import InteractionTypes
     from storage.loading.log import Log
 
 WITHOUT_TIMES = (
@@ -107,7 +108,7 @@ def load(
             raise typer.Exit(1 if unusable else 0)
     except LoadError as error:
         if as_json and path is not None:
-            failed = load_view.failed_document(path, form.value, mapping, str(error))
+            failed = load_view.failed_document(path, form.value, mapping, _types(), str(error))
             print(json.dumps(failed, indent=2, ensure_ascii=False))
         raise
     if log.ends_now if shift_clock is None else shift_clock:
@@ -137,11 +138,19 @@ def _log(
     from feedwright.local import loading
 
     if path is not None:
-        return loading.file_log(path, form.value, mapping or None, up_to_damage=up_to_damage)
+        return loading.file_log(
+            path, form.value, mapping or None, _types(), up_to_damage=up_to_damage
+        )
     if sample:
         return loading.sample_log()
     of_profile = settings().profile if settings().profile in list(Domain) else "marketplace"
     return loading.synthetic_log(synthetic, cast("loading.Domain", domain or of_profile))
+
+
+def _types() -> InteractionTypes:
+    from models.profile.schema import load_profile
+
+    return load_profile(settings().profile).interaction_types
 
 
 def _say_notice(log: Log, view: Console = console) -> None:
@@ -165,7 +174,7 @@ def propose_mapping(
     """
     from feedwright.local import loading
 
-    text, log = loading.proposed(folder)
+    text, log = loading.proposed(folder, _types())
     if output is None:
         print(text, end="")
     else:

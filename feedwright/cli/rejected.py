@@ -167,13 +167,13 @@ def _replay(corrected: dict[int, Any]) -> list[Replay]:
     from serving.ingest.replay import replay
     from storage.events import rejections
 
-    async def work(connection: Any, clock: Any) -> list[Replay]:
+    async def work(connection: Any, clock: Any, types: Any) -> list[Replay]:
         ids = list(corrected)
         results: list[Replay] = []
         for start in range(0, len(ids), AT_ONCE):
             async with connection.transaction():
                 rows = await rejections.lock(connection, ids[start : start + AT_ONCE])
-                results += await replay(connection, rows, clock, corrected)
+                results += await replay(connection, rows, clock, types, corrected)
         missing = sorted(set(ids) - {one.id for one in results})
         if missing:
             listed = ", ".join(map(str, missing[:10]))
@@ -187,7 +187,7 @@ def _replay_all(reason: str) -> list[Replay]:
     from serving.ingest.replay import replay
     from storage.events import rejections
 
-    async def work(connection: Any, clock: Any) -> list[Replay]:
+    async def work(connection: Any, clock: Any, types: Any) -> list[Replay]:
         results: list[Replay] = []
         after = 0
         while True:
@@ -195,7 +195,7 @@ def _replay_all(reason: str) -> list[Replay]:
                 rows = await rejections.lock_next(connection, AT_ONCE, after, reason)
                 if not rows:
                     return results
-                results += await replay(connection, rows, clock)
+                results += await replay(connection, rows, clock, types)
             after = rows[-1].id
 
     return asyncio.run(_connected(work))
@@ -207,13 +207,15 @@ async def _connected(work: Any) -> list[Replay]:
     import psycopg
 
     from feedwright.local.database import running_database
+    from models.profile.schema import load_profile
     from serving.ingest.checking import Clock
     from serving.ingest.service import RETENTION
 
     clock = Clock.at(datetime.now(UTC), RETENTION)
+    types = load_profile(settings().profile).interaction_types
     with running_database(settings()) as url:
         async with await psycopg.AsyncConnection[Any].connect(url, autocommit=True) as connection:
-            results: list[Replay] = await work(connection, clock)
+            results: list[Replay] = await work(connection, clock, types)
             return results
 
 

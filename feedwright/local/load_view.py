@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 if TYPE_CHECKING:
+    from models.profile.interaction_types import InteractionTypes
     from storage.loading.log import Log
     from storage.loading.readers import Format
     from storage.loading.values.columns import Entity
@@ -107,15 +108,17 @@ def document(log: Log) -> dict[str, Any]:
     }
 
 
-def failed_document(path: Path, form: Format, mapping: str, message: str) -> dict[str, Any]:
+def failed_document(
+    path: Path, form: Format, mapping: str, types: InteractionTypes, message: str
+) -> dict[str, Any]:
     """The same of a log that cannot be loaded as it is: what can be read, and why the rest not."""
     from storage.loading.log import LoadError
     from storage.loading.mapping import load_mapping
     from storage.loading.readers import readable
 
     try:
-        said = load_mapping(mapping or "default")
-        log, failed = readable(path, "auto" if form == "movielens" else form, said)
+        said = load_mapping(mapping or "default", types)
+        log, failed = readable(path, "auto" if form == "movielens" else form, said, types)
         check(log)
     except LoadError:
         return {"files": {}, "error": message}

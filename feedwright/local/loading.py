@@ -11,6 +11,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from feedwright.errors import FeedwrightError
 from feedwright.local import load_view
+from models.profile.interaction_types import InteractionTypes
 from storage.loading.log import Log
 from storage.loading.values.columns import Entity
 
@@ -22,8 +23,15 @@ Form = Literal["auto", "movielens", "csv", "jsonl", "parquet"]
 Domain = Literal["marketplace", "social", "events"]
 
 
-def file_log(path: Path, form: Form, mapping: str | None, *, up_to_damage: bool = False) -> Log:
-    """The log at ``path``.
+def file_log(
+    path: Path,
+    form: Form,
+    mapping: str | None,
+    types: InteractionTypes,
+    *,
+    up_to_damage: bool = False,
+) -> Log:
+    """The log at ``path``, with interactions of these types.
 
     Raises:
         LoadError: it cannot be read as that, or the mapping is wrong.
@@ -31,11 +39,11 @@ def file_log(path: Path, form: Form, mapping: str | None, *, up_to_damage: bool 
     from storage.loading.mapping import load_mapping
     from storage.loading.readers import read_log
 
-    said = load_mapping(mapping) if mapping else None
-    return read_log(path, form, said, up_to_damage=up_to_damage)
+    said = load_mapping(mapping, types) if mapping else None
+    return read_log(path, form, said, types, up_to_damage=up_to_damage)
 
 
-def proposed(folder: Path) -> tuple[str, Log]:
+def proposed(folder: Path, types: InteractionTypes) -> tuple[str, Log]:
     """A mapping for the files of ``folder``, as YAML, and the log that it makes of them.
 
     Raises:
@@ -48,8 +56,8 @@ def proposed(folder: Path) -> tuple[str, Log]:
 
     if not folder.exists():
         raise FeedwrightError(f"{folder}: no such file or folder.", "Check the path.")
-    text = written(propose(folder))
-    return text, read_log(folder, mapping=read_mapping(text, "the proposal"))
+    text = written(propose(folder, types))
+    return text, read_log(folder, mapping=read_mapping(text, "the proposal", types), types=types)
 
 
 def sample_log() -> Log:

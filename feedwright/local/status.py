@@ -13,6 +13,7 @@ from feedwright.environment import adopt, dagster_variables
 from feedwright.local.first_run import champion_version
 from feedwright.local.services import addresses
 from feedwright.local.supervisor import is_ready
+from models.profile.interaction_types import DEFAULT_TYPES
 from storage.postgres.database import DatabaseError, connect
 from storage.postgres.embedded import EmbeddedPostgres
 from storage.settings import Settings, mlflow_tracking_uri
@@ -125,13 +126,14 @@ def sample_users(connection: psycopg.Connection) -> list[str]:
 
     They are chosen from the first ``SAMPLED`` interactions that say what a user wants.
     """
+    uninteresting = {*DEFAULT_TYPES.names} - {*DEFAULT_TYPES.interested}
     rows = connection.execute(
         "SELECT user_id, array_agg(DISTINCT item_id) AS items FROM ("
         "SELECT user_id, item_id FROM feed.interactions "
         "WHERE user_id IS NOT NULL AND item_id IS NOT NULL "
-        "AND type NOT IN ('impression', 'dismiss', 'unapply') LIMIT %s) AS log "
+        "AND type <> ALL(%s) LIMIT %s) AS log "
         "GROUP BY user_id ORDER BY count(DISTINCT item_id) DESC, user_id LIMIT %s",
-        [SAMPLED, CANDIDATES],
+        [[*uninteresting], SAMPLED, CANDIDATES],
     ).fetchall()
     histories = {user: frozenset(items) for user, items in rows}
     if len(histories) < 2:

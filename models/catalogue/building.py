@@ -19,7 +19,7 @@ from models.data.matrices import InteractionMatrix
 from models.data.ragged import Ragged
 from models.data.similarities import Neighbours
 from models.data.texts import Texts
-from models.profile.schema import INTERACTION_TYPES, Profile
+from models.profile.schema import Profile
 
 ITEMS_OF_TAG = 500
 ROOM = 1_024
@@ -254,7 +254,7 @@ def build_snapshot(
         catalogue_position=catalogue.position,
         features=model.features if model else None,
         train_seconds=model.train_seconds if model else None,
-        interaction_types=list(INTERACTION_TYPES),
+        interaction_types=list(profile.interaction_types.names),
         fold_weighted=vectors.weighted,
     )
     return Snapshot(

@@ -8,6 +8,7 @@ not added up either: the larger counts.
 
 from __future__ import annotations
 
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Self
@@ -21,15 +22,13 @@ from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import History, Indices, Viewer
 from models.data.arrays import among
 from models.data.matrices import RECENT_ITEMS
-from models.profile.schema import INTERACTION_TYPES, Profile, Weights
+from models.data.undoing import that_stand
+from models.profile.schema import Profile, Weights
 
 HALF_LIVES = 10
 """Events so much older than an interest's half-life are not looked at: they weigh 0.001."""
 OVERLAP_SECONDS = 24 * 3600.0
 """What the snapshot was made from may be so much older than its model."""
-CODES: dict[str, int] = {name: code for code, name in enumerate(INTERACTION_TYPES)}
-CHOSEN = ("like", "save", "share", "apply")
-"""Who does one of these to an item has it no longer dismissed."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Events:
     Attributes:
         ids: uint64, shape (n, 2): the event ids, 128 bits each.
         items: int32, shape (n,): rows of items, -1 for none.
-        types: int8, shape (n,): indices into ``INTERACTION_TYPES``.
+        types: int8, shape (n,): indices into the live catalogue's ``types``.
         times: float64, shape (n,): epoch seconds.
         dwell: float64, shape (n,): seconds of a dwell, NaN elsewhere.
         tags, categories, cities: int32, shapes (n, w), (n,), (n,): what each was about, -1 for
@@ -109,10 +108,11 @@ def history_of(
     events = events.in_order()
     snapshot = live.viewer(user_id)
     on_item = events.where(events.items >= 0)
-    weights = _by_code(profile.interaction_weights)
-    counts = ~np.isnan(weights)
-    counts[[CODES["apply"], CODES["unapply"]]] = True
-    touched = on_item.where(counts[on_item.types] & ~_short(on_item, profile))
+    types, names = profile.interaction_types, list(live.types)
+    weights = _by_code(profile.interaction_weights, names)
+    counts = ~np.isnan(weights) | _among(frozenset().union(*types.of_applied), names)
+    short = _short(events, profile, names)
+    touched = on_item.where(counts[on_item.types] & ~short[events.items >= 0])
     value = np.nan_to_num(weights[touched.types])
     liked, liking = _merged_liking(snapshot.liked, snapshot.liked_weights, touched.items, value)
     recent, recent_types = _recent(touched, value, snapshot.recent, snapshot.recent_types)
@@ -125,31 +125,36 @@ def history_of(
             vector = _folded(live, fold_in, snapshot, (liked, liking), told)
     return History(
         seen=np.union1d(snapshot.seen, touched.items).astype(np.int32),
-        applied=_last_word(snapshot.applied, on_item, ("apply",), ("unapply",)),
-        dismissed=_last_word(snapshot.dismissed, on_item, ("dismiss",), CHOSEN),
+        applied=_last_word(snapshot.applied, on_item, types.of_applied, names),
+        dismissed=_last_word(snapshot.dismissed, on_item, types.of_dismissed, names),
         liked=liked,
         liked_weights=liking,
         recent=recent,
         recent_types=recent_types,
-        interests=_interests(events, profile, now),
+        interests=_interests(events, short, names, profile, now),
         vector=vector,
         mark=blake2b(events.ids[_by_id(events.ids)].tobytes(), digest_size=8).hexdigest(),
     )
 
 
-def _by_code(weights: Weights) -> NDArray[np.float64]:
+def _by_code(weights: Weights, names: Sequence[str]) -> NDArray[np.float64]:
     """Weight of each type by its code, NaN for those that have none."""
-    return np.array([weights.get(name, np.nan) for name in INTERACTION_TYPES])
+    return np.array([weights.get(name, np.nan) for name in names])
+
+
+def _among(types: Set[str], names: Sequence[str]) -> NDArray[np.bool_]:
+    """Whether each type is one of these, by its code."""
+    return np.array([name in types for name in names])
 
 
 def _by_id(ids: NDArray[np.uint64]) -> NDArray[np.intp]:
     return np.lexsort((ids[:, 1], ids[:, 0]))
 
 
-def _short(events: Events, profile: Profile) -> NDArray[np.bool_]:
-    """Dwells that say nothing."""
+def _short(events: Events, profile: Profile, names: Sequence[str]) -> NDArray[np.bool_]:
+    """Those whose seconds are too few to say anything."""
     long = events.dwell >= profile.online.min_dwell_seconds
-    return (events.types == CODES["dwell"]) & ~long
+    return _among(profile.interaction_types.timed, names)[events.types] & ~long
 
 
 def _merged_liking(
@@ -188,23 +193,25 @@ def _recent(
 
 
 def _last_word(
-    known: Indices, events: Events, yes: tuple[str, ...], no: tuple[str, ...]
+    known: Indices, events: Events, types: tuple[Set[str], Set[str]], names: Sequence[str]
 ) -> Indices:
-    """Rows where the last of the types ``yes`` came after any of ``no``, and the rows of
-    ``known`` of which the events say nothing. Ascending."""
-    says = np.isin(events.types, [CODES[name] for name in yes])
-    denies = np.isin(events.types, [CODES[name] for name in no])
-    rows = np.unique(events.items[says | denies])
-    said, denied = (np.full(len(rows), -np.inf) for _ in range(2))
-    np.maximum.at(said, np.searchsorted(rows, events.items[says]), events.times[says])
-    np.maximum.at(denied, np.searchsorted(rows, events.items[denies]), events.times[denies])
-    return np.union1d(known[~among(known, rows)], rows[said > denied]).astype(np.int32)
+    """Rows where one of the first types came after any of the second, and the rows of ``known``
+    of which the events say nothing. Ascending."""
+    does, undoes = (_among(part, names)[events.types] for part in types)
+    rows, stand = that_stand(events.items, events.times, does, undoes)
+    return np.union1d(known[~among(known, rows)], rows[stand]).astype(np.int32)
 
 
-def _interests(events: Events, profile: Profile, now: float) -> Interests:
+def _interests(
+    events: Events,
+    short: NDArray[np.bool_],
+    names: Sequence[str],
+    profile: Profile,
+    now: float,
+) -> Interests:
     rules = profile.online
-    weights = np.nan_to_num(_by_code(rules.weights))[events.types]
-    weights[_short(events, profile)] = 0
+    weights = np.nan_to_num(_by_code(rules.weights, names))[events.types]
+    weights[short] = 0
     return interests_of(
         events.tags,
         events.categories,

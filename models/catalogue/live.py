@@ -41,7 +41,8 @@ class LiveCatalogue:
     Attributes:
         snapshot: what it began as. ``items`` may be larger by now.
         items: the columns to read.
-        tags, categories, cities, owners: vocabularies; what the columns index.
+        tags, categories, cities, owners, types: vocabularies; what the columns index. ``types``
+            are of interactions, by the names that the snapshot was written with.
         version: rises with every change.
         added_at: epoch seconds of the last change that may bring an item into feeds.
         trending: by window in hours, rows and scores; empty until they are set.
@@ -62,6 +63,9 @@ class LiveCatalogue:
         self.categories = Vocabulary(IdIndex.of(names.categories), names.categories)
         self.cities = Vocabulary(IdIndex.of(names.cities), names.cities)
         self.owners = Vocabulary(snapshot.owners)
+        self.types = Vocabulary(IdIndex.of([]))
+        for name in snapshot.interaction_types:
+            self.types.add(name)
         self.version = 0
         self.added_at = 0.0
         self._user_changed_at: dict[str, float] = {}

@@ -25,7 +25,7 @@ from models.data.feature_set import described, digest_of
 from models.data.ids import IdIndex
 from models.data.ragged import Ragged
 from models.data.texts import Texts
-from models.profile.schema import INTERACTION_TYPES
+from models.profile.interaction_types import DEFAULT_TYPES
 
 if TYPE_CHECKING:  # the ranker reads snapshots
     from models.ranking.learned import LearnedRanker
@@ -52,7 +52,7 @@ class Manifest:
             None: unknown.
         features: digest of the file ``features.json`` beside it, which names the features
             that the model was trained on, in their order; None: a snapshot without them.
-        interaction_types: what ``users.recent_types`` counts; None: not written down.
+        interaction_types: what ``users.recent_types`` counts; None: the defaults.
         train_seconds: what the model's training took.
         ranker: digest of the file ``ranker.json`` beside it; None: the recommender's own order
             is the feed's.
@@ -131,7 +131,7 @@ class Users:
     liked: Ragged  # items with a positive weight, value = log1p of it
     applied: Ragged
     recent: Ints  # (n, r) items liked last, the newest first, -1 where fewer
-    recent_types: NDArray[np.int8]  # (n, r) index into INTERACTION_TYPES
+    recent_types: NDArray[np.int8]  # (n, r) index into interaction_types
     neighbours: Ints  # (n, k) users, -1 where fewer
     neighbour_scores: Floats
     # preferences; NaN: none
@@ -169,6 +169,11 @@ class Snapshot:
     @property
     def has_model(self) -> bool:
         return self.manifest.model_version is not None
+
+    @property
+    def interaction_types(self) -> list[str]:
+        """What ``users.recent_types`` counts, by name: another profile may have others."""
+        return self.manifest.interaction_types or list(DEFAULT_TYPES.names)
 
     def save(
         self,
@@ -275,6 +280,12 @@ class Snapshot:
         for name, indices in (("popular", self.popular), ("tag_items", self.tag_items.indices)):
             if len(indices) and not 0 <= indices.min() <= indices.max() < len(self.items.ids):
                 raise SnapshotError(f"column {name}: not all of it is rows of items")
+        most = self.users.recent_types.max(initial=-1)
+        if most >= len(self.interaction_types):
+            raise SnapshotError(
+                f"column users.recent_types: a {most}, and the manifest names "
+                f"{len(self.interaction_types)} interaction types"
+            )
         if self.items.tags.ndim != 2:
             raise SnapshotError("column items.tags: not a matrix")
         if self.owners.offsets[-1] != len(self.owners.data):
@@ -302,12 +313,6 @@ class Snapshot:
         Raises:
             SnapshotError: names the features.
         """
-        types = self.manifest.interaction_types
-        if types is not None and tuple(types) != INTERACTION_TYPES[: len(types)]:
-            raise SnapshotError(
-                f"features users.recent_types: written for the interaction types "
-                f"{', '.join(types)}, this release has {', '.join(INTERACTION_TYPES)}"
-            )
         named = self.manifest.features
         if named is None and expected is None:
             return

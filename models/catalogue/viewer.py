@@ -79,7 +79,7 @@ class Viewer:
         seen, applied: rows of items, ascending.
         liked, liked_weights: rows of items, and how much.
         recent, recent_types: rows of the items liked last, the newest first, and what the user
-            did with each (index into ``INTERACTION_TYPES``).
+            did with each (index into the live catalogue's ``types``).
         dismissed: rows of items, ascending.
         interests: learned from what the user did, as of now; hidden tags are not in it.
         vector: the model's, shape (dims,); None: the model knows nothing of this user.

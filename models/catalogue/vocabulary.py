@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
@@ -26,6 +26,9 @@ class Vocabulary:
     def __getitem__(self, index: int) -> str:
         known = len(self._base)
         return self._names[index] if index < known else self._new_names[index - known]
+
+    def __iter__(self) -> Iterator[str]:
+        return (self[index] for index in range(len(self)))
 
     def find(self, name: str | None) -> int:
         """Its index, or -1. O(log n)."""

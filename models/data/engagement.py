@@ -4,21 +4,26 @@ from __future__ import annotations
 
 import polars as pl
 
+from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
 from models.profile.schema import Weights
 
 
-def engagement(interactions: pl.LazyFrame, weights: Weights) -> pl.DataFrame:
+def engagement(
+    interactions: pl.LazyFrame, weights: Weights, types: InteractionTypes = DEFAULT_TYPES
+) -> pl.DataFrame:
     """What users did with each item: columns item_id, weighted (sum of the weights),
     impressions, clicks."""
-    counted = {*weights, "impression", "click"}
+    shown, clicked = types.counted_as("impression"), types.counted_as("click")
     kind = pl.col("type")
     return (
-        interactions.filter(kind.is_in(list(counted)), pl.col("item_id").is_not_null())
+        interactions.filter(
+            kind.is_in({*weights, *shown, *clicked}), pl.col("item_id").is_not_null()
+        )
         .group_by("item_id")
         .agg(
             weighted=kind.replace_strict(weights, default=0.0, return_dtype=pl.Float64).sum(),
-            impressions=(kind == "impression").sum().cast(pl.Int64),
-            clicks=(kind == "click").sum().cast(pl.Int64),
+            impressions=kind.is_in(shown).sum().cast(pl.Int64),
+            clicks=kind.is_in(clicked).sum().cast(pl.Int64),
         )
         .collect()
     )

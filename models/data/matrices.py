@@ -12,7 +12,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.data.ids import IdIndex
-from models.profile.schema import INTERACTION_TYPES, Weights
+from models.data.undoing import last_words
+from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
+from models.profile.schema import Weights
 
 RECENT_ITEMS = 20
 """How many of a user's last items a snapshot keeps."""
@@ -56,6 +58,7 @@ def interaction_matrix(
     users: IdIndex,
     items: IdIndex,
     weights: Weights,
+    types: InteractionTypes = DEFAULT_TYPES,
     *,
     half_life_days: float | None = None,
     now: datetime | None = None,
@@ -64,9 +67,10 @@ def interaction_matrix(
 
     Args:
         interactions: columns user_id, item_id, type, occurred_at. Rows without a user
-            or an item, or whose type has no weight, are left out; an ``apply`` or
-            ``unapply`` without a weight counts 0.
+            or an item, or whose type has no weight, are left out; a conversion, or
+            what undoes one, without a weight counts 0.
         weights: weight of each interaction type.
+        types: which of them say that a user has applied.
         half_life_days: an interaction of that age at ``now`` counts half. None: all
             count the same.
         now: the age's reference, aware. Needed with ``half_life_days``.
@@ -74,7 +78,8 @@ def interaction_matrix(
     Raises:
         ValueError: ``half_life_days`` without ``now``.
     """
-    known_weights: dict[str, float] = {"apply": 0.0, "unapply": 0.0, **weights}
+    does, undoes = types.of_applied
+    known_weights: dict[str, float] = {**dict.fromkeys(does | undoes, 0.0), **weights}
     rows = interactions.lazy().filter(
         pl.col("user_id").is_not_null()
         & pl.col("item_id").is_not_null()
@@ -101,25 +106,12 @@ def interaction_matrix(
         users,
         items,
         matrix(rows.select("user_id", "item_id", value=weight).collect()),
-        matrix(_applied(rows).collect()),
-    )
-
-
-def _applied(rows: pl.LazyFrame) -> pl.LazyFrame:
-    """Pairs whose last ``apply`` came after any ``unapply``; at one moment, unapply was last."""
-
-    def last(type: str) -> pl.Expr:
-        return pl.col("occurred_at").filter(pl.col("type") == type).max()
-
-    return (
-        rows.filter(pl.col("type").is_in(["apply", "unapply"]))
-        .group_by("user_id", "item_id")
-        .agg(applied=last("apply"), unapplied=last("unapply"))
-        .filter(
-            pl.col("applied").is_not_null()
-            & (pl.col("unapplied").is_null() | (pl.col("applied") > pl.col("unapplied")))
-        )
-        .select("user_id", "item_id", value=pl.lit(1.0))
+        matrix(
+            last_words(rows, does, undoes)
+            .filter("stands")
+            .select("user_id", "item_id", value=pl.lit(1.0))
+            .collect()
+        ),
     )
 
 
@@ -129,6 +121,7 @@ def recent_items(
     items: IdIndex,
     weights: Weights,
     count: int = RECENT_ITEMS,
+    types: InteractionTypes = DEFAULT_TYPES,
 ) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
     """The items that each user liked last. O(n log n) in the interactions.
 
@@ -139,7 +132,7 @@ def recent_items(
 
     Returns:
         items, shape (users, count), the newest first, -1 where there are fewer; and what the
-        user did with each, as index into ``INTERACTION_TYPES``.
+        user did with each, as index into ``types.names``.
     """
     positive = {type: float(weight) for type, weight in weights.items() if weight > 0}
     pairs = (
@@ -160,15 +153,13 @@ def recent_items(
         .collect()
     )
     row, column = users.indices(pairs["user_id"]), items.indices(pairs["item_id"])
-    kinds = pairs["type"].replace_strict(
-        list(INTERACTION_TYPES), list(range(len(INTERACTION_TYPES))), return_dtype=pl.Int8
-    )
+    kinds = pairs["type"].replace_strict(types.names, range(len(types.names)), return_dtype=pl.Int8)
     known = (row >= 0) & (column >= 0)
     row, column, kind = row[known], column[known], kinds.to_numpy()[known]
     order = np.argsort(row, kind="stable")
     row, column, kind = row[order], column[order], kind[order]
     place = np.arange(len(row)) - np.searchsorted(row, row)
     found = np.full((len(users), count), -1, np.int32)
-    types = np.full((len(users), count), -1, np.int8)
-    found[row, place], types[row, place] = column, kind
-    return found, types
+    done = np.full((len(users), count), -1, np.int8)
+    found[row, place], done[row, place] = column, kind
+    return found, done

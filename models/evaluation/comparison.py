@@ -60,9 +60,11 @@ def build_dataset(
             users,
             items,
             profile.interaction_weights,
+            profile.interaction_types,
             half_life_days=profile.matrix.half_life_days,
             now=as_of,
         )
+    counted = engagement(known, profile.engagement_weights, profile.interaction_types)
     dataset = Dataset(
         matrix=matrix,
         popularity=popularity(
@@ -70,7 +72,7 @@ def build_dataset(
         ),
         user_features=user_features,
         item_features=item_features,
-        catalogue=replace(catalogue, engagement=engagement(known, profile.engagement_weights)),
+        catalogue=replace(catalogue, engagement=counted),
         profile=profile,
         as_of=as_of,
     )
@@ -155,6 +157,7 @@ def compare(
         dataset.users,
         dataset.items,
         profile.interaction_weights,
+        profile.interaction_types,
     )
     test = judging.test_set(
         dataset.matrix, future, heavy_user=rules.heavy_user, max_users=rules.max_users

@@ -10,17 +10,18 @@ from models.profile.ranker_settings import parts_of
 from models.profile.recommender_settings import SETTINGS
 from models.profile.schema import Profile
 
+_OF_TYPES = {"interaction_types": True, "interaction_weights": True}
 _BY_SECTION: dict[str, dict[str, Any]] = {
     "lightfm_hybrid": {
-        "interaction_weights": True,
+        **_OF_TYPES,
         "matrix": {"half_life_days"},
         "popularity": True,
         "lightfm": True,
         "evaluation": {"heavy_user"},
     },
-    "popularity": {"interaction_weights": True, "popularity": True},
+    "popularity": {**_OF_TYPES, "popularity": True},
     "heuristic": {
-        "interaction_weights": True,
+        **_OF_TYPES,
         "engagement_weights": True,
         "scorer_weights": True,
         "scorers": True,
@@ -29,7 +30,7 @@ _BY_SECTION: dict[str, dict[str, Any]] = {
     },
 }
 _LEARNT: dict[str, Any] = {
-    "interaction_weights": True,
+    **_OF_TYPES,
     "matrix": {"half_life_days"},
     "popularity": True,
 }
@@ -39,7 +40,7 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
 """The parts of the profile that decide what each recommender learns from the same rows."""
 # What makes the ranker's features, and the candidates that it learns from.
 _WITH_RANKER: dict[str, Any] = {
-    "interaction_weights": True,
+    **_OF_TYPES,
     "engagement_weights": True,
     "scorer_weights": True,
     "scorers": True,
@@ -71,7 +72,10 @@ class Recipe:
         included = INGREDIENTS[base]
         if kind:
             included = included | _WITH_RANKER | {"ranker": {*_OF_RANKER, kind}}
-        return cls(recommender, profile.model_dump(mode="json", include=included))
+        settings = profile.model_dump(mode="json", include=included)
+        if not settings["interaction_types"]:  # nor had versions of earlier releases
+            del settings["interaction_types"]
+        return cls(recommender, settings)
 
     def to_json(self) -> str:
         return json.dumps({"recommender": self.recommender, "settings": self.settings})
@@ -87,6 +91,8 @@ class Recipe:
             pydantic.ValidationError: this release knows a setting no longer.
         """
         merged = current.model_dump()
+        for one in merged["interaction_types"].values():
+            one["weight"] = None  # that of the settings counts
         for name, section in self.settings.items():
             weights = name.endswith("_weights")  # a weight that is not named is none
             merged[name] = section if weights else merged.get(name, {}) | section

@@ -97,6 +97,7 @@ class Window:
             dataset.users,
             dataset.items,
             profile.interaction_weights,
+            profile.interaction_types,
         )
         test = test_set(
             dataset.matrix, future, heavy_user=rules.heavy_user, max_users=rules.max_users

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -19,7 +19,7 @@ from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Indices, Viewer
 from models.data.scorers import Scores
 from models.feed.scores import MODEL, taste_of
-from models.profile.schema import INTERACTION_TYPES, Profile
+from models.profile.schema import Profile
 
 ENGLISH = {
     "near_city": "Near you: {city}",
@@ -34,27 +34,12 @@ ENGLISH = {
     "similar_users_applied": "People with similar taste applied",
     "because_you_liked_tags": "Because you liked {tags}",
     "because_you_liked_category": "Because you liked {category}",
-    "because_you_applied": "Because you applied to {title}",
-    "because_you_saved": "Because you saved {title}",
-    "because_you_shared": "Because you shared {title}",
-    "because_you_liked": "Because you liked {title}",
-    "because_you_clicked": "Because you looked at {title}",
-    "because_you_viewed": "Because you viewed {title}",
     "like_your_taste": "Like what you chose before",
     "similar_to": "Similar to {title}",
     "for_you": "Recommended for you",
 }
-"""Message ids and their English; ``GET /api/v1/reasons`` serves them to translators."""
+"""Message ids and their English, beside those of the profile's interaction types."""
 
-BECAUSE = {
-    "apply": "because_you_applied",
-    "save": "because_you_saved",
-    "share": "because_you_shared",
-    "like": "because_you_liked",
-    "click": "because_you_clicked",
-    "view": "because_you_viewed",
-    "dwell": "because_you_viewed",
-}
 SHOWN_TAGS = 2
 CLAIMS: dict[str, float] = {
     "location": math.exp(-3),  # within the maximum distance
@@ -75,13 +60,22 @@ SIMILAR = 0.1
 class Reason:
     code: str
     parameters: dict[str, str]
+    english: str | None = field(
+        default=None, compare=False
+    )  # where it is no constant of ``ENGLISH``
 
     @property
     def text(self) -> str:
-        return ENGLISH[self.code].format(**self.parameters)
+        return (self.english or ENGLISH[self.code]).format(**self.parameters)
 
 
 FOR_YOU = Reason("for_you", {})
+
+
+def texts_of(profile: Profile) -> dict[str, str]:
+    """All message ids and their English; ``GET /api/v1/reasons`` serves them to translators."""
+    types = profile.interaction_types
+    return ENGLISH | dict(said for name in types.names if (said := types.reason(name)))
 
 
 def reasons(
@@ -211,18 +205,20 @@ class _Teller:
 
     def _like_others(self, row: int) -> Reason:
         """Named after the item of the viewer's own that people who liked this liked too."""
-        live, viewer = self._live, self._viewer
+        live, viewer, types = self._live, self._viewer, self._profile.interaction_types
         recent = viewer.recent
         if len(recent):
             alike = live.items.neighbours[recent] == row
             cosine = np.where(alike, live.items.neighbour_scores[recent], 0).max(axis=1, initial=0)
             best = int(cosine.argmax())
-            code = BECAUSE.get(INTERACTION_TYPES[int(viewer.recent_types[best])])
-            if cosine[best] >= SIMILAR and code is not None:
-                own = int(recent[best])
-                return Reason(code, {"title": live.title(own), "item_id": live.item_id(own)})
+            said = types.reason(live.types[int(viewer.recent_types[best])])
+            if cosine[best] >= SIMILAR and said is not None:
+                code, english, own = *said, int(recent[best])
+                about = {"title": live.title(own), "item_id": live.item_id(own)}
+                return Reason(code, about, english)
         if self._applied is None:
             neighbours = live.users.neighbours[viewer.row]
             theirs = live.users.applied.gather(neighbours[neighbours >= 0])
             self._applied = set(theirs.indices.tolist())
-        return Reason("similar_users_applied" if row in self._applied else "similar_users", {})
+        by_applying = row in self._applied and types.conversions == {"apply"}
+        return Reason("similar_users_applied" if by_applying else "similar_users", {})

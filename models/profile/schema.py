@@ -14,33 +14,18 @@ from typing import Annotated, Any, Literal, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from models.profile.interaction_types import DEFAULT_TYPES, INTERESTS, InteractionTypes, Weight
 from models.profile.ranker_settings import Ranker
 from models.profile.recommender_settings import DEFAULT, SETTINGS, Chosen
 
 SHIPPED = Path(__file__).parent / "shipped"
 
-InteractionType = Literal[
-    "impression",
-    "view",
-    "click",
-    "dwell",
-    "like",
-    "save",
-    "share",
-    "apply",
-    "unapply",
-    "dismiss",
-    "search",
-    "filter",
-]
 ScorerName = Literal[
     "location", "tags", "engagement", "recency", "owner_quality", "collaborative", "content"
 ]
-INTERACTION_TYPES: tuple[InteractionType, ...] = get_args(InteractionType)
 SCORERS: tuple[ScorerName, ...] = get_args(ScorerName)
 Weights = Mapping[Any, float]
 """Weight of each interaction type."""
-Weight = Annotated[float, Field(ge=-1e6, le=1e6)]  # sums of many must stay finite in float32
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
 Budget = Annotated[int, Field(ge=0, le=100_000)]
@@ -325,20 +310,8 @@ class Online(_Section):
     min_dwell_seconds: Annotated[float, Field(ge=0)] = Field(
         default=10.0, description="A shorter dwell says nothing."
     )
-    weights: dict[InteractionType, Weight] = Field(
-        default={
-            "view": 1,
-            "click": 2,
-            "dwell": 1,
-            "like": 3,
-            "save": 4,
-            "share": 4,
-            "apply": 5,
-            "unapply": -2,
-            "dismiss": -5,
-            "search": 1,
-            "filter": 1,
-        },
+    weights: dict[str, Weight] = Field(
+        default=INTERESTS,
         description="What an event of each type adds to the interest in its tags, category "
         "and city.",
     )
@@ -416,7 +389,9 @@ class Guardrails(_Section):
     )
     max_conversion_drop: Share = Field(default=0.5, description="The same of conversion.")
     conversion_hours: Positive = Field(
-        default=72.0, description="A click converts by an apply within so many hours."
+        default=72.0,
+        description="A click converts by an apply, or what else counts as a conversion, within so "
+        "many hours.",
     )
 
 
@@ -530,8 +505,13 @@ class Profile(_Section):
 
     name: str
     names: Names = Names()
-    interaction_weights: dict[InteractionType, Weight] = Field(min_length=1)
-    engagement_weights: dict[InteractionType, Weight] = Field(
+    interaction_types: InteractionTypes = Field(
+        default=DEFAULT_TYPES,
+        description="Types of the profile's own beside the twelve, and what it says otherwise of "
+        "these (see `models/profile/interaction_types.py`).",
+    )
+    interaction_weights: dict[str, Weight] = Field(min_length=1)
+    engagement_weights: dict[str, Weight] = Field(
         min_length=1, description="Weights of the engagement score."
     )
     scorer_weights: dict[ScorerName, Annotated[float, Field(ge=0, le=1e6)]] = Field(min_length=1)
@@ -562,6 +542,30 @@ class Profile(_Section):
     drift: Drift = Drift()
     privacy: Privacy = Privacy()
     experiments: Experiments = Experiments()
+
+    @model_validator(mode="after")
+    def _weights_of_types(self) -> Profile:
+        """What stands with a type goes before the tables, which then have it too."""
+        types, online = self.interaction_types, self.online
+        for name, table in (
+            ("interaction_weights", self.interaction_weights),
+            ("engagement_weights", self.engagement_weights),
+            ("online.weights", online.weights),
+        ):
+            if unknown := [type for type in table if type not in types]:
+                raise ValueError(
+                    f"{name}.{unknown[0]:.60}: no such type; there are {', '.join(types.names)}. "
+                    "Add it under interaction_types"
+                )
+        interests = online.weights | types.weights("interest")
+        merged = {
+            "interaction_weights": self.interaction_weights | types.weights("weight"),
+            "engagement_weights": self.engagement_weights | types.weights("engagement_weight"),
+            "online": online.model_copy(update={"weights": interests}),
+        }
+        for name, value in merged.items():
+            object.__setattr__(self, name, value)  # frozen for everybody else
+        return self
 
     @model_validator(mode="after")
     def _some_weight(self) -> Profile:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.catalogue.building import ModelInfo, Vectors, build_snapshot
 from models.catalogue.fold_in import FoldIn, fold_in_of
-from models.catalogue.history import CODES, Events, events_since, history_of
+from models.catalogue.history import Events, events_since, history_of
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Viewer
 from models.data.matrices import recent_items
@@ -73,8 +73,14 @@ class PastCatalogue:
 
     @cached_property
     def _recent(self) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
-        matrix, weights = self.known.matrix, self.known.profile.interaction_weights
-        return recent_items(self.events, matrix.users, matrix.items, weights)
+        matrix, profile = self.known.matrix, self.known.profile
+        return recent_items(
+            self.events,
+            matrix.users,
+            matrix.items,
+            profile.interaction_weights,
+            types=profile.interaction_types,
+        )
 
     @cached_property
     def _neighbours(self) -> tuple[Neighbours, Neighbours]:
@@ -110,12 +116,13 @@ class Backtest:
             moments: epoch seconds, shape (users,).
         """
         live, profile = self.pipeline.live, self.pipeline.profile
+        types = profile.interaction_types
         since = events_since(self.now, profile, self.now)
         at = pl.col("occurred_at").dt.timestamp("us") / 1e6
         rows = (
             self.events.with_columns(at=at)
             .filter(pl.col("at") >= since, pl.col("user_id").is_in(users))
-            .filter(pl.col("type").is_in(list(CODES)), pl.col("type") != "impression")
+            .filter(pl.col("type").is_in({*types.names} - types.impressions))
             .sort("user_id", "at")
             .group_by("user_id", maintain_order=True)
             .tail(profile.online.max_events)
@@ -176,12 +183,11 @@ def _events(live: LiveCatalogue, rows: pl.DataFrame) -> Events:
     tags = np.full((n, live.items.tags.shape[1]), -1, np.int32)
     tags[known] = live.items.tags[row[known]]
     numbers = np.arange(n, dtype=np.uint64)
+    codes = {name: live.types.add(name) for name in rows["type"].unique()}
     return Events(
         ids=np.column_stack([numbers, numbers]),
         items=row,
-        types=rows["type"]
-        .replace_strict(list(CODES), list(CODES.values()), return_dtype=pl.Int8)
-        .to_numpy(),
+        types=rows["type"].replace_strict(codes, return_dtype=pl.Int8).to_numpy(),
         times=rows["at"].to_numpy(),
         dwell=rows["seconds"].fill_null(float("nan")).to_numpy(),
         tags=tags,

@@ -1,9 +1,9 @@
 """The ranker of the ``events`` profile: logistic regression over eight features.
 
-What users did becomes weighted examples. A pair counts once, by the strongest thing done (apply 1,
-attended 0.5 more, save 1.2, share 0.6, click 0.4, view 0.25, a dwell 0.35 rising to 0.8). A last
-``unapply`` takes that away and makes the pair a negative of weight 2. Items that a search or filter
-led to are weak positives, 0.15, at most 3 a user. Each positive gets 3 negatives: first what the
+What users did becomes weighted examples. A pair counts once, by the strongest thing done (each
+type's ``ranker_weight``; attended 0.5 more, a long dwell 0.45 more). A last ``unapply`` takes that
+away and makes the pair a negative of weight 2. Items that a search or filter led to are weak
+positives, 0.15, at most 3 a user. Each positive gets 3 negatives: first what the
 user was shown and did not click, weighted by its position, as what stands high was seen; then
 anything that the user had not touched.
 
@@ -13,7 +13,6 @@ later, are not in them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -21,6 +20,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from models.data.undoing import last_words
+from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
 from models.profile.schema import Weights
 from models.ranking.table import Table, check_names, digest
 
@@ -34,22 +35,14 @@ FEATURES = (
     "popularity",
     "days_until",
 )
-POSITIVES: Mapping[str, float] = {
-    "apply": 1.0,
-    "save": 1.2,
-    "click": 0.4,
-    "view": 0.25,
-    "share": 0.6,
-}
 ATTENDED = 0.5
-"""What an apply of somebody who then came counts more."""
-DWELL = (0.35, 0.8)
+"""What a conversion of somebody who then came counts more."""
+LONG = 0.45
+"""What a dwell counts more from the second of ``DWELL_SECONDS`` on; from the first, it counts."""
 DWELL_SECONDS = (10.0, 120.0)
-"""A dwell counts from the first, and most from the second on; between, it rises evenly."""
 UNAPPLY = 2.0
 WEAK = 0.15
 WEAK_PER_USER = 3
-WEAK_TYPES = ("search", "filter")
 NEGATIVES = 3
 POSITION_WEIGHTS = ((2, 0.25), (5, 0.15), (10, 0.10))
 """Weight of an impression that was not clicked, by the last position that it holds for."""
@@ -68,27 +61,34 @@ EXAMPLES: dict[str, Any] = {
 }
 
 
-def examples(interactions: pl.DataFrame, items: pl.DataFrame, *, seed: int = 0) -> pl.DataFrame:
+def examples(
+    interactions: pl.DataFrame,
+    items: pl.DataFrame,
+    types: InteractionTypes = DEFAULT_TYPES,
+    *,
+    seed: int = 0,
+) -> pl.DataFrame:
     """Weighted examples, columns of ``EXAMPLES``, in an order that ``seed`` repeats.
 
     Args:
         interactions: user_id, item_id, type, occurred_at; where there are: ``seconds`` (of a
-            dwell), ``attended`` (of an apply), ``position`` (of an impression, from 1).
+            dwell), ``attended`` (of a conversion), ``position`` (of an impression, from 1).
         items: id: what negatives are drawn from.
     """
     rows = _with_facts(interactions).filter(
         pl.col("user_id").is_not_null() & pl.col("item_id").is_not_null()
     )
-    withdrawn = _withdrawn(rows)
-    positives = _positives(rows).join(withdrawn, on=["user_id", "item_id"], how="anti")
-    weak = _weak(rows).join(
+    withdrawn = _withdrawn(rows, types)
+    positives = _positives(rows, types).join(withdrawn, on=["user_id", "item_id"], how="anti")
+    weak = _weak(rows, types).join(
         pl.concat([positives, withdrawn], how="diagonal_relaxed"),
         on=["user_id", "item_id"],
         how="anti",
     )
     wanted = pl.concat([positives, weak])
-    touched = rows.filter(pl.col("type") != "impression").select("user_id", "item_id").unique()
-    negatives = _negatives(wanted, rows, touched, items["id"], seed)
+    is_shown = pl.col("type").is_in(types.impressions)
+    touched = rows.filter(~is_shown).select("user_id", "item_id").unique()
+    negatives = _negatives(wanted, rows.filter(is_shown), touched, items["id"], seed)
     parts = [
         wanted.with_columns(label=pl.lit(1)),
         withdrawn.with_columns(label=pl.lit(0), weight=pl.lit(UNAPPLY)),
@@ -105,6 +105,7 @@ def features(
     items: pl.DataFrame,
     interactions: pl.DataFrame,
     weights: Weights,
+    types: InteractionTypes = DEFAULT_TYPES,
 ) -> Table:
     """The eight features of each pair at its moment, in the order of ``pairs``.
 
@@ -142,7 +143,7 @@ def features(
                 _float(known, pl.col("city") == pl.col("user_city")),
                 _met_before(known, past, "category"),
                 _met_before(known, past, "owner_id"),
-                np.minimum(np.log1p(_seats_taken(keyed, interactions)) / 5, 1),
+                np.minimum(np.log1p(_seats_taken(keyed, interactions, types)) / 5, 1),
                 _float(
                     known,
                     (
@@ -225,19 +226,20 @@ def _with_facts(interactions: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _positives(rows: pl.DataFrame) -> pl.DataFrame:
+def _positives(rows: pl.DataFrame, types: InteractionTypes) -> pl.DataFrame:
     """Each pair's strongest positive, at the moment of its first."""
     kind = pl.col("type")
     least, most = DWELL_SECONDS
     rising = (pl.col("seconds").fill_null(least) - least) / (most - least)
-    weight = pl.when(kind == "dwell").then(
-        DWELL[0] + (DWELL[1] - DWELL[0]) * rising.clip(0, 1)
-    ).otherwise(kind.replace_strict(POSITIVES, default=None, return_dtype=pl.Float64)) + pl.when(
-        (kind == "apply") & pl.col("attended").fill_null(False)
-    ).then(ATTENDED).otherwise(0.0)
-    short = (kind == "dwell") & (pl.col("seconds") < least)
+    timed, attended = kind.is_in(types.timed), pl.col("attended").fill_null(False)
+    weight = (
+        kind.replace_strict(types.ranker_weights, default=None, return_dtype=pl.Float64)
+        + pl.when(timed).then(LONG * rising.clip(0, 1)).otherwise(0.0)
+        + pl.when(kind.is_in(types.conversions) & attended).then(ATTENDED).otherwise(0.0)
+    )
+    short = timed & (pl.col("seconds") < least)
     return (
-        rows.filter(kind.is_in([*POSITIVES, "dwell"]) & ~short.fill_null(False))
+        rows.filter(kind.is_in(list(types.ranker_weights)) & ~short.fill_null(False))
         .with_columns(weight=weight)
         .group_by("user_id", "item_id")
         .agg(pl.col("weight").max(), pl.col("occurred_at").min())
@@ -245,29 +247,21 @@ def _positives(rows: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _withdrawn(rows: pl.DataFrame) -> pl.DataFrame:
-    """Pairs whose last word was ``unapply``, at its moment; at one moment, unapply was last."""
-
-    def last(type: str) -> pl.Expr:
-        return pl.col("occurred_at").filter(pl.col("type") == type).max()
-
+def _withdrawn(rows: pl.DataFrame, types: InteractionTypes) -> pl.DataFrame:
+    """Pairs whose last word was ``unapply``, at its moment."""
     return (
-        rows.filter(pl.col("type").is_in(["apply", "unapply"]))
-        .group_by("user_id", "item_id")
-        .agg(applied=last("apply"), occurred_at=last("unapply"))
-        .filter(
-            pl.col("occurred_at").is_not_null()
-            & (pl.col("applied").is_null() | (pl.col("occurred_at") >= pl.col("applied")))
-        )
-        .select("user_id", "item_id", "occurred_at")
+        last_words(rows.lazy(), *types.of_applied)
+        .filter(pl.col("undone_at").is_not_null(), ~pl.col("stands"))
+        .select("user_id", "item_id", occurred_at="undone_at")
         .sort("user_id", "item_id")
+        .collect()
     )
 
 
-def _weak(rows: pl.DataFrame) -> pl.DataFrame:
+def _weak(rows: pl.DataFrame, types: InteractionTypes) -> pl.DataFrame:
     """The newest items, at most 3 a user, that a search or filter of the user led to."""
     return (
-        rows.filter(pl.col("type").is_in(WEAK_TYPES))
+        rows.filter(pl.col("type").is_in(types.without_item))
         .group_by("user_id", "item_id")
         .agg(pl.col("occurred_at").max())
         .sort("occurred_at", "item_id", descending=[True, False])
@@ -279,7 +273,7 @@ def _weak(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _negatives(
     wanted: pl.DataFrame,
-    rows: pl.DataFrame,
+    impressions: pl.DataFrame,
     touched: pl.DataFrame,
     items: pl.Series,
     seed: int,
@@ -291,8 +285,7 @@ def _negatives(
     )
     slots = pl.concat([places.with_columns(pl.col("place") + step) for step in range(NEGATIVES)])
     shown = (
-        rows.filter(pl.col("type") == "impression")
-        .group_by("user_id", "item_id")
+        impressions.group_by("user_id", "item_id")
         .agg(position=pl.col("position").min())
         .join(touched, on=["user_id", "item_id"], how="anti")
         .sort("user_id", "item_id")
@@ -366,15 +359,18 @@ def _met_before(known: pl.DataFrame, past: pl.DataFrame, column: str) -> NDArray
     return (_count_before(known, past, ["user_id", column]) > 0).astype(np.float64)
 
 
-def _seats_taken(keyed: pl.DataFrame, interactions: pl.DataFrame) -> NDArray[np.float64]:
-    """Users whose last word to each item before the moment was ``apply``, shape (rows,); at one
-    moment, unapply was last."""
+def _seats_taken(
+    keyed: pl.DataFrame, interactions: pl.DataFrame, types: InteractionTypes
+) -> NDArray[np.float64]:
+    """Users whose last word to each item before the moment was an apply, as
+    ``models.data.undoing`` has it, shape (rows,)."""
     pair = ["user_id", "item_id"]
+    does, undoes = types.of_applied
     turns = (
-        interactions.filter(pl.col("type").is_in(["apply", "unapply"]))
+        interactions.filter(pl.col("type").is_in(does | undoes))
         .drop_nulls(pair)
         .group_by(*pair, "occurred_at")
-        .agg(seat=(pl.col("type") == "apply").all().cast(pl.Int32))
+        .agg(seat=pl.col("type").is_in(does).all().cast(pl.Int32))
         .sort("occurred_at")
         .with_columns(turn=pl.col("seat").diff().over(pair).fill_null(pl.col("seat")))
     )

@@ -194,8 +194,9 @@ def _logistic(
 ) -> tuple[LogisticRanker, int, int]:
     """On the examples of all interactions, each with the features of its own moment."""
     catalogue = known.catalogue
-    pairs = examples(rows, catalogue.items.select("id"), seed=seed)
-    table = features(pairs, catalogue.users, catalogue.items, rows, profile.interaction_weights)
+    pairs = examples(rows, catalogue.items.select("id"), profile.interaction_types, seed=seed)
+    weights, types = profile.interaction_weights, profile.interaction_types
+    table = features(pairs, catalogue.users, catalogue.items, rows, weights, types)
     labels = pairs["label"].to_numpy()
     model = LogisticRanker.fit(
         table, labels, pairs["weight"].to_numpy(), strength=profile.ranker.logistic.strength

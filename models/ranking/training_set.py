@@ -157,7 +157,7 @@ def examined(past: pl.DataFrame, profile: Profile) -> NDArray[np.float64]:
     """How likely each position is looked at, beside the first, shape (last position,); all 1
     where too few impressions told theirs."""
     shown = (
-        past.filter(pl.col("type") == "impression", pl.col("position").is_not_null())
+        past.filter(_is_shown(profile), pl.col("position").is_not_null())
         .sort("occurred_at")
         .with_row_index("impression")
     )
@@ -181,6 +181,10 @@ def examined(past: pl.DataFrame, profile: Profile) -> NDArray[np.float64]:
         np.minimum(shown["position"].to_numpy(), LAST_POSITION),
         taken,
     )
+
+
+def _is_shown(profile: Profile) -> pl.Expr:
+    return pl.col("type").is_in(profile.interaction_types.impressions)
 
 
 def _outcome(
@@ -213,9 +217,9 @@ def _visits(
         .group_by("user_id", "row")
         .agg(
             liked=pl.col("weight").sum() > 0,
-            shown=(pl.col("type") == "impression").any(),
+            shown=_is_shown(profile).any(),
             position=pl.col("position").min().fill_null(0),
-            propensity=pl.col("propensity").filter(pl.col("type") == "impression").max(),
+            propensity=pl.col("propensity").filter(_is_shown(profile)).max(),
             moment=pl.col("occurred_at").min().dt.timestamp("us") / 1e6,
             device=pl.col("device").sort_by("occurred_at").drop_nulls().first(),
         )

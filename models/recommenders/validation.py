@@ -39,6 +39,7 @@ def with_validation(dataset: Dataset, interactions: pl.LazyFrame, share: float =
             dataset.users,
             dataset.items,
             profile.interaction_weights,
+            profile.interaction_types,
             half_life_days=profile.matrix.half_life_days,
             now=dataset.as_of,
         ).liked

@@ -16,7 +16,7 @@ from data_checks.docs import build_docs, suite_page
 from data_checks.report import CheckReport
 from models.data.features import Features
 from models.data.ids import IdIndex
-from models.profile.schema import Checks
+from models.profile.schema import Checks, Profile
 from orchestration.resources import Platform
 from storage.events.quarantine import Catalogue
 
@@ -24,6 +24,8 @@ SUITE = "suite"
 """Name of the check that every checked asset has: all expectations of its suite."""
 REJECTED = "rejected_share"
 STRAYS = "unknown_share"
+TYPES = "unknown_types"
+SHOWN = 20
 
 
 def holds(check: dg.AssetCheckResult | dg.AssetCheckEvaluation) -> bool:
@@ -56,6 +58,16 @@ def strays_spec(asset: str) -> dg.AssetCheckSpec:
         blocking=True,
         description="Share of interactions of unknown users or with unknown items, left out. "
         "Nothing is trained where nearly all that there are are such",
+    )
+
+
+def types_spec(asset: str) -> dg.AssetCheckSpec:
+    """A check that warns of rows that wait for their type."""
+    return dg.AssetCheckSpec(
+        TYPES,
+        asset=asset,
+        description="Interactions of types that the profile does not have. They count for nothing, "
+        "and stay for when it has them",
     )
 
 
@@ -100,6 +112,24 @@ def strays_result(
         severity=dg.AssetCheckSeverity.ERROR if broken else dg.AssetCheckSeverity.WARN,
         description=said if found.rows else "every user and item is known",
         metadata={"unknown": found.rows, "share": found.share},
+    )
+
+
+def types_result(conn: psycopg.Connection, profile: Profile) -> dg.AssetCheckResult:
+    """How many interactions are of which type that the profile does not have, or no longer."""
+    from data_checks.interactions import rows_without_type
+
+    found = rows_without_type(conn, profile.interaction_types)
+    named = ", ".join(f"{name} ({count:,})" for name, count in list(found.items())[:SHOWN])
+    return dg.AssetCheckResult(
+        check_name=TYPES,
+        passed=not found,
+        severity=dg.AssetCheckSeverity.WARN,
+        description=f"{sum(found.values()):,} interactions are of types that the profile does not "
+        f"have: {named}. They are kept, and count again once it has them under interaction_types"
+        if found
+        else "the profile has every type",
+        metadata={"rows": sum(found.values()), "types": dict(list(found.items())[:SHOWN])},
     )
 
 

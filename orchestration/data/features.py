@@ -38,6 +38,7 @@ def interaction_matrix(platform: Platform, users: Rows, items: Rows) -> dg.Mater
         IdIndex.of(users.frame["id"]),
         IdIndex.of(items.frame["id"]),
         profile.interaction_weights,
+        profile.interaction_types,
         half_life_days=profile.matrix.half_life_days,
         now=datetime.now(UTC),
     )

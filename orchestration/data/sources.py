@@ -50,6 +50,7 @@ class Rows:
     check_specs=[
         *checks.source_specs("interactions", "what must hold of every interaction"),
         checks.strays_spec("interactions"),
+        checks.types_spec("interactions"),
     ],
     retry_policy=TRANSIENT,
     pool=LAKE_POOL,
@@ -99,13 +100,17 @@ def interactions(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
             checks.rejected_result("interactions", rejected, written, profile.checks),
             report,
             strays,
+            _without_type(context, platform),
         ],
     )
 
 
 def _quarantine(conn: psycopg.Connection, days: list[date], platform: Platform) -> dict[str, int]:
     start, end = _bounds(days)
-    return quarantine.quarantine_interactions(conn, start, end, checks=platform.profile.checks)
+    profile = platform.profile
+    return quarantine.quarantine_interactions(
+        conn, start, end, checks=profile.checks, types=profile.interaction_types
+    )
 
 
 def _check_days(platform: Platform, days: list[date], *, may_be_empty: bool) -> dg.AssetCheckResult:
@@ -117,6 +122,14 @@ def _find_strays(
 ) -> dg.AssetCheckResult:
     with platform.connect() as conn:
         found = checks.strays_result(conn, *_bounds(days), platform.profile.checks)
+    if not found.passed:
+        context.log.warning(str(found.description))
+    return found
+
+
+def _without_type(context: dg.AssetExecutionContext, platform: Platform) -> dg.AssetCheckResult:
+    with platform.connect() as conn:
+        found = checks.types_result(conn, platform.profile)
     if not found.passed:
         context.log.warning(str(found.description))
     return found

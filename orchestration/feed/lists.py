@@ -166,9 +166,10 @@ def recommendations(context: dg.AssetExecutionContext, platform: Platform) -> dg
 )
 def engagement_metrics(platform: Platform) -> dg.MaterializeResult:
     """What users did with each item over 30 days, as counts and a score in [0, 1]."""
+    profile = platform.profile
     with platform.connect() as conn:
         written = telemetry.refresh_engagement(
-            conn, ENGAGEMENT_HOURS, platform.profile.engagement_weights
+            conn, ENGAGEMENT_HOURS, profile.engagement_weights, profile.interaction_types
         )
     return dg.MaterializeResult(metadata={"dagster/row_count": written})
 
@@ -182,8 +183,11 @@ def engagement_metrics(platform: Platform) -> dg.MaterializeResult:
 )
 def trending_items(platform: Platform) -> dg.MaterializeResult:
     """What is liked most in the last day and the last week."""
+    profile = platform.profile
     with platform.connect() as conn:
-        telemetry.refresh_engagement(conn, TRENDING_HOURS, platform.profile.engagement_weights)
+        telemetry.refresh_engagement(
+            conn, TRENDING_HOURS, profile.engagement_weights, profile.interaction_types
+        )
         rows = telemetry.refresh_trending(conn)
     return dg.MaterializeResult(metadata={"dagster/row_count": rows})
 

@@ -32,6 +32,7 @@ def variant_metrics(platform: Platform) -> dg.MaterializeResult:
     with platform.connect() as conn:
         done = counts.count_new(
             conn,
+            platform.profile.interaction_types,
             conversion_hours=limits.conversion_hours,
             days=limits.window_days,
             now=datetime.now(UTC),

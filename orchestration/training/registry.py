@@ -151,6 +151,7 @@ def snapshot(
             dataset.matrix.users,
             dataset.matrix.items,
             profile.interaction_weights,
+            types=profile.interaction_types,
         ),
     )
     built.check()

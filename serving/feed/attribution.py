@@ -8,28 +8,29 @@ from typing import Any
 import numpy as np
 
 from models.feed.exploration import logged
+from models.profile.interaction_types import InteractionTypes
 from serving.feed.lists import FeedList
 from serving.versions.live_state import Catalogue
 from storage.events.store import Event
-
-ATTRIBUTED = ("impression", "view", "click", "dwell", "save", "like", "share", "apply", "dismiss")
 
 
 def attribute(
     events: list[Event],
     list_of: Callable[[str], FeedList | None],
     catalogues: Sequence[Catalogue],
+    types: InteractionTypes,
 ) -> None:
     """Fill in variant, model_version, experiments, device, position and propensity of events whose
     metadata names a ``feed_id`` that is still kept. What the client said stays.
 
     Args:
         catalogues: those in use.
+        types: which of them are of a feed.
     """
     for event in events:
         metadata = event["metadata"]
         feed_id = metadata.get("feed_id") if metadata else None
-        if event["type"] not in ATTRIBUTED or not isinstance(feed_id, str):
+        if event["type"] not in types.attributed or not isinstance(feed_id, str):
             continue
         kept = list_of(feed_id)
         if kept is None or kept.meta["user_id"] != event["user_id"]:

@@ -55,7 +55,9 @@ class RejectedCalls:
 
         async def work(connection: Connection) -> list[Replay]:
             rows = await rejections.lock(connection, [id])
-            return await replay(connection, rows, self._ingest.clock(), corrected)
+            return await replay(
+                connection, rows, self._ingest.clock(), self._ingest.types(), corrected
+            )
 
         results = await self._database.run(work)
         if not results:
@@ -75,7 +77,7 @@ class RejectedCalls:
                 rows = await rejections.lock_next(
                     connection, asked.limit, asked.after, asked.reason
                 )
-            return rows, await replay(connection, rows, self._ingest.clock())
+            return rows, await replay(connection, rows, self._ingest.clock(), self._ingest.types())
 
         rows, results = await self._database.run(work)
         more = asked.ids is None and len(rows) == asked.limit

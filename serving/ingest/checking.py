@@ -15,11 +15,11 @@ from uuid import UUID
 
 import orjson
 
-from models.profile.schema import INTERACTION_TYPES
+from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
 from serving.http.json_bodies import encode, find_unfit, may_hold_no_number, written
 from storage.catalogue.entities import MAX_REASON
 from storage.events.store import Event, Refusal, RefusedEvent
-from storage.loading.values.columns import CLOCK_SLACK, MAX_ID_BYTES, WITHOUT_ITEM
+from storage.loading.values.columns import CLOCK_SLACK, MAX_ID_BYTES
 from storage.loading.values.validation import SHOWN
 from storage.privacy.named_users import users_in
 
@@ -29,7 +29,6 @@ MAX_RAW = 64 * 1024
 MICROSECONDS = len("2026-05-17T09:30:00.123456Z")
 FIELDS = frozenset(("event_id", "user_id", "item_id", "type", "occurred_at", "metadata"))
 
-_TYPES = frozenset(INTERACTION_TYPES)
 _UUID = re.compile(r"[0-9a-fA-F]{8}(-?)(?:[0-9a-fA-F]{4}\1){3}[0-9a-fA-F]{12}")
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(?:\.\d+)?(?:[Zz]|[+-]\d\d:\d\d)", re.ASCII)
 _NUL = re.compile(rb"(?<!\\)(?:\\\\)*\\u0000")
@@ -77,12 +76,12 @@ class _Refused(Exception):
         self.refusal = Refusal(field, reason[:MAX_REASON])
 
 
-def check(entries: list[Any], clock: Clock) -> Checked:
+def check(entries: list[Any], clock: Clock, types: InteractionTypes = DEFAULT_TYPES) -> Checked:
     """Check every entry. A bad one never takes a good one with it."""
     checked = Checked()
     for place, entry in enumerate(entries):
         try:
-            checked.events.append(to_event(entry, clock))
+            checked.events.append(to_event(entry, clock, types))
             checked.places.append(place)
         except _Refused as error:
             checked.refusals[place] = error.refusal
@@ -115,15 +114,15 @@ def _keep_order(events: list[Event]) -> None:
             event["occurred_at"] = (time + later * timedelta(microseconds=1)).isoformat()
 
 
-def check_one(entry: Any, clock: Clock) -> Event | Refusal:
+def check_one(entry: Any, clock: Clock, types: InteractionTypes) -> Event | Refusal:
     """One entry, checked."""
     try:
-        return to_event(entry, clock)
+        return to_event(entry, clock, types)
     except _Refused as error:
         return error.refusal
 
 
-def to_event(entry: Any, clock: Clock) -> Event:
+def to_event(entry: Any, clock: Clock, types: InteractionTypes) -> Event:
     """The event.
 
     Raises:
@@ -135,10 +134,10 @@ def to_event(entry: Any, clock: Clock) -> Event:
         name = next(name for name in entry if name not in FIELDS)
         raise _Refused(_shown(name), f"no such field; there are {', '.join(sorted(FIELDS))}")
     kind = entry.get("type")
-    if not isinstance(kind, str) or kind not in _TYPES:
-        raise _Refused("type", f"{_quoted(kind)} is not one of {', '.join(INTERACTION_TYPES)}")
+    if not isinstance(kind, str) or kind not in types:
+        raise _Refused("type", f"{_quoted(kind)} is not one of {', '.join(types.names)}")
     item_id = _id("item_id", entry.get("item_id"))
-    if item_id is None and kind not in WITHOUT_ITEM:
+    if item_id is None and kind not in types.without_item:
         raise _Refused("item_id", f"required for type {kind}")
     metadata = _metadata(entry.get("metadata"))
     occurred_at, doubt = _occurred_at(entry.get("occurred_at"), clock)

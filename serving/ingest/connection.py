@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 
 import psycopg
 
+from models.profile.interaction_types import InteractionTypes
 from serving.postgres.connection import ServingConnection
 from storage.catalogue.entities import MAX_REASON
 from storage.catalogue.refresh_queue import is_meaningful
@@ -35,11 +36,17 @@ class Away(RuntimeError):
 class EventConnection:
     """Made anew after each failure; one call at a time."""
 
-    def __init__(self, address: Callable[[], str], signalled: Signalled | None) -> None:
+    def __init__(
+        self,
+        address: Callable[[], str],
+        signalled: Signalled | None,
+        types: Callable[[], InteractionTypes],
+    ) -> None:
         """
         Args:
-            signalled: see ``Ingest``.
+            signalled, types: see ``Ingest``.
         """
+        self._types = types
         self._address = address
         self._signalled = signalled
         self._connection: Connection | None = None
@@ -80,12 +87,12 @@ class EventConnection:
             return await self._without_the_bad(given, refused, error)
 
     def _also(self, given: Sequence[Event]) -> Also | None:
-        tell = self._signalled
+        tell, types = self._signalled, self._types()
         users = {
             user_id
             for event in given
             if (user_id := event["user_id"]) is not None
-            and is_meaningful(event["type"], event["metadata"])
+            and is_meaningful(event["type"], event["metadata"], types)
         }
         return None if tell is None or not users else lambda connection: tell(connection, users)
 

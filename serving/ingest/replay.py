@@ -11,6 +11,7 @@ from uuid import UUID, uuid5
 import orjson
 import psycopg
 
+from models.profile.interaction_types import InteractionTypes
 from serving.http.json_bodies import decode
 from serving.ingest.checking import FIELDS, MAX_RAW, Clock, check_one
 from storage.catalogue.entities import SOURCE
@@ -36,6 +37,7 @@ async def replay(
     connection: Connection,
     rows: Sequence[Rejection],
     clock: Clock,
+    types: InteractionTypes,
     corrected: Mapping[int, Any] | None = None,
 ) -> list[Replay]:
     """Take in rows that are locked; those that are good now are deleted from the refused ones.
@@ -50,7 +52,7 @@ async def replay(
     for number, row in enumerate(rows):
         if number % 50 == 0:
             await asyncio.sleep(0)  # others have their turn
-        event = _event(row, clock, corrected or {})
+        event = _event(row, clock, types, corrected or {})
         if isinstance(event, str):
             results.append(Replay(row.id, "rejected", event))
         else:
@@ -87,7 +89,9 @@ async def _store(connection: Connection, given: list[Event]) -> Stored:
     return stored
 
 
-def _event(row: Rejection, clock: Clock, corrected: Mapping[int, Any]) -> Event | str:
+def _event(
+    row: Rejection, clock: Clock, types: InteractionTypes, corrected: Mapping[int, Any]
+) -> Event | str:
     """The event of a row, or why it is none."""
     if row.entity != "interactions":
         return f"It is of {row.entity}: write it with PUT /api/v1/{row.entity}/{{id}}."
@@ -102,7 +106,7 @@ def _event(row: Rejection, clock: Clock, corrected: Mapping[int, Any]) -> Event 
             entry = {name: value for name, value in entry.items() if name in FIELDS}
     if isinstance(entry, dict) and entry.get("event_id") is None:
         entry = {**entry, "event_id": str(uuid5(_NAMESPACE, str(row.id)))}
-    event = check_one(entry, clock)
+    event = check_one(entry, clock, types)
     if isinstance(event, Refusal):
         return str(event)
     return event

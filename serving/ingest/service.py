@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
 from serving.ingest.checking import Checked, Clock, check
 from serving.ingest.connection import Signalled
 from serving.ingest.metrics import LAG_SECONDS
@@ -27,6 +28,7 @@ class Ingest:
         folder: Path,
         *,
         retention: timedelta = RETENTION,
+        types: Callable[[], InteractionTypes] = lambda: DEFAULT_TYPES,
         complete: Callable[[list[Event]], None] = lambda events: None,
         committed: Callable[[set[str]], None] = lambda user_ids: None,
         signalled: Signalled | None = None,
@@ -37,6 +39,7 @@ class Ingest:
             address: of Postgres, for libpq; asked again for each connection.
             folder: of the spool; workers of a machine share it.
             retention: how long events are kept: a time before that is not believed.
+            types: of interactions, as the profile now has them.
             complete: may fill in metadata of events, before they are written.
             committed: told the users of events that are in Postgres now.
             signalled: told, in the transaction that stores them, the users of events that change
@@ -44,9 +47,11 @@ class Ingest:
             spool_bytes: of all workers of the machine.
         """
         self._retention = retention
+        self.types = types
         self._complete = complete
         self.tell_committed = committed
-        self._writer = Writer(address, Spool(folder, spool_bytes), self._on_committed, signalled)
+        spool = Spool(folder, spool_bytes)
+        self._writer = Writer(address, spool, self._on_committed, signalled, types)
 
     async def start(self) -> None:
         await self._writer.start()
@@ -66,7 +71,7 @@ class Ingest:
     def check(self, entries: list[Any]) -> Checked:
         """Tell events from what is none."""
         clock = self.clock()
-        checked = check(entries, clock)
+        checked = check(entries, clock, self.types())
         oldest = min((event["occurred_at"] for event in checked.events), default=None)
         if oldest is not None:
             lag = clock.now - datetime.fromisoformat(oldest)
@@ -86,10 +91,11 @@ class Ingest:
 
     def _on_committed(self, events: list[Event]) -> None:
         # An impression changes nothing of what a user should be shown.
+        impressions = self.types().impressions
         users = {
             user_id
             for event in events
-            if event["type"] != "impression" and (user_id := event["user_id"]) is not None
+            if event["type"] not in impressions and (user_id := event["user_id"]) is not None
         }
         if users:
             self.tell_committed(users)

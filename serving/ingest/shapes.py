@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from pydantic.config import JsonDict
 
-from models.profile.schema import InteractionType
+from models.profile.interaction_types import DEFAULT_TYPES
 from serving.http.fields import no_nul
 from storage.loading.values.columns import MAX_ID_BYTES, Entity
 
@@ -20,7 +20,10 @@ class InteractionFields(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    type: InteractionType
+    type: str = Field(
+        examples=list(DEFAULT_TYPES.names),
+        description="One of the active profile's: the examples are always there.",
+    )
     occurred_at: str | None = Field(
         default=None,
         json_schema_extra=_TIME,

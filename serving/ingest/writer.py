@@ -22,6 +22,7 @@ from typing import TypedDict
 
 import orjson
 
+from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
 from serving.ingest.connection import Away, EventConnection, Signalled
 from serving.ingest.metrics import (
     COMMIT_SECONDS,
@@ -128,17 +129,19 @@ class Writer:
         spool: Spool,
         committed: Committed = lambda events: None,
         signalled: Signalled | None = None,
+        types: Callable[[], InteractionTypes] = lambda: DEFAULT_TYPES,
     ) -> None:
         """
         Args:
             address: of Postgres, for libpq; asked again for each connection.
             committed: called after each commit with its events, those too that were there already:
                 their news may have been lost with a worker.
+            signalled, types: see ``Ingest``.
         """
         self._spool = spool
         self._committed = committed
-        self._straight = EventConnection(address, signalled)
-        self._later = EventConnection(address, signalled)
+        self._straight = EventConnection(address, signalled, types)
+        self._later = EventConnection(address, signalled, types)
         self._waiting: deque[_Call] = deque()
         self._rows = self._bytes = 0
         self._part = GROUP_ROWS  # rows of the spool that are tried in one call

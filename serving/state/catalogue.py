@@ -53,7 +53,7 @@ def load_catalogue(url: str, profile: Profile) -> Snapshot:
     from storage.events.quarantine import reason_sql
     from storage.postgres.database import connect
 
-    now = datetime.now(UTC)
+    now, types = datetime.now(UTC), profile.interaction_types
     with connect(url) as conn:
         position = changes.position(conn)  # before anything is read
     good = {
@@ -66,8 +66,9 @@ def load_catalogue(url: str, profile: Profile) -> Snapshot:
     touched = queries.read(
         url,
         "SELECT user_id, item_id, type, occurred_at FROM feed.interactions"
-        " WHERE item_id IS NOT NULL AND (occurred_at >= $1 OR type IN ('apply', 'unapply'))",
-        (now - timedelta(days=RECENT_DAYS),),
+        " WHERE item_id IS NOT NULL"
+        " AND (occurred_at >= $1 OR type = ANY(string_to_array($2, ',')))",
+        (now - timedelta(days=RECENT_DAYS), ",".join(frozenset().union(*types.of_applied))),
         schema={
             "user_id": pl.String,
             "item_id": pl.String,
@@ -76,7 +77,7 @@ def load_catalogue(url: str, profile: Profile) -> Snapshot:
         },
     )
     recent = touched.filter(pl.col("occurred_at") >= now - timedelta(days=RECENT_DAYS))
-    weights: dict[str, float] = dict(profile.engagement_weights)  # type: ignore[arg-type]
+    weights = profile.engagement_weights
     weighted = recent.with_columns(
         weight=pl.col("type").replace_strict(weights, default=0.0, return_dtype=pl.Float64)
     )
@@ -91,7 +92,7 @@ def load_catalogue(url: str, profile: Profile) -> Snapshot:
         users=users,
         items=items,
         owners=queries.read_owners(url, where=good["owners"]),
-        engagement=engagement(recent.lazy(), weights),
+        engagement=engagement(recent.lazy(), weights, types),
         trending=trending,
         preferences=queries.read_preferences(url),
         position=position,
@@ -100,10 +101,10 @@ def load_catalogue(url: str, profile: Profile) -> Snapshot:
     kinds = profile.interaction_weights
     return build_snapshot(
         catalogue,
-        interaction_matrix(touched, user_ids, item_ids, kinds),
+        interaction_matrix(touched, user_ids, item_ids, kinds, types),
         profile,
         now=now,
-        recent=recent_items(recent, user_ids, item_ids, kinds),
+        recent=recent_items(recent, user_ids, item_ids, kinds, types=types),
     )
 
 

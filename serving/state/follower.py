@@ -232,13 +232,14 @@ class _Following:
         what came in between the pipeline's last reading and that moment waits for the next
         snapshot. How many applied is counted anew each time, so that nothing is missing there.
         """
-        weights = self._profile().engagement_weights
+        profile = self._profile()
+        weights, types = profile.engagement_weights, profile.interaction_types
         if live.counted is None:
             top = live.most_engaging()
             if top is not None:
                 live.scale_engagement(await weighted_sum(connection, top, weights))
         since = live.counted or (NEVER, made_from(live.snapshot.manifest))
-        new = await arrived(connection, since, weights)
+        new = await arrived(connection, since, weights, types)
         for start in range(0, len(new.items), AT_ONCE):
             part = new.items[start : start + AT_ONCE]
             _count_items(live, part)
@@ -249,7 +250,7 @@ class _Following:
                 if row is not None and live.items.capacity[row] >= 0
             }
             if limited:
-                applied = await applied_counts(connection, list(limited))
+                applied = await applied_counts(connection, list(limited), types)
                 rows = np.array([limited[item_id] for item_id in applied], np.int32)
                 live.set_applied(rows, np.array(list(applied.values()), np.int64))
             await asyncio.sleep(0)

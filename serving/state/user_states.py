@@ -21,10 +21,11 @@ from cachetools import LRUCache
 from prometheus_client import Counter
 
 from models.catalogue.fold_in import FoldIn, fold_in_of
-from models.catalogue.history import CODES, Events, events_since, history_of
+from models.catalogue.history import Events, events_since, history_of
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.snapshot import Manifest
 from models.catalogue.viewer import History
+from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
 from models.profile.schema import Profile
 from serving.postgres.database import DatabaseAway
 from serving.state.erased_users import ErasedUsers
@@ -147,16 +148,18 @@ class UserStates:
 
     async def _load(self, user_id: str, live: LiveCatalogue) -> None:
         touched, profile, now = self._touched.since(user_id), self._profile(), self._clock()
-        erased = self._erased.at(user_id)
+        erased, types = self._erased.at(user_id), profile.interaction_types
         trained_at = made_from(live.snapshot.manifest)
         since = events_since(trained_at, profile, now)
         try:
             rows: list[EventRow] = await self._database.run(
-                lambda connection: events_of(connection, user_id, since, profile.online.max_events)
+                lambda connection: events_of(
+                    connection, user_id, since, profile.online.max_events, types
+                )
             )
             history = None
             if rows:
-                events, fold_in = as_events(rows, live), self._folding(live)
+                events, fold_in = as_events(rows, live, types), self._folding(live)
                 history = history_of(
                     live, user_id, events, profile, fold_in, trained_at=trained_at, now=now
                 )
@@ -183,9 +186,11 @@ def made_from(manifest: Manifest) -> float:
     return datetime.fromisoformat(manifest.trained_at or manifest.built_at).timestamp()
 
 
-def as_events(rows: list[EventRow], live: LiveCatalogue) -> Events:
-    """The rows as columns; a type that we do not know is left out."""
-    rows = [row for row in rows if row.type in CODES]
+def as_events(
+    rows: list[EventRow], live: LiveCatalogue, types: InteractionTypes = DEFAULT_TYPES
+) -> Events:
+    """The rows as columns; a type that the profile does not have is left out."""
+    rows = [row for row in rows if row.type in types]
     n = len(rows)
     # The same few items come again and again: each is looked up once.
     found = {row.item_id: live.find_item(row.item_id) for row in rows if row.item_id is not None}
@@ -210,7 +215,7 @@ def as_events(rows: list[EventRow], live: LiveCatalogue) -> Events:
     return Events(
         ids=np.frombuffer(b"".join(row.id for row in rows), ">u8").reshape(n, 2).astype(np.uint64),
         items=items,
-        types=np.array([CODES[row.type] for row in rows], np.int8),
+        types=np.array([live.types.add(row.type) for row in rows], np.int8),
         times=np.array([row.occurred_at for row in rows], np.float64),
         dwell=np.array([np.nan if row.seconds is None else row.seconds for row in rows]),
         tags=tags,

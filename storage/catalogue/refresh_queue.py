@@ -14,6 +14,8 @@ from typing import Any
 
 import psycopg
 
+from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
+
 DWELL_SECONDS = 10.0
 LEASE = timedelta(minutes=10)
 """Whoever took a user and is silent for so long has died: another may take them."""
@@ -27,13 +29,15 @@ class Taken:
     at: datetime
 
 
-def is_meaningful(type: str, metadata: Mapping[str, Any] | None = None) -> bool:
+def is_meaningful(
+    type: str, metadata: Mapping[str, Any] | None = None, types: InteractionTypes = DEFAULT_TYPES
+) -> bool:
     """Whether an interaction changes what its user should be shown: anything but an impression,
-    and a dwell (``metadata.seconds``) from ten seconds on."""
-    if type == "dwell":
+    and a timed one (``metadata.seconds``) from ten seconds on."""
+    if type in types.timed:
         seconds = (metadata or {}).get("seconds")
         return isinstance(seconds, int | float) and seconds >= DWELL_SECONDS
-    return type != "impression"
+    return type not in types.impressions
 
 
 REQUEST = """

@@ -8,7 +8,7 @@ from typing import LiteralString, NamedTuple
 from psycopg import AsyncConnection
 from psycopg.rows import args_row
 
-from models.profile.schema import InteractionType
+from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
 
 MOST_NAMES = 32
 """Tags of a search or filter that are looked at."""
@@ -21,7 +21,7 @@ NEVER = "3:3:"
 
 
 class EventRow(NamedTuple):
-    """An event of one user. ``seconds`` is of a dwell; the last three of a search or filter."""
+    """An event of one user. ``seconds``: of a timed type; the last three: of one without item."""
 
     id: bytes
     item_id: str | None
@@ -35,10 +35,10 @@ class EventRow(NamedTuple):
 
 # What metadata holds is the product's: numbers as large as they like, lists of anything.
 _NUMBER = (
-    "CASE WHEN type = 'dwell' AND jsonb_typeof(metadata->'seconds') = 'number'"
+    "CASE WHEN type = ANY(%(timed)s) AND jsonb_typeof(metadata->'seconds') = 'number'"
     " THEN least(greatest((metadata->'seconds')::numeric, 0), 1e6)::float8 END"
 )
-_NAMED = "CASE WHEN type IN ('search', 'filter') AND jsonb_typeof(metadata->{0}) = {1} THEN {2} END"
+_NAMED = "CASE WHEN type = ANY(%(without_item)s) AND jsonb_typeof(metadata->{0}) = {1} THEN {2} END"
 _EVENTS = (
     "SELECT uuid_send(event_id), item_id, type, extract(epoch FROM occurred_at)::float8,"
     f" {_NUMBER},"
@@ -53,14 +53,18 @@ _EVENTS = (
     + ", "
     + _NAMED.format("'city'", "'string'", "metadata->>'city'")
     + " FROM feed.interactions"
-    " WHERE user_id = %s AND occurred_at >= to_timestamp(%s)"
-    " AND occurred_at < now() + interval '10 minutes' AND type <> 'impression'"
-    " ORDER BY occurred_at DESC, event_id LIMIT %s"
+    " WHERE user_id = %(user)s AND occurred_at >= to_timestamp(%(since)s)"
+    " AND occurred_at < now() + interval '10 minutes' AND type <> ALL(%(shown)s)"
+    " ORDER BY occurred_at DESC, event_id LIMIT %(most)s"
 )
 
 
 async def events_of(
-    conn: AsyncConnection, user_id: str, since: float, limit: int
+    conn: AsyncConnection,
+    user_id: str,
+    since: float,
+    limit: int,
+    types: InteractionTypes = DEFAULT_TYPES,
 ) -> list[EventRow]:
     """A user's newest events, without impressions, and without those that claim to be of the
     future.
@@ -69,7 +73,17 @@ async def events_of(
         since: epoch seconds.
     """
     cursor = conn.cursor(row_factory=args_row(EventRow))
-    await cursor.execute(_EVENTS, (user_id, since, limit))
+    await cursor.execute(
+        _EVENTS,
+        {
+            "user": user_id,
+            "since": since,
+            "shown": list(types.impressions),
+            "timed": list(types.timed),
+            "without_item": list(types.without_item),
+            "most": limit,
+        },
+    )
     return await cursor.fetchall()
 
 
@@ -131,24 +145,25 @@ FROM new WHERE first
 UNION ALL
 SELECT 'user', user_id, 0, 0, 0, false FROM (
     SELECT DISTINCT user_id FROM new
-    WHERE type <> 'impression' AND user_id IS NOT NULL LIMIT %(most_users)s + 1) AS users
+    WHERE type <> ALL(%(shown)s) AND user_id IS NOT NULL LIMIT %(most_users)s + 1) AS users
 UNION ALL
 SELECT 'item', item_id,
-       count(*) FILTER (WHERE first AND type = 'impression'),
-       count(*) FILTER (WHERE first AND type = 'click'),
+       count(*) FILTER (WHERE first AND type = ANY(%(shown)s)),
+       count(*) FILTER (WHERE first AND type = ANY(%(clicked)s)),
        coalesce(sum(weight) FILTER (WHERE first), 0),
-       bool_or(type IN ('apply', 'unapply'))
+       bool_or(type = ANY(%(applying)s))
 FROM new
 LEFT JOIN unnest(%(types)s::text[], %(weights)s::float8[]) AS w(type, weight) USING (type)
 WHERE item_id IS NOT NULL GROUP BY item_id
-HAVING bool_or(first) OR bool_or(type IN ('apply', 'unapply'))
+HAVING bool_or(first) OR bool_or(type = ANY(%(applying)s))
 """
 
 
 async def arrived(
     conn: AsyncConnection,
     position: tuple[str, float],
-    weights: Mapping[InteractionType, float],
+    weights: Mapping[str, float],
+    types: InteractionTypes = DEFAULT_TYPES,
     *,
     most_users: int = 10_000,
 ) -> Arrived:
@@ -172,6 +187,9 @@ async def arrived(
             "most_users": most_users,
             "types": list(weights),
             "weights": list(weights.values()),
+            "shown": list(types.impressions),
+            "clicked": types.counted_as("click"),
+            "applying": list(frozenset().union(*types.of_applied)),
         },
     )
     rows = await cursor.fetchall()
@@ -187,27 +205,29 @@ async def arrived(
     )
 
 
-async def applied_counts(conn: AsyncConnection, item_ids: Sequence[str]) -> dict[str, int]:
-    """How many users have each item applied to: their last ``apply`` came after any
-    ``unapply``. Of what Postgres keeps; cost follows the interactions with those items."""
+async def applied_counts(
+    conn: AsyncConnection, item_ids: Sequence[str], types: InteractionTypes = DEFAULT_TYPES
+) -> dict[str, int]:
+    """How many users have applied to each item, by their last word: ``models.data.undoing`` in SQL.
+    Of what Postgres keeps; cost follows the interactions with those items."""
+    does, undoes = types.of_applied
     cursor = await conn.execute(
         """
         SELECT item_id, count(*) FILTER (WHERE applied > coalesce(unapplied, '-infinity'))
-        FROM (SELECT item_id, max(occurred_at) FILTER (WHERE type = 'apply') AS applied,
-                     max(occurred_at) FILTER (WHERE type = 'unapply') AS unapplied
+        FROM (SELECT item_id, max(occurred_at) FILTER (WHERE type = ANY(%(does)s)) AS applied,
+                     max(occurred_at) FILTER (WHERE type = ANY(%(undoes)s)) AS unapplied
               FROM feed.interactions
-              WHERE item_id = ANY(%s) AND type IN ('apply', 'unapply') AND user_id IS NOT NULL
+              WHERE item_id = ANY(%(items)s) AND type = ANY(%(does)s::text[] || %(undoes)s::text[])
+                AND user_id IS NOT NULL
               GROUP BY item_id, user_id) AS pairs
         GROUP BY item_id
         """,
-        (list(item_ids),),
+        {"items": list(item_ids), "does": list(does), "undoes": list(undoes)},
     )
     return dict(await cursor.fetchall())
 
 
-async def weighted_sum(
-    conn: AsyncConnection, item_id: str, weights: Mapping[InteractionType, float]
-) -> float:
+async def weighted_sum(conn: AsyncConnection, item_id: str, weights: Mapping[str, float]) -> float:
     """The weights of all interactions with an item, summed."""
     cursor = await conn.execute(
         "SELECT coalesce(sum(weight), 0) FROM feed.interactions"

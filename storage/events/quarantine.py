@@ -7,7 +7,7 @@ in ``feed.interactions_rejected``, once until it changes, and readers leave it o
 The bounds are those of ``loading.values.columns``, as in the loader, the API and the suites of
 ``data_checks``; a test compares what suites and quarantine count, rule by rule.
 
-All that is put into the SQL here is constants of ours, never a product's text.
+All that is put into the SQL here is constants of ours, and names of types, which are plain words.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from typing import Literal
 import psycopg
 from psycopg import sql
 
-from models.profile.schema import INTERACTION_TYPES, Checks
+from models.profile.interaction_types import DEFAULT_TYPES, NAME, InteractionTypes
+from models.profile.schema import Checks
 from storage.loading.values.columns import (
     COLUMNS,
     EARLIEST,
     LATEST,
     MAX_ID_BYTES,
     STATUSES,
-    WITHOUT_ITEM,
     Column,
     Entity,
 )
@@ -36,11 +36,15 @@ SOURCE = "pipeline"
 Catalogue = Literal["users", "items", "owners"]
 
 
-def rules(entity: Entity, checks: Checks | None = None) -> dict[str, str]:
+def rules(
+    entity: Entity, checks: Checks | None = None, types: InteractionTypes = DEFAULT_TYPES
+) -> dict[str, str]:
     """Reason -> SQL predicate over the columns of ``feed.<entity>``, true for a bad row.
 
     A predicate may be null where a column is: null means that the rule has nothing
-    against the row. NaN is greater than every number in Postgres, so ranges refuse it.
+    against the row. A type that the profile does not have is nothing bad: its rows wait where
+    they are, for it may come back. NaN is greater than every number in Postgres, so ranges
+    refuse it.
     """
     checks = checks or Checks()
     found: dict[str, str] = {}
@@ -53,17 +57,20 @@ def rules(entity: Entity, checks: Checks | None = None) -> dict[str, str]:
     if "price_min" in names:
         found["price_min is above price_max"] = "price_min > price_max"
     if entity == "interactions":
-        found["no item_id"] = f"item_id IS NULL AND type <> ALL ({_array(WITHOUT_ITEM)})"
+        found["no item_id"] = f"item_id IS NULL AND type = ANY ({_array(types.with_item)})"
     return found
 
 
-def reason_sql(entity: Entity, checks: Checks | None = None) -> str:
+def reason_sql(
+    entity: Entity, checks: Checks | None = None, types: InteractionTypes = DEFAULT_TYPES
+) -> str:
     """SQL expression over ``feed.<entity>``: the first rule that a row breaks, else null.
 
     Readers keep the rows ``WHERE (<expression>) IS NULL``.
     """
     cases = " ".join(
-        f"WHEN {predicate} THEN '{reason}'" for reason, predicate in rules(entity, checks).items()
+        f"WHEN {predicate} THEN '{reason}'"
+        for reason, predicate in rules(entity, checks, types).items()
     )
     return f"CASE {cases} END"
 
@@ -75,6 +82,7 @@ def quarantine_interactions(
     *,
     by: Literal["occurred_at", "received_at"] = "occurred_at",
     checks: Checks | None = None,
+    types: InteractionTypes = DEFAULT_TYPES,
 ) -> dict[str, int]:
     """Move the bad rows with ``since <= by < until`` to ``feed.interactions_rejected``.
 
@@ -92,7 +100,7 @@ def quarantine_interactions(
         sql.SQL(f"""
         WITH judged AS (
             SELECT event_id, occurred_at, received_at,
-                   {reason_sql("interactions", checks)} AS reason
+                   {reason_sql("interactions", checks, types)} AS reason
             FROM feed.interactions WHERE {looked_at}
         ), numbered AS (
             SELECT *, row_number() OVER (
@@ -181,7 +189,7 @@ def _column_rules(column: Column, checks: Checks) -> dict[str, str]:
     if column.kind == "status":
         return {"unknown status": f"{name} <> ALL ({_array(STATUSES)})"}
     if column.kind == "type":
-        return {"unknown type": f"{name} <> ALL ({_array(INTERACTION_TYPES)})"}
+        return {"unknown type": f"{name} !~ '{NAME}'"}
     if column.kind == "id":
         return {
             f"{name} is empty": f"{name} = ''",

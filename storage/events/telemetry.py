@@ -7,22 +7,25 @@ from collections.abc import Mapping, Sequence
 import psycopg
 from psycopg.types.json import Jsonb
 
-from models.profile.schema import InteractionType
+from models.profile.interaction_types import DEFAULT_TYPES, Count, InteractionTypes
 
-COUNTED = {
+COUNTED: dict[str, Count] = {
     "impressions": "impression",
     "views": "view",
     "clicks": "click",
     "likes": "like",
     "saves": "save",
     "shares": "share",
-    "applies": "apply",
+    "applies": "conversion",
     "dismisses": "dismiss",
 }
 
 
 def refresh_engagement(
-    conn: psycopg.Connection, windows: Sequence[int], weights: Mapping[InteractionType, float]
+    conn: psycopg.Connection,
+    windows: Sequence[int],
+    weights: Mapping[str, float],
+    types: InteractionTypes = DEFAULT_TYPES,
 ) -> int:
     """Count the interactions of each item over windows (hours) that end now.
 
@@ -30,7 +33,7 @@ def refresh_engagement(
     the interactions in the longest window. Returns the rows written.
     """
     counts = ", ".join(
-        f"count(*) FILTER (WHERE type = '{type}') AS {name}" for name, type in COUNTED.items()
+        f"count(*) FILTER (WHERE type = ANY(%({name})s)) AS {name}" for name in COUNTED
     )
     names = ", ".join(COUNTED)
     with conn.transaction():
@@ -57,7 +60,12 @@ def refresh_engagement(
                    coalesce(score / nullif(max(score) OVER (PARTITION BY window_hours), 0), 0)
             FROM counted
             """,
-            {"types": list(weights), "weights": list(weights.values()), "windows": list(windows)},
+            {
+                "types": list(weights),
+                "weights": list(weights.values()),
+                "windows": list(windows),
+                **{name: types.counted_as(count) for name, count in COUNTED.items()},
+            },
         ).rowcount
 
 

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import polars as pl
 
+from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
 from storage.loading.reading.chunk import Chunk, of_frame
 from storage.loading.summary import Summary
 from storage.loading.values.columns import CLOCK_SLACK, ENTITIES, Entity
@@ -76,6 +77,7 @@ class Log:
         sources: file name by entity, kept beside rejected rows.
         raw: by entity, the rows as the file has them, row for row, when they differ from a frame.
         time_format, time_zone, decimal: as in a mapping.
+        types: of interactions, that there are.
         notice: what the person who loads the log must be told, such as a licence.
         has_times: whether the times are the log's own; else they stand for an order, or nothing.
         without_user_is_said: the mapping says which words stand for no user.
@@ -95,6 +97,7 @@ class Log:
         time_zone: str = "UTC",
         decimal: str | None = None,
         tag_separator: str = "|",
+        types: InteractionTypes = DEFAULT_TYPES,
         notice: str = "",
         has_times: bool = True,
         ends_now: bool = False,
@@ -111,7 +114,7 @@ class Log:
                 self.rows[name] = rows
         self.sources = dict(sources or {})
         self.time_format, self.time_zone = time_format, time_zone
-        self.decimal, self.tag_separator = decimal, tag_separator
+        self.decimal, self.tag_separator, self.types = decimal, tag_separator, types
         self.clock_shift = timedelta(0)
         """Added to every time when the log is loaded (see ``shift_to``)."""
         self.ends_at: datetime | None = None

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
-from models.profile.schema import InteractionType, yaml_path
+from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
+from models.profile.schema import yaml_path
 from storage.loading.log import LoadError
 from storage.loading.values.columns import COLUMNS, ENTITIES, Entity
 from storage.loading.values.times import FORMATS, is_pattern
@@ -20,13 +30,25 @@ SHOWN = 20  # problems of one mapping that a message names
 Status = Literal["draft", "published", "removed"]
 
 
+def _known_type(name: str, info: ValidationInfo) -> str:
+    types: InteractionTypes = info.context or DEFAULT_TYPES
+    if name not in types:
+        *others, last = types.names
+        raise ValueError(f"{name:.60} is not one of {', '.join(others)} or {last}")
+    return name
+
+
+TypeName = Annotated[str, AfterValidator(_known_type)]
+"""One of the types that the profile has, which is the context of the validation."""
+
+
 class Step(BaseModel):
     """One step of a scale: numbers from ``at_least`` on mean ``type``; None: all others."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     at_least: float | None = None
-    type: InteractionType
+    type: TypeName
 
 
 class FileForm(BaseModel):
@@ -96,7 +118,7 @@ class Mapping(BaseModel):
     items: dict[str, str | None] = {}
     owners: dict[str, str | None] = {}
     interactions: dict[str, str | None] = {}
-    types: dict[str, InteractionType] = Field(
+    types: dict[str, TypeName] = Field(
         default={}, description="The log's event name -> our interaction type."
     )
     statuses: dict[str, Status] = Field(
@@ -107,11 +129,11 @@ class Mapping(BaseModel):
         max_length=1,
         description="A column of numbers -> steps, the first that fits gives the type.",
     )
-    flags: dict[str, InteractionType] = Field(
+    flags: dict[str, TypeName] = Field(
         default={},
         description="A column of 0 and 1 -> the type where it is set; the first of them counts.",
     )
-    default_type: InteractionType | None = Field(
+    default_type: TypeName | None = Field(
         default=None, description="The type of every interaction that nothing else tells one of."
     )
     default_time: Literal["order", "none"] | None = Field(
@@ -183,7 +205,7 @@ class Mapping(BaseModel):
         }
 
 
-def load_mapping(name_or_path: str | Path) -> Mapping:
+def load_mapping(name_or_path: str | Path, types: InteractionTypes = DEFAULT_TYPES) -> Mapping:
     """Read the mapping that ships under a name, or the YAML file at a path.
 
     Raises:
@@ -200,10 +222,10 @@ def load_mapping(name_or_path: str | Path) -> Mapping:
         ) from error
     except UnicodeDecodeError as error:
         raise LoadError(f"mapping {path} is not valid YAML: {error}") from error
-    return read_mapping(text, f"mapping {path}")
+    return read_mapping(text, f"mapping {path}", types)
 
 
-def read_mapping(text: str, what: str) -> Mapping:
+def read_mapping(text: str, what: str, types: InteractionTypes = DEFAULT_TYPES) -> Mapping:
     """Read YAML; errors call it ``what``.
 
     Raises:
@@ -216,7 +238,7 @@ def read_mapping(text: str, what: str) -> Mapping:
         said = " ".join(str(error).split()).replace('in "<unicode string>", ', "")
         raise LoadError(f"{what} is not valid YAML: {said}") from error
     try:
-        return Mapping.model_validate({} if content is None else content)
+        return Mapping.model_validate({} if content is None else content, context=types)
     except ValidationError as error:
         problems = error.errors()
         lines = [f"line {_line(node, one['loc'])}: {_sentence(one)}" for one in problems[:SHOWN]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
 from storage.loading.values.columns import COLUMNS
 
 # Names without case and signs, the surest first.
@@ -132,49 +133,6 @@ _OTHERS: dict[str, tuple[str, ...]] = {
     "price_min": ("preis", "prix", "precio", "preco", "prezzo", "价格", "цена"),
 }  # fmt: skip
 
-KINDS = {
-    "impression": (
-        "impression", "impressions", "impress", "show", "shown", "exposure", "displayed", "0",
-        "false", "neutral",
-    ),
-    "view": (
-        "view", "views", "pv", "pageview", "page_view", "detail", "visit", "open", "read", "seen",
-        "browse", "product_view", "view_item", "page", "preview",
-        "浏览", "просмотр", "ansicht", "vue", "vista",
-    ),
-    "click": (
-        "click", "clicks", "clk", "clicked", "play", "listen", "watch", "1", "start", "cv", "点击",
-        "true",
-        "клик", "klick", "clic",
-    ),
-    "like": (
-        "like", "liked", "love", "upvote", "up", "thumbs_up", "positive", "favourite", "star",
-    ),
-    "save": (
-        "save", "saved", "fav", "favorite", "bookmark", "wishlist", "cart", "carts", "addtocart",
-        "add_to_cart", "added_to_cart", "add", "basket", "maybe", "interested", "add_to_wishlist",
-        "collect",
-        "收藏", "加购",
-        "favorited", "follow", "followed", "subscribe",
-    ),
-    "share": ("share", "shared", "repost", "retweet", "forward", "comment", "reply"),
-    "apply": (
-        "apply", "buy", "purchase", "purchased", "transaction", "order", "orders", "checkout",
-        "bought", "book", "booking", "yes", "going", "attend", "conversion", "pay", "download",
-        "rent", "convert", "install", "enroll", "register", "subscription", "购买", "покупка",
-        "kauf", "achat", "compra",
-    ),
-    "unapply": (
-        "unapply", "cancel", "cancelled", "canceled", "refund", "return", "unsubscribe",
-    ),
-    "dismiss": (
-        "dismiss", "dislike", "disliked", "downvote", "down", "hide", "skip", "no", "negative",
-        "remove_from_cart", "not_interested", "thumbs_down", "remove", "hate", "report",
-    ),
-    "search": ("search", "query"),
-    "filter": ("filter",),
-}  # fmt: skip
-
 
 def plain_name(name: str) -> str:
     """A name without what spellings differ in: letters and digits, without case and accents.
@@ -194,7 +152,6 @@ def letters(text: str) -> str:
     return "".join(filter(str.isalnum, apart))
 
 
-_TYPES = {word: kind for kind, words in reversed(KINDS.items()) for word in words}
 _OF_OUTER = ("id", "idstr", "key", "uuid", "guid", "name", "nr", "no", "number", "code")
 
 NAMES: dict[str, tuple[str, ...]] = {
@@ -215,16 +172,15 @@ def role_of(name: str) -> str | None:
     return _ROLES.get(plain_name(name))
 
 
-def type_of(word: str) -> str | None:
+def type_of(word: str, types: InteractionTypes = DEFAULT_TYPES) -> str | None:
     """Our type of an event that is called ``word``; None: its name says nothing."""
     plain = re.sub(r"[^\w]+", "_", re.sub(r"^(\d+)\.0+$", r"\1", word.strip().lower()))
     ways = (plain, *(plain.removesuffix(end) for end in ("s", "d", "ed", "ped", "ning", "ing")))
-    return next((_TYPES[way] for way in ways if way in _TYPES), None)
+    return next((types.called[way] for way in ways if way in types.called), None)
 
 
-def type_of_flag(name: str) -> str | None:
+def type_of_flag(name: str, types: InteractionTypes = DEFAULT_TYPES) -> str | None:
     """Our type of what a column of 0 and 1 tells, by its name: ``is_like``, ``num_clicks``."""
     plain = name.rpartition(".")[2].strip().lower().replace("-", "_")
-    return type_of(re.sub(r"^(is|has|was|did|num|n|cnt)_?(?=[a-z]{3})", "", plain)) or type_of(
-        plain
-    )
+    bare = re.sub(r"^(is|has|was|did|num|n|cnt)_?(?=[a-z]{3})", "", plain)
+    return type_of(bare, types) or type_of(plain, types)

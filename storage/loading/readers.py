@@ -13,6 +13,7 @@ from typing import Literal
 
 import polars as pl
 
+from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
 from storage.loading.log import LoadError, Log, Rows
 from storage.loading.mapping import Mapping
 from storage.loading.names import type_of_flag
@@ -33,6 +34,7 @@ def read_log(
     path: Path,
     form: Format = "auto",
     mapping: Mapping | None = None,
+    types: InteractionTypes = DEFAULT_TYPES,
     *,
     up_to_damage: bool = False,
 ) -> Log:
@@ -45,6 +47,7 @@ def read_log(
         path: the folder, or the file of interactions alone.
         form: ``movielens``, or which endings count; what is in a file is told by its content.
         mapping: how the log calls things (``storage.loading.mapping``); None: as we do.
+        types: of interactions, that there are.
         up_to_damage: of a file that cannot be read to its end take the rows before the damage.
 
     Raises:
@@ -79,6 +82,7 @@ def read_log(
         time_zone=mapping.time_zone,
         decimal=mapping.decimal,
         tag_separator=mapping.tag_separator,
+        types=types,
         notice="\n".join([*_told(found_forms), *_not_used(list(rows.values())), *_flags(events)]),
         has_times=has_times,
         ends_now=not has_times,
@@ -201,7 +205,7 @@ def _sentence(path: Path, rows: dict[Entity, FileRows], missing: dict[Entity, li
 
 
 def readable(
-    path: Path, form: Format, mapping: Mapping
+    path: Path, form: Format, mapping: Mapping, types: InteractionTypes
 ) -> tuple[Log, dict[Entity, tuple[Form, str]]]:
     """The log of those files that can be read; of the others what form they have, and why not.
 
@@ -231,6 +235,7 @@ def readable(
         time_zone=mapping.time_zone,
         decimal=mapping.decimal,
         tag_separator=mapping.tag_separator,
+        types=types,
     )
     if "interactions" in failed:
         del log.rows["interactions"]

@@ -24,6 +24,7 @@ import psycopg
 
 from models.experiments.guardrails import METRICS
 from models.experiments.sequential import Moments
+from models.profile.interaction_types import DEFAULT_TYPES, Count, InteractionTypes
 from storage.postgres.settled import settled_until
 
 LOCK = 0x76_61_72_73  # key of the advisory lock; "vars" in ASCII
@@ -34,9 +35,10 @@ SINCE = "variant_hours since"
 EVER = datetime.min.replace(tzinfo=UTC)
 LONGEST_DWELL = 1800
 """Seconds that one dwell counts at most: a page that was left open says no more."""
+COUNTED: tuple[Count, ...] = ("impression", "click", "save", "dismiss")
+"""What is counted beside conversions and seconds."""
 LONGEST_NAME = 64
 """Characters of a variant, version or arm that are kept: trackers are public."""
-TYPES = ("impression", "click", "dwell", "save", "dismiss")
 
 
 @dataclass(frozen=True)
@@ -65,25 +67,25 @@ CREATE TEMP TABLE touched_items (day date, item_id text) ON COMMIT DROP;
 _CAME = """
 INSERT INTO came SELECT user_id, item_id, type, occurred_at FROM feed.interactions
 WHERE received_at >= %(after)s AND occurred_at >= %(since)s AND occurred_at < '9999-01-01Z'
-  AND type = ANY(%(types)s)
+  AND type = ANY(%(came)s)
 """
-# An apply counts with the click before it, and so in the click's hour.
+# A conversion counts with the click before it, and so in the click's hour.
 _HOURS = """
 INSERT INTO touched_hours
 SELECT date_trunc('hour', occurred_at, 'UTC'), coalesce(user_id, '') FROM came
-WHERE type <> 'apply'
+WHERE type <> ALL(%(conversion)s)
 UNION
 SELECT date_trunc('hour', c.occurred_at, 'UTC'), c.user_id
 FROM came AS a JOIN feed.interactions AS c
-  ON c.user_id = a.user_id AND c.item_id = a.item_id AND c.type = 'click'
+  ON c.user_id = a.user_id AND c.item_id = a.item_id AND c.type = ANY(%(click)s)
  AND c.occurred_at >= a.occurred_at - %(hours)s * interval '1 hour'
  AND c.occurred_at <= a.occurred_at AND c.occurred_at >= %(since)s
-WHERE a.type = 'apply'
+WHERE a.type = ANY(%(conversion)s)
 """
 _ITEMS = """
 INSERT INTO touched_items
 SELECT DISTINCT (occurred_at AT TIME ZONE 'UTC')::date, item_id FROM came
-WHERE type = 'impression' AND item_id IS NOT NULL
+WHERE type = ANY(%(impression)s) AND item_id IS NOT NULL
 """
 _FORGET_HOURS = """
 DELETE FROM feed.variant_hours AS v USING touched_hours AS t
@@ -103,7 +105,7 @@ _OF_HOUR = """
     AND date_trunc('hour', i.occurred_at, 'UTC') = t.hour
     AND i.occurred_at >= (SELECT min(hour) FROM touched_hours)
     AND i.occurred_at < (SELECT max(hour) FROM touched_hours) + interval '1 hour'
-    AND i.type = ANY(%(types)s)
+    AND i.type = ANY(%(counted)s)
 """
 # Trackers are public: only experiments that exist make rows.
 _COUNT_HOURS = f"""
@@ -117,12 +119,13 @@ WITH did AS (
     WHERE t.user_id = ''
 ), known AS (
     SELECT hour, user_id, type, occurred_at, metadata->'experiments' AS experiments, {_SHOWN_BY},
-           CASE WHEN type = 'dwell' AND jsonb_typeof(metadata->'seconds') = 'number'
+           CASE WHEN type = ANY(%(timed)s) AND jsonb_typeof(metadata->'seconds') = 'number'
                 THEN greatest(least((metadata->>'seconds')::numeric, {LONGEST_DWELL}), 0)
            END AS seconds,
-           type = 'click' AND user_id <> '' AND EXISTS (
+           type = ANY(%(click)s) AND user_id <> '' AND EXISTS (
                SELECT FROM feed.interactions AS a
-               WHERE a.type = 'apply' AND a.user_id = did.user_id AND a.item_id = did.item_id
+               WHERE a.type = ANY(%(conversion)s)
+                 AND a.user_id = did.user_id AND a.item_id = did.item_id
                  AND a.occurred_at BETWEEN did.occurred_at
                      AND did.occurred_at + %(hours)s * interval '1 hour') AS converted
     FROM did
@@ -130,14 +133,14 @@ WITH did AS (
 INSERT INTO feed.variant_hours (hour, user_id, experiment, arm, variant, model_version,
     impressions, clicks, applies, last_click_at, dwells, dwell_seconds, saves, dismisses)
 SELECT hour, user_id, experiment, arm, variant, model_version,
-       count(*) FILTER (WHERE type = 'impression'),
-       count(*) FILTER (WHERE type = 'click'),
+       count(*) FILTER (WHERE type = ANY(%(impression)s)),
+       count(*) FILTER (WHERE type = ANY(%(click)s)),
        count(*) FILTER (WHERE converted),
-       max(occurred_at) FILTER (WHERE type = 'click'),
+       max(occurred_at) FILTER (WHERE type = ANY(%(click)s)),
        count(seconds),
        coalesce(sum(seconds), 0),
-       count(*) FILTER (WHERE type = 'save'),
-       count(*) FILTER (WHERE type = 'dismiss')
+       count(*) FILTER (WHERE type = ANY(%(save)s)),
+       count(*) FILTER (WHERE type = ANY(%(dismiss)s))
 FROM known CROSS JOIN LATERAL (
     SELECT '' AS experiment, '' AS arm
     UNION ALL
@@ -152,7 +155,7 @@ SELECT day, variant, model_version, item_id, count(*)
 FROM (
     SELECT t.day, t.item_id, {_SHOWN_BY}
     FROM touched_items AS t JOIN feed.interactions AS i
-      ON i.item_id = t.item_id AND i.type = 'impression'
+      ON i.item_id = t.item_id AND i.type = ANY(%(impression)s)
      AND i.occurred_at >= t.day AT TIME ZONE 'UTC'
      AND i.occurred_at < (t.day + 1) AT TIME ZONE 'UTC'
      AND (i.occurred_at AT TIME ZONE 'UTC')::date = t.day
@@ -164,21 +167,26 @@ GROUP BY day, variant, model_version, item_id
 
 
 def count_new(
-    conn: psycopg.Connection, *, conversion_hours: float, days: int, now: datetime
+    conn: psycopg.Connection,
+    types: InteractionTypes = DEFAULT_TYPES,
+    *,
+    conversion_hours: float,
+    days: int,
+    now: datetime,
 ) -> Counted:
     """Count what was received since the last run. Two at once come one after the other.
 
-    The first run, and the first with other ``conversion_hours``, counts everything that
+    The first run, and the first with other ``conversion_hours`` or types, counts everything that
     occurred in the last ``days``, or since when it was counted before.
 
     Args:
-        conversion_hours: an apply counts if it follows the same user's click on the same item
+        conversion_hours: a conversion counts if it follows the same user's click on the same item
             within so many.
 
     Raises:
         psycopg.Error: nothing has changed.
     """
-    received = f"variant_hours received, {conversion_hours:g} h to convert"
+    received = f"variant_hours received, {conversion_hours:g} h to convert{_of_own(types)}"
     with conn.transaction():
         conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
         settled = settled_until(conn)
@@ -187,21 +195,24 @@ def count_new(
         )
         since = known.get(SINCE) or _day_of(now - timedelta(days=days))
         conn.execute(_TOUCHED)
-        given = {
+        given: dict[str, Any] = {
             "after": known[received] - OVERLAP if received in known else EVER,
             "since": since,
             "hours": conversion_hours,
-            "types": [*TYPES, "apply"],
+            "came": [*types.counted_as(*COUNTED, "conversion"), *types.timed],
+            "counted": [*types.counted_as(*COUNTED), *types.timed],
+            "timed": list(types.timed),
+            **{name: types.counted_as(name) for name in (*COUNTED, "conversion")},
         }
         events = conn.execute(_CAME, given).rowcount
         conn.execute("ANALYZE came")
         hours = conn.execute(_HOURS, given).rowcount
-        items = conn.execute(_ITEMS).rowcount
+        items = conn.execute(_ITEMS, given).rowcount
         conn.execute("ANALYZE touched_hours, touched_items")
         conn.execute(_FORGET_HOURS)
-        conn.execute(_COUNT_HOURS, {"hours": conversion_hours, "types": list(TYPES)})
+        conn.execute(_COUNT_HOURS, given)
         conn.execute(_FORGET_ITEMS)
-        conn.execute(_COUNT_ITEMS)
+        conn.execute(_COUNT_ITEMS, given)
         conn.execute("DROP TABLE came, touched_hours, touched_items")
         conn.execute("DELETE FROM feed.watermarks WHERE name LIKE 'variant_hours received%'")
         conn.execute(
@@ -209,6 +220,21 @@ def count_new(
             (SINCE, since, received, settled),
         )
     return Counted(since, events, hours, items)
+
+
+def _of_own(types: InteractionTypes) -> str:
+    """What counts otherwise than with the defaults."""
+
+    def said(all: InteractionTypes) -> list[str]:
+        every = ((name, all[name]) for name in all.names)
+        return [
+            f", {name} as {one.counts_as}{' timed' * one.timed}"
+            for name, one in every
+            if one.counts_as or one.timed
+        ]
+
+    usual = said(DEFAULT_TYPES)
+    return "".join(one for one in said(types) if one not in usual)
 
 
 def counted(conn: psycopg.Connection) -> tuple[datetime, datetime] | None:

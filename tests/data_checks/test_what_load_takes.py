@@ -15,7 +15,8 @@ from data_checks.suites.items import items_suite
 from data_checks.suites.owners import owners_suite
 from data_checks.suites.users import users_suite
 from data_checks.validate import check_table
-from models.profile.schema import INTERACTION_TYPES, load_profile
+from models.profile.interaction_types import DEFAULT_TYPES
+from models.profile.schema import load_profile
 from storage.loading.load import load
 from storage.loading.log import Log, shift_to
 from storage.loading.values.columns import COLUMNS, STATUSES, Column, Entity
@@ -30,7 +31,7 @@ CELLS: dict[str, list[str | None]] = {
     "time": [None, "", "1969-12-31T23:59:59Z", "1970-01-01", "2024-05-01T10:00:00Z", *MINUTES,
              "9999-12-31T23:59:59.999999Z", "20026-01-01"],
     "id": [None, "", "a", "b", "é" * 127, "é" * 128, "n\0l"],
-    "type": [None, "", "purchase", *INTERACTION_TYPES],
+    "type": [None, "", "purchase", *DEFAULT_TYPES.names],
     "status": [None, "", "gone", "Published", *STATUSES],
 }  # fmt: skip
 CHECKED: dict[Entity, list[Column]] = {

@@ -13,11 +13,12 @@ from hypothesis import strategies as st
 
 from models.catalogue.changes import Changes, ItemRow
 from models.catalogue.fold_in import AGAINST, fold_in_of
-from models.catalogue.history import CODES, Events, events_since, history_of
+from models.catalogue.history import Events, events_since, history_of
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import History
 from models.data.ids import IdIndex
 from models.data.matrices import interaction_matrix, recent_items
+from models.profile.interaction_types import DEFAULT_TYPES
 from models.profile.schema import Profile
 from models.recommenders.base import signal
 from models.recommenders.neighbours.ease import EASE, EASESettings
@@ -84,7 +85,7 @@ def columns(live: LiveCatalogue, events: list[Event]) -> Events:
     return Events(
         ids=np.array([divmod(UUID(int=e.id).int, 2**64) for e in events], np.uint64).reshape(n, 2),
         items=rows,
-        types=np.array([CODES[e.type] for e in events], np.int8),
+        types=np.array([live.types.add(e.type) for e in events], np.int8),
         times=np.array([MOMENT + e.hours * HOUR for e in events]),
         dwell=np.array([e.dwell for e in events]),
         tags=tags,
@@ -128,7 +129,7 @@ drawn = st.lists(
         Event,
         id=st.integers(1, 12),
         item=st.none() | st.integers(0, 7),
-        type=st.sampled_from(list(CODES)),
+        type=st.sampled_from(DEFAULT_TYPES.names),
         hours=st.integers(-20, 20).map(float),
         dwell=st.sampled_from([float("nan"), 3.0, 60.0]),
         tag=st.integers(-1, 2),

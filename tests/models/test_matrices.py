@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from models.data.ids import IdIndex
 from models.data.matrices import InteractionMatrix, interaction_matrix, recent_items
-from models.profile.schema import INTERACTION_TYPES
+from models.profile.interaction_types import DEFAULT_TYPES
 from tests.models.worlds import NOW, Interaction, ago, interactions_frame
 
 WEIGHTS = {"apply": 10.0, "unapply": -10.0, "view": 1.0, "dismiss": -5.0}
@@ -142,7 +142,7 @@ def test_recent_items_against_plain_python(rows: list[Interaction], count: int) 
         known = found[row][found[row] >= 0]
         assert [(user, items[int(item)]) for item in known] == newest
         assert (found[row][len(newest) :] == -1).all()
-        assert [WEIGHTS[INTERACTION_TYPES[type]] for type in types[row][: len(newest)]] == [
+        assert [WEIGHTS[DEFAULT_TYPES.names[type]] for type in types[row][: len(newest)]] == [
             heaviest[pair] for pair in newest
         ]
 

@@ -9,9 +9,9 @@ import pytest
 
 from models.catalogue.viewer import Viewer
 from models.data.scorers import haversine_km
-from models.feed.reasons import BECAUSE, ENGLISH, SIMILAR, Reason, reasons
+from models.feed.reasons import ENGLISH, SIMILAR, Reason, reasons, texts_of
 from models.feed.scores import By, explained
-from models.profile.schema import INTERACTION_TYPES
+from models.profile.interaction_types import DEFAULT_TYPES
 from tests.models.worlds import MOMENT, PROFILE, Shelf, ago, patient, shelf_of_rows
 
 
@@ -21,7 +21,7 @@ def check(shelf: Shelf, viewer: Viewer, row: int, reason: Reason) -> None:
     tags = {live.tags[int(tag)] for tag in items.tags[row] if tag >= 0}
     named = set(filter(None, reason.parameters.get("tags", "").split(", ")))
     assert set(reason.parameters) >= {
-        name for _, name, _, _ in Formatter().parse(ENGLISH[reason.code]) if name
+        name for _, name, _, _ in Formatter().parse(texts_of(PROFILE)[reason.code]) if name
     }
     if reason.code in ("near_city", "near"):
         km = haversine_km(viewer.lat, viewer.lon, items.lat[[row]], items.lon[[row]])[0]
@@ -35,12 +35,12 @@ def check(shelf: Shelf, viewer: Viewer, row: int, reason: Reason) -> None:
         liked = items.tags[viewer.liked]
         assert named
         assert named <= tags & {live.tags[int(tag)] for tag in liked[liked >= 0]}
-    elif reason.code in BECAUSE.values():
+    elif "item_id" in reason.parameters:
         own = live.find_item(reason.parameters["item_id"])
         assert own is not None
         assert own in viewer.recent
-        done = INTERACTION_TYPES[int(viewer.recent_types[viewer.recent == own][0])]
-        assert BECAUSE[done] == reason.code
+        done = live.types[int(viewer.recent_types[viewer.recent == own][0])]
+        assert DEFAULT_TYPES.reason(done) == (reason.code, reason.english)
         cosine = items.neighbour_scores[own][items.neighbours[own] == row]
         assert cosine >= SIMILAR
         assert reason.parameters["title"] == live.title(own)
@@ -73,7 +73,7 @@ def test_reasons_of_whole_feeds_are_true(shelf: Shelf, by: By) -> None:
             codes.add(reason.code)
     expected = {"near_city", "matches_tags", "because_you_liked_tags", "well_liked", "new"}
     assert expected | {"because_you_applied", "similar_users_applied"} <= codes
-    assert codes <= set(ENGLISH)
+    assert codes <= set(texts_of(PROFILE))
 
 
 @pytest.mark.parametrize("code", ENGLISH)
@@ -81,7 +81,6 @@ def test_every_text_is_filled_from_its_parameters(code: str) -> None:
     names = [name for _, name, _, _ in Formatter().parse(ENGLISH[code]) if name]
     text = Reason(code, {name: f"<{name}>" for name in names} | {"item_id": "7"}).text
     assert all(f"<{name}>" in text for name in names)
-    assert set(BECAUSE.values()) <= set(ENGLISH)
 
 
 def only(*scorers: str) -> dict[str, float]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,13 +12,14 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from models.catalogue.live import LiveCatalogue
 from models.catalogue.nearest import Nearest, build
 from models.catalogue.snapshot import FEATURES, MANIFEST, NEAREST, Snapshot, SnapshotError
 from models.data.feature_set import FeatureSet
 from models.data.ids import IdIndex
 from models.data.ragged import Ragged
 from models.data.texts import Texts
-from models.profile.schema import INTERACTION_TYPES
+from models.profile.interaction_types import DEFAULT_TYPES
 from tests.models.worlds import catalogue_of, dataset_of, interactions_frame, snapshot_of
 
 
@@ -252,7 +253,7 @@ FEATURE_DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "changed": (write(FEATURES, replace(NAMES, items=["tag:War"]).to_bytes()), "tag:War"),
     "no list": (write(FEATURES, b"\xff"), "no list of features"),
     "missing": (remove(FEATURES), FEATURES),
-    "other types": (manifest(interaction_types=["click", "view"]), "recent_types.*click, view"),
+    "other types": (manifest(interaction_types=["click", "view"]), "recent_types"),
 }
 
 
@@ -264,9 +265,13 @@ def test_other_features_are_refused_by_name(featured: Path, damage: str) -> None
         Snapshot.load(featured)
 
 
-def test_a_release_may_know_more_types(featured: Path) -> None:
-    manifest(interaction_types=list(INTERACTION_TYPES[:-1]))(featured)
-    Snapshot.load(featured)
+@pytest.mark.parametrize("names", [None, DEFAULT_TYPES.names[:-1], DEFAULT_TYPES.names[::-1]])
+def test_types_are_known_by_name(featured: Path, names: Sequence[str] | None) -> None:
+    manifest(interaction_types=names)(featured)
+    live = LiveCatalogue(Snapshot.load(featured))
+    known = list(names or DEFAULT_TYPES.names)
+    assert list(live.types) == known
+    assert [live.types.add(name) for name in [*known, "purchase"]] == list(range(len(known) + 1))
 
 
 def test_no_folder(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from hypothesis import strategies as st
 from pydantic.json_schema import models_json_schema
 from starlette.testclient import TestClient
 
-from models.profile.schema import INTERACTION_TYPES
+from models.profile.interaction_types import DEFAULT_TYPES
 from serving.ingest import GROUPS, service, writer
 from serving.ingest.checking import Clock, check
 from serving.ingest.connection import Away, EventConnection
@@ -547,7 +547,7 @@ entries = st.fixed_dictionaries(
         "event_id": st.sampled_from([str(UUID(int=n)) for n in range(8)] + ["x", None]),
         "user_id": ids,
         "item_id": ids,
-        "type": st.sampled_from([*INTERACTION_TYPES, "?", ""]),
+        "type": st.sampled_from([*DEFAULT_TYPES.names, "?", ""]),
         "occurred_at": st.sampled_from(
             [
                 f"{LATELY:%Y-%m-%dT%H:%M:%S}.678Z",
@@ -601,7 +601,7 @@ def oracle(one: dict[str, Any]) -> bool:
         and one["user_id"] in ("a", "é" * 127, "😀", None)
         and one["item_id"] in ("a", "é" * 127, "😀", None)
         and (one["item_id"] is not None or one["type"] in ("search", "filter"))
-        and one["type"] in INTERACTION_TYPES
+        and one["type"] in DEFAULT_TYPES.names
         and one["occurred_at"] not in ("2026-13-01T00:00:00Z", "?")
         and one["metadata"] in (None, {}, {"b": [1, "é"]})
     )

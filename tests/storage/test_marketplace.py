@@ -10,7 +10,7 @@ import polars as pl
 import psycopg
 import pytest
 
-from models.profile.schema import INTERACTION_TYPES
+from models.profile.interaction_types import DEFAULT_TYPES
 from storage.loading.load import load
 from storage.loading.log import Log
 from storage.loading.readers import read_log
@@ -29,7 +29,7 @@ def test_sizes_types_and_times(log: Log) -> None:
     assert log.users is not None
     assert log.items is not None
     assert (len(log.users), len(log.items), len(log.interactions)) == (500, 800, 60_000)
-    assert set(log.interactions["type"]) == set(INTERACTION_TYPES)
+    assert set(log.interactions["type"]) == set(DEFAULT_TYPES.names)
     times = log.interactions["occurred_at"]
     assert times.is_between(NOW - timedelta(days=30, hours=1), NOW).all()
     assert log.interactions["event_id"].n_unique() == 60_000

@@ -62,7 +62,7 @@ def kept(conn: psycopg.Connection) -> set[str]:
 
 
 def test_what_moves_says_whose_it_is(conn: psycopg.Connection) -> None:
-    add(conn, user_id="ann\"o'é", type="purchase")
+    add(conn, user_id="ann\"o'é", type="no type")
     add(conn, user_id="x" * 300)
     add(conn, user_id=None, item_id=None)
     conn.execute("INSERT INTO feed.users (id, lat, lon) VALUES ('ben', 91, 0)")
@@ -90,7 +90,7 @@ def test_exactly_the_bad_interactions_move(conn: psycopg.Connection, by: str) ->
         add(conn, user_id="o'\"😀", occurred_at=NOW + timedelta(minutes=5)),
     }
     bad = {
-        add(conn, type="purchase"): "unknown type",
+        add(conn, type="no type"): "unknown type",
         add(conn, item_id=None): "no item_id",
         add(conn, item_id=""): "item_id is empty",
         add(conn, user_id=""): "user_id is empty",
@@ -104,7 +104,7 @@ def test_exactly_the_bad_interactions_move(conn: psycopg.Connection, by: str) ->
     assert kept(conn) == good
     assert {raw["event_id"]: reason for _, reason, raw in rejected(conn)} == bad
     whole = next(raw for _, reason, raw in rejected(conn) if reason == "unknown type")
-    assert (whole["type"], whole["user_id"], whole["metadata"]) == ("purchase", "u1", {"q": "x"})
+    assert (whole["type"], whole["user_id"], whole["metadata"]) == ("no type", "u1", {"q": "x"})
 
     assert quarantine_interactions(conn, NOW - DAY, NOW + DAY, by=by) == {}  # type: ignore[arg-type]
     assert kept(conn) == good
@@ -112,7 +112,7 @@ def test_exactly_the_bad_interactions_move(conn: psycopg.Connection, by: str) ->
 
 
 def test_only_the_range_is_looked_at(conn: psycopg.Connection) -> None:
-    old = add(conn, type="x", occurred_at=NOW - 3 * DAY, received_at=NOW - 3 * DAY)
+    old = add(conn, type="X", occurred_at=NOW - 3 * DAY, received_at=NOW - 3 * DAY)
     assert quarantine_interactions(conn, NOW - DAY, NOW) == {}
     assert quarantine_interactions(conn, NOW - DAY, NOW + DAY, by="received_at") == {}
     assert kept(conn) == {old}
@@ -121,7 +121,7 @@ def test_only_the_range_is_looked_at(conn: psycopg.Connection) -> None:
 
 def test_of_repeated_event_ids_the_first_good_one_stays(conn: psycopg.Connection) -> None:
     id = str(uuid4())
-    add(conn, event_id=id, type="x", occurred_at=NOW - timedelta(hours=9), received_at=NOW - DAY)
+    add(conn, event_id=id, type="X", occurred_at=NOW - timedelta(hours=9), received_at=NOW - DAY)
     add(conn, event_id=id, item_id="late", received_at=NOW)
     add(
         conn,
@@ -143,10 +143,10 @@ def test_how_far_ahead_is_too_far_is_the_profiles(conn: psycopg.Connection) -> N
 
 
 def test_a_rejected_event_that_comes_again_is_moved_again(conn: psycopg.Connection) -> None:
-    id = add(conn, type="x")
+    id = add(conn, type="X")
     for _ in range(2):
         assert quarantine_interactions(conn, NOW - DAY, NOW) == {"unknown type": 1}
-        add(conn, event_id=id, type="x")
+        add(conn, event_id=id, type="X")
     assert len(rejected(conn)) == 1
 
 

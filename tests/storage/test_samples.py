@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from polars import selectors
 
-from models.profile.schema import INTERACTION_TYPES
+from models.profile.interaction_types import DEFAULT_TYPES
 from storage.loading.load import load
 from storage.loading.log import Log
 from storage.loading.samples import events, marketplace, social
@@ -47,7 +47,7 @@ def test_sizes_titles_and_times(sample: ModuleType) -> None:
     assert log.users is not None
     assert log.items is not None
     assert (len(log.users), len(log.items), len(log.interactions)) == (500, 800, 40_000)
-    assert set(log.interactions["type"]) <= set(INTERACTION_TYPES)
+    assert set(log.interactions["type"]) <= set(DEFAULT_TYPES.names)
     assert log.interactions["occurred_at"].is_between(NOW - timedelta(days=31), NOW).all()
     assert log.interactions["event_id"].n_unique() == 40_000
     assert "SYNTHETIC" in log.notice

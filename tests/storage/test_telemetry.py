@@ -11,13 +11,12 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from models.profile.schema import InteractionType
 from storage.events import telemetry
 from storage.events.telemetry import COUNTED
 from storage.postgres.database import connect
 
 NOW = datetime.now(UTC)
-WEIGHTS: dict[InteractionType, float] = {"apply": 10.0, "click": 2.0, "dismiss": -5.0}
+WEIGHTS: dict[str, float] = {"apply": 10.0, "click": 2.0, "dismiss": -5.0}
 
 
 @pytest.fixture

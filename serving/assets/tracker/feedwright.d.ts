@@ -1,4 +1,4 @@
-export type InteractionType = "impression" | "view" | "click" | "dwell" | "like" | "save" | "share" | "apply" | "unapply" | "dismiss" | "search" | "filter";
+export type InteractionType = "impression" | "view" | "click" | "dwell" | "like" | "save" | "share" | "apply" | "unapply" | "dismiss" | "search" | "filter" | (string & {});
 /** An item: its id, or its element. */
 export type Item = string | number | Element;
 /** What goes along with an event, as the server's `metadata`. */

@@ -1,2 +1,2 @@
-/* feedwright 1.0.0, sources 9ca65112f6112a42 */
+/* feedwright 1.0.0, sources 755983a557f8d7f0 */
 async function y(r,n){let{salt:s,layer:o,layer_from:e,layer_to:t,share:g,arms:l}=r,i=await u(`layer:${o}`,n);if(i<e||i>=t||(i-e)/(t-e)>=g)return null;let c=0,m=l.map(({weight:a})=>c+=a),f=await u(s,n)*c;return l[m.findIndex(a=>f<a)]?.name??null}async function u(r,n){if(!globalThis.crypto?.subtle)throw new Error("feedwright: assign needs https, or localhost");let s=new TextEncoder().encode(`${r}:${n}`);return new Uint8Array(await crypto.subtle.digest("SHA-256",s)).slice(0,6).reduce((e,t)=>e*256+t,0)/2**48}export{y as assign};

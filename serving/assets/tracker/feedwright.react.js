@@ -1,2 +1,2 @@
-/* feedwright 1.0.0, sources 9ca65112f6112a42 */
+/* feedwright 1.0.0, sources 755983a557f8d7f0 */
 import{useEffect as o,useState as f}from"react";import{feedwright as l}from"./feedwright.js";function m(r){let[e,i]=f(null),{url:a,key:d,userId:s,token:u,consent:t}=r;return o(()=>{let n=l(r);return n.observe(),i(n),()=>{n.close(),i(null)}},[a,d,s,u]),o(()=>{e&&t!=null&&e.consent(t)},[e,t]),e}function g(r,e={}){return{"data-fw-item":r,"data-fw-feed":e.feed_id,"data-fw-variant":e.variant,"data-fw-model":e.model_version??void 0,"data-fw-position":e.position,"data-fw-propensity":e.propensity}}export{m as useFeedwright,g as useTrackedItem};

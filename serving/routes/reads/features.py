@@ -21,7 +21,7 @@ from models.feed.rules import broken
 from models.feed.scores import explained, model_scores, taste_of
 from models.feed.shortlists import appearance
 from models.feed.sources import SourceGuard, SourceName, names_of
-from models.profile.schema import INTERACTION_TYPES, SCORERS
+from models.profile.schema import SCORERS
 from serving.http import describe
 from serving.http.answers import not_found
 from serving.http.inputs import parse, path_id
@@ -82,7 +82,7 @@ def user_features(view: View) -> Body:
             {
                 "item_id": live.item_id(row),
                 "title": live.title(row),
-                "type": INTERACTION_TYPES[type] if type >= 0 else None,
+                "type": live.types[type] if type >= 0 else None,
             }
             for row, type in zip(viewer.recent.tolist(), viewer.recent_types.tolist(), strict=True)
         ],

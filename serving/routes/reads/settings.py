@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from models.feed.reasons import ENGLISH
+from models.feed.reasons import ENGLISH, texts_of
 from models.profile.schema import SHIPPED, Profile
 from serving.feed.plans import load_shipped
 from serving.http import describe
@@ -18,10 +18,6 @@ from serving.routes.reads.shapes import Profiles, ReasonTexts, ShownProfile
 from serving.routes.reads.view import Views
 
 NAMES = sorted(file.stem for file in SHIPPED.glob("*.yaml"))
-REASONS: dict[str, dict[str, Any]] = {
-    code: {"text": text, "parameters": [name for _, name, _, _ in Formatter().parse(text) if name]}
-    for code, text in ENGLISH.items()
-}
 
 
 def routes(views: Views) -> list[Route]:
@@ -33,12 +29,21 @@ def routes(views: Views) -> list[Route]:
         return answer_versioned(request, body)
 
     async def reasons(request: Request) -> Response:
-        return answer_versioned(request, {"reasons": REASONS})
+        return answer_versioned(request, {"reasons": _texts(texts_of(views.state.profile))})
 
     return [
         Route("/api/v1/profiles", profiles),
         Route("/api/v1/reasons", reasons),
     ]
+
+
+def _texts(english: dict[str, str]) -> dict[str, dict[str, Any]]:
+    """Each with the names of what fills it."""
+    parse = Formatter().parse
+    return {
+        code: {"text": text, "parameters": [name for _, name, _, _ in parse(text) if name]}
+        for code, text in english.items()
+    }
 
 
 def _shown(profile: Profile) -> dict[str, Any]:
@@ -68,7 +73,7 @@ PATHS: dict[str, Any] = {
                 200: describe.answer(
                     "English, by `reason_code`",
                     ReasonTexts,
-                    {"reasons": {code: REASONS[code] for code in ("near_city", "new")}},
+                    {"reasons": _texts({code: ENGLISH[code] for code in ("near_city", "new")})},
                     versioned=True,
                 ),
                 304: describe.answer("Not changed since", versioned=True),

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from models.feed.sources import SourceName
-from models.profile.schema import Eligibility, InteractionType, Names, ScorerName, ScorerSettings
+from models.profile.schema import Eligibility, Names, ScorerName, ScorerSettings
 from serving.feed.shapes import FeedItem
 from serving.http.fields import Id, Latitude, Longitude, Text, whole_number
 from serving.versions.fallback import FallbackReason, Variant
@@ -194,7 +194,7 @@ class Counts(BaseModel):
 class RecentItem(BaseModel):
     item_id: str
     title: str
-    type: InteractionType | None
+    type: str | None
 
 
 class SimilarUser(BaseModel):

@@ -17,7 +17,8 @@ export type InteractionType =
   | "unapply"
   | "dismiss"
   | "search"
-  | "filter";
+  | "filter"
+  | (string & {}); // one of the profile's own, such as "purchase"
 
 /** An item: its id, or its element. */
 export type Item = string | number | Element;

@@ -157,8 +157,7 @@ export class Watcher {
       action ??= element.getAttribute("data-fw-action");
       const watched = this.watched.get(element);
       if (!watched) continue;
-      const type = (action ?? "click") as InteractionType;
-      if (action !== "none") this.tell(type, watched.item, watched.about);
+      if (action !== "none") this.tell(action ?? "click", watched.item, watched.about);
       return;
     }
   };

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from itertools import takewhile
 from pathlib import Path
 
+from models.profile.interaction_types import InteractionTypes
 from storage.loading.log import LoadError
 from storage.loading.names import type_of
 from storage.loading.proposal.draft import Proposal
@@ -31,7 +32,7 @@ MATRIX = (
 )
 
 
-def looks_of(folder: Path, found: Proposal) -> list[Look]:
+def looks_of(folder: Path, found: Proposal, types: InteractionTypes) -> list[Look]:
     """A look at each file; those that hold nothing of use are named in ``found.unused``."""
     files = {folder.name: [folder]} if folder.is_file() else _data(folder)
     looks = []
@@ -40,7 +41,7 @@ def looks_of(folder: Path, found: Proposal) -> list[Look]:
             found.passed_over.append(name)
             continue
         try:
-            looks.append(look(name, several))
+            looks.append(look(name, several, types))
         except LoadError as error:
             found.unused[name] = str(error).replace(f"{several[0]}", "it", 1)[:200]
     for one in list(looks):
@@ -73,7 +74,8 @@ def _folders(folder: Path, deeper: int) -> Iterator[Path]:
 def kind_of(one: Look) -> str | None:
     """The type of events that the name of a file tells: ``train_purchases.csv``."""
     words = re.split(r"[\W\d_]+", stem(one.files[0]).lower())
-    return next((kind for word in words if word not in NO_KINDS and (kind := type_of(word))), None)
+    kinds = (type_of(word, one.types) for word in words if word not in NO_KINDS)
+    return next((kind for kind in kinds if kind), None)
 
 
 def join_alike(found: Proposal, events: Look, others: list[Look]) -> None:

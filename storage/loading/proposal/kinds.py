@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 
+from models.profile.interaction_types import InteractionTypes
 from storage.loading.mapping import Step
 from storage.loading.names import type_of
 from storage.loading.proposal.looks import Column
-from storage.loading.values.columns import WITHOUT_ITEM
 
 PERCENT = 5  # ratios above it, on average, are of 100
 _REFUSING = re.compile(
@@ -16,23 +16,26 @@ _REFUSING = re.compile(
 )
 
 
-def guess_of(word: str) -> str:
+def guess_of(word: str, types: InteractionTypes) -> str:
     """Our type of an event that is not known; what refuses or undoes is no interest."""
     plain = re.sub(r"(?<=[a-z])(?=[A-Z])|[^\w-]+", "_", word.strip()).lower()
-    return "dismiss" if _REFUSING.search(plain) else _type_within(plain) or "click"
+    return "dismiss" if _REFUSING.search(plain) else _type_within(plain, types) or "click"
 
 
 def tells_types(column: Column) -> bool:
     """Whether some of its words are known, or have a part that is: ``Product Added``."""
-    words = column.text.drop_nulls().unique().head(50)
-    return any(type_of(word) or _type_within(re.sub(r"\W+", "_", word.lower())) for word in words)
+    words, types = column.text.drop_nulls().unique().head(50), column.types
+    return any(
+        type_of(word, types) or _type_within(re.sub(r"\W+", "_", word.lower()), types)
+        for word in words
+    )
 
 
-def _type_within(plain: str) -> str | None:
+def _type_within(plain: str, types: InteractionTypes) -> str | None:
     """By a part of the name; what is done with an item that was searched for is no search."""
     parts = [part for part in plain.split("_") if not part.isdigit()]
-    kinds = (type_of(part) for part in reversed(parts))
-    return next((kind for kind in kinds if kind and kind not in WITHOUT_ITEM), None)
+    kinds = (type_of(part, types) for part in reversed(parts))
+    return next((kind for kind in kinds if kind and kind not in types.without_item), None)
 
 
 def verdict_of(word: str) -> str:

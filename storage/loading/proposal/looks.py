@@ -12,6 +12,7 @@ from pathlib import Path
 import orjson
 import polars as pl
 
+from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
 from storage.loading.log import Damaged, LoadError
 from storage.loading.mapping import FileForm
 from storage.loading.names import plain_name, role_of
@@ -53,6 +54,8 @@ class Column:
     """Whether all are like 12.0."""
     words: list[str]
     """Words for nothing among them."""
+    types: InteractionTypes
+    """Of interactions, that there are."""
 
     @cached_property
     def is_time(self) -> bool:
@@ -95,6 +98,7 @@ class Look:
     columns: list[Column]
     rows: int
     size: int
+    types: InteractionTypes
     inner: str | None = None
 
     def column(self, name: str) -> Column:
@@ -108,7 +112,7 @@ class Look:
                     yield to_text(chunk.frame[name])
 
 
-def look(name: str, files: list[Path]) -> Look:
+def look(name: str, files: list[Path], types: InteractionTypes = DEFAULT_TYPES) -> Look:
     """Look at the first rows.
 
     Raises:
@@ -119,8 +123,8 @@ def look(name: str, files: list[Path]) -> Look:
     with no_panic(files[0]):
         names = columns_of(files[0], form)[:COLUMNS]
         frame = _first_rows(files[0], form, names)
-        columns = _columns(frame, names)
-    found = Look(name, files, form, columns, len(frame), size)
+        columns = _columns(frame, names, types)
+    found = Look(name, files, form, columns, len(frame), size, types)
     if inner := _inner(found):
         return look_within(found, inner)
     return found
@@ -131,8 +135,8 @@ def look_within(outer: Look, inner: str) -> Look:
     form = form_of(outer.files[0], FileForm(rows=inner))
     names = columns_of(outer.files[0], form)[:COLUMNS]
     frame = _first_rows(outer.files[0], form, names)
-    columns = _columns(frame, names)
-    return Look(outer.name, outer.files, form, columns, len(frame), outer.size, inner)
+    columns = _columns(frame, names, outer.types)
+    return Look(outer.name, outer.files, form, columns, len(frame), outer.size, outer.types, inner)
 
 
 def _first_rows(file: Path, form: Form, names: list[str]) -> pl.DataFrame:
@@ -144,11 +148,11 @@ def _first_rows(file: Path, form: Form, names: list[str]) -> pl.DataFrame:
     raise LoadError(f"{file}: there is no row in it.")
 
 
-def _columns(frame: pl.DataFrame, names: list[str]) -> list[Column]:
+def _columns(frame: pl.DataFrame, names: list[str], types: InteractionTypes) -> list[Column]:
     """Those that hold values: what holds other keys is named by these."""
     outer = {name.rpartition(".")[0] for name in names if "." in name} & set(names)
     return [
-        _column(frame[name])
+        _column(frame[name], types)
         for name in names
         if name in frame.columns and not (name in outer and _has_objects(frame[name]))
     ]
@@ -158,7 +162,7 @@ def _has_objects(cells: pl.Series) -> bool:
     return bool(to_text(cells.drop_nulls().head(100)).str.starts_with("{").all())
 
 
-def _column(cells: pl.Series) -> Column:
+def _column(cells: pl.Series, types: InteractionTypes) -> Column:
     is_id_like = cells.dtype.is_float() or nested_kind(cells.dtype) is None
     text = to_ids(cells) if is_id_like else to_text(cells)
     text = text.set(text.str.strip_chars() == "", None)
@@ -182,6 +186,7 @@ def _column(cells: pl.Series) -> Column:
         length=float(there.str.len_chars().mean() or 0),  # type: ignore[arg-type]
         pointed=bool(len(there)) and there.str.contains(r"^\d+\.0$").all(),
         words=words,
+        types=types,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
 from storage.loading.log import LoadError
 from storage.loading.names import role_of, type_of, type_of_flag
 from storage.loading.proposal.catalogue import find_items, find_users, find_words
@@ -18,18 +19,16 @@ from storage.loading.values.columns import COLUMNS
 from storage.loading.values.times import TimeReader, ambiguous_pattern
 
 MANY = 3  # rows, from which some user must come twice
-STRONGEST = ("unapply", "dismiss", "apply", "save", "share", "like", "click", "dwell", "view",
-             "impression")  # fmt: skip
 
 
-def propose(folder: Path) -> Proposal:
+def propose(folder: Path, types: InteractionTypes = DEFAULT_TYPES) -> Proposal:
     """Look at the files of ``folder``, or at one file, and guess what they hold.
 
     Raises:
         LoadError: no file of them has users and items.
     """
     found = Proposal(folder)
-    looks = looks_of(folder, found)
+    looks = looks_of(folder, found, types)
     roles = {one.name: of_events(one) for one in looks}
     events = max(
         (one for one in looks if _may_be_events(one, roles[one.name])),
@@ -117,9 +116,10 @@ def _say_time(found: Proposal, events: Look, time: Column) -> None:
 def _say_flags(found: Proposal, events: Look, taken: set[str]) -> None:
     """Columns of 0 and 1 that say what was done, or that nothing says it."""
     flags = [one for one in events.columns if one.name not in taken and is_flag(one)]
-    kinds = {one.name: type_of_flag(one.name) or "" for one in flags}
-    kinds = {name: kind for name, kind in kinds.items() if kind in STRONGEST}
-    found.flags = dict(sorted(kinds.items(), key=lambda pair: STRONGEST.index(pair[1])))
+    kinds = {one.name: type_of_flag(one.name, events.types) for one in flags}
+    strongest = events.types.strongest
+    known = {name: kind for name, kind in kinds.items() if kind in strongest}
+    found.flags = dict(sorted(known.items(), key=lambda pair: strongest.index(pair[1])))
     told = kind_of(events)
     if told in (None, "impression", "view"):  # where a view is all there is, it is the interest
         told = "click"
@@ -127,12 +127,12 @@ def _say_flags(found: Proposal, events: Look, taken: set[str]) -> None:
 
 
 def _say_types(found: Proposal, events: Look, name: str) -> None:
-    words = _all_words(events, name)
+    words, types = _all_words(events, name), events.types
     found.columns["interactions"]["type"] = name
     for word in words:
-        kind = verdict_of(word) if role_of(name) == "verdict" else type_of(word)
+        kind = verdict_of(word) if role_of(name) == "verdict" else type_of(word, types)
         if kind != word:
-            found.types[word] = kind or guess_of(word)
+            found.types[word] = kind or guess_of(word, types)
         if kind is None:
             found.why[f"types.{word}"] = "a guess: what does it mean?"
 

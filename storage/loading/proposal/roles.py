@@ -75,7 +75,7 @@ def _may_be_item(column: Column) -> bool:
 
 def is_flag(column: Column) -> bool:
     """Whether it says of each row if, or how often, one thing was done."""
-    is_known = type_of_flag(column.name) is not None
+    is_known = type_of_flag(column.name, column.types) is not None
     return is_known and column.like(FLAG)
 
 
@@ -113,7 +113,7 @@ def is_title(column: Column) -> bool:
 def is_kind(column: Column) -> bool:
     """Names of events, most of which we know."""
     words = column.text.drop_nulls().unique().to_list()[:50]
-    known = sum(type_of(word) is not None for word in words)
+    known = sum(type_of(word, column.types) is not None for word in words)
     return column.numbers < 0.5 and len(words) <= 30 and known > len(words) / 2
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.profile.schema import INTERACTION_TYPES
+from models.profile.interaction_types import DEFAULT_TYPES
 from storage.loading.samples.drawing import DAY, Floats, Ints, times
 
 PAGE = 10  # items that a session shows
@@ -101,7 +101,7 @@ def interactions_of(
             "item_id": item_ids.gather(
                 pl.Series(what, strict=False).set(pl.Series(what < 0), None)
             ),
-            "type": pl.Series(INTERACTION_TYPES).gather(kind),
+            "type": pl.Series(DEFAULT_TYPES.names).gather(kind),
             "occurred_at": times(when),
             "metadata": _metadata(rng, kind, row, shown.position, taste[session], names),
         }
@@ -115,7 +115,7 @@ def happens(rng: np.random.Generator, given: Bools, chance: Floats | float) -> B
 
 def _part(name: str, rows: Ints, session: Ints, item: Ints, at: Ints) -> tuple[Ints, ...]:
     """Type, session, item, time and impression of the events of one type."""
-    kind = np.full(len(rows), INTERACTION_TYPES.index(name))
+    kind = np.full(len(rows), DEFAULT_TYPES.names.index(name))
     return kind, session[rows], item[rows], at[rows], rows
 
 
@@ -132,7 +132,7 @@ def _metadata(
     seconds = [f'{{"seconds": {n}}}' for n in range(301)]
     queries = [f'{{"query": "{name}"}}' for name in names]
     filters = [f'{{"category": "{name}"}}' for name in names]
-    is_kind = {name: kind == number for number, name in enumerate(INTERACTION_TYPES)}
+    is_kind = {name: kind == number for number, name in enumerate(DEFAULT_TYPES.names)}
     offsets = np.cumsum([0, len(positions), len(seconds), len(queries)])
     by_page = position[np.minimum(row, len(position) - 1)] if len(position) else row
     dwell = np.minimum(rng.exponential(35, len(kind)), 300).astype(np.int64)

@@ -21,7 +21,6 @@ EARLIEST = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST = datetime.max.replace(tzinfo=UTC)  # of times that may lie after now; end of year 9999
 CLOCK_SLACK = timedelta(minutes=Checks().max_future_minutes)
 """A client's clock may run a little ahead of ours; a profile can allow more, not less."""
-WITHOUT_ITEM = ("search", "filter")  # the interaction types that need no item
 
 SQL_TYPES: dict[Kind, str] = {
     "id": "text",

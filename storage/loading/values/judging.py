@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import polars as pl
 
-from models.profile.schema import INTERACTION_TYPES
+from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
 from storage.loading.reading.chunk import Chunk
 from storage.loading.values import cells
 from storage.loading.values.columns import (
@@ -115,6 +115,7 @@ class Judge:
         shift: added to all times.
         ends_at: the newest interaction where there is a shift: what has passed by then is drawn
             to it, not to lie in the future.
+        types: of interactions, that there are.
     """
 
     REFUSED: ClassVar = {"at": pl.UInt32, "kind": pl.String, "reason": pl.String}
@@ -126,9 +127,10 @@ class Judge:
         readers: Readers,
         shift: timedelta,
         ends_at: datetime | None,
+        types: InteractionTypes = DEFAULT_TYPES,
     ) -> None:
         self._chunk, self._separator, self._readers = chunk, tag_separator, readers
-        self._shift, self._ends_at = shift, ends_at
+        self._shift, self._ends_at, self._types = shift, ends_at, types
         self._found: list[pl.DataFrame] = []
         self.left_out = [
             Tally(f"{note.kind}, left out", 1, note.example, note.line) for note in chunk.notes
@@ -216,7 +218,7 @@ class Judge:
             self.refuse(typed.is_null(), f"{column.name}: empty")
 
     def _word(self, text: pl.Series, column: Column) -> pl.Series:
-        allowed = INTERACTION_TYPES if column.kind == "type" else STATUSES
+        allowed = self._types.names if column.kind == "type" else STATUSES
         if column.kind == "status":
             text = text.set(text == "", None)
         plain = text.str.strip_chars().str.to_lowercase()

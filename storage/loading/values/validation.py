@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from models.profile.interaction_types import InteractionTypes
 from storage.loading.log import Log
 from storage.loading.reading.chunk import Chunk
 from storage.loading.seen import Seen
-from storage.loading.values.columns import COLUMNS, MAX_ID_BYTES, WITHOUT_ITEM, Entity, key
+from storage.loading.values.columns import COLUMNS, MAX_ID_BYTES, Entity, key
 from storage.loading.values.judging import SHOWN, Judge, Readers, Tally
 
 __all__ = ["SHOWN", "Checked", "checked", "validate"]
@@ -92,7 +93,7 @@ _REJECTED: dict[str, pl.DataType | type[pl.DataType]] = {
 
 
 def _checked(chunk: Chunk, entity: Entity, log: Log, readers: Readers, seen: Seen) -> Checked:
-    judge = Judge(chunk, log.tag_separator, readers, log.clock_shift, log.ends_at)
+    judge = Judge(chunk, log.tag_separator, readers, log.clock_shift, log.ends_at, log.types)
     if chunk.problem is not None:
         judge.refuse_problems(chunk.problem)
     typed = {
@@ -100,7 +101,7 @@ def _checked(chunk: Chunk, entity: Entity, log: Log, readers: Readers, seen: See
         for column in COLUMNS[entity]
         if column.name in chunk.frame.columns
     }
-    _check_together(entity, typed, judge)
+    _check_together(entity, typed, judge, log.types)
     good = pl.DataFrame(typed).with_row_index("at")
     refused = judge.refused()
     if len(refused):
@@ -121,12 +122,14 @@ def _checked(chunk: Chunk, entity: Entity, log: Log, readers: Readers, seen: See
     return Checked(good, rejected, duplicates, judge.left_out)
 
 
-def _check_together(entity: Entity, typed: dict[str, pl.Series], judge: Judge) -> None:
+def _check_together(
+    entity: Entity, typed: dict[str, pl.Series], judge: Judge, types: InteractionTypes
+) -> None:
     """What takes more than one column to see."""
     if entity == "interactions":
         kind = typed["type"]
         judge.refuse(
-            typed["item_id"].is_null() & ~kind.is_in(WITHOUT_ITEM),
+            typed["item_id"].is_null() & ~kind.is_in(types.without_item),
             "item_id: required",
             lambda at: "item_id: required for type " + kind.gather(at),
         )
