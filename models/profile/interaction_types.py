@@ -199,7 +199,7 @@ class InteractionTypes(RootModel[dict[str, InteractionType]]):
             return given
         for name in given:
             if not isinstance(name, str) or not re.match(NAME, name):
-                raise ValueError(f"{str(name)[:60]!r} is no name of a type: use a-z, 0-9 and _")
+                raise ValueError(f"interaction_types.{name!s:.60}: use a-z, 0-9 and _ in names")
         own = {
             name: {**_DEFAULTS[name].model_dump(exclude_unset=True), **one}
             if name in _DEFAULTS and isinstance(one, Mapping)
@@ -216,10 +216,12 @@ class InteractionTypes(RootModel[dict[str, InteractionType]]):
         for name, one in self.root.items():
             if unknown := set(one.undoes) - self.root.keys():
                 raise ValueError(
-                    f"{name}.undoes: no type {min(unknown)!r}; there are {', '.join(self.names)}"
+                    f"interaction_types.{name}.undoes: no type {min(unknown)!r}; there are {', '.join(self.names)}"
                 )
             if (said := self.reason(name)) and texts.setdefault(*said) != said[1]:
-                raise ValueError(f"{name}.reason_code: {said[0]} has another text already")
+                raise ValueError(
+                    f"interaction_types.{name}.reason_code: {said[0]} has another text already"
+                )
         return self
 
     @model_serializer

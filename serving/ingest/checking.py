@@ -134,7 +134,7 @@ def to_event(entry: Any, clock: Clock, types: InteractionTypes) -> Event:
         name = next(name for name in entry if name not in FIELDS)
         raise _Refused(_shown(name), f"no such field; there are {', '.join(sorted(FIELDS))}")
     kind = entry.get("type")
-    if not isinstance(kind, str) or kind not in types:
+    if not isinstance(kind, str) or kind not in types.root:
         raise _Refused("type", f"{_quoted(kind)} is not one of {', '.join(types.names)}")
     item_id = _id("item_id", entry.get("item_id"))
     if item_id is None and kind not in types.without_item:

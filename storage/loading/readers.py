@@ -67,7 +67,9 @@ def read_log(
         for entity, parts in found.items()
     }
     events, found_forms = rows["interactions"], list(rows.values())
-    if missing := {entity: lines for entity, one in rows.items() if (lines := _missing(one))}:
+    if missing := {
+        entity: lines for entity, one in rows.items() if (lines := _missing(one, types))
+    }:
         raise LoadError(_sentence(path, rows, missing))
     rows |= parts_of_events(events, rows)
     has_times = not mapping.default_time or "occurred_at" in events.columns
@@ -83,7 +85,9 @@ def read_log(
         decimal=mapping.decimal,
         tag_separator=mapping.tag_separator,
         types=types,
-        notice="\n".join([*_told(found_forms), *_not_used(list(rows.values())), *_flags(events)]),
+        notice="\n".join(
+            [*_told(found_forms), *_not_used(list(rows.values())), *_flags(events, types)]
+        ),
         has_times=has_times,
         ends_now=not has_times,
         without_user_is_said=bool(mapping.nothing),
@@ -122,12 +126,12 @@ def _not_used(rows: list[FileRows]) -> list[str]:
     ]
 
 
-def _flags(events: FileRows) -> list[str]:
+def _flags(events: FileRows, types: InteractionTypes) -> list[str]:
     """Columns that seem to tell what was done, where the mapping has one type for all rows."""
     mapping = events.mapping
     if not mapping.default_type or mapping.thresholds or mapping.flags or "type" in events.columns:
         return []
-    if not (flags := _flags_there(events)):
+    if not (flags := _flags_there(events, types)):
         return []
     return [
         f"{events.files[0].name}: every row counts as {mapping.default_type}. Where 0 is: not "
@@ -135,15 +139,15 @@ def _flags(events: FileRows) -> list[str]:
     ]
 
 
-def _flags_there(rows: FileRows) -> str:
+def _flags_there(rows: FileRows, types: InteractionTypes) -> str:
     """What to write of columns that are called as things that are done."""
     rest = unused(rows.there, set(rows.used))
-    named = {name: kind for name in rest if (kind := type_of_flag(name))}
+    named = {name: kind for name in rest if (kind := type_of_flag(name, types))}
     flags = [f"{name[:60]}: {named[name]}" for name in (rows.flags(list(named)) if named else [])]
     return f"flags: {{{', '.join(flags[:5])}}} or " if flags else ""
 
 
-def _missing(rows: FileRows) -> list[str]:
+def _missing(rows: FileRows, types: InteractionTypes) -> list[str]:
     """For each column that is needed and not there, what to write into the mapping."""
     entity, mapping = rows.entity, rows.mapping
     needed = {column.name for column in COLUMNS[entity] if column.required}
@@ -163,7 +167,7 @@ def _missing(rows: FileRows) -> list[str]:
             theirs = rows.missing_scales[name]
             line = f"{'thresholds' if name == scale(theirs) else 'flags'}: {{YOUR COLUMN: …}}"
         elif entity == "interactions" and name in _INSTEAD and name not in mapping.columns(entity):
-            flags = _flags_there(rows) if name == "type" else ""
+            flags = _flags_there(rows, types) if name == "type" else ""
             line += f" or {flags}{_INSTEAD[name]}"
         taken = next((ours for ours, given in rows.columns.items() if given == theirs), None)
         said = f"{theirs!r} is given to {taken}" if taken else f"no column {theirs!r}"
@@ -219,7 +223,7 @@ def readable(
         try:
             shape = form_of(parts[0], mapping.files.get(entity))
             one = FileRows(entity, parts, mapping, up_to_damage=True)
-            if lines := _missing(one):
+            if lines := _missing(one, types):
                 raise LoadError(_sentence(path, {entity: one}, {entity: lines}))
             rows[entity] = one
         except LoadError as error:

@@ -149,7 +149,13 @@ def snapshot_of(
         item_neighbours=top_neighbours(matrix.liked.T.tocsr(), k),
         recent=None
         if interactions is None
-        else recent_items(interactions, matrix.users, matrix.items, profile.interaction_weights),
+        else recent_items(
+            interactions,
+            matrix.users,
+            matrix.items,
+            profile.interaction_weights,
+            types=profile.interaction_types,
+        ),
     )
 
 

@@ -11,6 +11,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from models.profile.interaction_types import DEFAULT_TYPES
 from storage.events import telemetry
 from storage.events.telemetry import COUNTED
 from storage.postgres.database import connect
@@ -77,7 +78,7 @@ def test_counts_and_scores(conn) -> None:
 
 
 def test_every_type_that_has_a_column_is_counted(conn) -> None:
-    for type in COUNTED.values():
+    for type in DEFAULT_TYPES.counted_as(*COUNTED.values()):
         add(conn, type)
     telemetry.refresh_engagement(conn, (24,), WEIGHTS)
     row = conn.execute(f"SELECT {', '.join(COUNTED)} FROM feed.engagement_metrics").fetchone()
