@@ -216,7 +216,8 @@ class InteractionTypes(RootModel[dict[str, InteractionType]]):
         for name, one in self.root.items():
             if unknown := set(one.undoes) - self.root.keys():
                 raise ValueError(
-                    f"interaction_types.{name}.undoes: no type {min(unknown)!r}; there are {', '.join(self.names)}"
+                    f"interaction_types.{name}.undoes: no type {min(unknown)!r}; there are "
+                    + ", ".join(self.names)
                 )
             if (said := self.reason(name)) and texts.setdefault(*said) != said[1]:
                 raise ValueError(

@@ -57,7 +57,10 @@ def test_each_domain_has_its_own_rules() -> None:
         ({"interaction_weights": {"view": "much"}}, "interaction_weights.view"),
         ({"interaction_types": {"Buy!": {}}}, "interaction_types.Buy!: "),
         ({"interaction_types": {"buy": {"weigth": 1}}}, "interaction_types.buy.weigth: no such"),
-        ({"interaction_types": {"buy": {"undoes": ["x"]}}}, "interaction_types.buy.undoes: no type 'x'"),
+        (
+            {"interaction_types": {"buy": {"undoes": ["x"]}}},
+            "interaction_types.buy.undoes: no type 'x'",
+        ),
         ({"interaction_types": {"buy": {"reason": "{name}"}}}, "interaction_types.buy.reason"),
         ({"interaction_types": {"buy": 3}}, "interaction_types.buy"),
         ({"scorers": {"max_distance_km": 0}}, "scorers.max_distance_km"),
