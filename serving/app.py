@@ -235,6 +235,7 @@ class FeedApp:
             await self.database.close()
             self.engine.close()
             await asyncio.to_thread(traces.stop)
+            gc.unfreeze()  # where the process goes on, as in tests, it can be freed
 
     def _live_catalogue(self) -> LiveCatalogue | None:
         catalogue = self.live.state.catalogue

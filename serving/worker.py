@@ -6,6 +6,7 @@ import argparse
 import faulthandler
 import logging
 import os
+import resource
 import signal
 import socket
 import threading
@@ -32,6 +33,9 @@ def main() -> None:
     parser.add_argument("service")
     parser.add_argument("--fd", type=int, required=True, help="of the listening socket")
     given = parser.parse_args()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # Each snapshot maps some seventy files, and each client is one: often 1,024 are allowed.
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
     faulthandler.enable()  # what ends it hard leaves a trace in the log
     logs.configure()  # the application sets the level
     logging.getLogger().addHandler(logs.handler())  # warnings of libraries
