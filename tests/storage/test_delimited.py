@@ -186,3 +186,10 @@ def test_titles_over_the_header(
     assert (form.delimiter, form.header) == (by, True)
     (chunk,) = read(file, form)
     assert chunk.frame.select("user_id", "item_id", "type").rows() == [("u1", "i1", "like")] * 4
+
+
+def test_lines_that_are_one_cell_in_quotes_each(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text('"user_id,item_id,title"\n' + '"u1,i1,""Salt, and Rain"""\n' * 3)
+    (chunk,) = read(file, form_of(file))
+    assert chunk.frame.rows() == [("u1", "i1", "Salt, and Rain")] * 3

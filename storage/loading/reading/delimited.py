@@ -11,8 +11,8 @@ from storage.loading.reading.chunk import Chunk, as_json
 from storage.loading.reading.encodings import is_utf8
 from storage.loading.reading.form import Form
 from storage.loading.reading.grammar import Grammar
-from storage.loading.reading.layout import BLANKS, without_rules
-from storage.loading.reading.shapes import listed, tabbed, under_headings
+from storage.loading.reading.layout import BLANKS
+from storage.loading.reading.shapes import as_rows, under_headings
 from storage.loading.reading.streams import BLOCK, lines_of
 
 MORE = "cells beyond the header"
@@ -29,12 +29,8 @@ def read(file: Path, form: Form, size: int = BLOCK) -> Iterator[Chunk]:
     for first, fresh, at_end in lines_of(file, form.encoding, form.line_end, size):
         if form.shape == "headed":
             fresh, heading = under_headings(fresh, heading, form.delimiter or ",")
-        elif form.shape == "lists":
-            fresh = listed(fresh)
-        elif form.shape == "drawn":
-            fresh = without_rules(fresh)
-        elif form.shape in ("aligned", "spaced"):
-            fresh = tabbed(fresh, form.shape)
+        else:
+            fresh = as_rows(fresh, form.shape)
         number, block = first - rest.count(b"\n"), rest + fresh
         if (skipped := form.first - number) > 0:  # the header, and blank lines before it
             lines = block.split(b"\n", skipped)

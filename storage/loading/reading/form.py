@@ -94,6 +94,11 @@ def form_of(file: Path, said: FileForm | None = None) -> Form:
         return replace(form, kind=kind)
     if not said.delimiter and not said.columns and _are_blocks(lines[:SAMPLE]):
         return replace(form, kind="blocks")
+    return _shaped(form, lines, said)
+
+
+def _shaped(form: Form, lines: list[str], said: FileForm) -> Form:
+    """Text of rows and cells, or of lines that become such."""
     shape = shapes.shape_of(lines[:SAMPLE])
     if shape == "headed":
         block, _ = shapes.under_headings("\n".join(lines[:SAMPLE]).encode(), None, ",")
@@ -103,11 +108,12 @@ def form_of(file: Path, said: FileForm | None = None) -> Form:
     if shape == "lists":
         names = names_of([""] * 2)
         return replace(form, shape=shape, delimiter="\t", header=False, names=names)
-    if shape in ("aligned", "spaced") and not said.delimiter:
-        text = shapes.tabbed("\n".join(lines).encode(), shape).decode()
-        found = _delimited(form, text.split("\n"), said.model_copy(update={"delimiter": "\t"}))
-        return replace(found, shape=shape)
-    return _delimited(form, lines, said)
+    if shape == "rows" or said.delimiter:
+        return _delimited(form, lines, said)
+    lines = shapes.as_rows("\n".join(lines).encode(), shape).decode().split("\n")
+    if shape != "enclosed":
+        said = said.model_copy(update={"delimiter": "\t"})
+    return replace(_delimited(form, lines, said), shape=shape)
 
 
 def _check(file: Path, what: str | None) -> None:

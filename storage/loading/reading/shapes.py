@@ -1,7 +1,9 @@
-"""Lines that are no rows yet -> rows: an item's heading over its rows, and lists of items.
+"""Lines that are no rows yet -> rows.
 
-``1:`` and below it ``1488844,3,2005-09-06``, as the Netflix Prize has them; and ``7 12 15 31``, a
-user and all of their items, as those write them who train on graphs.
+``headed``: ``1:`` and below it ``1488844,3,2005-09-06``, as the Netflix Prize has them. ``lists``:
+``7 12 15 31``, a user and all of their items, as those write them who train on graphs. ``drawn``:
+tables with lines of dashes, as of psql and Markdown. ``aligned``, ``spaced``: cells below each
+other, with blanks between them. ``enclosed``: each line is one cell in quotes.
 """
 
 from __future__ import annotations
@@ -11,7 +13,10 @@ from typing import Literal
 
 import polars as pl
 
-Shape = Literal["rows", "headed", "lists", "drawn", "aligned", "spaced"]
+from storage.loading.names import role_of
+from storage.loading.reading.layout import without_rules
+
+Shape = Literal["rows", "headed", "lists", "drawn", "aligned", "spaced", "enclosed"]
 
 HEADING = "heading"
 """Name of the column with what stood over the rows."""
@@ -19,7 +24,8 @@ _HEADING = r"^\s*(\d+):\s*$"
 _LIST = re.compile(r"\d+([ \t]+\d+)*\s*$")
 _GAPS: dict[Shape, bytes] = {"aligned": rb" {2,}", "spaced": rb" +"}
 """What parts cells that stand below each other: some blanks, or where one is enough any number."""
-_DELIMITERS = "\t;,|"
+_SIGNS = '\t;,|"'  # of cells that are parted by others
+_ENCLOSED = re.compile(r'"(?:[^"]|"")*"\s*$')
 _ALL = 0.99  # of the lines that must have as many cells
 _FIRST_BLANK = re.compile(rb"(?m)^[ \t]*(\S+)[ \t]+")
 
@@ -31,16 +37,36 @@ def shape_of(lines: list[str]) -> Shape:
         return "headed"
     if all(map(_LIST.match, there)) and len({len(line.split()) for line in there}) > 2:
         return "lists"
-    if (
-        there
-        and not any(sign in there[0] for sign in _DELIMITERS)
-        and any("  " in one for one in there)
-    ):
-        for shape, gap in _GAPS.items():
-            widths = [len(re.split(gap.decode(), line.strip())) for line in there]
-            if widths[0] > 1 and widths.count(widths[0]) >= _ALL * len(widths):
-                return shape
+    if len(there) > 1 and all(map(_ENCLOSED.match, there)):
+        roles = {role_of(cell) for cell in re.split(r"[\t;,|]", there[0].strip('"\r '))}
+        return "enclosed" if len(roles - {None}) > 1 else "rows"
+    return _gaps(there)
+
+
+def _gaps(lines: list[str]) -> Shape:
+    """``aligned`` or ``spaced``, where blanks part as good as all lines into as many cells."""
+    if not any("  " in line for line in lines) or any(sign in lines[0] for sign in _SIGNS):
+        return "rows"
+    for shape, gap in _GAPS.items():
+        widths = [len(re.split(gap.decode(), line.strip())) for line in lines]
+        if widths[0] > 1 and widths.count(widths[0]) >= _ALL * len(widths):
+            return shape
     return "rows"
+
+
+def as_rows(block: bytes, shape: Shape) -> bytes:
+    """The lines of a block as rows of cells, for those shapes of which each line tells all."""
+    match shape:
+        case "lists":  # a user, a tab, and the items
+            return _FIRST_BLANK.sub(rb"\1\t", block)
+        case "drawn":
+            return without_rules(block)
+        case "aligned" | "spaced":
+            return re.sub(_GAPS[shape], b"\t", re.sub(rb"(?m)^ +| +\r?$", b"", block))
+        case "enclosed":
+            return re.sub(rb'(?m)^"|"\s*?$', b"", block).replace(b'""', b'"')
+        case _:
+            return block
 
 
 def under_headings(block: bytes, heading: str | None, delimiter: str) -> tuple[bytes, str | None]:
@@ -54,13 +80,3 @@ def under_headings(block: bytes, heading: str | None, delimiter: str) -> tuple[b
         is_row, pl.Series([""], dtype=pl.String).new_from_index(0, len(lines))
     )
     return "\n".join(rows).encode(), above[-1] or None
-
-
-def listed(block: bytes) -> bytes:
-    """Lines of a user, a tab, and the items."""
-    return _FIRST_BLANK.sub(rb"\1\t", block)
-
-
-def tabbed(block: bytes, shape: Shape) -> bytes:
-    """Tabs for the blanks between cells."""
-    return re.sub(_GAPS[shape], b"\t", re.sub(rb"(?m)^ +| +\r?$", b"", block))
