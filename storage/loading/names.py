@@ -44,6 +44,7 @@ _ENGLISH: dict[str, tuple[str, ...]] = {
         "type", "eventtype", "event", "action", "actiontype", "behavior", "behaviour",
         "behaviortype", "behaviourtype", "activity", "interaction", "interactiontype", "response",
         "answer", "label", "verb", "eventname", "target", "vote", "feedback", "reaction",
+        "productaction",
     ),
     "verdict": ("isrecommended", "recommended", "recommend", "recommends", "votedup"),
     "occurred_at": (

@@ -264,4 +264,14 @@ OTHERS: dict[str, Published] = {
         {"log.txt": table([(f"u{u}", f"i{i}", "2026-02-01 10:00:00") for n, (u, i) in enumerate(BOUGHT)], "\x01")},
         6, ("u0", "i0", "click", "2026-02-01T10:00:00Z"),
     ),
+    "eb-nerd": Published(
+        {"behaviors.parquet": by_column({"impression_id": n, "article_id": None, "impression_time": "2023-05-21 21:06:50",
+                                         "article_ids_inview": [i, 77], "article_ids_clicked": [i], "user_id": u} for n, (u, i) in enumerate(BOUGHT))},
+        6, ("0", "0", "click", "2023-05-21T21:06:50Z"), said=("rows: article_ids_clicked",),
+    ),
+    "coveo": Published(
+        {"browsing_train.csv": "session_id_hash,event_type,product_action,product_sku_hash,server_timestamp_epoch_ms,hashed_url\n"
+         + lines(*(f"s{u},event_product,{['detail', 'add', 'purchase'][n % 3]},p{i},{1550885210881 + n},h{n}" for n, (u, i) in enumerate(BOUGHT)))},
+        6, ("s0", "p0", "view", "2019-02-23T01:26:50Z"), said=("purchase: apply",),
+    ),
 }  # fmt: skip

@@ -9,6 +9,7 @@ import tarfile
 import zlib
 from pathlib import Path
 
+import polars as pl
 import pytest
 
 from storage.loading.log import LoadError
@@ -74,6 +75,13 @@ def test_names_like_the_first_bytes_of_others_are_names(tmp_path: Path, first: s
     rows = [",".join(line.split(",")[::-1]) for line in text.decode().splitlines()]
     (tmp_path / "interactions.csv").write_text("\n".join(rows) + "\n")
     assert len(read_log(tmp_path).interactions) == 30
+
+
+def test_files_that_are_read_are_called_no_others(tmp_path: Path) -> None:
+    pl.read_csv(ROWS).write_parquet(tmp_path / "events.parquet")
+    (tmp_path / "events.csv").write_bytes(ROWS)
+    with pytest.raises(LoadError, match=r"\(there: events\.csv, events\.parquet\)\. Name the file"):
+        read_log(tmp_path)
 
 
 def test_files_that_are_passed_over_are_named(tmp_path: Path) -> None:

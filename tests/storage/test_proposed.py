@@ -138,3 +138,11 @@ def test_names_of_people_are_no_titles(tmp_path: Path, header: str, item: str, t
     mapping, _ = by_proposal(tmp_path)
     assert mapping.columns("interactions")["item_id"] == item
     assert mapping.columns("items").get("title") == title
+
+
+@pytest.mark.parametrize("by", [" ", ", "])
+def test_a_date_that_no_cell_settles_is_a_question(tmp_path: Path, by: str) -> None:
+    times = [f'"{n % 12 + 1}/{n % 9 + 1}/2024{by}14:13:20"' for n in range(60)]
+    (tmp_path / "log.csv").write_text(table("time", times))
+    mapping, good = by_proposal(tmp_path)
+    assert (mapping.time_format, len(good)) == (f"%m/%d/%Y{by}%H:%M:%S%.f", 60)

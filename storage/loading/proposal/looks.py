@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ import polars as pl
 from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
 from storage.loading.log import Damaged, LoadError
 from storage.loading.mapping import FileForm
-from storage.loading.names import plain_name, role_of
+from storage.loading.names import plain_name, role_of, type_of
 from storage.loading.reading.form import BY_COLUMNS, Form, form_of
 from storage.loading.reading.rows import columns_of, no_panic, rows_of
 from storage.loading.summary import NOTHING
@@ -194,6 +195,10 @@ def _inner(found: Look) -> str | None:
     """A key or column that holds several interactions of one row, as sessions do."""
     if found.form.shape == "lists":
         return found.form.names[1]
+    has_item = any(
+        role_of(column.name) == "item_id" and 2 * column.filled > found.rows
+        for column in found.columns
+    )
     for column in found.columns:
         cells = column.text.drop_nulls().head(100)
         is_nested = found.form.kind in ("json", "jsonl", *BY_COLUMNS)
@@ -202,6 +207,8 @@ def _inner(found: Look) -> str | None:
             is_known = any("id" in key.lower() or role_of(key) == "item_id" for key in keys)
             if is_known and len(keys) > 1:
                 return column.name
+        if found.form.kind in BY_COLUMNS and _are_items(column) and not has_item:
+            return column.name
         # MIND: N55689-1 N35729-0
         if (
             found.form.kind == "csv"
@@ -210,6 +217,13 @@ def _inner(found: Look) -> str | None:
         ):
             return column.name
     return None
+
+
+def _are_items(column: Column) -> bool:
+    """Whether cells are lists of ids of items with which the same was done: article_ids_clicked."""
+    words = [word.removesuffix("s") for word in re.split(r"\W|_", column.name.lower())]
+    is_named = any(role_of(word) == "item_id" for word in words) and any(map(type_of, words))
+    return is_named and column.like(r'^\[(("[^"]*"|\d+)(,\s*)?)*\]$')
 
 
 def _objects(cell: str) -> list[dict[str, object]]:

@@ -7,6 +7,7 @@ import polars as pl
 from storage.loading.names import NAMES, core, role_of, type_of, type_of_flag
 from storage.loading.proposal.kinds import tells_types
 from storage.loading.proposal.looks import HALF, MOSTLY, Column, Look
+from storage.loading.reading.form import BY_COLUMNS
 from storage.loading.reading.shapes import HEADING
 from storage.loading.reading.typed_events import FLAG
 from storage.loading.values.times import TimeReader
@@ -138,11 +139,13 @@ _FITS = {
 def of_events(look: Look) -> dict[str, str]:
     """Role -> column of a file that may hold interactions; without user or item it is none."""
     roles = _by_content(look) if look.form.header is False else _by_name(look)
-    if look.inner and look.form.kind == "csv":
-        roles["item_id"] = f"{look.inner}.id"
+    within = [c.name for c in look.columns if look.inner and c.name.startswith(f"{look.inner}.")]
+    id, label = f"{look.inner}.id", f"{look.inner}.label"
+    if look.form.kind in ("csv", *BY_COLUMNS) and {*within} in ({id}, {id, label}):
+        roles["item_id"] = id  # a list of ids alone
         roles.pop("type", None)
-        if look.column(f"{look.inner}.label").filled:
-            roles["type"] = f"{look.inner}.label"
+        if label in within and look.column(label).filled:
+            roles["type"] = label
     return roles
 
 

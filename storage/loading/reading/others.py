@@ -8,6 +8,7 @@ import tarfile
 import zlib
 from pathlib import Path
 
+from storage.loading.reading.parquet import ARROW
 from storage.loading.reading.streams import compression, head
 
 _AS_CSV = "export it as CSV or Parquet"
@@ -70,6 +71,8 @@ def what_else(file: Path) -> str | None:
         LoadError: it cannot be read.
     """
     start = head(file, _HEADED)
+    if start.startswith((b"PAR1", *ARROW)):
+        return None
     encoding = "utf-8"
     try:
         text = codecs.getincrementaldecoder(encoding)().decode(start)  # a sign may be cut

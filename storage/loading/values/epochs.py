@@ -115,9 +115,7 @@ class Epochs:
 
     def _since(self, number: pl.Series) -> pl.Series:
         n = pl.col("n")
-        exact: pl.Expr = pl.when(False).then(
-            n
-        )  # as many cells as there are, also where no unit fits
+        exact: pl.Expr = pl.when(False).then(n)  # as many cells as there are, whatever fits
         for unit, low, high, microseconds, zero in _UNITS:
             fits = (number >= low) & (number < high)
             if fits.any():

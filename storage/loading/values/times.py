@@ -210,7 +210,8 @@ def to_times(cells: pl.Series, form: str = "auto", zone: str = "UTC") -> pl.Seri
 def ambiguous_pattern(text: pl.Series) -> str | None:
     """The pattern, month first, of cells like 1/2/2026 that do not tell what comes first."""
     dates = DateOrder("/-", DateOrder.MONTH).dates
-    patterns = (date + clock for date in dates for clock in _CLOCKS)
+    clocks = (*_CLOCKS, *(f",{clock}" for clock in _CLOCKS if clock))
+    patterns = (date + clock for date in dates for clock in clocks)
     return next(
         (one for one in patterns if len(text) and not _strptime(text, one).null_count()), None
     )
