@@ -6,48 +6,33 @@ import asyncio
 import contextlib
 import gc
 import logging
-import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from datetime import timedelta
 from functools import partial
-from time import perf_counter
 
-import orjson
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import Response
 from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from models.catalogue.live import LiveCatalogue
-from models.feed.context import device_of
 from models.feed.rules import allowed
 from models.profile.file import ProfileFile
-from serving import admin, openapi
+from serving import admin, openapi, pages
 from serving.access import Access, user_tokens
 from serving.feed.attribution import attribute
 from serving.feed.engine import FeedEngine
 from serving.feed.lists import FeedLists
 from serving.feed.plans import Plans
-from serving.feed.shapes import parse_feed_request
 from serving.feed.translations import Translations
 from serving.http.paths import AsRouted
-from serving.http.problems import (
-    InvalidParameters,
-    on_exception,
-    on_http_exception,
-    on_invalid_parameters,
-)
-from serving.http.request_ids import request_id_of
-from serving.ingest import Ingest, admin_routes
-from serving.ingest import routes as ingest_routes
+from serving.http.problems import EXCEPTION_HANDLERS
+from serving.ingest import Ingest, ingest_routes
 from serving.ingest.spool import oldest_age
-from serving.pages import admin as admin_page
-from serving.pages import demo, docs, tracker
 from serving.postgres.database import Database, database_address
+from serving.routes import experiments, feed, service
 from serving.routes.catalogue import catalogue_routes
 from serving.routes.reads import read_routes
 from serving.state.catalogue import catalogues
@@ -57,7 +42,7 @@ from serving.state.touched import Touched
 from serving.state.traffic import TrafficWatch
 from serving.state.user_states import UserStates
 from serving.telemetry import logs, traces
-from serving.telemetry.metrics import FEED_SECONDS, TALLY, LiveVersion, NowCollector, exposition
+from serving.telemetry.metrics import TALLY, LiveVersion, NowCollector
 from serving.telemetry.observed import Observed
 from serving.telemetry.overview import OverviewWatch
 from serving.telemetry.served import Served
@@ -85,7 +70,7 @@ class FeedApp:
         self._settings = settings
         self._profile = profile or ProfileFile(settings.profile)
         self.database = Database(lambda: database_address(settings))
-        self.access = Access(settings, self.database)
+        self.access = Access(settings, self.database, openapi.ENDPOINTS)
         self.touched = Touched(settings.home / "serving")
         self.erased = ErasedUsers()
         self.traffic = TrafficWatch(
@@ -128,34 +113,9 @@ class FeedApp:
         self._now = NowCollector(
             self._versions, lambda: self._overview.now, lambda: oldest_age(spool, time.time())
         )
-        self._openapi = openapi.encoded()
         self.asgi = Starlette(
-            routes=[
-                Route("/api/v1/feed", self._feed),
-                Route("/api/v1/status", self._status),
-                Route("/api/v1/openapi.json", self._describe),
-                Route("/metrics", self._metrics),
-                *catalogue_routes(
-                    self.database,
-                    written=self.follower.soon,
-                    may_show=self._may_show,
-                ),
-                *read_routes(lambda: self.live.state, lambda: self.engine, self.database),
-                *ingest_routes(self.ingest),
-                *admin_routes(self.database, self.ingest),
-                *user_tokens.routes(self.access),
-                *admin.routes(settings, self.database, self.live, lambda: self.traffic.now),
-                *tracker.ROUTES,
-                *admin_page.routes(),
-                *demo.ROUTES,
-                *docs.ROUTES,
-                Route("/{path:path}", _NotFound()),
-            ],
-            exception_handlers={
-                InvalidParameters: on_invalid_parameters,
-                HTTPException: on_http_exception,
-                Exception: on_exception,
-            },
+            routes=[*self._routes(), Route("/{path:path}", _NotFound())],
+            exception_handlers=EXCEPTION_HANDLERS,
             middleware=[
                 Middleware(AsRouted),
                 Middleware(Observed),
@@ -237,6 +197,30 @@ class FeedApp:
             await asyncio.to_thread(traces.stop)
             gc.unfreeze()  # where the process goes on, as in tests, it can be freed
 
+    def _routes(self) -> list[Route]:
+        """Of every group of ``openapi.GROUPS``."""
+        service_calls = service.ServiceCalls(
+            lambda: self.live.state,
+            self.database,
+            self.follower,
+            lambda: self._profile.problem,
+            self._now,
+            openapi.encoded,
+        )
+        return [
+            *feed.endpoints.routes(feed.FeedCalls(lambda: self.engine)),
+            *ingest_routes(self.database, self.ingest),
+            *read_routes(lambda: self.live.state, lambda: self.engine, self.database),
+            *experiments.endpoints.routes(
+                experiments.UserExperimentCalls(lambda: self.traffic.now)
+            ),
+            *catalogue_routes(self.database, written=self.follower.soon, may_show=self._may_show),
+            *service.endpoints.routes(service_calls),
+            *user_tokens.endpoints.routes(user_tokens.UserTokenCalls(self.access.ring)),
+            *admin.admin_routes(self._settings, self.database, self.live),
+            *(route for group in pages.GROUPS for route in group.routes()),
+        ]
+
     def _live_catalogue(self) -> LiveCatalogue | None:
         catalogue = self.live.state.catalogue
         return catalogue.live if catalogue else None
@@ -272,61 +256,6 @@ class FeedApp:
         done = asyncio.run_coroutine_threadsafe(self.follower.catch_up(live), self._loop)
         with contextlib.suppress(TimeoutError):  # much changed: the follower goes on with it
             done.result(CATCH_UP_SECONDS)
-
-    async def _feed(self, request: Request) -> Response:
-        start = perf_counter()
-        request_id = request_id_of(request)
-        asked = parse_feed_request(request.query_params)
-        if asked.device is None and (device := device_of(request.headers.get("user-agent"))):
-            asked = asked.model_copy(update={"device": device})
-        body = await self.engine.feed(asked, request_id)
-        FEED_SECONDS.observe(perf_counter() - start)
-        return Response(
-            body,
-            media_type="application/json",
-            headers={"X-Request-Id": request_id, "Cache-Control": "no-store"},
-        )
-
-    async def _status(self, request: Request) -> Response:
-        now, state = time.time(), self.live.state
-        fallback = state.fallback(now, self.database.up)
-        catalogue = state.catalogue
-        manifest = catalogue.snapshot.manifest if catalogue else None
-        read_at = self.follower.read_at
-        body = {
-            "model_version": state.model_version,
-            "trained_at": manifest.trained_at if manifest else None,
-            "variant": "heuristic" if fallback else "champion",
-            "fallback_reason": fallback,
-            "detail": state.detail,
-            "challenger_version": state.challenger and state.challenger.version,
-            "catalogue": catalogue
-            and {
-                "source": catalogue.source,
-                "built_at": catalogue.snapshot.manifest.built_at,
-                "users": len(catalogue.snapshot.users.ids),
-                "items": catalogue.live.size,
-            },
-            "database_up": self.database.up,
-            "registry_up": state.registry_up,
-            "poll_age_seconds": None if state.polled_at is None else now - state.polled_at,
-            "catalogue_lag_seconds": None
-            if read_at is None
-            else asyncio.get_running_loop().time() - read_at,
-            "profile": state.profile.name,
-            "profile_problem": self._profile.problem,
-            "worker": os.getpid(),
-        }
-        return Response(orjson.dumps(body), media_type="application/json")
-
-    async def _describe(self, request: Request) -> Response:
-        return Response(self._openapi, media_type="application/json")
-
-    async def _metrics(self, request: Request) -> Response:
-        TALLY.flush()
-        # In a thread: it reads a file of every worker there ever was.
-        body = await asyncio.to_thread(exposition, self._now)
-        return Response(body, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def _versions(self) -> list[LiveVersion]:
         """The versions that this worker serves."""
@@ -378,11 +307,12 @@ class _NotFound:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
-        for route in scope["app"].routes:
-            match, _ = route.matches(scope)
-            if match is Match.PARTIAL:
-                allowed = ", ".join(sorted(route.methods))
-                raise HTTPException(
-                    405, f"{path} answers {allowed}, not {method}", {"Allow": allowed}
-                )
+        routes: list[Route] = scope["app"].routes
+        other = next((one for one in routes if one.matches(scope)[0] is Match.PARTIAL), None)
+        if other is not None:
+            methods = {
+                each for one in routes if one.path == other.path for each in one.methods or ()
+            }
+            allowed = ", ".join(sorted(methods))
+            raise HTTPException(405, f"{path} answers {allowed}, not {method}", {"Allow": allowed})
         raise HTTPException(404, f"There is nothing at {path}; see /docs")

@@ -8,8 +8,8 @@ from typing import Literal, get_args
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-Scope = Literal["public", "track", "read", "preferences", "admin"]
-"""What a call needs. ``public``: nothing. ``preferences``: the user's own token, or admin."""
+from serving.http.endpoints import Scope
+
 TokenScope = Literal["track", "read", "preferences"]
 TOKEN_SCOPES: tuple[TokenScope, ...] = get_args(TokenScope)
 EVERYTHING = frozenset[str](get_args(Scope))

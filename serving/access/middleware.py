@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, quote
@@ -22,14 +23,14 @@ from gateway.origins import (
 )
 from serving.access import caller as callers
 from serving.access import limits as limiting
-from serving.access import rules
 from serving.access.audit import AuditLog
 from serving.access.caller import EVERYTHING, LOCAL, NOBODY, UNGUARDED, Caller, forbidden_user
 from serving.access.cors import cors
 from serving.access.keys import KeyRing
 from serving.access.limits import Buckets, Limits
-from serving.access.rules import Rule
+from serving.access.rules import Rule, Rules
 from serving.access.tokens import BadToken
+from serving.http.endpoints import Endpoint
 from serving.http.problems import problem
 from serving.postgres.database import Database, DatabaseAway
 from storage.settings import Settings
@@ -48,9 +49,12 @@ class Access:
         ring: keys and secrets.
     """
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, endpoints: Iterable[Endpoint]
+    ) -> None:
         self.ring = KeyRing(database, settings.home / "serving" / "keys")
         self._settings = settings
+        self._rules = Rules(endpoints)
         self._audit = AuditLog(database)
         self._on_loopback = is_loopback(settings.host)
         self._limits: Limits | None = None
@@ -89,7 +93,7 @@ class Access:
 
     async def answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         """Hand the call on to the routes, or refuse it."""
-        rule, text = rules.find(scope["method"], scope["path"])
+        rule, text = self._rules.find(scope["method"], scope["path"])
         scope[limiting.STATE] = self._limits
         scope[callers.STATE] = caller = NOBODY
         if rule.scope != "public":

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import hashlib
 from datetime import datetime
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from serving.access.caller import TOKEN_SCOPES, TokenScope
-from serving.access.middleware import AUDIT_DETAIL, Access
+from serving.access.keys import KeyRing
+from serving.access.middleware import AUDIT_DETAIL
 from serving.access.tokens import make_token
-from serving.http import describe
-from serving.http.answers import RETRY_SECONDS, answer_json
+from serving.http.answers import answer_json
+from serving.http.endpoints import Answer, Body, Endpoints
 from serving.http.fields import Id
 from serving.http.inputs import parse, read_object
-from serving.http.problems import problem
-from serving.postgres.database import DatabaseAway
-
-PATH = "/api/v1/admin/user-tokens"
 
 
 class UserTokenBody(BaseModel):
@@ -44,18 +39,36 @@ class UserToken(BaseModel):
     request_id: str
 
 
-def routes(access: Access) -> list[Route]:
-    async def post(request: Request) -> Response:
+endpoints = Endpoints(tag="admin", scope="admin", problems=(503,))
+
+
+class UserTokenCalls:
+    def __init__(self, ring: KeyRing) -> None:
+        self._ring = ring
+
+    @endpoints.declare(
+        "POST /api/v1/admin/user-tokens",
+        Answer(
+            "The token",
+            UserToken,
+            {
+                "token": "eyJhbGciOiJIUzI1NiIsImtpZCI6IjEiLCJ0eXAiOiJKV1QifQ.eyJ….X2s…",
+                "user_id": "196",
+                "scopes": ["track", "read"],
+                "expires_at": "2026-05-17T10:30:00+00:00",
+            },
+            status=201,
+        ),
+        body=Body(UserTokenBody, {"user_id": "196", "hours": 1, "scopes": ["track", "read"]}),
+    )
+    async def make_user_token(self, request: Request) -> Response:
+        """A signed token that binds a browser to one user.
+
+        For a product's own server, which knows who is signed in. The browser sends the token as
+        `Authorization: Bearer …`, or as `X-User-Token` beside a key.
+        """
         asked = parse(UserTokenBody, await read_object(request))
-        try:
-            secret = await access.ring.signing()
-        except DatabaseAway as error:
-            return problem(
-                request,
-                503,
-                f"The database does not answer: {error}. Try again.",
-                headers={"Retry-After": str(RETRY_SECONDS)},
-            )
+        secret = await self._ring.signing()
         token, expires_at = make_token(secret, asked.user_id, asked.hours, asked.scopes)
         request.scope.get(AUDIT_DETAIL, {})["user_sha256"] = hashlib.sha256(
             asked.user_id.encode()
@@ -70,36 +83,3 @@ def routes(access: Access) -> list[Route]:
             },
             201,
         )
-
-    return [Route(PATH, post, methods=["POST"])]
-
-
-SHAPES = [(UserToken, "serialization"), (UserTokenBody, "validation")]
-PATHS: dict[str, Any] = {
-    PATH: {
-        "post": describe.operation(
-            "makeUserToken",
-            "A signed token that binds a browser to one user",
-            "admin",
-            {
-                201: describe.answer(
-                    "The token",
-                    UserToken,
-                    {
-                        "token": "eyJhbGciOiJIUzI1NiIsImtpZCI6IjEiLCJ0eXAiOiJKV1QifQ.eyJ….X2s…",
-                        "user_id": "196",
-                        "scopes": ["track", "read"],
-                        "expires_at": "2026-05-17T10:30:00+00:00",
-                        "request_id": "5f0c3f6b3c1f4f0e9a57d7a1a5b9a2a1",
-                    },
-                )
-            },
-            description="For a product's own server, which knows who is signed in. The browser "
-            "sends the token as `Authorization: Bearer …`, or as `X-User-Token` beside a key.",
-            body=describe.json_body(
-                UserTokenBody, {"user_id": "196", "hours": 1, "scopes": ["track", "read"]}
-            ),
-            problems=(503, *describe.BODY_PROBLEMS),
-        )
-    }
-}

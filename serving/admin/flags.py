@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import datetime
-from functools import partial
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from going_live.definitions import Environment, Name
 from going_live.flags import set_flag, unset_flag
 from serving.admin.parts import Asked, actor_of, asked, with_connection
-from serving.http import describe
-from serving.http.answers import Api, answer_json, not_found
+from serving.http.answers import answer_json, not_found
+from serving.http.describe import path_id
+from serving.http.endpoints import Answer, Body, Endpoints
 from serving.http.inputs import parse, parse_query
 from serving.http.request_ids import request_id_of
 from storage.operations import experiments as stored
@@ -59,57 +58,6 @@ class FlagPlace(BaseModel):
     environment: Environment = Field(default=EVERYWHERE, description="Of which.")
 
 
-class FlagCalls:
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
-
-    async def browse(self, request: Request) -> Response:
-        rows = await with_connection(self._settings, stored.flags)
-        return answer_json(
-            request,
-            {
-                "flags": [asdict(row) for row in rows],
-                "environment": self._settings.environment,
-            },
-        )
-
-    async def put(self, request: Request) -> Response:
-        name, body = _name(request), await asked(FlagAsked, request)
-        row = await with_connection(
-            self._settings,
-            lambda c: set_flag(
-                c,
-                name,
-                enabled=body.enabled,
-                share=body.share,
-                environment=body.environment,
-                actor=actor_of(request),
-            ),
-        )
-        return answer_json(request, asdict(row))
-
-    async def delete(self, request: Request) -> Response:
-        name, place = _name(request), parse_query(FlagPlace, request.query_params)
-        gone = await with_connection(
-            self._settings,
-            lambda c: unset_flag(c, name, environment=place.environment, actor=actor_of(request)),
-        )
-        if not gone:
-            raise not_found("flag", name)
-        return Response(status_code=204, headers={"X-Request-Id": request_id_of(request)})
-
-
-def _name(request: Request) -> str:
-    return parse(FlagName, {"name": request.path_params["name"]}).name
-
-
-def routes(api: Api, calls: FlagCalls) -> list[Route]:
-    return [
-        api.route(PATH, GET=calls.browse),
-        api.route(f"{PATH}/{{name:id}}", PUT=calls.put, DELETE=calls.delete),
-    ]
-
-
 class FlagTold(BaseModel):
     """A flag, as it is now."""
 
@@ -132,39 +80,73 @@ class FlagList(BaseModel):
     request_id: str
 
 
-_operation = partial(describe.operation, tag="admin")
-SHAPES = [
-    (FlagAsked, "validation"),
-    (FlagList, "serialization"),
-    (FlagAnswer, "serialization"),
-]
-PATHS: dict[str, Any] = {
-    PATH: {
-        "get": _operation(
-            "findFlags",
-            "Every flag, of every environment",
-            answers={200: describe.answer("The flags", FlagList)},
-            problems=(503,),
+NAME = path_id("name", "The flag's name.")
+endpoints = Endpoints(tag="admin", scope="admin", problems=(503,))
+
+
+class FlagCalls:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    @endpoints.declare(
+        "GET /api/v1/admin/flags", Answer("The flags", FlagList), audited=False, problems=(503,)
+    )
+    async def find_flags(self, request: Request) -> Response:
+        """Every flag, of every environment."""
+        rows = await with_connection(self._settings, stored.flags)
+        return answer_json(
+            request,
+            {
+                "flags": [asdict(row) for row in rows],
+                "environment": self._settings.environment,
+            },
         )
-    },
-    f"{PATH}/{{name}}": {
-        "parameters": [describe.path_id("name", "The flag's name.")],
-        "put": _operation(
-            "setFlag",
-            "Make or change a flag",
-            answers={200: describe.answer("The flag", FlagAnswer)},
-            description="Workers go by it within two seconds. Built in are `ml_recommendations` "
-            "(off: the heuristic ranks), `personalized_feed` (off: without what is known of the "
-            "user) and `engagement_ranking` (off: by time).",
-            body=describe.json_body(FlagAsked, {"enabled": True, "share": 0.1}),
-            problems=(*describe.BODY_PROBLEMS, 503),
-        ),
-        "delete": _operation(
-            "unsetFlag",
-            "Remove a flag",
-            answers={204: describe.answer("It is gone")},
-            parameters=describe.query(FlagPlace),
-            problems=(404, 422, 503),
-        ),
-    },
-}
+
+    @endpoints.declare(
+        "PUT /api/v1/admin/flags/{name:id}",
+        Answer("The flag", FlagAnswer),
+        parameters=[NAME],
+        body=Body(FlagAsked, {"enabled": True, "share": 0.1}),
+    )
+    async def set_flag(self, request: Request) -> Response:
+        """Make or change a flag.
+
+        Workers go by it within two seconds. Built in are `ml_recommendations` (off: the heuristic
+        ranks), `personalized_feed` (off: without what is known of the user) and
+        `engagement_ranking` (off: by time).
+        """
+        name, body = _name(request), await asked(FlagAsked, request)
+        row = await with_connection(
+            self._settings,
+            lambda c: set_flag(
+                c,
+                name,
+                enabled=body.enabled,
+                share=body.share,
+                environment=body.environment,
+                actor=actor_of(request),
+            ),
+        )
+        return answer_json(request, asdict(row))
+
+    @endpoints.declare(
+        "DELETE /api/v1/admin/flags/{name:id}",
+        Answer("It is gone", status=204),
+        parameters=[NAME],
+        query=FlagPlace,
+        problems=(404,),
+    )
+    async def unset_flag(self, request: Request) -> Response:
+        """Remove a flag."""
+        name, place = _name(request), parse_query(FlagPlace, request.query_params)
+        gone = await with_connection(
+            self._settings,
+            lambda c: unset_flag(c, name, environment=place.environment, actor=actor_of(request)),
+        )
+        if not gone:
+            raise not_found("flag", name)
+        return Response(status_code=204, headers={"X-Request-Id": request_id_of(request)})
+
+
+def _name(request: Request) -> str:
+    return parse(FlagName, {"name": request.path_params["name"]}).name

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Annotated, Any
 
 import psycopg
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from going_live.metrics import metrics
 from serving.admin.parts import with_connection
-from serving.http import describe
-from serving.http.answers import Api, answer_json
+from serving.http.answers import answer_json
+from serving.http.endpoints import Answer, Endpoints
 from serving.http.inputs import parse_query
 from serving.versions.live_state import LiveState
 from storage.operations.records import first_minute
@@ -25,7 +23,6 @@ from storage.settings import Settings
 
 STEPS = tuple(timedelta(minutes=minutes) for minutes in (1, 5, 15, 60, 180, 720, 1_440))
 MOST_POINTS = 180
-PATH = "/api/v1/admin/metrics"
 
 
 class MetricsAsked(BaseModel):
@@ -34,12 +31,39 @@ class MetricsAsked(BaseModel):
     days: Annotated[int, Field(ge=1, le=90)] = Field(default=7, description="That end now.")
 
 
+class Metrics(BaseModel):
+    """Rates by variant and by experiment; each with its counts, and its interval where there is
+    enough to say something."""
+
+    model_config = ConfigDict(extra="allow")
+
+    days: int
+    window: dict[str, datetime | None]
+    by_variant: list[dict[str, Any]]
+    by_experiment: list[dict[str, Any]]
+    series: list[dict[str, Any]] = Field(description="Impressions and clicks over time.")
+    served: list[dict[str, Any]] = Field(description="Pages, latency and fallbacks by variant.")
+    served_series: list[dict[str, Any]] = Field(description="The same over time.")
+    request_id: str
+
+
+endpoints = Endpoints(tag="admin", scope="admin", problems=(503,))
+
+
 class MetricsCalls:
     def __init__(self, settings: Settings, state: Callable[[], LiveState]) -> None:
         self._settings = settings
         self._state = state
 
+    @endpoints.declare(
+        "GET /api/v1/admin/metrics",
+        Answer("The metrics", Metrics),
+        audited=False,
+        compressed=True,
+        query=MetricsAsked,
+    )
     async def metrics(self, request: Request) -> Response:
+        """How variants and experiments do."""
         asked = parse_query(MetricsAsked, request.query_params)
         profile, now = self._state().profile, datetime.now(UTC)
 
@@ -72,37 +96,3 @@ def _over_time(connection: psycopg.Connection, start: datetime, end: datetime) -
         }
         for place in range(min(bins), max(last, min(bins) + 1))
     ]
-
-
-def routes(api: Api, calls: MetricsCalls) -> list[Route]:
-    return [api.route(PATH, compressed=True, GET=calls.metrics)]
-
-
-class Metrics(BaseModel):
-    """Rates by variant and by experiment; each with its counts, and its interval where there is
-    enough to say something."""
-
-    model_config = ConfigDict(extra="allow")
-
-    days: int
-    window: dict[str, datetime | None]
-    by_variant: list[dict[str, Any]]
-    by_experiment: list[dict[str, Any]]
-    series: list[dict[str, Any]] = Field(description="Impressions and clicks over time.")
-    served: list[dict[str, Any]] = Field(description="Pages, latency and fallbacks by variant.")
-    served_series: list[dict[str, Any]] = Field(description="The same over time.")
-    request_id: str
-
-
-SHAPES = [(Metrics, "serialization")]
-PATHS: dict[str, Any] = {
-    PATH: {
-        "get": partial(describe.operation, tag="admin")(
-            "metrics",
-            "How variants and experiments do",
-            answers={200: describe.answer("The metrics", Metrics)},
-            parameters=describe.query(MetricsAsked),
-            problems=(422, 503),
-        )
-    }
-}

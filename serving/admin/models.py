@@ -11,21 +11,20 @@ import json
 import subprocess
 import sys
 from collections.abc import Awaitable
-from functools import partial
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from going_live.releases import STATUS
 from models.evaluation.versions import CHAMPION
 from serving.admin.parts import Asked, Unfinished, actor_of, asked, in_time
 from serving.admin.registry import MOST, Listing, RegistryAway, Version, VersionList
-from serving.http import describe
-from serving.http.answers import Api, answer_json, not_found
+from serving.http.answers import answer_json, not_found
+from serving.http.describe import path_id
+from serving.http.endpoints import Answer, Body, Endpoints
 from serving.http.problems import problem
 from serving.launch import ROOT, settings_environment
 from serving.postgres.database import Database
@@ -53,6 +52,48 @@ class Rollback(Asked):
     )
 
 
+class Moved(BaseModel):
+    """What became of the move."""
+
+    version: str | None = Field(default=None, description="Live now; null: the heuristic answers.")
+    previous: str | None = Field(default=None, description="Live before.")
+    done: bool = Field(description="False: it is noted, and done once MLflow answers.")
+    note: str
+    request_id: str
+
+
+class ModelVersionTold(BaseModel):
+    """A registered version."""
+
+    version: str
+    recommender: str | None
+    trained_at: str | None
+    aliases: list[str]
+    metrics: dict[str, float] = Field(description="Of its training run, on the past.")
+    tags: dict[str, str]
+    run_id: str
+    has_snapshot: bool = Field(description="False: nothing could serve it.")
+    refused: str | None = Field(description="Why the gate did not let it go live.")
+    withdrawn: str | None = Field(description="Why it was rolled back; it needs `force` now.")
+
+
+class ModelList(BaseModel):
+    """Versions, the newest first."""
+
+    versions: list[ModelVersionTold]
+    champion: str | None
+    challenger: str | None
+    previous: str | None = Field(description="What a rollback would put back.")
+    request_id: str
+
+
+MOVED = (
+    Answer("It is live", Moved),
+    Answer("It is noted, and will be done", Moved, status=202),
+)
+endpoints = Endpoints(tag="admin", scope="admin", problems=(503,))
+
+
 class ModelCalls:
     def __init__(self, settings: Settings, database: Database, versions: VersionList) -> None:
         self._settings = settings
@@ -61,7 +102,14 @@ class ModelCalls:
         self._moving = asyncio.Lock()
         self._running: set[asyncio.Future[Any]] = set()
 
-    async def browse(self, request: Request) -> Response:
+    @endpoints.declare(
+        "GET /api/v1/admin/models",
+        Answer("The versions", ModelList),
+        audited=False,
+        compressed=True,
+    )
+    async def find_models(self, request: Request) -> Response:
+        """Every version of the model."""
         try:
             listing = await self._versions.read()
         except RegistryAway as error:
@@ -79,7 +127,18 @@ class ModelCalls:
             },
         )
 
-    async def activate(self, request: Request) -> Response:
+    @endpoints.declare(
+        "POST /api/v1/admin/models/{version:number}/activate",
+        *MOVED,
+        parameters=[path_id("version", "The version's number.")],
+        body=Body(Activate, {"reason": "better for new users"}, required=False),
+        problems=(404, 409),
+    )
+    async def activate_model(self, request: Request) -> Response:
+        """Make a version the champion.
+
+        Every worker serves it within seconds, and no request fails.
+        """
         body = await asked(Activate, request)
         return await self._in_time(request, self._activate(request, body))
 
@@ -106,7 +165,18 @@ class ModelCalls:
         force = ["--force"] if body.force else []
         return await self._moved("activate", version, *_why(request, body), *force)
 
-    async def rollback(self, request: Request) -> Response:
+    @endpoints.declare(
+        "POST /api/v1/admin/models/rollback",
+        *MOVED,
+        body=Body(Rollback, {"reason": "complaints", "expected": "12"}, required=False),
+        problems=(409,),
+    )
+    async def roll_back_model(self, request: Request) -> Response:
+        """Put the previous champion back, and withdraw the live version.
+
+        Nothing promotes the withdrawn version again. While MLflow is away it is noted, workers stop
+        serving that version, and the move is made up for later.
+        """
         body = await asked(Rollback, request)
         return await self._in_time(request, self._roll_back(request, body))
 
@@ -192,93 +262,3 @@ def told(version: Version, withdrawn: dict[str, str]) -> dict[str, Any]:
 def _why(request: Request, body: Asked) -> list[str]:
     # With = : a name may begin with a dash.
     return [f"--actor={actor_of(request)}", f"--reason={body.reason}"]
-
-
-def routes(api: Api, calls: ModelCalls) -> list[Route]:
-    return [
-        api.route("/api/v1/admin/models", compressed=True, GET=calls.browse),
-        api.route("/api/v1/admin/models/rollback", POST=calls.rollback),
-        api.route("/api/v1/admin/models/{version:number}/activate", POST=calls.activate),
-    ]
-
-
-class Moved(BaseModel):
-    """What became of the move."""
-
-    version: str | None = Field(default=None, description="Live now; null: the heuristic answers.")
-    previous: str | None = Field(default=None, description="Live before.")
-    done: bool = Field(description="False: it is noted, and done once MLflow answers.")
-    note: str
-    request_id: str
-
-
-class ModelVersionTold(BaseModel):
-    """A registered version."""
-
-    version: str
-    recommender: str | None
-    trained_at: str | None
-    aliases: list[str]
-    metrics: dict[str, float] = Field(description="Of its training run, on the past.")
-    tags: dict[str, str]
-    run_id: str
-    has_snapshot: bool = Field(description="False: nothing could serve it.")
-    refused: str | None = Field(description="Why the gate did not let it go live.")
-    withdrawn: str | None = Field(description="Why it was rolled back; it needs `force` now.")
-
-
-class ModelList(BaseModel):
-    """Versions, the newest first."""
-
-    versions: list[ModelVersionTold]
-    champion: str | None
-    challenger: str | None
-    previous: str | None = Field(description="What a rollback would put back.")
-    request_id: str
-
-
-_operation = partial(describe.operation, tag="admin")
-SHAPES = [
-    (ModelList, "serialization"),
-    (Moved, "serialization"),
-    (Activate, "validation"),
-    (Rollback, "validation"),
-]
-_MOVED = {
-    200: describe.answer("It is live", Moved),
-    202: describe.answer("It is noted, and will be done", Moved),
-}
-PATHS: dict[str, Any] = {
-    "/api/v1/admin/models": {
-        "get": _operation(
-            "findModels",
-            "Every version of the model",
-            answers={200: describe.answer("The versions", ModelList)},
-            problems=(503,),
-        )
-    },
-    "/api/v1/admin/models/{version}/activate": {
-        "parameters": [describe.path_id("version", "The version's number.")],
-        "post": _operation(
-            "activateModel",
-            "Make a version the champion",
-            answers={status: dict(answer) for status, answer in _MOVED.items()},
-            description="Every worker serves it within seconds, and no request fails.",
-            body=describe.json_body(Activate, {"reason": "better for new users"})
-            | {"required": False},
-            problems=(404, 409, *describe.BODY_PROBLEMS, 503),
-        ),
-    },
-    "/api/v1/admin/models/rollback": {
-        "post": _operation(
-            "rollBackModel",
-            "Put the previous champion back, and withdraw the live version",
-            answers={status: dict(answer) for status, answer in _MOVED.items()},
-            description="Nothing promotes the withdrawn version again. While MLflow is away it is "
-            "noted, workers stop serving that version, and the move is made up for later.",
-            body=describe.json_body(Rollback, {"reason": "complaints", "expected": "12"})
-            | {"required": False},
-            problems=(409, *describe.BODY_PROBLEMS, 503),
-        )
-    },
-}

@@ -11,12 +11,11 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from going_live.guardrails import evaluate
 from serving.admin.parts import with_connection
-from serving.http import describe
-from serving.http.answers import Api, Handler, answer_json
+from serving.http.answers import answer_json
+from serving.http.endpoints import Answer, Endpoints, Handler
 from serving.http.inputs import parse_query
 from serving.postgres.database import Database
 from serving.versions.live_state import LiveState
@@ -32,48 +31,6 @@ class PageAsked(BaseModel):
     before: Annotated[int | None, Field(ge=1, lt=2**63)] = Field(
         default=None, description="Only rows before this id: `next_before` of the last page."
     )
-
-
-Read = Callable[[Any, int, int | None], Awaitable[Page]]
-
-
-class RecordCalls:
-    def __init__(
-        self, settings: Settings, database: Database, state: Callable[[], LiveState]
-    ) -> None:
-        self._settings = settings
-        self._database = database
-        self._state = state
-
-    def page(self, name: str, read: Read) -> Handler:
-        async def browse(request: Request) -> Response:
-            asked = parse_query(PageAsked, request.query_params)
-            page = await self._database.run(lambda c: read(c, asked.limit, asked.before))
-            return answer_json(request, {name: page.rows, "next_before": page.before})
-
-        return browse
-
-    async def evaluate(self, request: Request) -> Response:
-        """Look at the guardrails now; what comes of a breach is the pipeline's task."""
-        state, now = self._state(), datetime.now(UTC)
-        work = partial(evaluate, profile=state.profile, live=state.model_version, now=now)
-        reports = await with_connection(self._settings, work)
-        return answer_json(request, {"reports": [asdict(report) for report in reports]})
-
-
-def routes(api: Api, calls: RecordCalls) -> list[Route]:
-    pages = {
-        "audit": calls.page("lines", records.audit_lines),
-        "alerts": calls.page("alerts", records.alerts),
-        "guardrails": calls.page("reports", records.guardrail_reports),
-    }
-    return [
-        *(
-            api.route(f"/api/v1/admin/{name}", compressed=True, GET=handler)
-            for name, handler in pages.items()
-        ),
-        api.route("/api/v1/admin/guardrails/evaluate", compressed=True, POST=calls.evaluate),
-    ]
 
 
 class AuditLine(BaseModel):
@@ -149,33 +106,59 @@ class Evaluated(BaseModel):
     request_id: str
 
 
-_operation = partial(describe.operation, tag="admin")
-SHAPES = [(shape, "serialization") for shape in (AuditPage, AlertPage, GuardrailPage, Evaluated)]
+Read = Callable[[Any, int, int | None], Awaitable[Page]]
+endpoints = Endpoints(tag="admin", scope="admin", problems=(503,))
 
 
-def _page(name: str, summary: str, shape: type[BaseModel]) -> dict[str, Any]:
-    return {
-        "get": _operation(
-            name,
-            summary,
-            answers={200: describe.answer("The newest first", shape)},
-            parameters=describe.query(PageAsked),
-            problems=(422, 503),
-        )
-    }
+def _page(call: str, shape: type[BaseModel]) -> Callable[[Handler], Handler]:
+    return endpoints.declare(
+        f"GET /api/v1/admin/{call}",
+        Answer("The newest first", shape),
+        audited=False,
+        compressed=True,
+        query=PageAsked,
+    )
 
 
-PATHS: dict[str, Any] = {
-    "/api/v1/admin/audit": _page("findAudit", "Who did what", AuditPage),
-    "/api/v1/admin/alerts": _page("findAlerts", "What people were told of", AlertPage),
-    "/api/v1/admin/guardrails": _page("findGuardrails", "Verdicts of guardrails", GuardrailPage),
-    "/api/v1/admin/guardrails/evaluate": {
-        "post": _operation(
-            "evaluateGuardrails",
-            "Look at the guardrails now",
-            answers={200: describe.answer("The verdicts", Evaluated)},
-            description="What follows from a breach is done by the pipeline, within a minute.",
-            problems=(503,),
-        )
-    },
-}
+class RecordCalls:
+    def __init__(
+        self, settings: Settings, database: Database, state: Callable[[], LiveState]
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._state = state
+
+    @_page("audit", AuditPage)
+    async def find_audit(self, request: Request) -> Response:
+        """Who did what."""
+        return await self._page(request, "lines", records.audit_lines)
+
+    @_page("alerts", AlertPage)
+    async def find_alerts(self, request: Request) -> Response:
+        """What people were told of."""
+        return await self._page(request, "alerts", records.alerts)
+
+    @_page("guardrails", GuardrailPage)
+    async def find_guardrails(self, request: Request) -> Response:
+        """Verdicts of guardrails."""
+        return await self._page(request, "reports", records.guardrail_reports)
+
+    @endpoints.declare(
+        "POST /api/v1/admin/guardrails/evaluate",
+        Answer("The verdicts", Evaluated),
+        compressed=True,
+    )
+    async def evaluate_guardrails(self, request: Request) -> Response:
+        """Look at the guardrails now.
+
+        What follows from a breach is done by the pipeline, within a minute.
+        """
+        state, now = self._state(), datetime.now(UTC)
+        work = partial(evaluate, profile=state.profile, live=state.model_version, now=now)
+        reports = await with_connection(self._settings, work)
+        return answer_json(request, {"reports": [asdict(report) for report in reports]})
+
+    async def _page(self, request: Request, name: str, read: Read) -> Response:
+        asked = parse_query(PageAsked, request.query_params)
+        page = await self._database.run(lambda c: read(c, asked.limit, asked.before))
+        return answer_json(request, {name: page.rows, "next_before": page.before})

@@ -7,19 +7,17 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import partial
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from serving.admin.dagster import CODE_AWAY, Dagster, DagsterAway, Run, Seen
 from serving.admin.models import ModelVersionTold, told
 from serving.admin.registry import Listing, RegistryAway, VersionList
-from serving.http import describe
-from serving.http.answers import Api, answer_json
+from serving.http.answers import answer_json
+from serving.http.endpoints import Answer, Endpoints
 from serving.postgres.database import Database, DatabaseAway
 from serving.versions.live_state import LiveState
 from storage.events.store import Connection
@@ -42,6 +40,80 @@ class Stored:
     served: list[Served]
 
 
+class NamedVersion(ModelVersionTold):
+    age_seconds: float | None = Field(default=None, description="Since it was trained.")
+    recommender: str | None = None
+    run_id: str = ""
+    has_snapshot: bool = True
+    refused: str | None = None
+    withdrawn: str | None = None
+
+
+class Withdrawal(BaseModel):
+    version: str
+    withdrawn_at: datetime
+    actor: str
+    reason: str
+    done_at: datetime | None = Field(description="Null: its rollback waits for MLflow.")
+
+
+class Fallback(BaseModel):
+    share_1h: float | None
+    by_reason: dict[str, float]
+
+
+class LatencyTold(BaseModel):
+    p50_ms: float | None
+    p99_ms: float | None
+
+
+class Training(BaseModel):
+    running: bool
+    run_id: str | None = Field(description="The run that is on its way, or the last one.")
+    address: str | None
+    started_at: datetime | None
+    last_ended: datetime | None
+    last_status: str | None
+    last_address: str | None
+
+
+class AssetFreshness(BaseModel):
+    asset: str
+    group: str
+    materialized_at: datetime | None
+    age_seconds: float | None
+
+
+class Addresses(BaseModel):
+    dagster: str
+    mlflow: str
+
+
+class AdminStatus(BaseModel):
+    """What is live, how it does, and what is away."""
+
+    live: NamedVersion | None
+    previous: NamedVersion | None = Field(description="What a rollback would put back.")
+    challenger: NamedVersion | None
+    pending_rollback: Withdrawal | None
+    withdrawn: list[Withdrawal]
+    requests_1h: int | None
+    fallback: Fallback | None
+    latency: LatencyTold | None
+    training: Training | None
+    freshness: list[AssetFreshness]
+    database_up: bool
+    registry_up: bool
+    dagster_up: bool
+    problems: list[str] = Field(description="What is away, in words.")
+    environment: str
+    addresses: Addresses
+    request_id: str
+
+
+endpoints = Endpoints(tag="admin", scope="admin")
+
+
 class StatusCalls:
     def __init__(
         self,
@@ -57,7 +129,17 @@ class StatusCalls:
         self._dagster = dagster
         self._state = state
 
-    async def status(self, request: Request) -> Response:
+    @endpoints.declare(
+        "GET /api/v1/admin/status",
+        Answer("The status", AdminStatus),
+        audited=False,
+        compressed=True,
+    )
+    async def admin_status(self, request: Request) -> Response:
+        """What is live, and how it does.
+
+        Answers within 2 seconds whatever is away, and says what is: parts of it are then null.
+        """
         problems: list[str] = []
         listing, seen, stored = await asyncio.gather(
             _within("MLflow", self._versions.read(), problems),
@@ -195,92 +277,3 @@ def _time(epoch: float | None) -> str | None:
 
 def _age(trained_at: str | None, now: float) -> float | None:
     return None if trained_at is None else now - datetime.fromisoformat(trained_at).timestamp()
-
-
-def routes(api: Api, calls: StatusCalls) -> list[Route]:
-    return [api.route("/api/v1/admin/status", compressed=True, GET=calls.status)]
-
-
-class NamedVersion(ModelVersionTold):
-    age_seconds: float | None = Field(default=None, description="Since it was trained.")
-    recommender: str | None = None
-    run_id: str = ""
-    has_snapshot: bool = True
-    refused: str | None = None
-    withdrawn: str | None = None
-
-
-class Withdrawal(BaseModel):
-    version: str
-    withdrawn_at: datetime
-    actor: str
-    reason: str
-    done_at: datetime | None = Field(description="Null: its rollback waits for MLflow.")
-
-
-class Fallback(BaseModel):
-    share_1h: float | None
-    by_reason: dict[str, float]
-
-
-class LatencyTold(BaseModel):
-    p50_ms: float | None
-    p99_ms: float | None
-
-
-class Training(BaseModel):
-    running: bool
-    run_id: str | None = Field(description="The run that is on its way, or the last one.")
-    address: str | None
-    started_at: datetime | None
-    last_ended: datetime | None
-    last_status: str | None
-    last_address: str | None
-
-
-class AssetFreshness(BaseModel):
-    asset: str
-    group: str
-    materialized_at: datetime | None
-    age_seconds: float | None
-
-
-class Addresses(BaseModel):
-    dagster: str
-    mlflow: str
-
-
-class AdminStatus(BaseModel):
-    """What is live, how it does, and what is away."""
-
-    live: NamedVersion | None
-    previous: NamedVersion | None = Field(description="What a rollback would put back.")
-    challenger: NamedVersion | None
-    pending_rollback: Withdrawal | None
-    withdrawn: list[Withdrawal]
-    requests_1h: int | None
-    fallback: Fallback | None
-    latency: LatencyTold | None
-    training: Training | None
-    freshness: list[AssetFreshness]
-    database_up: bool
-    registry_up: bool
-    dagster_up: bool
-    problems: list[str] = Field(description="What is away, in words.")
-    environment: str
-    addresses: Addresses
-    request_id: str
-
-
-SHAPES = [(AdminStatus, "serialization")]
-PATHS: dict[str, Any] = {
-    "/api/v1/admin/status": {
-        "get": partial(describe.operation, tag="admin")(
-            "adminStatus",
-            "What is live, and how it does",
-            answers={200: describe.answer("The status", AdminStatus)},
-            description="Answers within 2 seconds whatever is away, and says what is: parts of "
-            "it are then null.",
-        )
-    }
-}

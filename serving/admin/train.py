@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import Any
 
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from serving.admin.dagster import TRAINING_JOB, Dagster, DagsterAway, TrainingRuns
 from serving.admin.parts import Asked, Unfinished, actor_of, asked, in_time
-from serving.http import describe
-from serving.http.answers import Api, answer_json
+from serving.http.answers import answer_json
+from serving.http.endpoints import Answer, Body, Endpoints
 from serving.http.problems import problem
-
-PATH = "/api/v1/admin/train"
 
 
 class Train(Asked):
     """Train a model now."""
+
+
+class TrainingStarted(BaseModel):
+    """A run of Dagster."""
+
+    run_id: str | None = Field(description="Null: Dagster takes its time; the status will tell.")
+    address: str = Field(description="Of its page.")
+    request_id: str
+
+
+endpoints = Endpoints(tag="admin", scope="admin", problems=(503,))
 
 
 class TrainCalls:
@@ -30,7 +37,18 @@ class TrainCalls:
         self._dagster = dagster
         self._running: set[asyncio.Future[Any]] = set()
 
+    @endpoints.declare(
+        "POST /api/v1/admin/train",
+        Answer("It has started", TrainingStarted, status=202),
+        body=Body(Train, {"reason": "new catalogue"}, required=False),
+        problems=(409,),
+    )
     async def train(self, request: Request) -> Response:
+        """Start a training.
+
+        The daily job over the days that changed, as its schedule would run it. 409 while one is on
+        its way.
+        """
         body = await asked(Train, request)
         why = f"{actor_of(request)}: {body.reason}"
         try:
@@ -50,31 +68,3 @@ class TrainCalls:
             return answer_json(request, {"run_id": None, "address": runs}, 202)
         address = self._dagster.run_address(run_id)
         return answer_json(request, {"run_id": run_id, "address": address}, 202)
-
-
-def routes(api: Api, calls: TrainCalls) -> list[Route]:
-    return [api.route(PATH, POST=calls.train)]
-
-
-class TrainingStarted(BaseModel):
-    """A run of Dagster."""
-
-    run_id: str | None = Field(description="Null: Dagster takes its time; the status will tell.")
-    address: str = Field(description="Of its page.")
-    request_id: str
-
-
-SHAPES = [(TrainingStarted, "serialization"), (Train, "validation")]
-PATHS: dict[str, Any] = {
-    PATH: {
-        "post": partial(describe.operation, tag="admin")(
-            "train",
-            "Start a training",
-            answers={202: describe.answer("It has started", TrainingStarted)},
-            description="The daily job over the days that changed, as its schedule would run it. "
-            "409 while one is on its way.",
-            body=describe.json_body(Train, {"reason": "new catalogue"}) | {"required": False},
-            problems=(409, *describe.BODY_PROBLEMS, 503),
-        )
-    }
-}

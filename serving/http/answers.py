@@ -1,65 +1,16 @@
-"""How a path of the API answers: by method, with the version of what it shows, and always."""
+"""Answers in JSON, with the version of what they show."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
-from functools import partial
 from hashlib import blake2b
 from typing import Any
 
 import orjson
 from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from serving.http.problems import problem
 from serving.http.request_ids import request_id_of
-from serving.postgres.database import Database, DatabaseAway
-
-Handler = Callable[[Request], Awaitable[Response]]
-
-RETRY_SECONDS = 2
-# A strong ETag is of the bytes sent, so what has one is not compressed; it is small anyway.
-COMPRESSED = [Middleware(GZipMiddleware, minimum_size=1_000, compresslevel=4)]
-
-
-@dataclass(frozen=True)
-class Api:
-    """What the calls work with.
-
-    Attributes:
-        written: called after each call that wrote.
-        may_show: whether a user may be shown each of some items, as of now.
-    """
-
-    database: Database
-    written: Callable[[], None]
-    may_show: Callable[[str, list[str]], list[bool]]
-
-    def route(self, path: str, *, compressed: bool = False, **handlers: Handler) -> Route:
-        """One path with a handler for each method (``GET=…``)."""
-        middleware = COMPRESSED if compressed else None
-        endpoint = partial(self._answer, handlers)
-        return Route(path, endpoint, methods=list(handlers), middleware=middleware)
-
-    async def _answer(self, handlers: dict[str, Handler], request: Request) -> Response:
-        method = "GET" if request.method == "HEAD" else request.method
-        try:
-            response = await handlers[method](request)
-        except DatabaseAway as error:
-            return problem(
-                request,
-                503,
-                f"The database does not answer: {error}. Try again.",
-                headers={"Retry-After": str(RETRY_SECONDS)},
-            )
-        if method != "GET":
-            self.written()
-        return response
 
 
 def answer_json(

@@ -1,10 +1,14 @@
-"""How the operations of the API are described in OpenAPI 3.1: parts that every group uses."""
+"""How a declared call is described in OpenAPI 3.1."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from pydantic import BaseModel
+from pydantic.json_schema import JsonSchemaMode
+
+from serving.http.endpoints import Answer, Body, Endpoint
 
 Described = dict[str, Any]
 PROBLEMS = {
@@ -20,50 +24,104 @@ PROBLEMS = {
     429: "Too many calls, or too much waits to be written; `Retry-After` tells when to come again.",
     503: "The database does not answer in time; try again.",
 }
-ACCESS = (401, 403, 429)
-"""What any call may be refused with, by who calls and how often."""
-BODY_PROBLEMS = (400, 413, 415, 422)
+REQUEST_ID_EXAMPLE = "5f0c3f6b3c1f4f0e9a57d7a1a5b9a2a1"
 
 
-def ref(shape: type[BaseModel]) -> Described:
-    return {"$ref": f"#/components/schemas/{shape.__name__}"}
-
-
-def operation(
-    name: str,
-    summary: str,
-    tag: str,
-    answers: dict[int, Described],
-    *,
-    description: str = "",
-    parameters: list[Described] | None = None,
-    body: Described | None = None,
-    problems: tuple[int, ...] = (),
-) -> Described:
-    """One operation; each answer has an ``X-Request-Id``, each problem is a problem document."""
-    described: Described = {"operationId": name, "summary": summary, "tags": [tag]}
-    if description:
-        described["description"] = description
-    described["parameters"] = [*(parameters or []), REQUEST_ID]
-    if body:
-        described["requestBody"] = body
-    for answer in answers.values():
-        answer["headers"] = {**ANSWERED_ID, **answer.get("headers", {})}
-    described["responses"] = {
-        str(status): answer
-        for status, answer in sorted(
-            {**answers, **{s: problem(s) for s in (*problems, *ACCESS)}}.items()
-        )
+def operation(endpoint: Endpoint) -> Described:
+    """One operation. But for those of operators, each answer has an ``X-Request-Id``."""
+    described: Described = {
+        "operationId": endpoint.name,
+        "summary": endpoint.summary,
+        "tags": [endpoint.tag],
     }
+    if endpoint.description:
+        described["description"] = endpoint.description
+    versioned = _is_versioned_read(endpoint)
+    parameters = [
+        *endpoint.parameters,
+        *(query(endpoint.query) if endpoint.query else ()),
+        *([IF_NONE_MATCH] if versioned else ()),
+        *([REQUEST_ID] if _has_request_id(endpoint) else ()),
+    ]
+    if parameters:
+        described["parameters"] = parameters
+    if endpoint.body:
+        described["requestBody"] = _body(endpoint.body)
+    answers = [*endpoint.answers, *([NOT_CHANGED] if versioned else ())]
+    headers = ANSWERED_ID if _has_request_id(endpoint) else {}
+    responses = {one.status: _answer(one, headers) for one in answers}
+    responses |= {status: _problem(status, text) for status, text in problems_of(endpoint).items()}
+    described["responses"] = {str(status): responses[status] for status in sorted(responses)}
     return described
 
 
-def problem(status: int) -> Described:
+def problems_of(endpoint: Endpoint) -> dict[int, str]:
+    """What a call may be refused with: what it declares, what its access, its body, its path, its
+    query and ``If-Match`` bring along."""
+    found = dict(endpoint.problems)
+    if endpoint.body:
+        found = dict.fromkeys((400, 413, 415, 422)) | found
+    if endpoint.query or any(one["in"] == "path" for one in endpoint.parameters):
+        found = dict.fromkeys((422,)) | found
+    if IF_MATCH in endpoint.parameters:
+        found = dict.fromkeys((412,)) | found
+    if _has_request_id(endpoint):
+        found = dict.fromkeys((401, 403, 429)) | found
+    return {status: text or PROBLEMS[status] for status, text in found.items()}
+
+
+def shapes_of(endpoint: Endpoint) -> Iterator[tuple[type[BaseModel], JsonSchemaMode]]:
+    """What the operation refers to."""
+    if endpoint.body:
+        yield endpoint.body.shape, "validation"
+    for one in endpoint.answers:
+        if one.shape:
+            yield one.shape, "serialization"
+
+
+def _is_versioned_read(endpoint: Endpoint) -> bool:
+    return endpoint.method == "GET" and any(one.versioned for one in endpoint.answers)
+
+
+def _has_request_id(endpoint: Endpoint) -> bool:
+    return endpoint.scope not in ("public", "metrics")
+
+
+def _body(body: Body) -> Described:
+    content = {"schema": _ref(body.shape), "example": body.example}
+    media_types = ("application/json", *body.also)
+    return {"required": body.required, "content": dict.fromkeys(media_types, content)}
+
+
+def _answer(answer: Answer, headers: Described) -> Described:
+    described: Described = {"description": answer.description}
+    content: Described = {}
+    if answer.shape is not None:
+        content["schema"] = _ref(answer.shape)
+    if answer.example is not None:
+        content["example"] = _with_request_id(answer)
+    if content or answer.media_type:
+        described["content"] = {answer.media_type or "application/json": content}
+    if answer.versioned:
+        tag = {"description": "Version of the content.", "schema": {"type": "string"}}
+        headers = {**headers, "ETag": tag}
+    if headers:
+        described["headers"] = headers
+    return described
+
+
+def _with_request_id(answer: Answer) -> Any:
+    if answer.shape is None or "request_id" not in answer.shape.model_fields:
+        return answer.example
+    return {**answer.example, "request_id": REQUEST_ID_EXAMPLE}
+
+
+def _problem(status: int, description: str) -> Described:
     headers = dict(ANSWERED_ID)
     if status in (429, 503):
         headers["Retry-After"] = {"description": "Seconds.", "schema": {"type": "integer"}}
     return {
-        "description": PROBLEMS[status],
+        "description": description,
         "headers": headers,
         "content": {
             "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}
@@ -71,31 +129,8 @@ def problem(status: int) -> Described:
     }
 
 
-def answer(
-    description: str,
-    shape: type[BaseModel] | None = None,
-    example: Any = None,
-    *,
-    versioned: bool = False,
-) -> Described:
-    """One answer; ``versioned``: it has an ETag."""
-    described: Described = {"description": description}
-    if shape is not None:
-        content: Described = {"schema": ref(shape)}
-        if example is not None:
-            content["example"] = example
-        described["content"] = {"application/json": content}
-    if versioned:
-        described["headers"] = {
-            "ETag": {"description": "Version of the content.", "schema": {"type": "string"}}
-        }
-    return described
-
-
-def json_body(
-    shape: type[BaseModel], example: Any, media_type: str = "application/json"
-) -> Described:
-    return {"required": True, "content": {media_type: {"schema": ref(shape), "example": example}}}
+def _ref(shape: type[BaseModel]) -> Described:
+    return {"$ref": f"#/components/schemas/{shape.__name__}"}
 
 
 def query(shape: type[BaseModel]) -> list[Described]:
@@ -107,13 +142,13 @@ def query(shape: type[BaseModel]) -> list[Described]:
             "in": "query",
             "required": name in schema.get("required", []),
             "description": spec.pop("description", ""),
-            "schema": without_null(spec),
+            "schema": _without_null(spec),
         }
         for name, spec in schema["properties"].items()
     ]
 
 
-def without_null(schema: Described) -> Described:
+def _without_null(schema: Described) -> Described:
     """A query parameter is there or not; it is never null."""
     kept = {key: value for key, value in schema.items() if key not in ("anyOf", "title")}
     for option in schema.get("anyOf", []):
@@ -132,6 +167,10 @@ def path_id(name: str, description: str) -> Described:
         "description": description,
         "schema": {"type": "string", "minLength": 1, "maxLength": 255},
     }
+
+
+def path_number(name: str, description: str) -> Described:
+    return {**path_id(name, description), "schema": {"type": "integer", "minimum": 0}}
 
 
 def header(name: str, description: str) -> Described:
@@ -157,3 +196,4 @@ ANSWERED_ID = {
 IF_MATCH = header("If-Match", "Do it only if this ETag is still the content's.")
 IF_NONE_MATCH = header("If-None-Match", "An ETag known already: 304 if it is still the content's.")
 CREATE_ONLY = header("If-None-Match", "`*`: only if there is nothing yet.")
+NOT_CHANGED = Answer("Not changed since", status=304, versioned=True)

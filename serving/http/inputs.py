@@ -25,7 +25,7 @@ Error = dict[str, str]
 Shape = TypeVar("Shape", bound=BaseModel)
 
 
-def path_id(request: Request, name: str = "id") -> str:
+def id_in(request: Request, name: str = "id") -> str:
     """The id in the path.
 
     Raises:

@@ -13,9 +13,11 @@ from starlette.responses import Response
 
 from serving.http.json_bodies import as_text
 from serving.http.request_ids import request_id_of
+from serving.postgres.database import DatabaseAway
 
 log = logging.getLogger("feedwright.serving")
 MEDIA_TYPE = "application/problem+json"
+RETRY_SECONDS = 2
 LONGEST = 900
 """Characters of a message; what was sent may be in it."""
 
@@ -68,10 +70,25 @@ def on_http_exception(request: Request, error: Exception) -> Response:
     return problem(request, error.status_code, error.detail, headers=dict(error.headers or {}))
 
 
+def on_database_away(request: Request, error: Exception) -> Response:
+    retry = {"Retry-After": str(RETRY_SECONDS)}
+    detail = f"The database does not answer: {error}. Try again."
+    return problem(request, 503, detail, headers=retry)
+
+
 def on_exception(request: Request, error: Exception) -> Response:
     # Not the path: it may name a user. The line "request" has the route.
     log.error("request failed", exc_info=error, extra={"request_id": request_id_of(request)})
     return problem(request, 500, "Something failed on our side; the log names the request_id.")
+
+
+EXCEPTION_HANDLERS = {
+    InvalidParameters: on_invalid_parameters,
+    HTTPException: on_http_exception,
+    DatabaseAway: on_database_away,
+    Exception: on_exception,
+}
+"""For Starlette."""
 
 
 class ProblemError(BaseModel):

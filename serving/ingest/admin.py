@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from functools import partial
-from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from serving.http import describe
-from serving.http.answers import Api, answer_json, not_found
+from serving.http.answers import answer_json, not_found
+from serving.http.describe import path_number
+from serving.http.endpoints import Answer, Body, Endpoints
 from serving.http.inputs import parse, parse_query, read_object
 from serving.http.problems import InvalidParameters
 from serving.ingest.replay import Replay, replay
@@ -29,13 +27,23 @@ from storage.events import rejections
 from storage.events.rejections import Rejection
 from storage.events.store import Connection
 
+REPLAYED = Answer("What became of each row", ReplayOutcome)
+endpoints = Endpoints(tag="admin", scope="admin", problems=(503,))
+
 
 class RejectedCalls:
     def __init__(self, database: Database, ingest: Ingest) -> None:
         self._database = database
         self._ingest = ingest
 
-    async def browse(self, request: Request) -> Response:
+    @endpoints.declare(
+        "GET /api/v1/admin/rejected",
+        Answer("Some rows", RejectedPage),
+        compressed=True,
+        query=RejectedAsked,
+    )
+    async def find_rejected(self, request: Request) -> Response:
+        """Read what was refused, the newest first."""
         asked = parse_query(RejectedAsked, request.query_params)
         rows = await self._database.run(
             lambda c: rejections.page(c, asked.limit + 1, asked.after, asked.entity)
@@ -49,7 +57,18 @@ class RejectedCalls:
             },
         )
 
-    async def replay_one(self, request: Request) -> Response:
+    @endpoints.declare(
+        "POST /api/v1/admin/rejected/{id:number}/replay",
+        REPLAYED,
+        parameters=[path_number("id", "The refused row's number.")],
+        body=Body(Interaction, EXAMPLE_EVENT, required=False),
+        problems=(404,),
+    )
+    async def replay_rejected(self, request: Request) -> Response:
+        """Take a refused interaction in again.
+
+        The body may hold the corrected event. The row is gone once it is stored.
+        """
         id = request.path_params["id"]
         corrected = {id: await read_object(request)} if await request.body() else {}
 
@@ -66,7 +85,17 @@ class RejectedCalls:
             raise InvalidParameters([{"field": "event", "message": str(results[0].reason)}])
         return self._answer(request, results, None)
 
-    async def replay_many(self, request: Request) -> Response:
+    @endpoints.declare(
+        "POST /api/v1/admin/rejected:replay",
+        REPLAYED,
+        compressed=True,
+        body=Body(ReplayAsked, {"reason": "type:"}, required=False),
+    )
+    async def replay_all_rejected(self, request: Request) -> Response:
+        """Take many refused interactions in again.
+
+        In turn, `limit` a call. What is rejected again stays.
+        """
         given = await read_object(request) if await request.body() else {}
         asked = parse(ReplayAsked, given)
 
@@ -99,59 +128,3 @@ class RejectedCalls:
                 "next_after": next,
             },
         )
-
-
-def admin_routes(database: Database, ingest: Ingest) -> list[Route]:
-    calls = RejectedCalls(database, ingest)
-    api = Api(database, lambda: None, lambda user_id, item_ids: [False] * len(item_ids))
-    return [
-        api.route("/api/v1/admin/rejected", compressed=True, GET=calls.browse),
-        api.route("/api/v1/admin/rejected:replay", compressed=True, POST=calls.replay_many),
-        api.route("/api/v1/admin/rejected/{id:number}/replay", POST=calls.replay_one),
-    ]
-
-
-_operation = partial(describe.operation, tag="admin")
-_REPLAYED = describe.answer("What became of each row", ReplayOutcome)
-SHAPES = [(RejectedPage, "serialization"), (ReplayOutcome, "serialization"),
-          (ReplayAsked, "validation"), (Interaction, "validation")]  # fmt: skip
-PATHS: dict[str, Any] = {
-    "/api/v1/admin/rejected": {
-        "get": _operation(
-            "findRejected",
-            "Read what was refused, the newest first",
-            answers={200: describe.answer("Some rows", RejectedPage)},
-            parameters=describe.query(RejectedAsked),
-            problems=(422, 503),
-        )
-    },
-    "/api/v1/admin/rejected/{id}/replay": {
-        "parameters": [
-            {
-                "name": "id",
-                "in": "path",
-                "required": True,
-                "description": "The refused row's number.",
-                "schema": {"type": "integer", "minimum": 0},
-            }
-        ],
-        "post": _operation(
-            "replayRejected",
-            "Take a refused interaction in again",
-            answers={200: dict(_REPLAYED)},
-            description="The body may hold the corrected event. The row is gone once it is stored.",
-            body=describe.json_body(Interaction, EXAMPLE_EVENT) | {"required": False},
-            problems=(404, *describe.BODY_PROBLEMS, 503),
-        ),
-    },
-    "/api/v1/admin/rejected:replay": {
-        "post": _operation(
-            "replayAllRejected",
-            "Take many refused interactions in again",
-            answers={200: dict(_REPLAYED)},
-            description="In turn, `limit` a call. What is rejected again stays.",
-            body=describe.json_body(ReplayAsked, {"reason": "type:"}) | {"required": False},
-            problems=(*describe.BODY_PROBLEMS, 503),
-        )
-    },
-}

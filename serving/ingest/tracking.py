@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Awaitable, Callable
-from functools import partial
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 from uuid import uuid4
 
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from serving.access import caller_of, charge_events
 from serving.access.caller import forbidden_user
-from serving.http import describe
 from serving.http.answers import answer_json
-from serving.http.inputs import path_id
+from serving.http.describe import path_id
+from serving.http.endpoints import Answer, Body, Endpoints
+from serving.http.inputs import id_in
 from serving.http.json_bodies import as_text
-from serving.http.problems import InvalidParameters, problem
+from serving.http.problems import InvalidParameters
 from serving.ingest.bodies import MAX_BODY_BYTES, entries_of, read_json
 from serving.ingest.checking import Checked
 from serving.ingest.metrics import EVENTS
@@ -34,39 +34,119 @@ from serving.ingest.shapes import (
 from serving.ingest.writer import Busy, NoRoom
 from storage.events.store import Refusal
 
-Arrived = Callable[[int], None]
-Handler = Callable[[Request, Arrived], Awaitable[Response]]
-
 BUSY_SECONDS, NO_ROOM_SECONDS = 1, 5
 _COUNTERS = {one: EVENTS.labels(one) for one in ("accepted", "duplicate", "rejected")}
+EXAMPLE_EVENT: dict[str, Any] = {
+    "event_id": "0b5a2a0e-9d1f-4f0e-8a57-d7a1a5b9a2a1",
+    "user_id": "196",
+    "item_id": "242",
+    "type": "click",
+    "occurred_at": "2026-05-17T09:30:00.123Z",
+    "metadata": {"feed_id": "01a1ff95aec25b065759e8d2efa6337e", "position": 3},
+}
+EXAMPLE_OUTCOMES: dict[str, Any] = {
+    "results": [
+        {"event_id": EXAMPLE_EVENT["event_id"], "outcome": "accepted", "reason": None},
+    ],
+    "accepted": 1,
+    "duplicates": 0,
+    "rejected": 0,
+}
+_ONE = {name: EXAMPLE_EVENT[name] for name in ("event_id", "type", "occurred_at", "metadata")}
+_PROMISE = (
+    "202 means durable: what is `accepted` or `duplicate` is not lost, whatever happens next, and "
+    "is stored once however often it is sent with the same `event_id` and `occurred_at`. While "
+    "Postgres is away, events wait on the disk of the server, and a duplicate cannot be told from "
+    "a new one: both are `accepted`, and stored once. Users and items need not be known."
+)
+_LIMITED = (
+    "An event over its user's rate limit is rejected alone as well, but not kept: its outcome has "
+    "`retry_after`, and it may be sent again then."
+)
+PROBLEMS = {
+    413: f"The body is larger than {MAX_BODY_BYTES // 2**20} MiB, or has more events than the key "
+    "may send in a minute: send fewer at once.",
+    429: "Too much at once, or over the key's rate limit; try again after `Retry-After`.",
+    503: "Postgres is away and the disk's share is full; try again after `Retry-After`.",
+}
+TAKEN = Answer("What became of each entry", Outcomes, EXAMPLE_OUTCOMES, status=202)
+endpoints = Endpoints(tag="interactions", scope="track")
 
 
 class IngestCalls:
     def __init__(self, ingest: Ingest) -> None:
         self._ingest = ingest
 
-    async def batch(self, request: Request, arrived: Arrived) -> Response:
-        return await self._take(request, entries_of(await read_json(request, arrived)))
+    @endpoints.declare(
+        "POST /api/v1/interactions",
+        TAKEN,
+        summary=f"Send what users did, 1 to {MAX_ENTRIES} events",
+        user="body",
+        description=f"{_PROMISE} An entry that is wrong is rejected alone, and kept with its "
+        f"reason for somebody to mend. {_LIMITED}",
+        body=Body(Interactions, {"interactions": [EXAMPLE_EVENT]}, also=("text/plain",)),
+        problems=PROBLEMS,
+    )
+    async def send_interactions(self, request: Request) -> Response:
+        with self._room() as arrived:
+            return await self._take(request, entries_of(await read_json(request, arrived)))
 
-    async def one(self, request: Request, arrived: Arrived) -> Response:
-        item_id = path_id(request, "item_id")
+    @endpoints.declare(
+        "POST /api/v1/feed/interactions/{item_id:id}",
+        TAKEN,
+        user="query",
+        description=f"{_PROMISE} {_LIMITED}",
+        parameters=[path_id("item_id", "What the user acted on.")],
+        query=OfUser,
+        body=Body(OneInteraction, _ONE, also=("text/plain",)),
+        problems=PROBLEMS,
+    )
+    async def send_interaction(self, request: Request) -> Response:
+        """Send one thing that a user did to an item."""
+        item_id = id_in(request, "item_id")
         users = request.query_params.getlist("user_id")
         if len(users) > 1:
             raise InvalidParameters(
                 [{"field": "user_id", "message": "given more than once: give it once"}]
             )
-        body = await read_json(request, arrived)
-        if not isinstance(body, dict):
-            raise InvalidParameters([{"field": "body", "message": "must be a JSON object"}])
-        both = [name for name in ("item_id", "user_id") if name in body]
-        if both:
-            raise InvalidParameters(
-                [{"field": name, "message": "belongs into the address"} for name in both]
-            )
-        event_id = body.get("event_id") or str(uuid4())
-        user_id = users[0] if users else None
-        entry = {**body, "event_id": event_id, "item_id": item_id, "user_id": user_id}
-        return await self._take(request, [entry])
+        with self._room() as arrived:
+            body = await read_json(request, arrived)
+            if not isinstance(body, dict):
+                raise InvalidParameters([{"field": "body", "message": "must be a JSON object"}])
+            both = [name for name in ("item_id", "user_id") if name in body]
+            if both:
+                raise InvalidParameters(
+                    [{"field": name, "message": "belongs into the address"} for name in both]
+                )
+            event_id = body.get("event_id") or str(uuid4())
+            user_id = users[0] if users else None
+            entry = {**body, "event_id": event_id, "item_id": item_id, "user_id": user_id}
+            return await self._take(request, [entry])
+
+    @contextmanager
+    def _room(self) -> Iterator[Callable[[int], None]]:
+        """Room for one request; call what it gives with the bytes of each part as it comes.
+
+        Raises:
+            HTTPException: 429 too much at once, 503 nothing can be kept, 400 a body broke off.
+        """
+        try:
+            with self._ingest.room() as arrived:
+                yield arrived
+        except Busy as error:
+            raise HTTPException(
+                429,
+                f"Too much at once: {error}. Send it again.",
+                {"Retry-After": str(BUSY_SECONDS)},
+            ) from error
+        except NoRoom as error:
+            raise HTTPException(
+                503,
+                f"Nothing can be kept now: {error}. Send it again.",
+                {"Retry-After": str(NO_ROOM_SECONDS)},
+            ) from error
+        except ClientDisconnect as error:
+            raise HTTPException(400, "The body ended before its time.") from error
 
     async def _take(self, request: Request, entries: list[Any]) -> Response:
         """Check, write and answer."""
@@ -137,117 +217,3 @@ def _told_id(entry: Any) -> str | None:
     """The event id as it was sent, if it can be told."""
     sent = entry.get("event_id") if isinstance(entry, dict) else None
     return as_text(sent[:100]) if isinstance(sent, str) else None
-
-
-def routes(ingest: Ingest) -> list[Route]:
-    calls = IngestCalls(ingest)
-
-    async def answer(handler: Handler, request: Request) -> Response:
-        try:
-            with ingest.room() as arrived:
-                return await handler(request, arrived)
-        except Busy as error:
-            return problem(
-                request,
-                429,
-                f"Too much at once: {error}. Send it again.",
-                headers={"Retry-After": str(BUSY_SECONDS)},
-            )
-        except NoRoom as error:
-            return problem(
-                request,
-                503,
-                f"Nothing can be kept now: {error}. Send it again.",
-                headers={"Retry-After": str(NO_ROOM_SECONDS)},
-            )
-        except ClientDisconnect as error:
-            raise HTTPException(400, "The body ended before its time.") from error
-
-    return [
-        Route(path, partial(answer, handler), methods=["POST"])
-        for path, handler in (
-            ("/api/v1/interactions", calls.batch),
-            ("/api/v1/feed/interactions/{item_id:id}", calls.one),
-        )
-    ]
-
-
-EXAMPLE_EVENT: dict[str, Any] = {
-    "event_id": "0b5a2a0e-9d1f-4f0e-8a57-d7a1a5b9a2a1",
-    "user_id": "196",
-    "item_id": "242",
-    "type": "click",
-    "occurred_at": "2026-05-17T09:30:00.123Z",
-    "metadata": {"feed_id": "01a1ff95aec25b065759e8d2efa6337e", "position": 3},
-}
-EXAMPLE_OUTCOMES: dict[str, Any] = {
-    "results": [
-        {"event_id": EXAMPLE_EVENT["event_id"], "outcome": "accepted", "reason": None},
-    ],
-    "accepted": 1,
-    "duplicates": 0,
-    "rejected": 0,
-    "request_id": "5f0c3f6b3c1f4f0e9a57d7a1a5b9a2a1",
-}
-_ONE = {name: EXAMPLE_EVENT[name] for name in ("event_id", "type", "occurred_at", "metadata")}
-_PROMISE = (
-    "202 means durable: what is `accepted` or `duplicate` is not lost, whatever happens next, and "
-    "is stored once however often it is sent with the same `event_id` and `occurred_at`. While "
-    "Postgres is away, events wait on the disk of the server, and a duplicate cannot be told from "
-    "a new one: both are `accepted`, and stored once. Users and items need not be known."
-)
-_LIMITED = (
-    "An event over its user's rate limit is rejected alone as well, but not kept: its outcome has "
-    "`retry_after`, and it may be sent again then."
-)
-PROBLEMS = {
-    413: f"The body is larger than {MAX_BODY_BYTES // 2**20} MiB, or has more events than the key "
-    "may send in a minute: send fewer at once.",
-    429: "Too much at once, or over the key's rate limit; try again after `Retry-After`.",
-    503: "Postgres is away and the disk's share is full; try again after `Retry-After`.",
-}
-
-
-def _described(name: str, summary: str, **more: Any) -> dict[str, Any]:
-    described = describe.operation(
-        name,
-        summary,
-        "interactions",
-        {202: describe.answer("What became of each entry", Outcomes, EXAMPLE_OUTCOMES)},
-        problems=(400, 413, 415, 422, 503),
-        **more,
-    )
-    responses = described["responses"]
-    responses["429"] = describe.problem(503)
-    for status, text in PROBLEMS.items():
-        responses[str(status)]["description"] = text
-    described["requestBody"]["content"]["text/plain"] = described["requestBody"]["content"][
-        "application/json"
-    ]
-    described["responses"] = dict(sorted(responses.items()))
-    return described
-
-
-SHAPES = [(Outcomes, "serialization"), (Interactions, "validation"),
-          (OneInteraction, "validation")]  # fmt: skip
-PATHS: dict[str, Any] = {
-    "/api/v1/interactions": {
-        "post": _described(
-            "sendInteractions",
-            f"Send what users did, 1 to {MAX_ENTRIES} events",
-            description=f"{_PROMISE} An entry that is wrong is rejected alone, and kept with its "
-            f"reason for somebody to mend. {_LIMITED}",
-            body=describe.json_body(Interactions, {"interactions": [EXAMPLE_EVENT]}),
-        )
-    },
-    "/api/v1/feed/interactions/{item_id}": {
-        "parameters": [describe.path_id("item_id", "What the user acted on.")],
-        "post": _described(
-            "sendInteraction",
-            "Send one thing that a user did to an item",
-            description=f"{_PROMISE} {_LIMITED}",
-            parameters=describe.query(OfUser),
-            body=describe.json_body(OneInteraction, _ONE),
-        ),
-    },
-}

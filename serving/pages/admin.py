@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from starlette.routing import Route
-
+from serving.http.endpoints import Endpoints
 from serving.pages import demo
 
 ASSETS = demo.ASSETS.parent / "admin"
 
 
-def routes() -> list[Route]:
-    files = {path.name: demo.Asset.read(path) for path in sorted(ASSETS.iterdir())}
-    page = files.pop("index.html")
-    return [
-        Route("/admin", page.respond),
-        *(Route(f"/admin/{name}", asset.respond) for name, asset in files.items()),
-    ]
+endpoints = Endpoints(tag="pages", scope="public")
+demo.declare(endpoints, "/admin", "/admin", ASSETS)

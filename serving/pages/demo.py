@@ -9,7 +9,8 @@ from pathlib import Path
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+
+from serving.http.endpoints import Endpoints
 
 ASSETS = Path(__file__).parents[1] / "assets" / "demo"
 MEDIA_TYPES = {
@@ -59,13 +60,12 @@ class Asset:
         return Response(body, media_type=self.media_type, headers=headers)
 
 
-def _routes() -> list[Route]:
-    files = {path.name: Asset.read(path) for path in sorted(ASSETS.iterdir())}
-    page = files.pop("index.html")
-    return [
-        Route("/", page.respond),
-        *(Route(f"/demo/{name}", asset.respond) for name, asset in files.items()),
-    ]
+def declare(endpoints: Endpoints, page: str, folder: str, assets: Path) -> None:
+    """The page of ``assets`` at ``page``, and its other files below ``folder``."""
+    for path in sorted(assets.iterdir()):
+        address = page if path.name == "index.html" else f"{folder}/{path.name}"
+        endpoints.declare(f"GET {address}")(Asset.read(path).respond)
 
 
-ROUTES = _routes()
+endpoints = Endpoints(tag="pages", scope="public")
+declare(endpoints, "/", "/demo", ASSETS)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from starlette.requests import Request
 from starlette.responses import FileResponse, Response
-from starlette.routing import Route
 
 from serving.bentoml_internals import SWAGGER_UI
+from serving.http.endpoints import Endpoints
 
 FILES = ("swagger-ui.css", "swagger-ui-bundle.js")
 HEADERS = {
@@ -40,10 +40,15 @@ START = """SwaggerUIBundle({
 """
 
 
+endpoints = Endpoints(tag="pages", scope="public")
+
+
+@endpoints.declare("GET /docs")
 async def page(request: Request) -> Response:
     return Response(PAGE, media_type="text/html", headers=HEADERS)
 
 
+@endpoints.declare("GET /docs/start.js")
 async def start(request: Request) -> Response:
     return Response(START, media_type="text/javascript", headers=HEADERS)
 
@@ -52,8 +57,5 @@ async def asset(request: Request) -> Response:
     return FileResponse(SWAGGER_UI / request.url.path.rpartition("/")[2], headers=HEADERS)
 
 
-ROUTES = [
-    Route("/docs", page),
-    Route("/docs/start.js", start),
-    *(Route(f"/docs/{file}", asset) for file in FILES),
-]
+for _file in FILES:
+    endpoints.declare(f"GET /docs/{_file}")(asset)

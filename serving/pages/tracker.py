@@ -15,7 +15,8 @@ from pathlib import Path
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
+
+from serving.http.endpoints import Endpoints
 
 ASSETS = Path(__file__).parents[1] / "assets" / "tracker"
 MEDIA_TYPES = {".js": "text/javascript", ".ts": "text/plain"}
@@ -69,29 +70,30 @@ class TrackerFile:
         return Response(body, media_type=self.media_type, headers=headers)
 
 
-def _routes() -> list[Route]:
-    paths = (path for path in sorted(ASSETS.iterdir()) if path.suffix in MEDIA_TYPES)
-    files = {path.name: TrackerFile.read(path) for path in paths}
-    listing = orjson.dumps(
-        {
-            name: {
-                "url": f"/tracker/{name}?v={file.version}",
-                "integrity": file.integrity,
-                "bytes": len(file.body),
-                "gzipped": len(file.gzipped),
-            }
-            for name, file in files.items()
+FILES = {
+    path.name: TrackerFile.read(path)
+    for path in sorted(ASSETS.iterdir())
+    if path.suffix in MEDIA_TYPES
+}
+LISTING = orjson.dumps(
+    {
+        name: {
+            "url": f"/tracker/{name}?v={file.version}",
+            "integrity": file.integrity,
+            "bytes": len(file.body),
+            "gzipped": len(file.gzipped),
         }
-    )
-
-    async def index(request: Request) -> Response:
-        headers = {**HEADERS, "Cache-Control": ASK_EACH_TIME}
-        return Response(listing, media_type="application/json", headers=headers)
-
-    return [
-        Route("/tracker/files.json", index),
-        *(Route(f"/tracker/{name}", file.respond) for name, file in files.items()),
-    ]
+        for name, file in FILES.items()
+    }
+)
+endpoints = Endpoints(tag="pages", scope="public")
 
 
-ROUTES = _routes()
+@endpoints.declare("GET /tracker/files.json")
+async def index(request: Request) -> Response:
+    headers = {**HEADERS, "Cache-Control": ASK_EACH_TIME}
+    return Response(LISTING, media_type="application/json", headers=headers)
+
+
+for _name, _file in FILES.items():
+    endpoints.declare(f"GET /tracker/{_name}")(_file.respond)

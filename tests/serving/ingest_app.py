@@ -10,20 +10,14 @@ from typing import Any
 from uuid import uuid4
 
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from serving.http.paths import AsRouted
-from serving.http.problems import (
-    InvalidParameters,
-    on_exception,
-    on_http_exception,
-    on_invalid_parameters,
-)
-from serving.ingest import Ingest, admin_routes, routes
+from serving.http.problems import EXCEPTION_HANDLERS
+from serving.ingest import Ingest, ingest_routes
 from serving.postgres.database import Database, database_address
 from storage.settings import get_settings
 
@@ -41,15 +35,10 @@ def application(address: Callable[[], str], folder: Path, **options: Any) -> Sta
 
     app = Starlette(
         routes=[
-            *routes(ingest),
-            *admin_routes(database, ingest),
+            *ingest_routes(database, ingest),
             Route("/readyz", lambda request: Response()),
         ],
-        exception_handlers={
-            InvalidParameters: on_invalid_parameters,
-            HTTPException: on_http_exception,
-            Exception: on_exception,
-        },
+        exception_handlers=EXCEPTION_HANDLERS,
         middleware=[Middleware(AsRouted)],
         lifespan=lifespan,
     )

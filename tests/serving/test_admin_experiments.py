@@ -15,25 +15,17 @@ import schemathesis
 import uvicorn
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
-from pydantic.json_schema import models_json_schema
 from schemathesis.core.result import Ok
 from schemathesis.specs.openapi.checks import positive_data_acceptance
 from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
 from starlette.testclient import TestClient
 
 from models.profile.schema import load_profile
+from serving import openapi
 from serving.admin import experiments, flags
 from serving.admin.registry import VersionList
-from serving.http.answers import Api
-from serving.http.problems import (
-    InvalidParameters,
-    Problem,
-    on_exception,
-    on_http_exception,
-    on_invalid_parameters,
-)
-from serving.postgres.database import Database
+from serving.http.problems import EXCEPTION_HANDLERS, Problem
+from serving.routes import experiments as user_experiments
 from storage.operations.experiments import TRAFFIC, Polled, traffic_of
 from storage.postgres.database import connect
 from storage.settings import Settings
@@ -68,22 +60,16 @@ def app(settings: Settings, registry: FakeRegistry, sql: psycopg.Connection) -> 
         return traffic_of(sql.execute(TRAFFIC, {"environment": "default"}).fetchone() or ())
 
     state = SimpleNamespace(profile=load_profile("marketplace"))
-    api = Api(Database(lambda: ""), lambda: None, lambda user_id, item_ids: [])
     versions = VersionList(registry.url, "feedwright")
     return Starlette(
         routes=[
-            *experiments.routes(
-                api,
+            *experiments.endpoints.routes(
                 experiments.ExperimentCalls(settings, versions, lambda: state),  # type: ignore[arg-type, return-value]
-                experiments.UserCalls(polled),
             ),
-            *flags.routes(api, flags.FlagCalls(settings)),
+            *user_experiments.endpoints.routes(user_experiments.UserExperimentCalls(polled)),
+            *flags.endpoints.routes(flags.FlagCalls(settings)),
         ],
-        exception_handlers={
-            InvalidParameters: on_invalid_parameters,
-            HTTPException: on_http_exception,
-            Exception: on_exception,
-        },
+        exception_handlers=EXCEPTION_HANDLERS,
     )
 
 
@@ -167,25 +153,18 @@ def test_odd_ids_are_refused(client: TestClient, id: str) -> None:
         Problem.model_validate(answer.json())
 
 
-def test_the_database_is_away(client: TestClient, app: Starlette, settings: Settings) -> None:
+def test_the_database_is_away(client: TestClient, settings: Settings) -> None:
     away = settings.model_copy(update={"database_url": "postgresql://nobody@127.0.0.1:9/none"})
-    api = Api(Database(lambda: ""), lambda: None, lambda user_id, item_ids: [])
-    with TestClient(Starlette(routes=flags.routes(api, flags.FlagCalls(away)))) as client:
+    routes = flags.endpoints.routes(flags.FlagCalls(away))
+    app = Starlette(routes=routes, exception_handlers=EXCEPTION_HANDLERS)
+    with TestClient(app) as client:
         assert client.get(FLAGS).status_code == 503
 
 
 def test_the_calls_keep_to_their_description(app: Starlette, sql: psycopg.Connection) -> None:
-    groups = (experiments, flags)
-    shapes = [(Problem, "serialization"), *(shape for group in groups for shape in group.SHAPES)]
-    _, schemas = models_json_schema(shapes, ref_template="#/components/schemas/{model}")
-    schema = schemathesis.openapi.from_dict(
-        {
-            "openapi": "3.1.0",
-            "info": {"title": "experiments", "version": "1"},
-            "paths": experiments.PATHS | flags.PATHS,
-            "components": {"schemas": schemas["$defs"]},
-        }
-    )
+    groups = (experiments, user_experiments, flags)
+    declared = [endpoint for group in groups for endpoint in group.endpoints]
+    schema = schemathesis.openapi.from_dict(openapi.document(declared))
     schema.validate()
     listening = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="off"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -21,11 +20,10 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from pydantic.json_schema import models_json_schema
 from starlette.testclient import TestClient
 
 from models.profile.interaction_types import DEFAULT_TYPES
-from serving.ingest import GROUPS, service, writer
+from serving.ingest import service, writer
 from serving.ingest.checking import Clock, check
 from serving.ingest.connection import Away, EventConnection
 from serving.ingest.shapes import Outcomes, RejectedPage, ReplayOutcome
@@ -627,12 +625,3 @@ def test_limits_are_those_of_logs(batch: list[dict[str, Any]]) -> None:
     refused = validate(log, "interactions").rejected["row_number"].to_list()
     checked = check(batch, Clock.at(NOW, service.RETENTION))
     assert sorted(place + 1 for place in checked.refusals) == refused
-
-
-def test_every_shape_that_is_described_is_there() -> None:
-    shapes = [shape for group in GROUPS for shape in group.SHAPES]
-    _, schemas = models_json_schema(shapes, ref_template="#/components/schemas/{model}")
-    for group in GROUPS:
-        text = json.dumps(group.PATHS)
-        for name in re.findall(r"#/components/schemas/(\w+)", text):
-            assert name == "Problem" or name in schemas["$defs"]

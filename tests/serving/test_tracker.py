@@ -29,7 +29,7 @@ from starlette.routing import Route as HttpRoute
 from starlette.testclient import TestClient
 
 from serving.access.cors import cors
-from serving.ingest import Ingest, routes
+from serving.ingest import Ingest, tracking
 from serving.pages import tracker
 from storage.postgres.database import connect
 from tests.browser import PATIENCE, running_browser
@@ -143,8 +143,9 @@ def shop(
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     shop = Shop(f"http://127.0.0.1:{port}", f"http://localhost:{port}", database)
+    calls = tracking.endpoints.routes(tracking.IngestCalls(ingest))
     app = Starlette(
-        routes=[HttpRoute("/shop", page), *routes(ingest), *tracker.ROUTES],
+        routes=[HttpRoute("/shop", page), *calls, *tracker.endpoints.routes()],
         middleware=cors([shop.elsewhere]),
         lifespan=lifespan,
     )
@@ -392,7 +393,7 @@ def test_the_script_tag_makes_a_global_name(visitor: Visitor) -> None:
 
 
 def test_files_are_small_and_can_be_kept() -> None:
-    with TestClient(Starlette(routes=tracker.ROUTES)) as http:
+    with TestClient(Starlette(routes=tracker.endpoints.routes())) as http:
         files = http.get("/tracker/files.json").json()
         entries = ("", ".global", ".react", ".experiments")
         assert {f"feedwright{entry}.js" for entry in entries} < files.keys()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import orjson
@@ -12,7 +13,6 @@ from pydantic import BaseModel, ValidationError
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.http import describe
 from serving.http.answers import (
     answer_json,
     answer_row,
@@ -20,14 +20,16 @@ from serving.http.answers import (
     is_conditional,
     not_found,
 )
+from serving.http.describe import CREATE_ONLY, IF_MATCH, path_id
+from serving.http.endpoints import Answer, Body, Endpoints, Scope
 from serving.http.fields import MAX_ENTRIES
 from serving.http.inputs import (
     Error,
     conflicts,
     errors_of,
+    id_in,
     merged,
     parse,
-    path_id,
     read_object,
     refuse,
     unfit,
@@ -74,19 +76,24 @@ class _Entry:
 class EntityCalls:
     """The calls on one kind."""
 
-    def __init__(self, database: Database, kind: Kind) -> None:
+    def __init__(self, database: Database, written: Callable[[], None], kind: Kind) -> None:
+        """
+        Args:
+            written: called after each call that wrote.
+        """
         self._database = database
+        self._written = written
         self._kind = kind
 
     async def get(self, request: Request) -> Response:
-        id = path_id(request)
+        id = id_in(request)
         row = await self._database.run(lambda c: catalogue.get(c, self._kind.entity, id))
         if row is None:
             raise not_found(self._kind.noun, id)
         return answer_row(request, row)
 
     async def put(self, request: Request) -> Response:
-        id = path_id(request)
+        id = id_in(request)
         body = parse(self._kind.body, await read_object(request))
         values = {**self._values(body, id), "id": id}
         refuse(conflicts(values, values))
@@ -102,6 +109,7 @@ class EntityCalls:
             return written
 
         written = await self._database.run(work)
+        self._written()
         if written.created:
             return answer_row(
                 request, written.row, 201, {"Location": path_of(self._kind.entity, id)}
@@ -109,7 +117,7 @@ class EntityCalls:
         return answer_row(request, written.row)
 
     async def patch(self, request: Request) -> Response:
-        id = path_id(request)
+        id = id_in(request)
         patch = await read_object(request)
 
         async def work(connection: Connection) -> str | None:
@@ -124,10 +132,11 @@ class EntityCalls:
 
         row = await self._database.run(work)
         assert row is not None  # it was locked
+        self._written()
         return answer_row(request, row)
 
     async def delete(self, request: Request) -> Response:
-        id = path_id(request)
+        id = id_in(request)
 
         async def work(connection: Connection) -> bool:
             if is_conditional(request):
@@ -137,6 +146,7 @@ class EntityCalls:
 
         if not await self._database.run(work):
             raise not_found(self._kind.noun, id)
+        self._written()
         return Response(status_code=204, headers={"X-Request-Id": request_id_of(request)})
 
     async def bulk(self, request: Request) -> Response:
@@ -154,6 +164,7 @@ class EntityCalls:
             return await catalogue.put(connection, name, good) if good else {}
 
         written = await self._database.run(work)
+        self._written()
         outcomes = [
             {
                 "id": entry.id,
@@ -249,87 +260,79 @@ def _below(prefix: str, error: Error) -> Error:
     return {"field": field, "message": error["message"]}
 
 
-def described(kind: Kind, *, put_note: str = "", delete_note: str = "") -> dict[str, Any]:
-    """The paths of one kind, for OpenAPI."""
+def declare(
+    endpoints: Endpoints,
+    kind: Kind,
+    *,
+    read: Scope = "admin",
+    put_note: str = "",
+    delete_note: str = "",
+) -> None:
+    """The calls on one kind; ``read``: what reading one needs."""
     noun, entity = kind.noun, kind.entity
     title = noun.capitalize()
     article = f"an {noun}" if noun[0] in "aeio" else f"a {noun}"
     whole = {**kind.example, "updated_at": "2026-05-17T09:30:00.123456+00:00"}
-    row = describe.answer(f"The {noun}", kind.row, whole, versioned=True)
+    row = Answer(f"The {noun}", kind.row, whole, versioned=True)
     given = {name: value for name, value in kind.example.items() if name != "id"}
-    merge = describe.json_body(kind.body, kind.patch)
-    merge["content"]["application/merge-patch+json"] = merge["content"]["application/json"]
-    writes = (*describe.BODY_PROBLEMS, 412, 503)
-
-    def operation(verb: str, summary: str, answers: dict[int, Any], **more: Any) -> dict[str, Any]:
-        return describe.operation(f"{verb}{title}", summary, entity, answers, **more)
-
-    return {
-        f"/api/v1/{entity}/{{id}}": {
-            "parameters": [describe.path_id("id", f"The {noun}'s id.")],
-            "get": operation(
-                "get",
-                f"Read {article}",
-                {200: dict(row), 304: describe.answer("Not changed since", versioned=True)},
-                parameters=[describe.IF_NONE_MATCH],
-                problems=(404, 422, 503),
-            ),
-            "put": operation(
-                "put",
-                f"Create or replace {article}",
-                {
-                    200: dict(row, description="Replaced"),
-                    201: dict(row, description="Created"),
-                },
-                description="A field left out gets its default." + put_note,
-                parameters=[describe.IF_MATCH, describe.CREATE_ONLY],
-                body=describe.json_body(kind.body, given),
-                problems=writes,
-            ),
-            "patch": operation(
-                "patch",
-                f"Change some fields of {article}",
-                {200: dict(row)},
-                description="A JSON merge patch (RFC 7396): fields left out stay, null goes back "
-                "to the default, and the members of `attributes` merge.",
-                parameters=[describe.IF_MATCH],
-                body=merge,
-                problems=(404, *writes),
-            ),
-            "delete": operation(
-                "delete",
-                f"Delete {article}",
-                {204: describe.answer("Deleted")},
-                description="404 when there is nothing to delete, so also the second time."
-                + delete_note,
-                parameters=[describe.IF_MATCH],
-                problems=(404, 412, 422, 503),
-            ),
-        },
-        f"/api/v1/{entity}:bulk": {
-            "post": operation(
-                "bulk",
-                f"Create or replace up to {MAX_ENTRIES} {entity}",
-                {
-                    200: describe.answer(
-                        "What became of each entry",
-                        BulkOutcome,
-                        {
-                            "outcomes": [
-                                {"id": kind.example["id"], "outcome": "created", "errors": []}
-                            ],
-                            "created": 1,
-                            "updated": 0,
-                            "rejected": 0,
-                            "request_id": "5f0c3f6b3c1f4f0e9a57d7a1a5b9a2a1",
-                        },
-                    )
-                },
-                description="Each entry is written as by PUT. One that is wrong is rejected "
-                "alone, and kept with its reasons for somebody to look at. Of several with one "
-                "id the first good one is written, the others are rejected.",
-                body=describe.json_body(kind.envelope, {entity: [kind.example]}),
-                problems=(*describe.BODY_PROBLEMS, 503),
-            )
-        },
-    }
+    path, id = f"/api/v1/{entity}/{{id:id}}", path_id("id", f"The {noun}'s id.")
+    endpoints.declare(
+        f"POST /api/v1/{entity}:bulk",
+        Answer(
+            "What became of each entry",
+            BulkOutcome,
+            {
+                "outcomes": [{"id": kind.example["id"], "outcome": "created", "errors": []}],
+                "created": 1,
+                "updated": 0,
+                "rejected": 0,
+            },
+        ),
+        name=f"bulk{title}",
+        summary=f"Create or replace up to {MAX_ENTRIES} {entity}",
+        user="nowhere",
+        compressed=True,
+        description="Each entry is written as by PUT. One that is wrong is rejected alone, and "
+        "kept with its reasons for somebody to look at. Of several with one id the first good one "
+        "is written, the others are rejected.",
+        body=Body(kind.envelope, {entity: [kind.example]}),
+    )(EntityCalls.bulk)
+    endpoints.declare(
+        f"GET {path}",
+        row,
+        name=f"get{title}",
+        summary=f"Read {article}",
+        scope=read,
+        parameters=[id],
+        problems=(404,),
+    )(EntityCalls.get)
+    endpoints.declare(
+        f"PUT {path}",
+        replace(row, description="Replaced"),
+        replace(row, description="Created", status=201),
+        name=f"put{title}",
+        summary=f"Create or replace {article}",
+        description="A field left out gets its default." + put_note,
+        parameters=[id, IF_MATCH, CREATE_ONLY],
+        body=Body(kind.body, given),
+    )(EntityCalls.put)
+    endpoints.declare(
+        f"PATCH {path}",
+        row,
+        name=f"patch{title}",
+        summary=f"Change some fields of {article}",
+        description="A JSON merge patch (RFC 7396): fields left out stay, null goes back to the "
+        "default, and the members of `attributes` merge.",
+        parameters=[id, IF_MATCH],
+        body=Body(kind.body, kind.patch, also=("application/merge-patch+json",)),
+        problems=(404,),
+    )(EntityCalls.patch)
+    endpoints.declare(
+        f"DELETE {path}",
+        Answer("Deleted", status=204),
+        name=f"delete{title}",
+        summary=f"Delete {article}",
+        description="404 when there is nothing to delete, so also the second time." + delete_note,
+        parameters=[id, IF_MATCH],
+        problems=(404,),
+    )(EntityCalls.delete)

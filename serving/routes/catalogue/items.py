@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from serving.http import describe
-from serving.http.answers import Api, answer_json
+from serving.http.answers import answer_json
+from serving.http.endpoints import Answer, Endpoints
 from serving.http.fields import MAX_ASKED, IdOnly
 from serving.http.inputs import parse, parse_query
 from serving.http.problems import InvalidParameters
 from serving.postgres.database import Database
-from serving.routes.catalogue.entities import EntityCalls, Kind, described
+from serving.routes.catalogue.entities import EntityCalls, Kind, declare
 from serving.routes.catalogue.shapes import (
     AskedItems,
     FoundItems,
@@ -47,13 +47,22 @@ EXAMPLE: dict[str, Any] = {
 }
 PATCH: dict[str, Any] = {"status": "removed"}
 KIND = Kind("items", "item", ItemBody, ItemEntry, ItemsEnvelope, Item, EXAMPLE, PATCH)
+endpoints = Endpoints(tag="items", scope="admin", problems=(503,))
 
 
 class ItemCalls(EntityCalls):
-    def __init__(self, database: Database) -> None:
-        super().__init__(database, KIND)
+    def __init__(self, database: Database, written: Callable[[], None]) -> None:
+        super().__init__(database, written, KIND)
 
-    async def many(self, request: Request) -> Response:
+    @endpoints.declare(
+        "GET /api/v1/items",
+        Answer("Those that there are", FoundItems),
+        scope="read",
+        compressed=True,
+        query=AskedItems,
+    )
+    async def find_items(self, request: Request) -> Response:
+        """Read several items."""
         ids = list(dict.fromkeys(parse_query(AskedItems, request.query_params).ids.split(",")))
         if len(ids) > MAX_ASKED:
             raise InvalidParameters(
@@ -68,37 +77,10 @@ class ItemCalls(EntityCalls):
         )
 
 
-def routes(api: Api) -> list[Route]:
-    calls = ItemCalls(api.database)
-    return [
-        api.route("/api/v1/items", compressed=True, GET=calls.many),
-        api.route("/api/v1/items:bulk", compressed=True, POST=calls.bulk),
-        api.route(
-            "/api/v1/items/{id:id}",
-            GET=calls.get,
-            PUT=calls.put,
-            PATCH=calls.patch,
-            DELETE=calls.delete,
-        ),
-    ]
-
-
-SHAPES = [(Item, "serialization"), (FoundItems, "serialization"), (ItemBody, "validation"),
-          (ItemsEnvelope, "validation")]  # fmt: skip
-PATHS: dict[str, Any] = {
-    "/api/v1/items": {
-        "get": describe.operation(
-            "findItems",
-            "Read several items",
-            "items",
-            {200: describe.answer("Those that there are", FoundItems)},
-            parameters=describe.query(AskedItems),
-            problems=(422, 503),
-        )
-    },
-    **described(
-        KIND,
-        put_note=" An item that is there keeps its `created_at` unless another is given.",
-        delete_note=" What users did with the item stays.",
-    ),
-}
+declare(
+    endpoints,
+    KIND,
+    read="read",
+    put_note=" An item that is there keeps its `created_at` unless another is given.",
+    delete_note=" What users did with the item stays.",
+)

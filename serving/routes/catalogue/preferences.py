@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from serving.http import describe
-from serving.http.answers import Api, answer_row, check_version, not_found
+from serving.http.answers import answer_row, check_version, not_found
+from serving.http.describe import IF_MATCH
+from serving.http.endpoints import Answer, Body, Endpoints
 from serving.http.inputs import conflicts, parse, parse_query, read_object, refuse
+from serving.postgres.database import Database
 from serving.routes.catalogue.shapes import OfUser, Preferences, PreferencesBody
 from storage.catalogue.entities import Connection
 from storage.privacy import people
@@ -28,17 +31,41 @@ EXAMPLE: dict[str, Any] = {
     "personalization_enabled": True,
     "updated_at": "2026-05-17T09:30:00.123456+00:00",
 }
+SHOWN = Answer("Preferences", Preferences, EXAMPLE, versioned=True)
+endpoints = Endpoints(tag="preferences", scope="preferences", user="query", problems=(503,))
 
 
-def routes(api: Api) -> list[Route]:
-    async def get(request: Request) -> Response:
+class PreferenceCalls:
+    def __init__(self, database: Database, written: Callable[[], None]) -> None:
+        """
+        Args:
+            written: called after each call that wrote.
+        """
+        self._database = database
+        self._written = written
+
+    @endpoints.declare("GET /api/v1/feed/preferences", SHOWN, query=OfUser, problems=(404,))
+    async def get_preferences(self, request: Request) -> Response:
+        """A user's preferences; the defaults where none are stored."""
         user_id = parse_query(OfUser, request.query_params).user_id
-        found = await api.database.run(lambda c: people.preferences(c, user_id))
+        found = await self._database.run(lambda c: people.preferences(c, user_id))
         if found is None:
             raise not_found("user", user_id)
         return answer_row(request, found)
 
-    async def patch(request: Request) -> Response:
+    @endpoints.declare(
+        "PATCH /api/v1/feed/preferences",
+        replace(SHOWN, description="All of them now"),
+        parameters=[IF_MATCH],
+        query=OfUser,
+        body=Body(PreferencesBody, {"blocked_tags": ["Gambling"]}),
+        problems=(404,),
+    )
+    async def patch_preferences(self, request: Request) -> Response:
+        """Change some of a user's preferences.
+
+        A JSON merge patch (RFC 7396): fields left out stay, null goes back to the default.
+        """
         user_id = parse_query(OfUser, request.query_params).user_id
         body = parse(PreferencesBody, await read_object(request))
         if body.user_id not in (None, user_id):
@@ -56,35 +83,6 @@ def routes(api: Api) -> list[Route]:
                 return there
             return await people.change_preferences(connection, user_id, changes)
 
-        return answer_row(request, await api.database.run(work))
-
-    return [api.route(PATH, GET=get, PATCH=patch)]
-
-
-SHAPES = [(Preferences, "serialization"), (PreferencesBody, "validation")]
-PATHS: dict[str, Any] = {
-    PATH: {
-        "get": describe.operation(
-            "getPreferences",
-            "A user's preferences; the defaults where none are stored",
-            "preferences",
-            {
-                200: describe.answer("Preferences", Preferences, EXAMPLE, versioned=True),
-                304: describe.answer("Not changed since", versioned=True),
-            },
-            parameters=[*describe.query(OfUser), describe.IF_NONE_MATCH],
-            problems=(404, 422, 503),
-        ),
-        "patch": describe.operation(
-            "patchPreferences",
-            "Change some of a user's preferences",
-            "preferences",
-            {200: describe.answer("All of them now", Preferences, EXAMPLE, versioned=True)},
-            description="A JSON merge patch (RFC 7396): fields left out stay, null goes back to "
-            "the default.",
-            parameters=[*describe.query(OfUser), describe.IF_MATCH],
-            body=describe.json_body(PreferencesBody, {"blocked_tags": ["Gambling"]}),
-            problems=(404, 412, 503, *describe.BODY_PROBLEMS),
-        ),
-    }
-}
+        row = await self._database.run(work)
+        self._written()
+        return answer_row(request, row)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import compress
 from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
-from serving.http import describe
-from serving.http.answers import Api, answer_json, not_found
-from serving.http.inputs import parse_query, path_id
+from serving.http.answers import answer_json, not_found
+from serving.http.describe import path_id
+from serving.http.endpoints import Answer, Endpoints
+from serving.http.inputs import id_in, parse_query
+from serving.postgres.database import Database
 from serving.routes.catalogue.shapes import AskedRecommendations, Recommendations
 from storage.privacy import people
 
@@ -29,19 +31,43 @@ EXAMPLE: dict[str, Any] = {
             "reason_parameters": {"tags": "Comedy"},
         }
     ],
-    "request_id": "5f0c3f6b3c1f4f0e9a57d7a1a5b9a2a1",
 }
+endpoints = Endpoints(tag="recommendations", scope="read", user="path", problems=(503,))
 
 
-def routes(api: Api) -> list[Route]:
-    async def get(request: Request) -> Response:
-        user_id = path_id(request, "user_id")
+class RecommendationCalls:
+    def __init__(
+        self, database: Database, may_show: Callable[[str, list[str]], list[bool]]
+    ) -> None:
+        """
+        Args:
+            may_show: whether a user may be shown each of some items, as of now.
+        """
+        self._database = database
+        self._may_show = may_show
+
+    @endpoints.declare(
+        "GET /api/v1/recommendations/{user_id:id}",
+        Answer("The list", Recommendations, EXAMPLE),
+        compressed=True,
+        parameters=[path_id("user_id", "Whose list.")],
+        query=AskedRecommendations,
+        problems=(404,),
+    )
+    async def recommendations(self, request: Request) -> Response:
+        """A user's ready list, with reasons.
+
+        Made by the pipeline for users who were active lately; empty for others. What a rule
+        excludes by now is left out. The champion's, whatever flags and experiments give the user in
+        `GET /feed`.
+        """
+        user_id = id_in(request, "user_id")
         limit = parse_query(AskedRecommendations, request.query_params).limit
-        ready = await api.database.run(lambda c: people.recommendations(c, user_id))
+        ready = await self._database.run(lambda c: people.recommendations(c, user_id))
         if ready is None:
             raise not_found("user", user_id)
         # The list may be a day old.
-        shown = api.may_show(user_id, [row["item_id"] for row in ready])
+        shown = self._may_show(user_id, [row["item_id"] for row in ready])
         rows = list(compress(ready, shown))[:limit]
         body = {
             "user_id": user_id,
@@ -60,24 +86,3 @@ def routes(api: Api) -> list[Route]:
             ],
         }
         return answer_json(request, body)
-
-    return [api.route("/api/v1/recommendations/{user_id:id}", compressed=True, GET=get)]
-
-
-SHAPES = [(Recommendations, "serialization")]
-PATHS: dict[str, Any] = {
-    "/api/v1/recommendations/{user_id}": {
-        "parameters": [describe.path_id("user_id", "Whose list.")],
-        "get": describe.operation(
-            "recommendations",
-            "A user's ready list, with reasons",
-            "recommendations",
-            {200: describe.answer("The list", Recommendations, EXAMPLE)},
-            description="Made by the pipeline for users who were active lately; empty for others. "
-            "What a rule excludes by now is left out. The champion's, whatever flags and "
-            "experiments give the user in `GET /feed`.",
-            parameters=describe.query(AskedRecommendations),
-            problems=(404, 422, 503),
-        ),
-    }
-}

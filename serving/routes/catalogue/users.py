@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from typing import Any
 from urllib.parse import urlencode
@@ -10,14 +10,14 @@ from urllib.parse import urlencode
 import orjson
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
-from starlette.routing import Route
 
-from serving.http import describe
-from serving.http.answers import Api, answer_json, not_found
-from serving.http.inputs import parse_query, path_id
+from serving.http.answers import answer_json, not_found
+from serving.http.describe import path_id
+from serving.http.endpoints import Answer, Endpoints
+from serving.http.inputs import id_in, parse_query
 from serving.http.request_ids import request_id_of
 from serving.postgres.database import Database
-from serving.routes.catalogue.entities import EntityCalls, Kind, described
+from serving.routes.catalogue.entities import EntityCalls, Kind, declare
 from serving.routes.catalogue.shapes import (
     AskedUsers,
     FoundUsers,
@@ -52,13 +52,22 @@ EXAMPLE: dict[str, Any] = {
 }
 PATCH: dict[str, Any] = {"tags": ["Design"]}
 KIND = Kind("users", "user", UserBody, UserEntry, UsersEnvelope, User, EXAMPLE, PATCH)
+endpoints = Endpoints(tag="users", scope="admin", user="path", problems=(503,))
 
 
 class UserCalls(EntityCalls):
-    def __init__(self, database: Database) -> None:
-        super().__init__(database, KIND)
+    def __init__(self, database: Database, written: Callable[[], None]) -> None:
+        super().__init__(database, written, KIND)
 
-    async def browse(self, request: Request) -> Response:
+    @endpoints.declare(
+        "GET /api/v1/users",
+        Answer("A page", FoundUsers),
+        user="nowhere",
+        compressed=True,
+        query=AskedUsers,
+    )
+    async def find_users(self, request: Request) -> Response:
+        """Users by id, a page at a time."""
         asked = parse_query(AskedUsers, request.query_params)
         found = await self._database.run(
             # one more than asked for tells whether there is another page
@@ -72,8 +81,20 @@ class UserCalls(EntityCalls):
         users = [orjson.Fragment(row) for _, row in page]
         return answer_json(request, {"users": users, "next": following})
 
-    async def export(self, request: Request) -> Response:
-        id = path_id(request)
+    @endpoints.declare(
+        "GET /api/v1/users/{id:id}/export",
+        Answer("All of it", UserExport),
+        compressed=True,
+        parameters=[path_id("id", "The user's id.")],
+        problems=(404,),
+    )
+    async def export_user(self, request: Request) -> Response:
+        """All that the database holds of a user.
+
+        Streamed, so of any size. `user_similarities` names other users: leave it out of what you
+        hand on.
+        """
+        id = id_in(request)
 
         async def begin(connection: Connection) -> dict[str, Page]:
             return {
@@ -117,53 +138,12 @@ class UserCalls(EntityCalls):
         return await people.erase(connection, id)
 
 
-def routes(api: Api) -> list[Route]:
-    calls = UserCalls(api.database)
-    return [
-        api.route("/api/v1/users", compressed=True, GET=calls.browse),
-        api.route("/api/v1/users:bulk", compressed=True, POST=calls.bulk),
-        api.route("/api/v1/users/{id:id}/export", compressed=True, GET=calls.export),
-        api.route(
-            "/api/v1/users/{id:id}",
-            GET=calls.get,
-            PUT=calls.put,
-            PATCH=calls.patch,
-            DELETE=calls.delete,
-        ),
-    ]
-
-
-SHAPES = [(User, "serialization"), (FoundUsers, "serialization"), (UserExport, "serialization"),
-          (UserBody, "validation"), (UsersEnvelope, "validation")]  # fmt: skip
-PATHS: dict[str, Any] = {
-    "/api/v1/users": {
-        "get": describe.operation(
-            "findUsers",
-            "Users by id, a page at a time",
-            "users",
-            {200: describe.answer("A page", FoundUsers)},
-            parameters=describe.query(AskedUsers),
-            problems=(422, 503),
-        )
-    },
-    **described(
-        KIND,
-        put_note=" A user who is there keeps `created_at` unless another is given.",
-        delete_note=" Erases all that the database holds of the user: profile, preferences, "
-        "interactions, learned interests, lists, similarities, and refused rows. Workers forget "
-        "the user within two seconds, and what comes in late of the time before is not kept. The "
-        "next run of the pipeline erases them from the lake before it trains.",
-    ),
-    "/api/v1/users/{id}/export": {
-        "parameters": [describe.path_id("id", "The user's id.")],
-        "get": describe.operation(
-            "exportUser",
-            "All that the database holds of a user",
-            "users",
-            {200: describe.answer("All of it", UserExport)},
-            description="Streamed, so of any size. `user_similarities` names other users: leave "
-            "it out of what you hand on.",
-            problems=(404, 422, 503),
-        ),
-    },
-}
+declare(
+    endpoints,
+    KIND,
+    put_note=" A user who is there keeps `created_at` unless another is given.",
+    delete_note=" Erases all that the database holds of the user: profile, preferences, "
+    "interactions, learned interests, lists, similarities, and refused rows. Workers forget "
+    "the user within two seconds, and what comes in late of the time before is not kept. The "
+    "next run of the pipeline erases them from the lake before it trains.",
+)

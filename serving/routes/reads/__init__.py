@@ -1,13 +1,11 @@
 """Read calls that a worker answers from its live state; none of them asks Postgres anything.
 
-One module a group, as in ``serving/routes/catalogue``: its routes, and ``PATHS`` and ``SHAPES``
-that describe them.
+One module a group, as in ``serving/routes/catalogue``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from starlette.routing import Route
 
@@ -17,9 +15,9 @@ from serving.routes.reads import features, nearby, ranking, settings, similar, t
 from serving.routes.reads.view import Views
 from serving.versions.live_state import LiveState
 
-GROUPS = (trending, nearby, similar, ranking, features, settings)
-SHAPES = [shape for group in GROUPS for shape in group.SHAPES]
-PATHS: dict[str, Any] = {path: told for group in GROUPS for path, told in group.PATHS.items()}
+GROUPS = tuple(
+    group.endpoints for group in (trending, nearby, similar, ranking, features, settings)
+)
 
 
 def read_routes(
@@ -33,10 +31,10 @@ def read_routes(
     """
     views = Views(live, lambda: database.up, lambda user_id, at: engine().history(user_id, at))
     return [
-        *trending.routes(views),
-        *nearby.routes(views),
-        *similar.routes(views),
-        *ranking.routes(views, engine),
-        *features.routes(views),
-        *settings.routes(views),
+        *trending.endpoints.routes(trending.TrendingCalls(views)),
+        *nearby.endpoints.routes(nearby.NearbyCalls(views)),
+        *similar.endpoints.routes(similar.SimilarCalls(views)),
+        *ranking.endpoints.routes(ranking.RankingCalls(views, engine)),
+        *features.endpoints.routes(features.FeatureCalls(views)),
+        *settings.endpoints.routes(settings.SettingsCalls(views)),
     ]

@@ -16,7 +16,6 @@ from serving.http.answers import answer_row
 
 Body = dict[str, Any]
 """A JSON object."""
-REQUEST_ID_EXAMPLE = "5f0c3f6b3c1f4f0e9a57d7a1a5b9a2a1"
 
 
 def listed(

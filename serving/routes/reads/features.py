@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Indices, Viewer
@@ -22,9 +21,10 @@ from models.feed.scores import explained, model_scores, taste_of
 from models.feed.shortlists import appearance
 from models.feed.sources import SourceGuard, SourceName, names_of
 from models.profile.schema import SCORERS
-from serving.http import describe
 from serving.http.answers import not_found
-from serving.http.inputs import parse, path_id
+from serving.http.describe import path_id
+from serving.http.endpoints import Answer, Endpoints
+from serving.http.inputs import id_in, parse
 from serving.routes.reads.answers import Body, answer_versioned, told
 from serving.routes.reads.shapes import ItemFeatures, PairFeatures, PairIds, UserFeatures
 from serving.routes.reads.view import View, Views
@@ -32,33 +32,66 @@ from serving.routes.reads.view import View, Views
 SHOWN = 10
 PATIENCE_MS = 1_000.0
 """Somebody wants to know which sources there are: none is left out for being slow."""
+endpoints = Endpoints(tag="features", scope="read")
 
 
-def routes(views: Views) -> list[Route]:
-    async def user(request: Request) -> Response:
-        return answer_versioned(request, user_features(_view_of_user(views, path_id(request))))
+class FeatureCalls:
+    def __init__(self, views: Views) -> None:
+        self._views = views
 
-    async def item(request: Request) -> Response:
-        id = path_id(request)
-        view = views.of(None)
+    @endpoints.declare(
+        "GET /api/v1/features/users/{id:id}",
+        Answer("Features", UserFeatures, versioned=True),
+        user="path",
+        parameters=[path_id("id", "The user's id.")],
+        problems=(404,),
+    )
+    async def user_features(self, request: Request) -> Response:
+        """What ranking sees of a user."""
+        return answer_versioned(request, user_features(self._view_of(id_in(request))))
+
+    @endpoints.declare(
+        "GET /api/v1/features/items/{id:id}",
+        Answer("Features", ItemFeatures, versioned=True),
+        parameters=[path_id("id", "The item's id.")],
+        problems=(404,),
+    )
+    async def item_features(self, request: Request) -> Response:
+        """What ranking sees of an item."""
+        id = id_in(request)
+        view = self._views.of(None)
         row = view.live.find_item(id) if view is not None else None
         if view is None or row is None:
             raise not_found("item", id)
         return answer_versioned(request, item_features(view, row))
 
-    async def pair(request: Request) -> Response:
+    @endpoints.declare(
+        "GET /api/v1/features/pairs/{user_id:first_id}/{item_id:id}",
+        Answer("Features", PairFeatures, versioned=True),
+        user="path",
+        parameters=[
+            path_id("user_id", "The user's id; a slash in it is `%2F`."),
+            path_id("item_id", "The item's id."),
+        ],
+        problems=(404,),
+    )
+    async def pair_features(self, request: Request) -> Response:
+        """What ranking makes of an item for a user.
+
+        Of somebody who does not want to be known, ranking sees a place and rules only.
+        """
         ids = parse(PairIds, request.path_params)
-        view = _view_of_user(views, ids.user_id)
+        view = self._view_of(ids.user_id)
         row = view.live.find_item(ids.item_id)
         if row is None:
             raise not_found("item", ids.item_id)
         return answer_versioned(request, pair_features(view, row))
 
-    return [
-        Route("/api/v1/features/users/{id:id}", user),
-        Route("/api/v1/features/items/{id:id}", item),
-        Route("/api/v1/features/pairs/{user_id:first_id}/{item_id:id}", pair),
-    ]
+    def _view_of(self, user_id: str) -> View:
+        view = self._views.of(user_id)
+        if view is None or not view.viewer.known:
+            raise not_found("user", user_id)
+        return view
 
 
 def user_features(view: View) -> Body:
@@ -172,13 +205,6 @@ def pair_features(view: View, row: int) -> Body:
     }
 
 
-def _view_of_user(views: Views, user_id: str) -> View:
-    view = views.of(user_id)
-    if view is None or not view.viewer.known:
-        raise not_found("user", user_id)
-    return view
-
-
 def _sources(view: View, row: int) -> list[SourceName]:
     patient = view.profile.candidates.model_copy(update={"time_budget_ms": PATIENCE_MS})
     profile = view.profile.model_copy(update={"candidates": patient})
@@ -234,45 +260,3 @@ def _name(names: Vocabulary, index: int) -> str | None:
 
 def _names(names: Vocabulary, indices: Indices) -> list[str]:
     return [names[index] for index in indices.tolist()]
-
-
-def _described(name: str, summary: str, what: str, shape: Any, description: str = "") -> Body:
-    return describe.operation(
-        name,
-        summary,
-        "features",
-        {
-            200: describe.answer(what, shape, versioned=True),
-            304: describe.answer("Not changed since", versioned=True),
-        },
-        description=description,
-        parameters=[describe.IF_NONE_MATCH],
-        problems=(404, 422),
-    )
-
-
-SHAPES = [(UserFeatures, "serialization"), (ItemFeatures, "serialization"),
-          (PairFeatures, "serialization")]  # fmt: skip
-PATHS: dict[str, Any] = {
-    "/api/v1/features/users/{id}": {
-        "parameters": [describe.path_id("id", "The user's id.")],
-        "get": _described("userFeatures", "What ranking sees of a user", "Features", UserFeatures),
-    },
-    "/api/v1/features/items/{id}": {
-        "parameters": [describe.path_id("id", "The item's id.")],
-        "get": _described("itemFeatures", "What ranking sees of an item", "Features", ItemFeatures),
-    },
-    "/api/v1/features/pairs/{user_id}/{item_id}": {
-        "parameters": [
-            describe.path_id("user_id", "The user's id; a slash in it is `%2F`."),
-            describe.path_id("item_id", "The item's id."),
-        ],
-        "get": _described(
-            "pairFeatures",
-            "What ranking makes of an item for a user",
-            "Features",
-            PairFeatures,
-            "Of somebody who does not want to be known, ranking sees a place and rules only.",
-        ),
-    },
-}

@@ -3,30 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from models.catalogue.viewer import Indices
 from models.data.scorers import haversine_km
 from models.feed.reasons import FOR_YOU, Reason
 from serving.access import require_user
-from serving.http import describe
-from serving.http.answers import COMPRESSED, answer_json
+from serving.http.answers import answer_json
+from serving.http.endpoints import Answer, Body, Endpoints
 from serving.http.inputs import parse, read_object
-from serving.routes.reads.answers import REQUEST_ID_EXAMPLE, listed
+from serving.routes.reads.answers import listed
 from serving.routes.reads.shapes import NearbyBody, NearbyItems
 from serving.routes.reads.view import View, Views
 
-PATH = "/api/v1/feed/nearby"
 FIRST = 64
 """Items looked at to begin with; four times as many when rules leave too few, …"""
 MOST = 8_192
 """… and past this the whole catalogue, in one pass that is quicker than the index by then."""
+EXAMPLE = {
+    "items": [
+        {
+            "item_id": "listing-7",
+            "rank": 1,
+            "distance_km": 1.204,
+            "reason": "Near you: Cluj",
+            "reason_code": "near_city",
+            "reason_parameters": {"city": "Cluj"},
+        }
+    ]
+}
+endpoints = Endpoints(tag="feed", scope="read", user="body")
 
 
 class Found(NamedTuple):
@@ -36,11 +47,24 @@ class Found(NamedTuple):
     km: NDArray[np.float64]
 
 
-def routes(views: Views) -> list[Route]:
-    async def post(request: Request) -> Response:
+class NearbyCalls:
+    def __init__(self, views: Views) -> None:
+        self._views = views
+
+    @endpoints.declare(
+        "POST /api/v1/feed/nearby",
+        Answer("Items within the viewer's rules", NearbyItems, EXAMPLE),
+        compressed=True,
+        body=Body(NearbyBody, {"lat": 46.77, "lon": 23.59, "radius_km": 25}),
+    )
+    async def nearby(self, request: Request) -> Response:
+        """The nearest items around a point.
+
+        Rules about distance count from this point. Needs no model.
+        """
         asked = parse(NearbyBody, await read_object(request))
         user_id = require_user(request, asked.user_id)
-        view = views.of(user_id, lat=asked.lat, lon=asked.lon)
+        view = self._views.of(user_id, lat=asked.lat, lon=asked.lon)
         if view is None:
             return answer_json(request, {"items": []})
         radius_km = asked.radius_km or view.profile.scorers.max_distance_km
@@ -52,8 +76,6 @@ def routes(views: Views) -> list[Route]:
         rows, km = found.rows[: asked.limit], found.km[: asked.limit]
         items = listed(view.live, rows, reasons(view, rows, km), distance_km=km.round(3).tolist())
         return answer_json(request, {"items": items})
-
-    return [Route(PATH, post, methods=["POST"], middleware=COMPRESSED)]
 
 
 def by_index(view: View, asked: NearbyBody, radius_km: float) -> Found | None:
@@ -105,37 +127,3 @@ def reasons(view: View, rows: Indices, km: NDArray[np.float64]) -> list[Reason]:
         else Reason("near", {})
         for is_near, city in zip(near, live.items.city[rows].tolist(), strict=True)
     ]
-
-
-SHAPES = [(NearbyItems, "serialization"), (NearbyBody, "validation")]
-PATHS: dict[str, Any] = {
-    PATH: {
-        "post": describe.operation(
-            "nearby",
-            "The nearest items around a point",
-            "feed",
-            {
-                200: describe.answer(
-                    "Items within the viewer's rules",
-                    NearbyItems,
-                    {
-                        "items": [
-                            {
-                                "item_id": "listing-7",
-                                "rank": 1,
-                                "distance_km": 1.204,
-                                "reason": "Near you: Cluj",
-                                "reason_code": "near_city",
-                                "reason_parameters": {"city": "Cluj"},
-                            }
-                        ],
-                        "request_id": REQUEST_ID_EXAMPLE,
-                    },
-                )
-            },
-            description="Rules about distance count from this point. Needs no model.",
-            body=describe.json_body(NearbyBody, {"lat": 46.77, "lon": 23.59, "radius_km": 25}),
-            problems=describe.BODY_PROBLEMS,
-        )
-    }
-}

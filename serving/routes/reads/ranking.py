@@ -13,7 +13,6 @@ import orjson
 from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from models.catalogue.viewer import Indices
 from models.data.scorers import Scores
@@ -24,11 +23,10 @@ from serving.access import require_user
 from serving.feed.engine import FeedEngine
 from serving.feed.pages import render
 from serving.feed.shapes import FeedRequest
-from serving.http import describe
-from serving.http.answers import COMPRESSED, answer_json
+from serving.http.answers import answer_json
+from serving.http.endpoints import Answer, Body, Endpoints
 from serving.http.inputs import conflicts, parse, read_object, refuse
 from serving.http.request_ids import request_id_of
-from serving.routes.reads.answers import REQUEST_ID_EXAMPLE, Body
 from serving.routes.reads.shapes import RankBody, RankedItems, RecommendBody, RecommendedItems
 from serving.routes.reads.view import View, Views
 from serving.versions.fallback import FallbackReason, Variant
@@ -39,19 +37,59 @@ RENDERED_AT_ONCE = 100
 """Items in between two other requests: a few milliseconds."""
 RECOMMEND_SECONDS = 2.5
 """Feeds of many users are ranked for so long; the other users get what is popular."""
+EXAMPLE_ITEM: dict[str, Any] = {
+    "item_id": "listing-7",
+    "rank": 1,
+    "recommendation_score": 0.9721,
+    "reason": "Matches Photography",
+    "reason_code": "matches_tags",
+    "reason_parameters": {"tags": "Photography"},
+    "components": {"location": None, "tags": 0.5, "recency": 0.31, "model": 0.9721},
+    "sources": [],
+    "explored": False,
+    "seen": False,
+    "propensity": 1.0,
+}
+endpoints = Endpoints(tag="ranking", scope="read", user="body")
 
 
-def routes(views: Views, engine: Callable[[], FeedEngine]) -> list[Route]:
-    async def rank(request: Request) -> Response:
+class RankingCalls:
+    def __init__(self, views: Views, engine: Callable[[], FeedEngine]) -> None:
+        self._views = views
+        self._engine = engine
+
+    @endpoints.declare(
+        "POST /api/v1/rank",
+        Answer(
+            "All of them, ranked or excluded",
+            RankedItems,
+            {
+                "items": [EXAMPLE_ITEM],
+                "excluded": [{"item_id": "listing-9", "rule": "distance"}],
+                "model_version": "3",
+                "variant": "champion",
+                "fallback_reason": None,
+            },
+        ),
+        compressed=True,
+        body=Body(RankBody, {"user_id": "196", "item_ids": ["listing-7", "listing-9"]}),
+    )
+    async def rank(self, request: Request) -> Response:
+        """Rank given items for a viewer.
+
+        For a product's own lists and searches. Ranked by score alone: nothing is explored, nothing
+        moved for diversity. `sources` is empty. The champion ranks: flags and experiments are about
+        `GET /feed`.
+        """
         asked = parse(RankBody, await read_object(request))
         refuse(conflicts({"lat": asked.lat, "lon": asked.lon}, ("lat", "lon")))
         user_id = require_user(request, asked.user_id)
-        view = views.of(user_id, lat=asked.lat, lon=asked.lon)
+        view = self._views.of(user_id, lat=asked.lat, lon=asked.lon)
         if view is None:
             return answer_json(request, _nothing(asked))
         rows, excluded = _sorted_out(view, asked.item_ids)
         ranked = _ranked(view, asked.variant, rows)
-        items: list[Body] = []
+        items: list[dict[str, Any]] = []
         for start in range(0, len(rows), RENDERED_AT_ONCE):
             part = slice(start, start + RENDERED_AT_ONCE)
             places = np.arange(len(rows))[part] + 1
@@ -72,10 +110,35 @@ def routes(views: Views, engine: Callable[[], FeedEngine]) -> list[Route]:
             },
         )
 
-    async def recommend(request: Request) -> Response:
+    @endpoints.declare(
+        "POST /api/v1/recommend",
+        Answer(
+            "The first page of each",
+            RecommendedItems,
+            {
+                "users": [
+                    {
+                        "user_id": "196",
+                        "items": [EXAMPLE_ITEM],
+                        "variant": "champion",
+                        "fallback_reason": None,
+                    }
+                ],
+                "model_version": "3",
+            },
+        ),
+        compressed=True,
+        description="For mails and messages. The champion ranks, whatever flags and experiments "
+        "give these users in `GET /feed`. What takes longer than "
+        f"{RECOMMEND_SECONDS:g} s is not waited for: the other users get popular items, and their "
+        "`fallback_reason` is `time_budget_exceeded`.",
+        body=Body(RecommendBody, {"user_ids": ["196", "197"], "limit": 10}),
+    )
+    async def recommend(self, request: Request) -> Response:
+        """The feeds of many users."""
         asked = parse(RecommendBody, await read_object(request))
         end = perf_counter() + RECOMMEND_SECONDS
-        users: list[Body] = []
+        users: list[dict[str, Any]] = []
         version: str | None = None
         for user_id in asked.user_ids:
             require_user(request, user_id)
@@ -87,22 +150,19 @@ def routes(views: Views, engine: Callable[[], FeedEngine]) -> list[Route]:
                 exclude_seen=asked.exclude_seen,
                 exclude_applied=asked.exclude_applied,
             )
-            view = views.of(user_id) if perf_counter() > end else None
+            view = self._views.of(user_id) if perf_counter() > end else None
             page = (
                 _popular(view, feed)
                 if view is not None
-                else orjson.loads(await engine().feed(feed, request_id_of(request), keep=False))
+                else orjson.loads(
+                    await self._engine().feed(feed, request_id_of(request), keep=False)
+                )
             )
             version = page["model_version"] or version
             kept = {name: page[name] for name in ("items", "variant", "fallback_reason")}
             users.append({"user_id": user_id, **kept})
             await asyncio.sleep(0)
         return answer_json(request, {"users": users, "model_version": version})
-
-    return [
-        Route("/api/v1/rank", rank, methods=["POST"], middleware=COMPRESSED),
-        Route("/api/v1/recommend", recommend, methods=["POST"], middleware=COMPRESSED),
-    ]
 
 
 class _Ranked(NamedTuple):
@@ -166,14 +226,14 @@ def _rendered(
     *,
     sources: Bits | None = None,
     by_model: bool = False,
-) -> list[Body]:
+) -> list[dict[str, Any]]:
     return render(
         view.live, view.taste, view.profile, rows, scores, places,
         now=view.now, sources=sources, by_model=by_model,
     )  # fmt: skip
 
 
-def _popular(view: View, feed: FeedRequest) -> Body:
+def _popular(view: View, feed: FeedRequest) -> dict[str, Any]:
     """What is popular, within the rules: there is no time for more."""
     rows = view.catalogue.shortlists.popular
     keep = view.allowed(rows, exclude_seen=feed.exclude_seen, exclude_applied=feed.exclude_applied)
@@ -187,7 +247,7 @@ def _popular(view: View, feed: FeedRequest) -> Body:
     }
 
 
-def _nothing(asked: RankBody) -> Body:
+def _nothing(asked: RankBody) -> dict[str, Any]:
     return {
         "items": [],
         "excluded": [{"item_id": id, "rule": "unknown_item"} for id in asked.item_ids],
@@ -195,81 +255,3 @@ def _nothing(asked: RankBody) -> Body:
         "variant": "time" if asked.variant == "time" else "heuristic",
         "fallback_reason": "no_catalogue",
     }
-
-
-EXAMPLE_ITEM: Body = {
-    "item_id": "listing-7",
-    "rank": 1,
-    "recommendation_score": 0.9721,
-    "reason": "Matches Photography",
-    "reason_code": "matches_tags",
-    "reason_parameters": {"tags": "Photography"},
-    "components": {"location": None, "tags": 0.5, "recency": 0.31, "model": 0.9721},
-    "sources": [],
-    "explored": False,
-    "seen": False,
-    "propensity": 1.0,
-}
-SHAPES = [(RankedItems, "serialization"), (RankBody, "validation"),
-          (RecommendedItems, "serialization"), (RecommendBody, "validation")]  # fmt: skip
-PATHS: dict[str, Any] = {
-    "/api/v1/rank": {
-        "post": describe.operation(
-            "rank",
-            "Rank given items for a viewer",
-            "ranking",
-            {
-                200: describe.answer(
-                    "All of them, ranked or excluded",
-                    RankedItems,
-                    {
-                        "items": [EXAMPLE_ITEM],
-                        "excluded": [{"item_id": "listing-9", "rule": "distance"}],
-                        "model_version": "3",
-                        "variant": "champion",
-                        "fallback_reason": None,
-                        "request_id": REQUEST_ID_EXAMPLE,
-                    },
-                )
-            },
-            description="For a product's own lists and searches. Ranked by score alone: nothing "
-            "is explored, nothing moved for diversity. `sources` is empty. The champion ranks: "
-            "flags and experiments are about `GET /feed`.",
-            body=describe.json_body(
-                RankBody, {"user_id": "196", "item_ids": ["listing-7", "listing-9"]}
-            ),
-            problems=describe.BODY_PROBLEMS,
-        )
-    },
-    "/api/v1/recommend": {
-        "post": describe.operation(
-            "recommend",
-            "The feeds of many users",
-            "ranking",
-            {
-                200: describe.answer(
-                    "The first page of each",
-                    RecommendedItems,
-                    {
-                        "users": [
-                            {
-                                "user_id": "196",
-                                "items": [EXAMPLE_ITEM],
-                                "variant": "champion",
-                                "fallback_reason": None,
-                            }
-                        ],
-                        "model_version": "3",
-                        "request_id": REQUEST_ID_EXAMPLE,
-                    },
-                )
-            },
-            description="For mails and messages. The champion ranks, whatever flags and "
-            "experiments give these users in `GET /feed`. What takes longer than "
-            f"{RECOMMEND_SECONDS:g} s is not waited for: the other users get popular items, and "
-            "their `fallback_reason` is `time_budget_exceeded`.",
-            body=describe.json_body(RecommendBody, {"user_ids": ["196", "197"], "limit": 10}),
-            problems=describe.BODY_PROBLEMS,
-        )
-    },
-}

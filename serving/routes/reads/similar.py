@@ -2,34 +2,62 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from models.catalogue.viewer import Indices
 from models.data import scorers
 from models.feed.reasons import Reason
 from models.feed.sources import similar_items
-from serving.http import describe
-from serving.http.answers import COMPRESSED, answer_json, not_found
-from serving.http.inputs import parse_query, path_id
-from serving.routes.reads.answers import REQUEST_ID_EXAMPLE, listed
+from serving.http.answers import answer_json, not_found
+from serving.http.describe import path_id
+from serving.http.endpoints import Answer, Endpoints
+from serving.http.inputs import id_in, parse_query
+from serving.routes.reads.answers import Body, listed
 from serving.routes.reads.shapes import SimilarItems, SimilarQuery
 from serving.routes.reads.view import View, Views
 
 POPULAR = 1_000
 """Popular items that are compared too, for items whose tags say little."""
+EXAMPLE: Body = {
+    "items": [
+        {
+            "item_id": "listing-9",
+            "rank": 1,
+            "similarity": 0.41,
+            "by": "people",
+            "reason": "Similar to Wedding photographer",
+            "reason_code": "similar_to",
+            "reason_parameters": {"title": "Wedding photographer", "item_id": "listing-7"},
+        }
+    ]
+}
+endpoints = Endpoints(tag="feed", scope="read", user="query")
 
 
-def routes(views: Views) -> list[Route]:
-    async def get(request: Request) -> Response:
-        item_id = path_id(request, "item_id")
+class SimilarCalls:
+    def __init__(self, views: Views) -> None:
+        self._views = views
+
+    @endpoints.declare(
+        "GET /api/v1/feed/similar/{item_id:id}",
+        Answer("Items within the viewer's rules", SimilarItems, EXAMPLE),
+        compressed=True,
+        parameters=[path_id("item_id", "The item to start from.")],
+        query=SimilarQuery,
+        problems=(404,),
+    )
+    async def similar(self, request: Request) -> Response:
+        """Items like this one.
+
+        First those that the same people liked, then those with alike content, so a new item has
+        some too.
+        """
+        item_id = id_in(request, "item_id")
         asked = parse_query(SimilarQuery, request.query_params)
-        view = views.of(asked.user_id)
+        view = self._views.of(asked.user_id)
         row = view.live.find_item(item_id) if view is not None else None
         # A draft does not even tell its title.
         if view is None or row is None or not view.live.items.published[row]:
@@ -47,8 +75,6 @@ def routes(views: Views) -> list[Route]:
             by=["people"] * len(by_people) + ["content"] * len(by_content),
         )
         return answer_json(request, {"items": items})
-
-    return [Route("/api/v1/feed/similar/{item_id:id}", get, middleware=COMPRESSED)]
 
 
 def liked_by_the_same(view: View, row: int, count: int) -> tuple[Indices, NDArray[np.floating]]:
@@ -90,43 +116,3 @@ def alike(
     some = np.flatnonzero(cosines > 0)  # NaN, nothing known of the item, is not
     best = some[np.argsort(-cosines[some], kind="stable")][:count]
     return pool[best], cosines[best]
-
-
-SHAPES = [(SimilarItems, "serialization")]
-PATHS: dict[str, Any] = {
-    "/api/v1/feed/similar/{item_id}": {
-        "parameters": [describe.path_id("item_id", "The item to start from.")],
-        "get": describe.operation(
-            "similar",
-            "Items like this one",
-            "feed",
-            {
-                200: describe.answer(
-                    "Items within the viewer's rules",
-                    SimilarItems,
-                    {
-                        "items": [
-                            {
-                                "item_id": "listing-9",
-                                "rank": 1,
-                                "similarity": 0.41,
-                                "by": "people",
-                                "reason": "Similar to Wedding photographer",
-                                "reason_code": "similar_to",
-                                "reason_parameters": {
-                                    "title": "Wedding photographer",
-                                    "item_id": "listing-7",
-                                },
-                            }
-                        ],
-                        "request_id": REQUEST_ID_EXAMPLE,
-                    },
-                )
-            },
-            description="First those that the same people liked, then those with alike content, "
-            "so a new item has some too.",
-            parameters=describe.query(SimilarQuery),
-            problems=(404, 422),
-        ),
-    }
-}

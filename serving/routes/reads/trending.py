@@ -2,31 +2,54 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Route
 
 from models.catalogue.viewer import Indices
 from models.data.scorers import Scores
 from models.feed.reasons import Reason
-from serving.http import describe
-from serving.http.answers import COMPRESSED, answer_json
+from serving.http.answers import answer_json
+from serving.http.endpoints import Answer, Endpoints
 from serving.http.inputs import parse_query
-from serving.routes.reads.answers import REQUEST_ID_EXAMPLE, listed
+from serving.routes.reads.answers import Body, listed
 from serving.routes.reads.shapes import TrendingItems, TrendingQuery
 from serving.routes.reads.view import View, Views
 
-PATH = "/api/v1/feed/trending"
 WEEK_HOURS = 168
+EXAMPLE: Body = {
+    "items": [
+        {
+            "item_id": "listing-7",
+            "rank": 1,
+            "trending_score": 1.0,
+            "reason": "Popular this week",
+            "reason_code": "popular",
+            "reason_parameters": {},
+        }
+    ],
+    "hours": WEEK_HOURS,
+}
+endpoints = Endpoints(tag="feed", scope="read", user="query")
 
 
-def routes(views: Views) -> list[Route]:
-    async def get(request: Request) -> Response:
+class TrendingCalls:
+    def __init__(self, views: Views) -> None:
+        self._views = views
+
+    @endpoints.declare(
+        "GET /api/v1/feed/trending",
+        Answer("Items within the viewer's rules", TrendingItems, EXAMPLE),
+        compressed=True,
+        query=TrendingQuery,
+    )
+    async def trending(self, request: Request) -> Response:
+        """What is popular now.
+
+        Counted by the pipeline; needs no model. `hours` says which window was used.
+        """
         asked = parse_query(TrendingQuery, request.query_params)
-        view = views.of(asked.user_id)
+        view = self._views.of(asked.user_id)
         if view is None:
             return answer_json(request, {"items": [], "hours": None})
         rows, scores, hours = window(view, asked.hours)
@@ -42,8 +65,6 @@ def routes(views: Views) -> list[Route]:
         )
         return answer_json(request, {"items": items, "hours": hours})
 
-    return [Route(PATH, get, middleware=COMPRESSED)]
-
 
 def window(view: View, hours: int) -> tuple[Indices, Scores, int | None]:
     """Rows and scores, best first, of the shortest window of at least ``hours``, else of the
@@ -54,39 +75,3 @@ def window(view: View, hours: int) -> tuple[Indices, Scores, int | None]:
         return rows, view.live.items.trending[rows], None
     used = min((known for known in windows if known >= hours), default=max(windows))
     return *windows[used], used
-
-
-SHAPES = [(TrendingItems, "serialization")]
-PATHS: dict[str, Any] = {
-    PATH: {
-        "get": describe.operation(
-            "trending",
-            "What is popular now",
-            "feed",
-            {
-                200: describe.answer(
-                    "Items within the viewer's rules",
-                    TrendingItems,
-                    {
-                        "items": [
-                            {
-                                "item_id": "listing-7",
-                                "rank": 1,
-                                "trending_score": 1.0,
-                                "reason": "Popular this week",
-                                "reason_code": "popular",
-                                "reason_parameters": {},
-                            }
-                        ],
-                        "hours": WEEK_HOURS,
-                        "request_id": REQUEST_ID_EXAMPLE,
-                    },
-                )
-            },
-            description="Counted by the pipeline; needs no model. `hours` says which window "
-            "was used.",
-            parameters=describe.query(TrendingQuery),
-            problems=(422,),
-        )
-    }
-}
