@@ -193,3 +193,10 @@ def test_lines_that_are_one_cell_in_quotes_each(tmp_path: Path) -> None:
     file.write_text('"user_id,item_id,title"\n' + '"u1,i1,""Salt, and Rain"""\n' * 3)
     (chunk,) = read(file, form_of(file))
     assert chunk.frame.rows() == [("u1", "i1", "Salt, and Rain")] * 3
+
+
+def test_words_in_a_text_are_no_header(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text("item_id,note\n" + 'i1,"of time, film, book, user, title"\n' * 9)
+    (chunk,) = read(file, form_of(file))
+    assert len(chunk.frame) == 9

@@ -36,10 +36,11 @@ def titles(lines: Sequence[str], delimiters: Sequence[str]) -> int:
     for at, line in enumerate(lines[:FIRST]):
         for delimiter in delimiters:
             cells = line.split(delimiter)
-            if len({role for cell in cells if (role := role_of(cell.strip(_AROUND)))}) > 1:
-                before = [
-                    sum(map(bool, map(str.strip, one.split(delimiter)))) for one in lines[:at]
-                ]
+            roles = {role_of(cell.strip(_AROUND)) for cell in cells} - {None}
+            if at == 0 and roles and len(cells) > 1:
+                return 0
+            if len(roles) > 1:
+                before = [len([*filter(str.strip, one.split(delimiter))]) for one in lines[:at]]
                 return at if all(2 * count <= len(cells) for count in before) else 0
     return 0
 

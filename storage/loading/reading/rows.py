@@ -29,6 +29,7 @@ STAND_IN = datetime(2000, 1, 1, tzinfo=UTC)
 """Time of the first interaction of a log without times; the next are a second apart each."""
 
 
+PARTS = 20  # whose columns are looked at
 LOOKED_AT = 10_000  # rows that tell whether a title is an item's
 ALIKE = 1.1  # different titles of an item, on average, that are still its own
 OF_ITEMS = ("title", "text", "tags", "category", "price_min", "price_max")
@@ -38,7 +39,7 @@ OF_ITEMS = ("title", "text", "tags", "category", "price_min", "price_max")
 class FileRows:
     """The rows of one entity from its file, or from the parts of it.
 
-    ``there``: the columns or keys of all parts. ``columns``: our name -> theirs.
+    ``there``: the columns or keys of the first parts. ``columns``: our name -> theirs.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class FileRows:
 
     def _columns(self) -> list[str]:
         found: dict[str, None] = {}
-        for file, form in zip(self.files, self.forms, strict=True):
+        for file, form in list(zip(self.files, self.forms, strict=True))[:PARTS]:
             with no_panic(file):
                 found |= dict.fromkeys(columns_of(file, form))
         return list(found)
