@@ -3,36 +3,40 @@
 from __future__ import annotations
 
 import asyncio
-import time
 import weakref
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Literal, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 import httpx
 
 from feedwright_client import calls
-from feedwright_client.answers import (
-    FeedPage,
-    NearbyItem,
-    RankedItems,
-    Recommended,
-    SimilarItem,
-    SyncReport,
-    TrendingItem,
-)
+from feedwright_client.answers import FeedPage, SyncReport
 from feedwright_client.async_tracking import AsyncTracker
-from feedwright_client.calls import Call
+from feedwright_client.calls import Call, FeedOptions
 from feedwright_client.errors import FeedwrightError
-from feedwright_client.outbox import QUEUE_EVENTS, Counts, Event, OnRejected, new_event
-from feedwright_client.retries import TEMPORARY, pause
+from feedwright_client.events import Tracking
+from feedwright_client.outbox import QUEUE_EVENTS, Event, OnRejected
+from feedwright_client.retries import TEMPORARY, Attempts
 
+P = ParamSpec("P")
 T = TypeVar("T")
 EXIT_SECONDS = 5.0
 
 
-class AsyncFeedwright:
+def _sent(
+    make: Callable[P, Call[T]],
+) -> Callable[Concatenate[AsyncFeedwright, P], Coroutine[Any, Any, T]]:
+    """A method that sends what ``make`` makes."""
+
+    async def send(self: AsyncFeedwright, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self._send(make(*args, **kwargs))
+
+    calls.described_by(make, send)
+    return send
+
+
+class AsyncFeedwright(Tracking[AsyncTracker]):
     """The calls of ``Feedwright``, to be awaited. Use one in one event loop."""
 
     def __init__(
@@ -65,19 +69,9 @@ class AsyncFeedwright:
         user_id: str | None = None,
         *,
         limit: int = 20,
-        offset: int = 0,
-        sort: Literal["recommended", "time"] | None = None,
-        exclude_seen: bool | None = None,
-        exclude_applied: bool | None = None,
-        lat: float | None = None,
-        lon: float | None = None,
-        device: Literal["phone", "tablet", "desktop"] | None = None,
-        feed_id: str | None = None,
-        variant: str | None = None,
-        profile: str | None = None,
-        weights: Mapping[str, float] | None = None,
         timeout: float | None = None,
         fallback: Sequence[str] | None = None,
+        **options: Unpack[FeedOptions],
     ) -> FeedPage:
         """A page of a user's feed; of an anonymous viewer's without ``user_id``.
 
@@ -90,23 +84,8 @@ class AsyncFeedwright:
         Raises:
             FeedwrightError: see ``status``.
         """
-        call = calls.feed(
-            user_id,
-            limit,
-            offset,
-            sort=sort,
-            exclude_seen=exclude_seen,
-            exclude_applied=exclude_applied,
-            lat=lat,
-            lon=lon,
-            device=device,
-            feed_id=feed_id,
-            variant=variant,
-            profile=profile,
-            weights=weights,
-        )
         try:
-            return await self._send(call, timeout)
+            return await self._send(calls.feed(user_id, limit, options), timeout)
         except FeedwrightError as error:
             if fallback is None or not error.is_temporary:
                 raise
@@ -122,169 +101,43 @@ class AsyncFeedwright:
             page = await self._send(calls.next_page(page))
             yield page
 
-    async def trending(
-        self, *, limit: int = 20, hours: int = 168, user_id: str | None = None
-    ) -> list[TrendingItem]:
-        """What is liked most in the last hours, by the user's rules if one is given."""
-        return await self._send(calls.trending(limit, hours, user_id))
-
-    async def nearby(
-        self,
-        lat: float,
-        lon: float,
-        *,
-        radius_km: float | None = None,
-        limit: int = 20,
-        user_id: str | None = None,
-        category: str | None = None,
-    ) -> list[NearbyItem]:
-        """The nearest items, within ``radius_km`` (default: of the profile)."""
-        return await self._send(
-            calls.nearby(
-                lat=lat,
-                lon=lon,
-                radius_km=radius_km,
-                limit=limit,
-                user_id=user_id,
-                category=category,
-            )
-        )
-
-    async def similar(
-        self, item_id: str, *, limit: int = 20, user_id: str | None = None
-    ) -> list[SimilarItem]:
-        """Items like this one."""
-        return await self._send(calls.similar(item_id, limit, user_id))
-
-    async def rank(
-        self,
-        item_ids: Sequence[str],
-        *,
-        user_id: str | None = None,
-        lat: float | None = None,
-        lon: float | None = None,
-        variant: str | None = None,
-    ) -> RankedItems:
-        """These items (at most 1000) in the order for the user, without what rules exclude."""
-        return await self._send(
-            calls.rank(item_ids, user_id=user_id, lat=lat, lon=lon, variant=variant)
-        )
-
-    async def recommend(self, user_ids: Sequence[str], *, limit: int = 20) -> list[Recommended]:
-        """Items for each of many users (at most 100), such as for a newsletter."""
-        return await self._send(calls.recommend(user_ids, limit))
-
-    async def preferences(self, user_id: str) -> dict[str, Any]:
-        """What the user asked for, the defaults where they asked for nothing."""
-        return await self._send(calls.preferences(user_id, None))
-
-    async def set_preferences(self, user_id: str, **changes: Any) -> dict[str, Any]:
-        """Change some preferences (``blocked_tags=[…]``); None goes back to the default."""
-        return await self._send(calls.preferences(user_id, changes))
-
-    async def get_item(self, id: str) -> dict[str, Any] | None:
-        """The item, or None."""
-        return await self._send(calls.get("items", id))
-
-    async def put_item(self, id: str, **fields: Any) -> dict[str, Any]:
-        """Create or replace an item; a field left out gets its default."""
-        return await self._send(calls.put("items", id, fields))
-
-    async def patch_item(self, id: str, **fields: Any) -> dict[str, Any]:
-        """Change some fields of an item; None goes back to the default."""
-        return await self._send(calls.patch("items", id, fields))
-
-    async def delete_item(self, id: str) -> bool:
-        """Delete an item; False: there was none."""
-        return await self._send(calls.delete("items", id))
+    trending = _sent(calls.trending)
+    nearby = _sent(calls.nearby)
+    similar = _sent(calls.similar)
+    rank = _sent(calls.rank)
+    recommend = _sent(calls.recommend)
+    preferences = _sent(calls.preferences)
+    set_preferences = _sent(calls.set_preferences)
+    get_item = _sent(calls.get_item)
+    put_item = _sent(calls.put_item)
+    patch_item = _sent(calls.patch_item)
+    delete_item = _sent(calls.delete_item)
+    get_user = _sent(calls.get_user)
+    put_user = _sent(calls.put_user)
+    patch_user = _sent(calls.patch_user)
+    export_user = _sent(calls.export_user)
+    erase_user = _sent(calls.erase_user)
+    get_owner = _sent(calls.get_owner)
+    put_owner = _sent(calls.put_owner)
+    patch_owner = _sent(calls.patch_owner)
+    delete_owner = _sent(calls.delete_owner)
 
     async def sync_items(self, items: Iterable[Mapping[str, Any]]) -> SyncReport:
         """Create or replace many items, each with its ``id``, 1000 a request. Reads the
         iterable as it goes; wrong entries are in the report, the others are written."""
         return await self._sync("items", items)
 
-    async def get_user(self, id: str) -> dict[str, Any] | None:
-        """The user, or None."""
-        return await self._send(calls.get("users", id))
-
-    async def put_user(self, id: str, **fields: Any) -> dict[str, Any]:
-        """Create or replace a user; a field left out gets its default."""
-        return await self._send(calls.put("users", id, fields))
-
-    async def patch_user(self, id: str, **fields: Any) -> dict[str, Any]:
-        """Change some fields of a user; None goes back to the default."""
-        return await self._send(calls.patch("users", id, fields))
-
     async def sync_users(self, users: Iterable[Mapping[str, Any]]) -> SyncReport:
-        """Create or replace many users, each with its ``id``, 1000 a request. Reads the
-        iterable as it goes; wrong entries are in the report, the others are written."""
+        """As ``sync_items``."""
         return await self._sync("users", users)
 
-    async def get_owner(self, id: str) -> dict[str, Any] | None:
-        """The owner, or None."""
-        return await self._send(calls.get("owners", id))
-
-    async def put_owner(self, id: str, **fields: Any) -> dict[str, Any]:
-        """Create or replace an owner; a field left out gets its default."""
-        return await self._send(calls.put("owners", id, fields))
-
-    async def patch_owner(self, id: str, **fields: Any) -> dict[str, Any]:
-        """Change some fields of an owner; None goes back to the default."""
-        return await self._send(calls.patch("owners", id, fields))
-
-    async def delete_owner(self, id: str) -> bool:
-        """Delete an owner; False: there was none."""
-        return await self._send(calls.delete("owners", id))
-
     async def sync_owners(self, owners: Iterable[Mapping[str, Any]]) -> SyncReport:
-        """Create or replace many owners, each with its ``id``, 1000 a request. Reads the
-        iterable as it goes; wrong entries are in the report, the others are written."""
+        """As ``sync_items``."""
         return await self._sync("owners", owners)
-
-    async def export_user(self, user_id: str) -> dict[str, Any] | None:
-        """All that is stored of a user, or None."""
-        return await self._send(calls.export_user(user_id))
-
-    async def erase_user(self, user_id: str) -> bool:
-        """Erase all that is stored of a user; False: there was nothing. The pipeline erases
-        them from the lake before it trains again."""
-        return await self._send(calls.delete("users", user_id))
-
-    def track(
-        self,
-        type: str,
-        *,
-        user_id: str | None = None,
-        item_id: str | None = None,
-        metadata: Mapping[str, Any] | None = None,
-        occurred_at: datetime | None = None,
-        event_id: str | None = None,
-    ) -> str:
-        """Note what a user did; returns at once, and sends in the background.
-
-        Args:
-            type: ``click``, ``view``, ``save``, ``search``, …
-            user_id: None: an anonymous user.
-            metadata: ``page.metadata_of(item)`` for impressions and clicks of a feed;
-                ``{"seconds": 31}`` for a dwell.
-            occurred_at: with its time zone; default: now.
-            event_id: a UUID; default: a new one. The same id is stored once.
-
-        Returns:
-            The event's id.
-        """
-        event = new_event(type, user_id, item_id, metadata, occurred_at, event_id)
-        self._tracker.add(event)
-        return event["event_id"]
 
     async def flush(self, timeout: float = 10.0) -> bool:
         """Wait until all that was tracked is stored; False: not within ``timeout`` seconds."""
         return await self._tracker.flush(timeout)
-
-    @property
-    def counts(self) -> Counts:
-        """Of events: sent, of these duplicates; rejected; dropped."""
-        return self._tracker.outbox.counts
 
     async def close(self, timeout: float = EXIT_SECONDS) -> list[Event]:
         """Send what is left, within ``timeout`` seconds, and close the connections. The program
@@ -326,25 +179,19 @@ class AsyncFeedwright:
         Raises:
             FeedwrightError: refused, or no good answer in time.
         """
-        deadline = time.monotonic() + (timeout or self._timeout)
-        attempt = 0
+        attempts = Attempts(self._url, timeout or self._timeout)
         while True:
-            answer: httpx.Response | None = None
+            failed: httpx.Response | httpx.TransportError
             try:
-                answer = await self._http.request(
+                failed = await self._http.request(
                     call.method,
                     call.path,
                     params=call.query,
                     json=call.body,
-                    timeout=max(deadline - time.monotonic(), 0.001),
+                    timeout=attempts.left,
                 )
-                if answer.status_code not in TEMPORARY:
-                    return call.result(answer)
-                failure = FeedwrightError.of_answer(answer)
+                if failed.status_code not in TEMPORARY:
+                    return call.result(failed)
             except httpx.TransportError as error:
-                failure = FeedwrightError.of_connection(self._url, error)
-            seconds = pause(attempt, answer)
-            if attempt == calls.RETRIES or time.monotonic() + seconds >= deadline:
-                raise failure
-            await asyncio.sleep(seconds)
-            attempt += 1
+                failed = error
+            await asyncio.sleep(attempts.after(failed))

@@ -1,14 +1,17 @@
-"""The calls as data: both clients build them here, and differ only in how they send.
+"""The calls as data: each is a function here, and a method of both clients, which differ only in
+how they send.
 
 Every call may be sent twice: reads change nothing, and writes say what the result is to be.
 """
 
 from __future__ import annotations
 
+import inspect
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from functools import update_wrapper
+from typing import Any, Generic, Literal, TypedDict, TypeVar
 from urllib.parse import quote
 
 import httpx
@@ -25,8 +28,7 @@ from feedwright_client.answers import (
 from feedwright_client.errors import FeedwrightError
 
 T = TypeVar("T")
-RETRIES = 2
-"""So often a call is repeated that failed for the moment, if its time allows."""
+Row = dict[str, Any]
 BULK_SECONDS = 30.0
 CHUNK_ENTRIES = 1_000
 CHUNK_BYTES = 6 * 2**20
@@ -71,8 +73,26 @@ def given(**parameters: Any) -> dict[str, Any]:
     return {name: value for name, value in parameters.items() if value is not None}
 
 
-def feed(user_id: str | None, limit: int, offset: int, **more: Any) -> Call[FeedPage]:
-    query = given(user_id=user_id, limit=limit, offset=offset, **more)
+class FeedOptions(TypedDict, total=False):
+    """What else may be asked of a feed."""
+
+    offset: int
+    sort: Literal["recommended", "time"] | None
+    exclude_seen: bool | None
+    exclude_applied: bool | None
+    lat: float | None
+    lon: float | None
+    device: Literal["phone", "tablet", "desktop"] | None
+    feed_id: str | None
+    variant: str | None
+    profile: str | None
+    weights: Mapping[str, float] | None
+
+
+def feed(user_id: str | None, limit: int, options: FeedOptions) -> Call[FeedPage]:
+    for name in options.keys() - FeedOptions.__annotations__.keys():
+        raise TypeError(f"feed() got an unexpected keyword argument {name!r}")
+    query = given(user_id=user_id, limit=limit, **{"offset": 0, **options})
     weights = query.get("weights")
     if weights is not None:
         query["weights"] = ",".join(f"{name}:{weight:g}" for name, weight in weights.items())
@@ -84,26 +104,54 @@ def next_page(page: FeedPage) -> Call[FeedPage]:
     return Call("GET", page.next, FeedPage.of)
 
 
-def trending(limit: int, hours: int, user_id: str | None) -> Call[list[TrendingItem]]:
+def trending(
+    *, limit: int = 20, hours: int = 168, user_id: str | None = None
+) -> Call[list[TrendingItem]]:
+    """What is liked most in the last hours, by the user's rules if one is given."""
     query = given(limit=limit, hours=hours, user_id=user_id)
     return Call("GET", "/api/v1/feed/trending", _items(TrendingItem), query)
 
 
-def nearby(**body: Any) -> Call[list[NearbyItem]]:
-    return Call("POST", "/api/v1/feed/nearby", _items(NearbyItem), body=given(**body))
+def nearby(
+    lat: float,
+    lon: float,
+    *,
+    radius_km: float | None = None,
+    limit: int = 20,
+    user_id: str | None = None,
+    category: str | None = None,
+) -> Call[list[NearbyItem]]:
+    """The nearest items, within ``radius_km`` (default: of the profile)."""
+    body = given(
+        lat=lat, lon=lon, radius_km=radius_km, limit=limit, user_id=user_id, category=category
+    )
+    return Call("POST", "/api/v1/feed/nearby", _items(NearbyItem), body=body)
 
 
-def similar(item_id: str, limit: int, user_id: str | None) -> Call[list[SimilarItem]]:
+def similar(
+    item_id: str, *, limit: int = 20, user_id: str | None = None
+) -> Call[list[SimilarItem]]:
+    """Items like this one."""
     query = given(limit=limit, user_id=user_id)
     return Call("GET", f"/api/v1/feed/similar/{_id(item_id)}", _items(SimilarItem), query)
 
 
-def rank(item_ids: Sequence[str], **more: Any) -> Call[RankedItems]:
-    body = given(item_ids=list(item_ids), **more)
+def rank(
+    item_ids: Sequence[str],
+    *,
+    user_id: str | None = None,
+    lat: float | None = None,
+    lon: float | None = None,
+    variant: str | None = None,
+) -> Call[RankedItems]:
+    """These items (at most 1000) in the order for the user, without what rules exclude."""
+    body = given(item_ids=list(item_ids), user_id=user_id, lat=lat, lon=lon, variant=variant)
     return Call("POST", "/api/v1/rank", RankedItems.of, body=body)
 
 
-def recommend(user_ids: Sequence[str], limit: int) -> Call[list[Recommended]]:
+def recommend(user_ids: Sequence[str], *, limit: int = 20) -> Call[list[Recommended]]:
+    """Items for each of many users (at most 100), such as for a newsletter."""
+
     def parse(answer: Any) -> list[Recommended]:
         return [Recommended.of(one) for one in answer["users"]]
 
@@ -111,34 +159,84 @@ def recommend(user_ids: Sequence[str], limit: int) -> Call[list[Recommended]]:
     return Call("POST", "/api/v1/recommend", parse, body=body)
 
 
-def preferences(user_id: str, changes: Mapping[str, Any] | None) -> Call[dict[str, Any]]:
-    method = "GET" if changes is None else "PATCH"
-    return Call(method, "/api/v1/feed/preferences", dict, {"user_id": user_id}, changes)
+def preferences(user_id: str) -> Call[Row]:
+    """What the user asked for, the defaults where they asked for nothing."""
+    return Call("GET", "/api/v1/feed/preferences", dict, {"user_id": user_id})
 
 
-def get(entity: str, id: str) -> Call[dict[str, Any] | None]:
-    return Call("GET", f"/api/v1/{entity}/{_id(id)}", _same, may_miss=True)
+def set_preferences(user_id: str, **changes: Any) -> Call[Row]:
+    """Change some preferences (``blocked_tags=[…]``); None goes back to the default."""
+    return Call("PATCH", "/api/v1/feed/preferences", dict, {"user_id": user_id}, changes)
 
 
-def put(entity: str, id: str, fields: Mapping[str, Any]) -> Call[dict[str, Any]]:
-    return Call("PUT", f"/api/v1/{entity}/{_id(id)}", dict, body=dict(fields))
+def get_item(id: str) -> Call[Row | None]:
+    """The item, or None."""
+    return _get("items", id)
 
 
-def patch(entity: str, id: str, fields: Mapping[str, Any]) -> Call[dict[str, Any]]:
-    return Call("PATCH", f"/api/v1/{entity}/{_id(id)}", dict, body=dict(fields))
+def put_item(id: str, **fields: Any) -> Call[Row]:
+    """Create or replace an item; a field left out gets its default."""
+    return _write("PUT", "items", id, fields)
 
 
-def delete(entity: str, id: str) -> Call[bool]:
-    path = f"/api/v1/{entity}/{_id(id)}"
-    return Call("DELETE", path, lambda answer: answer is not None, may_miss=True)
+def patch_item(id: str, **fields: Any) -> Call[Row]:
+    """Change some fields of an item; None goes back to the default."""
+    return _write("PATCH", "items", id, fields)
 
 
-def bulk(entity: str, entries: Sequence[Mapping[str, Any]]) -> Call[dict[str, Any]]:
-    return Call("POST", f"/api/v1/{entity}:bulk", dict, body={entity: list(entries)})
+def delete_item(id: str) -> Call[bool]:
+    """Delete an item; False: there was none."""
+    return _delete("items", id)
 
 
-def export_user(user_id: str) -> Call[dict[str, Any] | None]:
+def get_user(id: str) -> Call[Row | None]:
+    """The user, or None."""
+    return _get("users", id)
+
+
+def put_user(id: str, **fields: Any) -> Call[Row]:
+    """Create or replace a user; a field left out gets its default."""
+    return _write("PUT", "users", id, fields)
+
+
+def patch_user(id: str, **fields: Any) -> Call[Row]:
+    """Change some fields of a user; None goes back to the default."""
+    return _write("PATCH", "users", id, fields)
+
+
+def export_user(user_id: str) -> Call[Row | None]:
+    """All that is stored of a user, or None."""
     return Call("GET", f"/api/v1/users/{_id(user_id)}/export", _same, may_miss=True)
+
+
+def erase_user(user_id: str) -> Call[bool]:
+    """Erase all that is stored of a user; False: there was nothing. The pipeline erases them from
+    the lake before it trains again."""
+    return _delete("users", user_id)
+
+
+def get_owner(id: str) -> Call[Row | None]:
+    """The owner, or None."""
+    return _get("owners", id)
+
+
+def put_owner(id: str, **fields: Any) -> Call[Row]:
+    """Create or replace an owner; a field left out gets its default."""
+    return _write("PUT", "owners", id, fields)
+
+
+def patch_owner(id: str, **fields: Any) -> Call[Row]:
+    """Change some fields of an owner; None goes back to the default."""
+    return _write("PATCH", "owners", id, fields)
+
+
+def delete_owner(id: str) -> Call[bool]:
+    """Delete an owner; False: there was none."""
+    return _delete("owners", id)
+
+
+def bulk(entity: str, entries: Sequence[Mapping[str, Any]]) -> Call[Row]:
+    return Call("POST", f"/api/v1/{entity}:bulk", dict, body={entity: list(entries)})
 
 
 def chunks(entries: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
@@ -159,6 +257,30 @@ def chunks(entries: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, A
 def headers(key: str | None) -> dict[str, str]:
     told = {"User-Agent": "feedwright-client"}
     return told if key is None else told | {"Authorization": f"Bearer {key}"}
+
+
+def described_by(make: Callable[..., Call[Any]], method: Callable[..., Any]) -> None:
+    """Give ``method`` the name, the text and the parameters of ``make``, after ``self``."""
+    update_wrapper(method, make)
+    signature = inspect.signature(make)
+    own = inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    returns = signature.return_annotation.removeprefix("Call[").removesuffix("]")
+    method.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[own, *signature.parameters.values()], return_annotation=returns
+    )
+
+
+def _get(entity: str, id: str) -> Call[Row | None]:
+    return Call("GET", f"/api/v1/{entity}/{_id(id)}", _same, may_miss=True)
+
+
+def _write(method: str, entity: str, id: str, fields: Row) -> Call[Row]:
+    return Call(method, f"/api/v1/{entity}/{_id(id)}", dict, body=fields)
+
+
+def _delete(entity: str, id: str) -> Call[bool]:
+    path = f"/api/v1/{entity}/{_id(id)}"
+    return Call("DELETE", path, lambda answer: answer is not None, may_miss=True)
 
 
 def _items(kind: type[T]) -> Callable[[Any], list[T]]:

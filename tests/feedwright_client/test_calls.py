@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import Iterator
 
@@ -121,6 +122,12 @@ def test_both_clients_have_the_same_calls() -> None:
         return {name for name in dir(kind) if not name.startswith("_")}
 
     assert names(Feedwright) == names(AsyncFeedwright)
+    for name in ("feed", "nearby", "put_item", "track"):
+        sync, other = (getattr(one, name) for one in (Feedwright, AsyncFeedwright))
+        assert inspect.signature(sync) == inspect.signature(other)
+        assert inspect.getdoc(sync) == inspect.getdoc(other)
+    with Feedwright("http://127.0.0.1:9") as client, pytest.raises(TypeError, match="exclude_sen"):
+        client.feed("u0007", exclude_sen=True)  # type: ignore[call-arg]
 
 
 def test_pauses_grow_and_do_not_coincide() -> None:
