@@ -284,6 +284,8 @@ def test_numbers_that_are_two_kinds_of_dates_are_told(
         ("1/9/26 14:13:20.5", "%d/%m/%y %H:%M:%S.%f", datetime(2026, 9, 1, 14, 13, 20, 500_000)),
         ("1612010100", "%y%m%d%H%M", datetime(2016, 12, 1, 1)),
         ("200105", "%y%m%d", datetime(2020, 1, 5)),
+        ("14102100", "%y%m%d%H", datetime(2014, 10, 21)),
+        ("9/30/26 2 PM", "%m/%d/%y %I %p", datetime(2026, 9, 30, 14)),
         ("2026-09-30 14:13:20 CST", "%Y-%m-%d %H:%M:%S %Z", datetime(2026, 9, 30, 14, 13, 20)),
     ],
 )  # fmt: skip
@@ -304,6 +306,7 @@ def test_a_pattern_tells_a_date(form: str) -> None:
     [
         ("%d-%b-%y", ["2026-01-01"], "'2026-01-01' does not fit  time_format: %d-%b-%y"),
         ("auto", ["14/2/2026", "2/14/2026", "15/2/2026"], "with the day first, as most"),
+        ("auto", ["260930"], 'say  time_format: "%y%m%d"  in the mapping'),
         ("auto", ["14/2/2026 soon"], "is no time that is understood"),
         ("auto", ["2026-09-30 14:13:20 CST"], "names no time zone that is sure: CST"),
     ],

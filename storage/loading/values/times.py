@@ -64,6 +64,7 @@ _WORDS = (
 _HOUR = r"^\s*(\d{4}-\d\d-\d\d)[T ](\d\d)\s*$"  # of a time without minutes
 _WITH_T = r"^\s*(\d{4}-\d\d-\d\d)T"
 _WEEKDAY = r"(?i)^\s*(mon|tue|wed|thu|fri|sat|sun)[a-z]*\.?,?\s+"
+_SHORT_YEAR = r"\d\d(0[1-9]|1[0-2])([0-2]\d|3[01])"
 _MAY_BE_OPEN = r"^\s*\d{1,2}[/.-]\d"
 _CUT = r"^\d{4}-\d\d(-\d)?$|[T ]\d$|:\d$"  # the end of a file that was cut within a time
 
@@ -117,10 +118,13 @@ class TimeReader:
         return self._found(text) if self.form in FORMATS else self._by_own_pattern(text)
 
     def _by_own_pattern(self, text: pl.Series) -> pl.Series:
-        """By the mapping's pattern; ``.%f`` and ``,%f`` are fractions, as in Python."""
+        """By the mapping's pattern; ``.%f`` and ``,%f`` are fractions, as in Python, and an hour
+        may stand without minutes."""
         if ",%f" in self.form:
             text = text.str.replace(r"(:\d\d),(\d)", "$1.$2")
         pattern = re.sub(r"[.,]%f", "%.f", self.form)
+        if re.search(r"%[HI]", pattern) and "%M" not in pattern:
+            return self._parsed(text, [f"{pattern} %M"], suffix=" 00")
         return self._parsed(text, [pattern])
 
     def _found(self, text: pl.Series) -> pl.Series:
@@ -236,6 +240,8 @@ def why_not(cell: str, reader: TimeReader) -> str:
         return AMBIGUOUS
     if order is not None and order.contradicts(cell):
         return f"is no date with the {order.order} first, as most of its column are"
+    if re.fullmatch(_SHORT_YEAR, cell.strip()):
+        return 'may be a date with a year of two digits: say  time_format: "%y%m%d"  in the mapping'
     if (zone := re.search(ZONE, cell)) and zone[1] not in ZONES:
         return (
             f"names no time zone that is sure: {zone[1]}. Say  time_format:  with %Z in its place, "
