@@ -97,10 +97,10 @@ class FeedApp:
             touched=self.touched,
             erased=self.erased,
         )
-        spool = settings.home / "serving" / "spool"
+        self._spool = settings.home / "serving" / "spool"
         self.ingest = Ingest(
             lambda: database_address(settings),
-            spool,
+            self._spool,
             retention=timedelta(days=self._profile.profile.privacy.retention_days),
             types=lambda: self._profile.profile.interaction_types,
             complete=self._attribute,
@@ -110,9 +110,7 @@ class FeedApp:
         self._loop: asyncio.AbstractEventLoop | None = None
         self.served = Served(self.database)
         self._overview = OverviewWatch(self.database, settings.environment)
-        self._now = NowCollector(
-            self._versions, lambda: self._overview.now, lambda: oldest_age(spool, time.time())
-        )
+        self._now = NowCollector(self._versions, lambda: self._overview.now, self._spool_age)
         self.asgi = Starlette(
             routes=[*self._routes(), Route("/{path:path}", _NotFound())],
             exception_handlers=EXCEPTION_HANDLERS,
@@ -217,9 +215,12 @@ class FeedApp:
             *catalogue_routes(self.database, written=self.follower.soon, may_show=self._may_show),
             *service.endpoints.routes(service_calls),
             *user_tokens.endpoints.routes(user_tokens.UserTokenCalls(self.access.ring)),
-            *admin.admin_routes(self._settings, self.database, self.live),
+            *admin.admin_routes(self._settings, self.database, self.live, self._spool_age),
             *(route for group in pages.GROUPS for route in group.routes()),
         ]
+
+    def _spool_age(self) -> float:
+        return oldest_age(self._spool, time.time())
 
     def _live_catalogue(self) -> LiveCatalogue | None:
         catalogue = self.live.state.catalogue

@@ -79,5 +79,6 @@ class Rules:
             if found:
                 return rule, as_meant(found[1])
         if path.startswith(ADMIN):
-            return UNDECLARED_ADMIN, path.removeprefix(ADMIN)
+            # What follows may be anybody's id.
+            return UNDECLARED_ADMIN, path.removeprefix(ADMIN).partition("/")[0]
         return UNDECLARED, ""

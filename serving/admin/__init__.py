@@ -5,6 +5,8 @@ One module a group; each call is declared beside its handler.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from starlette.routing import Route
 
 from serving.admin import experiments, flags, metrics, models, records, status, train
@@ -20,8 +22,10 @@ GROUPS = tuple(
 )
 
 
-def admin_routes(settings: Settings, database: Database, live: LiveModel) -> list[Route]:
-    """The routes of all groups."""
+def admin_routes(
+    settings: Settings, database: Database, live: LiveModel, spool_age: Callable[[], float]
+) -> list[Route]:
+    """The routes of all groups; see ``StatusCalls`` for ``spool_age``."""
     versions = VersionList(settings.mlflow_address, settings.model_name)
     dagster = Dagster(settings.dagster_address, settings.dagster_public_address)
 
@@ -29,7 +33,9 @@ def admin_routes(settings: Settings, database: Database, live: LiveModel) -> lis
         return live.state
 
     return [
-        *status.endpoints.routes(status.StatusCalls(settings, database, versions, dagster, state)),
+        *status.endpoints.routes(
+            status.StatusCalls(settings, database, versions, dagster, state, spool_age)
+        ),
         *metrics.endpoints.routes(metrics.MetricsCalls(settings, state)),
         *models.endpoints.routes(models.ModelCalls(settings, database, versions)),
         *train.endpoints.routes(train.TrainCalls(dagster)),

@@ -30,6 +30,8 @@ T = TypeVar("T")
 LOOK_SECONDS = 1.6
 """For each part; they are looked at all at once."""
 HOUR = timedelta(hours=1)
+SPOOL_SECONDS = 60.0
+"""The spool is empty seconds after Postgres is back."""
 
 
 @dataclass(frozen=True)
@@ -122,12 +124,18 @@ class StatusCalls:
         versions: VersionList,
         dagster: Dagster,
         state: Callable[[], LiveState],
+        spool_age: Callable[[], float],
     ) -> None:
+        """
+        Args:
+            spool_age: seconds that the oldest event has waited for Postgres.
+        """
         self._settings = settings
         self._database = database
         self._versions = versions
         self._dagster = dagster
         self._state = state
+        self._spool_age = spool_age
 
     @endpoints.declare(
         "GET /api/v1/admin/status",
@@ -153,6 +161,12 @@ class StatusCalls:
         if fallback is not None:
             why = self._state().detail
             problems.append(f"The heuristic answers, {fallback}" + (f": {why}" if why else ""))
+        waiting = self._spool_age()
+        if waiting > SPOOL_SECONDS and stored is not None:
+            problems.append(
+                f"Events have waited for {waiting:.0f} s to be written, though Postgres answers: "
+                "feedwright logs feed says why"
+            )
         withdrawn = stored.withdrawn if stored else []
         pending = next((row for row in withdrawn if row["done_at"] is None), None)
         return answer_json(

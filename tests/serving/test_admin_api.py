@@ -81,6 +81,14 @@ def test_the_status_tells_all_of_it(http: httpx.Client) -> None:
     assert status["problems"] == []
 
 
+def test_the_status_tells_of_events_that_wait(
+    http: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("serving.app.oldest_age", lambda *_: 75.0)
+    (problem,) = read(http, "status")["problems"]
+    assert "waited for 75 s" in problem
+
+
 def test_the_status_answers_when_everything_hangs(http: httpx.Client, world: World) -> None:
     read(http, "status")
     world.registry.broken, world.dagster.slow = True, 60.0

@@ -46,7 +46,7 @@ def test_a_call_is_found_by_its_rule_and_what_is_not_declared_needs_an_admin_key
         assert one.user != "path" or parameters
     assert rules.find("POST", "/api/v1/nothing") == (UNDECLARED, "")
     assert rules.find("TRACE", "/api/v1/feed") == (UNDECLARED, "")
-    assert rules.find("PUT", "/api/v1/admin/a/b") == (UNDECLARED_ADMIN, "a/b")
+    assert rules.find("PUT", "/api/v1/admin/a/b") == (UNDECLARED_ADMIN, "a")
 
 
 def test_the_description_names_each_operation_once_and_refers_to_nothing_that_is_not_there() -> (
