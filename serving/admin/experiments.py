@@ -21,9 +21,10 @@ from going_live.experiments import (
     InvalidExperiment,
     UnknownExperiment,
 )
+from models.evaluation.versions import RegistryAway
 from models.profile.schema import RampStep
 from serving.admin.parts import Asked, actor_of, asked, with_connection
-from serving.admin.registry import RegistryAway, VersionList
+from serving.admin.registry import VersionList
 from serving.http.answers import answer_json
 from serving.http.describe import path_id
 from serving.http.endpoints import Answer, Body, Endpoints, Handler

@@ -19,9 +19,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from going_live.releases import STATUS
-from models.evaluation.versions import CHAMPION
+from models.evaluation.versions import CHAMPION, RegistryAway
 from serving.admin.parts import Asked, Unfinished, actor_of, asked, in_time
-from serving.admin.registry import MOST, Listing, RegistryAway, Version, VersionList
+from serving.admin.registry import MOST, Listing, Version, VersionList
 from serving.http.answers import answer_json, not_found
 from serving.http.describe import path_id
 from serving.http.endpoints import Answer, Body, Endpoints

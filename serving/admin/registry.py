@@ -1,4 +1,4 @@
-"""Every version that MLflow holds, by its REST API; see ``serving/versions/registry.py``."""
+"""Every version that MLflow holds, by its REST API."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from typing import Any
 
 import httpx
 
-from models.evaluation.versions import CHALLENGER, CHAMPION, HISTORY_TAG
+from models.evaluation.versions import CHALLENGER, CHAMPION, HISTORY_TAG, RegistryAway
+from storage.registry import rest
 
 LOOK_SECONDS = 1.5
 MOST = 100
@@ -22,11 +23,6 @@ METRICS_KEPT_SECONDS = 60.0
 METRICS_SECONDS = 0.7
 """What runs measured is waited for so long: each is a question of its own."""
 AT_ONCE = 8
-NOT_THERE = "RESOURCE_DOES_NOT_EXIST"
-
-
-class RegistryAway(RuntimeError):
-    """MLflow does not answer, or not as MLflow does."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +81,7 @@ class VersionList:
 
     def __init__(self, address: str, name: str) -> None:
         self._name = name
-        self._client = httpx.AsyncClient(
-            base_url=f"{address}/api/2.0/mlflow/", timeout=LOOK_SECONDS
-        )
+        self._client = httpx.AsyncClient(base_url=address + rest.PATH, timeout=LOOK_SECONDS)
         self._metrics: dict[str, tuple[float, dict[str, float]]] = {}
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._turns = asyncio.Semaphore(AT_ONCE)
@@ -98,13 +92,9 @@ class VersionList:
         Raises:
             RegistryAway: no answer within ``LOOK_SECONDS``.
         """
-        try:
+        with rest.asking():
             async with asyncio.timeout(LOOK_SECONDS):
                 return await self._read()
-        except TimeoutError as error:
-            raise RegistryAway(f"MLflow: no answer within {LOOK_SECONDS:g} s") from error
-        except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RegistryAway(f"MLflow: {error or type(error).__name__}") from error
 
     async def _read(self) -> Listing:
         model = await self._get("registered-models/get", name=self._name)
@@ -119,7 +109,7 @@ class VersionList:
         rows = (found or {}).get("model_versions") or []
         registered = model["registered_model"]
         aliases = {a["alias"]: str(a["version"]) for a in registered.get("aliases") or []}
-        history = json.loads(_pairs(registered.get("tags")).get(HISTORY_TAG, "[]"))
+        history = json.loads(rest.tags_of(registered.get("tags")).get(HISTORY_TAG, "[]"))
         older = {*aliases.values(), *history[-LOOK_BACK:]} - {str(row["version"]) for row in rows}
         named = await asyncio.gather(
             *(self._get("model-versions/get", name=self._name, version=one) for one in older)
@@ -131,7 +121,7 @@ class VersionList:
                 version=str(row["version"]),
                 run_id=row.get("run_id", ""),
                 aliases=tuple(sorted(a for a, v in aliases.items() if v == str(row["version"]))),
-                tags=_pairs(row.get("tags")),
+                tags=rest.tags_of(row.get("tags")),
                 metrics=numbers,
             )
             for row, numbers in zip(rows, metrics, strict=True)
@@ -159,11 +149,12 @@ class VersionList:
 
     async def _ask_metrics(self, run_id: str) -> None:
         try:
-            async with self._turns:
-                run = await self._get("runs/get", run_id=run_id)
-            rows = run["run"]["data"].get("metrics") or [] if run else []
-            numbers = {row["key"]: float(row["value"]) for row in rows}
-        except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError):
+            with rest.asking():
+                async with self._turns:
+                    run = await self._get("runs/get", run_id=run_id)
+                rows = run["run"]["data"].get("metrics") or [] if run else []
+                numbers = {row["key"]: float(row["value"]) for row in rows}
+        except RegistryAway:
             return  # a version is told of without them
         if len(self._metrics) > 3 * MOST:
             self._metrics.clear()
@@ -171,14 +162,4 @@ class VersionList:
 
     async def _get(self, path: str, **parameters: Any) -> dict[str, Any] | None:
         """The answer; None: there is no such thing."""
-        response = await self._client.get(path, params=parameters)
-        body = response.json()
-        if response.is_success:
-            return body
-        if body.get("error_code") == NOT_THERE:
-            return None
-        raise ValueError(f"it answers {response.status_code}: {body}")
-
-
-def _pairs(tags: list[dict[str, str]] | None) -> dict[str, str]:
-    return {tag["key"]: tag["value"] for tag in tags or []}
+        return rest.answer_of(await self._client.get(path, params=parameters))

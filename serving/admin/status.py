@@ -13,9 +13,10 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from models.evaluation.versions import RegistryAway
 from serving.admin.dagster import CODE_AWAY, Dagster, DagsterAway, Run, Seen
 from serving.admin.models import ModelVersionTold, told
-from serving.admin.registry import Listing, RegistryAway, VersionList
+from serving.admin.registry import Listing, VersionList
 from serving.http.answers import answer_json
 from serving.http.endpoints import Answer, Endpoints
 from serving.postgres.database import Database, DatabaseAway

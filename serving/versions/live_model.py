@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from models.catalogue.snapshot import Snapshot
-from models.evaluation.versions import good_since
+from models.evaluation.versions import RegistryAway, good_since
 from models.profile.file import ProfileFile
 from serving.launch import settings_environment
 from serving.state.catalogue import (
@@ -30,7 +30,6 @@ from serving.versions.preparation import CatchUp, Preparation
 from serving.versions.registry import (
     NamedVersion,
     Registry,
-    RegistryUnavailable,
     read_pointer,
     write_pointer,
 )
@@ -89,7 +88,7 @@ class _Alias:
     def _wanted(self) -> NamedVersion | None:
         try:
             version = self._registry.version(self.name)
-        except RegistryUnavailable:
+        except RegistryAway:
             self.registry_up = False
             return self._pointer  # the last one that is known of
         self.registry_up = True

@@ -1,7 +1,4 @@
-"""Which version an alias names: asked of MLflow's REST API.
-
-Importing ``mlflow`` costs a worker 2.4 s and 139 MB, so it stays out.
-"""
+"""Which version an alias names: asked of MLflow's REST API."""
 
 from __future__ import annotations
 
@@ -14,14 +11,10 @@ from pathlib import Path
 import httpx
 
 from models.evaluation.versions import FEATURES_TAG, JUDGED_TAG
+from storage.registry import rest
 
 SNAPSHOT_TAG = "snapshot_artifact"
-NO_SUCH = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}
 TIMEOUT_SECONDS = 1.0
-
-
-class RegistryUnavailable(RuntimeError):
-    """MLflow does not answer, or not as MLflow does."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +33,7 @@ class Registry:
 
     def __init__(self, address: str, name: str) -> None:
         self._name = name
-        self._client = httpx.Client(base_url=address, timeout=TIMEOUT_SECONDS)
+        self._client = httpx.Client(base_url=address + rest.PATH, timeout=TIMEOUT_SECONDS)
 
     def version(self, alias: str) -> NamedVersion | None:
         """The version that the alias names now; None when there is no alias or no model.
@@ -49,21 +42,12 @@ class Registry:
         ever was.
 
         Raises:
-            RegistryUnavailable: no answer within ``TIMEOUT_SECONDS``, or not MLflow's.
+            RegistryAway: no answer within ``TIMEOUT_SECONDS``, or not MLflow's.
         """
-        try:
-            response = self._client.get(
-                "/api/2.0/mlflow/registered-models/alias",
-                params={"name": self._name, "alias": alias},
-            )
-            body = response.json()
-            if response.is_success:
-                return _named(body["model_version"])
-            if body.get("error_code") in NO_SUCH:
-                return None
-        except (httpx.HTTPError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RegistryUnavailable(f"MLflow: {error or type(error).__name__}") from error
-        raise RegistryUnavailable(f"MLflow answers {response.status_code}: {body}")
+        asked = {"name": self._name, "alias": alias}
+        with rest.asking():
+            found = rest.answer_of(self._client.get("registered-models/alias", params=asked))
+            return None if found is None else _named(found["model_version"])
 
     def close(self) -> None:
         self._client.close()
@@ -73,7 +57,7 @@ def _named(model_version: dict) -> NamedVersion:
     version = str(model_version["version"])
     if not re.fullmatch(r"\w[\w.-]*", version):  # it names a folder
         raise ValueError(f"odd version {version!r}")
-    tags = {tag["key"]: tag["value"] for tag in model_version.get("tags") or []}
+    tags = rest.tags_of(model_version.get("tags"))
     return NamedVersion(
         version,
         model_version.get("run_id") or None,
