@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.snapshot import Snapshot
-from models.feed.pipeline import SEEN, FeedPipeline, Query
+from models.feed.pipeline import FeedPipeline, Query
 from models.feed.reasons import reasons
 from models.feed.scores import explained
+from models.feed.sources import SEEN
 from models.profile.schema import Profile
 
 SCHEMA = {

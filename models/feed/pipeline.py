@@ -25,15 +25,12 @@ from models.feed.exploration import explore
 from models.feed.rules import Mask, allowed
 from models.feed.scores import By, scores_of, shown_scores
 from models.feed.shortlists import Shortlists, time_key
-from models.feed.sources import BITS, Bits, Candidates, Indexes, SourceGuard
+from models.feed.sources import BITS, RANKED, SEEN, Bits, Candidates, Indexes, SourceGuard
 from models.feed.stage_timer import StageTimer
 from models.profile.schema import Profile
 
 Stage = Literal["candidates", "rules", "scores", "ranker", "diversity", "exploration"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
-RANKED, SEEN = 1 << 15, 1 << 14
-"""In ``Ranking.sources``, beside where an item came from: the ranker gave it its score; the user
-has seen it, and too little else is left."""
 VARIED, VARIED_AMONG = 10, 20
 """The first items are made less like each other, by trades with those behind, up to here."""
 FEW = 200

@@ -1,6 +1,6 @@
 """Candidates: the few hundred items that are worth ranking for a viewer, from many sources.
 
-Every source is a function of the viewer that gives rows of items, best first. None is
+Every source is an entry of ``SOURCES`` that gives rows of items, best first. None is
 trusted to be quick or right: one that fails or is slow is dropped, counted, and left alone
 for a while, and the feed goes on with the others.
 """
@@ -8,10 +8,10 @@ for a while, and the feed goes on with the others.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
-from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,23 +23,11 @@ from models.catalogue.viewer import LEARNED_TAGS, NOTHING, Indices, Viewer
 from models.data.arrays import top_places
 from models.feed.places import Places
 from models.feed.shortlists import Shortlists
+from models.profile.schema import Candidates as Budgets
 from models.profile.schema import Profile
 
 log = logging.getLogger("feedwright.candidates")
 
-SourceName = Literal[
-    "model",
-    "similar_users",
-    "similar_items",
-    "near",
-    "tags",
-    "trending",
-    "fresh",
-    "popular",
-    "explore",
-]
-SOURCES: tuple[SourceName, ...] = get_args(SourceName)
-BITS: dict[SourceName, int] = {name: 1 << place for place, name in enumerate(SOURCES)}
 Bits = NDArray[np.uint16]
 
 Dropped = Callable[[str, str], None]
@@ -140,6 +128,88 @@ class Candidates:
     sources: Bits
 
 
+@dataclass(frozen=True)
+class Asked:
+    """What sources go by."""
+
+    live: LiveCatalogue
+    viewer: Viewer
+    profile: Profile
+    shortlists: Shortlists
+    indexes: Indexes
+
+
+@dataclass(frozen=True)
+class Source:
+    """
+    Attributes:
+        find: rows of items, best first, about so many.
+        applies: whether there is something to go by.
+        budget: how many it may bring; a new source has a field of its name in ``Candidates`` of
+            ``models/profile/schema.py``.
+    """
+
+    find: Callable[[Asked, int], Indices]
+    budget: Callable[[Budgets], int]
+    applies: Callable[[Asked], bool] = lambda asked: True
+
+
+SOURCES: dict[str, Source] = {
+    "model": Source(
+        lambda asked, count: nearest_by_model(
+            asked.live, asked.viewer, asked.shortlists, asked.indexes, count
+        ),
+        lambda budgets: budgets.model,
+        lambda asked: asked.viewer.vector is not None and asked.live.items.vectors.shape[1] > 0,
+    ),
+    "similar_users": Source(
+        lambda asked, count: liked_by_similar_users(asked.live, asked.viewer, count),
+        lambda budgets: budgets.similar_users,
+        lambda asked: asked.viewer.row is not None,
+    ),
+    "similar_items": Source(
+        lambda asked, count: similar_items(
+            asked.live, asked.viewer.recent[: asked.profile.candidates.recent_items], count
+        )[0],
+        lambda budgets: budgets.similar_items,
+        lambda asked: len(asked.viewer.recent) > 0,
+    ),
+    "near": Source(
+        lambda asked, count: near(asked.live, asked.viewer, asked.indexes.places, count),
+        lambda budgets: budgets.near,
+        lambda asked: asked.viewer.has_place,
+    ),
+    "tags": Source(
+        lambda asked, count: of_tags(asked.live, asked.viewer, asked.shortlists, count),
+        lambda budgets: budgets.tags,
+        lambda asked: (
+            len(asked.viewer.tags) + len(asked.viewer.liked)
+            + len(asked.viewer.interests.tags.indices) > 0
+        ),
+    ),
+    "trending": Source(
+        lambda asked, count: asked.shortlists.trending[:count], lambda budgets: budgets.trending
+    ),
+    "fresh": Source(
+        lambda asked, count: np.concatenate(
+            [asked.live.latest_items(), asked.shortlists.fresh[:count]]
+        ),
+        lambda budgets: budgets.fresh,
+    ),
+    "popular": Source(
+        lambda asked, count: asked.shortlists.popular[:count], lambda budgets: budgets.popular
+    ),
+    "explore": Source(lambda asked, count: asked.shortlists.explored, lambda budgets: 1),
+}  # fmt: skip
+"""By name, the most personal first; the first are asked where time is short."""
+BITS: dict[str, int] = {name: 1 << place for place, name in enumerate(SOURCES)}
+"""In this process. What is kept for others names its bits: ``BITS`` and ``MARKS``."""
+RANKED, SEEN = 1 << 15, 1 << 14
+"""Beside where an item came from: the ranker gave it its score; the user has seen it, and too
+little else is left."""
+MARKS = {"ranked": RANKED, "seen": SEEN}
+
+
 class SourceGuard:
     """Runs sources, and keeps those that misbehave from spoiling the request."""
 
@@ -152,12 +222,12 @@ class SourceGuard:
         self._rests_until: dict[str, float] = {}
 
     def collect(
-        self, sources: dict[SourceName, Callable[[], Indices]], budget_ms: float
-    ) -> dict[SourceName, Indices]:
+        self, sources: Mapping[str, Callable[[], Indices]], budget_ms: float
+    ) -> dict[str, Indices]:
         """What each source found, in order, until the time is spent."""
         begin = self._clock()
         end = begin + budget_ms / 1000
-        found: dict[SourceName, Indices] = {}
+        found: dict[str, Indices] = {}
         for name, source in sources.items():
             start = self._clock()
             if start > end:
@@ -199,12 +269,12 @@ def candidates(
 
     O(pool log pool), besides what the sources cost.
     """
-    budgets = profile.candidates
+    budgets, asked = profile.candidates, Asked(live, viewer, profile, shortlists, indexes)
     named = guard.collect(
         {
-            name: source
-            for name, source in _sources(live, viewer, profile, shortlists, indexes).items()
-            if name == "explore" or getattr(budgets, name) > 0
+            name: partial(source.find, asked, count)
+            for name, source in SOURCES.items()
+            if (count := source.budget(budgets)) > 0 and source.applies(asked)
         },
         budgets.time_budget_ms,
     )
@@ -212,41 +282,6 @@ def candidates(
     if len(merged.rows) < budgets.pool:
         merged = _union({**named, "popular": shortlists.popular[: budgets.pool]})
     return merged
-
-
-def _sources(
-    live: LiveCatalogue,
-    viewer: Viewer,
-    profile: Profile,
-    shortlists: Shortlists,
-    indexes: Indexes,
-) -> dict[SourceName, Callable[[], Indices]]:
-    """The sources that have something to go by, the most personal first."""
-    budgets = profile.candidates
-    sources: dict[SourceName, Callable[[], Indices]] = {}
-    if viewer.vector is not None and live.items.vectors.shape[1]:
-        sources["model"] = lambda: nearest_by_model(
-            live, viewer, shortlists, indexes, budgets.model
-        )
-    if viewer.row is not None:
-        sources["similar_users"] = lambda: liked_by_similar_users(
-            live, viewer, budgets.similar_users
-        )
-    if len(viewer.recent):
-        sources["similar_items"] = lambda: similar_items(
-            live, viewer.recent[: budgets.recent_items], budgets.similar_items
-        )[0]
-    if viewer.has_place:
-        sources["near"] = lambda: near(live, viewer, indexes.places, budgets.near)
-    if len(viewer.tags) or len(viewer.liked) or len(viewer.interests.tags.indices):
-        sources["tags"] = lambda: of_tags(live, viewer, shortlists, budgets.tags)
-    sources["trending"] = lambda: shortlists.trending[: budgets.trending]
-    sources["fresh"] = lambda: np.concatenate(
-        [live.latest_items(), shortlists.fresh[: budgets.fresh]]
-    )
-    sources["popular"] = lambda: shortlists.popular[: budgets.popular]
-    sources["explore"] = lambda: shortlists.explored
-    return sources
 
 
 def nearest_by_model(
@@ -335,12 +370,12 @@ def most_votes(
     return ordered[starts[best]].astype(np.int32), sums[best].astype(np.float32)
 
 
-def names_of(bits: int) -> list[SourceName]:
+def names_of(bits: int) -> list[str]:
     """The sources that a mask stands for."""
     return [name for name, bit in BITS.items() if bits & bit]
 
 
-def _union(named: dict[SourceName, Indices]) -> Candidates:
+def _union(named: dict[str, Indices]) -> Candidates:
     """Distinct rows, ascending. O(n log n)."""
     parts = [rows.astype(np.int64) << 16 | BITS[name] for name, rows in named.items()]
     if not sum(map(len, parts)):

@@ -1,6 +1,6 @@
 """The ranker that the feed is served by: features of the live catalogue in, probabilities out.
 
-Of two kinds. ``boosted``: LightGBM's trees over ``LIVE_FEATURES`` (Ke et al. 2017, "LightGBM: A
+Of two kinds. ``boosted``: LightGBM's trees over ``live_features`` (Ke et al. 2017, "LightGBM: A
 highly efficient gradient boosting decision tree"). ``logistic``: logistic regression over the
 eight features of the ``events`` profile. It is kept beside a snapshot as ``ranker.json``, and
 refused where this release makes other features than it was trained on.
@@ -23,17 +23,9 @@ from models.feed.sources import Bits
 from models.profile.ranker_settings import BoostedSettings, Kind
 from models.profile.schema import Profile
 from models.ranking.calibration import Calibration
-from models.ranking.live_features import LIVE_FEATURES, MakeFeatures, events_features, live_features
-from models.ranking.logistic import FEATURES, LogisticRanker
+from models.ranking.live_features import FEATURES, Pairs, features_of
+from models.ranking.logistic import LogisticRanker
 from models.ranking.table import Table, check_names, digest
-
-MADE: dict[Kind, tuple[MakeFeatures, tuple[str, ...]]] = {
-    "boosted": (live_features, LIVE_FEATURES),
-    "logistic": (events_features, FEATURES),
-}
-"""What makes each kind's features, and their names in this release."""
-RISING = frozenset({"recommender.score", "similar_items.vote"})
-"""Features that never count against an item: it leaves the trees fewer ways to learn noise."""
 
 
 class Model(Protocol):
@@ -69,6 +61,7 @@ class Trees:
         """
         import lightgbm
 
+        rising = {name for name, feature in FEATURES["boosted"].items() if feature.rising}
         parameters = {
             "objective": settings.objective,
             "learning_rate": settings.learning_rate,
@@ -79,7 +72,7 @@ class Trees:
             "bagging_freq": 1,
             "lambda_l2": settings.ridge,
             "max_bin": settings.bins,
-            "monotone_constraints": [int(name in RISING) for name in table.names],
+            "monotone_constraints": [int(name in rising) for name in table.names],
             "num_threads": 1,
             "deterministic": True,
             "force_row_wise": True,
@@ -141,8 +134,8 @@ class LearnedRanker:
             rows, sources: of the items, each of shape (n,).
             now: epoch seconds.
         """
-        make, _ = MADE[self.kind]
-        return self.predict(make(live, viewer, profile, rows, sources, now=now, context=context))
+        pairs = Pairs(live, viewer, profile, rows, sources, now, context)
+        return self.predict(features_of(self.kind, pairs))
 
     def predict(self, table: Table) -> NDArray[np.float32]:
         """
@@ -197,7 +190,7 @@ class LearnedRanker:
             stored = json.loads(content)
             kind, names, model = stored["kind"], stored["names"], stored["model"]
             calibration = Calibration.from_json(stored["calibration"])
-            made = MADE[kind][1]
+            made = tuple(FEATURES[kind])
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a ranker that this release reads: {error!r}") from error
         check_names(names, made)

@@ -1,16 +1,19 @@
 """What the feed's ranker sees of a (viewer, item): made from the live catalogue.
 
-One function for each kind of ranker, called to train and to serve alike, so that a row means the
-same in both. Everything is a vectorised pass over some 200 rows. NaN: not known.
+A feature is one entry of ``FEATURES``, which training and serving read alike, so that a row means
+the same in both. Everything is a vectorised pass over some 200 rows. NaN: not known.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Indices, Viewer
@@ -18,150 +21,189 @@ from models.data.arrays import among
 from models.feed.context import DEVICES, Context
 from models.feed.scores import all_components, model_scores, taste_of, usual_scores
 from models.feed.sources import BITS, SOURCES, Bits
-from models.profile.schema import SCORERS, Profile
-from models.ranking.logistic import DAY, FEATURES, HORIZON_DAYS
+from models.profile.ranker_settings import Kind
+from models.profile.schema import SCORERS, Profile, ScorerName
+from models.ranking.logistic import DAY, HORIZON_DAYS
+from models.ranking.logistic import FEATURES as EVENTS_FEATURES
 from models.ranking.table import Table
 
-LIVE_FEATURES = (
-    *(f"component.{name}" for name in SCORERS),
-    "recommender.score",
-    "recommender.rank",
-    *(f"source.{name}" for name in SOURCES),
-    "similar_items.vote",
-    "item.impressions",
-    "item.click_rate",
-    "item.applied",
-    "item.age_days",
-    "item.days_until",
-    "history.length",
-    "history.seen",
-    "history.owner_share",
-    "history.category_share",
-    "history.city_share",
-    "history.tag_overlap",
-    "history.price_distance",
-    "context.hour",
-    "context.weekday",
-    "context.device",
-)
 
-_BITS = np.array(list(BITS.values()), np.uint16)
-_FIRST_BIT = LIVE_FEATURES.index(f"source.{SOURCES[0]}")
+@dataclass(frozen=True)
+class Pairs:
+    """n items of one viewer at a moment, and what several features need of them.
 
-MakeFeatures = Callable[..., Table]
-"""``live_features`` or ``events_features``."""
-
-
-def live_features(
-    live: LiveCatalogue,
-    viewer: Viewer,
-    profile: Profile,
-    rows: Indices,
-    sources: Bits,
-    *,
-    now: float,
-    context: Context,
-) -> Table:
-    """The columns ``LIVE_FEATURES`` of each item, float32, shape (n, columns).
-
-    - component: the scorers' (``models/data/scorers.py``).
-    - recommender: ``score`` in standard deviations from the mean over all items; ``rank``: log1p
-      of the place among these items, from 0.
-    - source: which sources named it, 0 or 1. similar_items.vote: summed cosine with the items
-      liked last.
-    - item: logs of the counts, days since it was made (log) and to its start, and its click rate,
-      drawn to the profile's prior for new items.
-    - history: how many items the viewer liked (log), whether they had to do with this one, the
-      share of their liking that went to this owner, category, city; of the item's tags, the mean
-      share; how many times dearer or cheaper it is than what they like (log).
-
-    Args:
-        rows: of items, shape (n,). sources: of each, shape (n,).
+    Attributes:
+        rows, sources: of the items, each of shape (n,).
         now: epoch seconds.
     """
-    items = live.items
-    scores = model_scores(live, viewer, rows)
-    mean, spread = usual_scores(live, viewer)
-    place = np.empty(len(rows), np.float32)
-    place[np.argsort(-scores, kind="stable")] = np.arange(len(rows))
-    prior = profile.exploration
-    components = all_components(live, viewer, profile, rows, now=now)
-    created = np.fmax(items.created_at[rows], items.publish_at[rows])
-    device = np.nan if context.device is None else DEVICES.index(context.device)
-    values = np.empty((len(rows), len(LIVE_FEATURES)), np.float32)
-    values[:, _FIRST_BIT : _FIRST_BIT + len(_BITS)] = (sources[:, None] & _BITS) > 0
-    before = [
-        *(components[name] for name in SCORERS),
-        (scores - mean) / (spread if spread > 0 else 1.0),
-        np.log1p(place),
-    ]
-    after = [
-        _votes(live, viewer, rows),
-        np.log1p(items.impressions[rows]),
-        (items.clicks[rows] + prior.prior_clicks)
-        / (items.impressions[rows] + prior.prior_impressions),
-        np.log1p(items.applied[rows]),
-        np.log1p(np.maximum(now - created, 0) / DAY),
-        (items.starts_at[rows] - now) / DAY,
-        np.log1p(len(viewer.liked)),
-        among(rows, viewer.seen),
-        *_liking(live, viewer, rows),
-        context.hour,
-        context.weekday,
-        device,
-    ]
-    for number, column in enumerate(before):
-        values[:, number] = column
-    for number, column in enumerate(after, _FIRST_BIT + len(_BITS)):
-        values[:, number] = column
-    return Table(LIVE_FEATURES, values)
+
+    live: LiveCatalogue
+    viewer: Viewer
+    profile: Profile
+    rows: Indices
+    sources: Bits
+    now: float
+    context: Context
+
+    @cached_property
+    def scores(self) -> NDArray[np.float32]:
+        return model_scores(self.live, self.viewer, self.rows)
+
+    @cached_property
+    def components(self) -> Mapping[ScorerName, NDArray[np.floating]]:
+        return all_components(self.live, self.viewer, self.profile, self.rows, now=self.now)
+
+    @cached_property
+    def liking(self) -> Mapping[str, NDArray[np.floating]]:
+        return _liking(self.live, self.viewer, self.rows)
+
+    @cached_property
+    def tags(self) -> NDArray[np.int32]:
+        return self.live.items.tags[self.rows]
+
+    @cached_property
+    def age(self) -> NDArray[np.float64]:
+        """Seconds since each appeared."""
+        items, rows = self.live.items, self.rows
+        made = np.fmax(items.created_at[rows], items.publish_at[rows])
+        return np.maximum(self.now - made, 0)
+
+    @cached_property
+    def until(self) -> NDArray[np.float64]:
+        """Seconds to the start of each."""
+        return self.live.items.starts_at[self.rows] - self.now
 
 
-def events_features(
-    live: LiveCatalogue,
-    viewer: Viewer,
-    profile: Profile,
-    rows: Indices,
-    sources: Bits,
-    *,
-    now: float,
-    context: Context,
-) -> Table:
-    """The eight features of ``models/ranking/logistic.py``, as its ``features`` makes them from
-    frames: the same values of the same moment. Arguments as ``live_features``."""
-    items, liked = live.items, viewer.liked
-    tags = items.tags[rows]
-    liked_tags = items.tags[liked]
-    until = (items.starts_at[rows] - now) / (DAY * HORIZON_DAYS)
-    columns = (
-        1.0,
-        _share(tags, viewer.tags, len(live.tags)),
-        _share(tags, liked_tags[liked_tags >= 0], len(live.tags)),
-        (items.city[rows] == viewer.city) & (viewer.city >= 0),
-        _met(items.category, liked, rows),
-        _met(items.owner, liked, rows),
-        np.minimum(np.log1p(items.applied[rows]) / 5, 1),
-        np.nan_to_num(np.clip(until, 0, 1), nan=1.0),
+class Feature(NamedTuple):
+    """
+    Attributes:
+        column: shape (n,), or one number for all.
+        rising: it never counts against an item, which leaves the trees fewer ways to learn noise.
+    """
+
+    column: Callable[[Pairs], ArrayLike]
+    rising: bool = False
+
+
+def _component(name: ScorerName) -> Feature:
+    return Feature(lambda pairs: pairs.components[name])
+
+
+def _source(name: str) -> Feature:
+    return Feature(lambda pairs: pairs.sources & BITS[name] > 0)
+
+
+def _liked(name: str) -> Feature:
+    return Feature(lambda pairs: pairs.liking[name])
+
+
+_BOOSTED: dict[str, Feature] = {
+    **{f"component.{name}": _component(name) for name in SCORERS},
+    # in standard deviations from the mean over all items
+    "recommender.score": Feature(lambda pairs: _standard_scores(pairs), rising=True),
+    # log1p of the place among these items, from 0
+    "recommender.rank": Feature(lambda pairs: np.log1p(_places(pairs.scores))),
+    # whether it named the item
+    **{f"source.{name}": _source(name) for name in SOURCES},
+    # summed cosine with the items liked last
+    "similar_items.vote": Feature(lambda pairs: _votes(pairs), rising=True),
+    "item.impressions": Feature(lambda pairs: np.log1p(pairs.live.items.impressions[pairs.rows])),
+    # drawn to the profile's prior for new items
+    "item.click_rate": Feature(lambda pairs: _click_rate(pairs)),
+    "item.applied": Feature(lambda pairs: np.log1p(pairs.live.items.applied[pairs.rows])),
+    "item.age_days": Feature(lambda pairs: np.log1p(pairs.age / DAY)),
+    "item.days_until": Feature(lambda pairs: pairs.until / DAY),
+    # how many items the viewer liked
+    "history.length": Feature(lambda pairs: np.log1p(len(pairs.viewer.liked))),
+    # whether they had to do with this one
+    "history.seen": Feature(lambda pairs: among(pairs.rows, pairs.viewer.seen)),
+    # shares of their liking that went to this owner, category, city; mean of those of its tags
+    "history.owner_share": _liked("owner_share"),
+    "history.category_share": _liked("category_share"),
+    "history.city_share": _liked("city_share"),
+    "history.tag_overlap": _liked("tag_overlap"),
+    # how many times dearer or cheaper it is than what they like, as a log
+    "history.price_distance": _liked("price_distance"),
+    "context.hour": Feature(lambda pairs: pairs.context.hour),
+    "context.weekday": Feature(lambda pairs: pairs.context.weekday),
+    "context.device": Feature(
+        lambda pairs: (
+            np.nan if pairs.context.device is None else DEVICES.index(pairs.context.device)
+        )
+    ),
+}
+# The same values of the same moment as ``models/ranking/logistic.py`` makes from frames.
+_OF_EVENTS: dict[str, Feature] = {
+    "bias": Feature(lambda pairs: 1.0),
+    "overlap_interest_ratio": Feature(lambda pairs: _share(pairs, pairs.viewer.tags)),
+    "overlap_history_ratio": Feature(lambda pairs: _share(pairs, _liked_tags(pairs))),
+    "same_city": Feature(
+        lambda pairs: (
+            (pairs.live.items.city[pairs.rows] == pairs.viewer.city) & (pairs.viewer.city >= 0)
+        )
+    ),
+    "category_match": Feature(lambda pairs: _met(pairs, pairs.live.items.category)),
+    "organizer_match": Feature(lambda pairs: _met(pairs, pairs.live.items.owner)),
+    "popularity": Feature(
+        lambda pairs: np.minimum(np.log1p(pairs.live.items.applied[pairs.rows]) / 5, 1)
+    ),
+    "days_until": Feature(
+        lambda pairs: np.nan_to_num(np.clip(pairs.until / (DAY * HORIZON_DAYS), 0, 1), nan=1.0)
+    ),
+}
+FEATURES: dict[Kind, dict[str, Feature]] = {
+    "boosted": _BOOSTED,
+    "logistic": {name: _OF_EVENTS[name] for name in EVENTS_FEATURES},
+}
+"""Of each kind of ranker, by name, in the order of its table's columns."""
+
+
+def features_of(kind: Kind, pairs: Pairs) -> Table:
+    """The columns of a kind of ranker, float32, shape (n, columns)."""
+    return Table.of(
+        {name: feature.column(pairs) for name, feature in FEATURES[kind].items()}, len(pairs.rows)
     )
-    values = np.empty((len(rows), len(columns)), np.float32)
-    for number, column in enumerate(columns):
-        values[:, number] = column
-    return Table(FEATURES, values)
 
 
-def _votes(live: LiveCatalogue, viewer: Viewer, rows: Indices) -> NDArray[np.floating]:
+def _standard_scores(pairs: Pairs) -> NDArray[np.floating]:
+    mean, spread = usual_scores(pairs.live, pairs.viewer)
+    return (pairs.scores - mean) / (spread if spread > 0 else 1.0)
+
+
+def _places(scores: NDArray[np.floating]) -> NDArray[np.float32]:
+    place = np.empty(len(scores), np.float32)
+    place[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
+    return place
+
+
+def _click_rate(pairs: Pairs) -> NDArray[np.floating]:
+    items, rows, prior = pairs.live.items, pairs.rows, pairs.profile.exploration
+    return (items.clicks[rows] + prior.prior_clicks) / (
+        items.impressions[rows] + prior.prior_impressions
+    )
+
+
+def _liked_tags(pairs: Pairs) -> NDArray[np.int32]:
+    tags = pairs.live.items.tags[pairs.viewer.liked]
+    return tags[tags >= 0]
+
+
+def _votes(pairs: Pairs) -> NDArray[np.floating]:
     """Summed cosine of each item with the items that the viewer liked last, shape (n,)."""
-    known = live.items.neighbours
-    recent = viewer.recent[viewer.recent < len(known)]
-    return _summed(known[recent].ravel(), live.items.neighbour_scores[recent].ravel(), rows)
+    items, recent = pairs.live.items, pairs.viewer.recent
+    recent = recent[recent < len(items.neighbours)]
+    others, cosines = items.neighbours[recent], items.neighbour_scores[recent]
+    return _summed(others.ravel(), cosines.ravel(), pairs.rows)
 
 
-def _liking(live: LiveCatalogue, viewer: Viewer, rows: Indices) -> list[NDArray[np.floating]]:
-    """Shares by owner, category, city and tags, and the distance in price, each of shape (n,)."""
+def _liking(
+    live: LiveCatalogue, viewer: Viewer, rows: Indices
+) -> Mapping[str, NDArray[np.floating]]:
+    """What the viewer's liking says of each item, each of shape (n,)."""
     items, liked, weights = live.items, viewer.liked, viewer.liked_weights
     total = float(weights.sum())
     if total <= 0:
-        return [np.full(len(rows), np.nan, np.float32)] * 5
+        return defaultdict(lambda: np.full(len(rows), np.nan, np.float32))
     taste = taste_of(live, viewer)
     owner = items.owner[rows]
 
@@ -173,13 +215,14 @@ def _liking(live: LiveCatalogue, viewer: Viewer, rows: Indices) -> list[NDArray[
     price, paid = _log_price(live, rows), _log_price(live, liked)
     known = ~np.isnan(paid)
     usual = paid[known] @ weights[known] / weights[known].sum() if known.any() else np.nan
-    return [
-        np.where(owner >= 0, _summed(items.owner[liked], weights, owner) / total, 0),
-        share(taste.categories, items.category[rows]),
-        share(taste.cities, items.city[rows]),
-        of_tags / max(float(taste.tags.max(initial=0)), 1e-9),
-        np.abs(price - usual),
-    ]
+    of_owner = _summed(items.owner[liked], weights, owner) / total
+    return {
+        "owner_share": np.where(owner >= 0, of_owner, 0),
+        "category_share": share(taste.categories, items.category[rows]),
+        "city_share": share(taste.cities, items.city[rows]),
+        "tag_overlap": of_tags / max(float(taste.tags.max(initial=0)), 1e-9),
+        "price_distance": np.abs(price - usual),
+    }
 
 
 def _summed(
@@ -199,11 +242,11 @@ def _log_price(live: LiveCatalogue, rows: Indices) -> NDArray[np.float32]:
     return np.log1p(np.maximum((np.fmin(low, high) + np.fmax(low, high)) / 2, 0))
 
 
-def _share(tags: NDArray[np.int32], chosen: NDArray[np.int32], size: int) -> NDArray[np.floating]:
+def _share(pairs: Pairs, chosen: NDArray[np.int32]) -> NDArray[np.floating]:
     """Share of each item's tags that are among the chosen, 0 of an item without tags."""
-    among_chosen = np.zeros(size + 1, np.float32)  # the last is what -1 finds
+    among_chosen = np.zeros(len(pairs.live.tags) + 1, np.float32)  # the last is what -1 finds
     among_chosen[chosen] = 1
-    return _row_sums(among_chosen[tags]) / _tag_counts(tags)
+    return _row_sums(among_chosen[pairs.tags]) / _tag_counts(pairs.tags)
 
 
 def _tag_counts(tags: NDArray[np.int32]) -> NDArray[np.floating]:
@@ -215,7 +258,7 @@ def _row_sums(values: NDArray[Any]) -> NDArray[np.floating]:
     return values @ np.ones(values.shape[1], np.float32)  # quicker than a sum over a short axis
 
 
-def _met(column: NDArray[np.int32], liked: Indices, rows: Indices) -> NDArray[np.bool_]:
+def _met(pairs: Pairs, column: NDArray[np.int32]) -> NDArray[np.bool_]:
     """Whether a liked item has the same value; -1, none, is no value."""
-    of_rows = column[rows]
-    return np.isin(of_rows, column[liked]) & (of_rows >= 0)
+    of_rows = column[pairs.rows]
+    return np.isin(of_rows, column[pairs.viewer.liked]) & (of_rows >= 0)

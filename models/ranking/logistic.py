@@ -13,6 +13,7 @@ later, are not in them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -25,16 +26,6 @@ from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
 from models.profile.schema import Weights
 from models.ranking.table import Table, check_names, digest
 
-FEATURES = (
-    "bias",
-    "overlap_interest_ratio",
-    "overlap_history_ratio",
-    "same_city",
-    "category_match",
-    "organizer_match",
-    "popularity",
-    "days_until",
-)
 ATTENDED = 0.5
 """What a conversion of somebody who then came counts more."""
 LONG = 0.45
@@ -110,13 +101,7 @@ def features(
     """The eight features of each pair at its moment, in the order of ``pairs``.
 
     An item is liked while the weights of what the user did with it sum up to more than 0: as the
-    catalogue that is served has it, from which ``live_features.events_features`` makes the same.
-
-    - overlap_interest_ratio, overlap_history_ratio: share of the item's tags that the user chose;
-      that items have which the user liked before.
-    - category_match, organizer_match: whether the user liked one of that category, owner.
-    - popularity: ``min(log1p(seats taken) / 5, 1)``; a user takes one seat at most.
-    - days_until: days to the item's start / 180, in [0, 1]; 1 where no start is known.
+    catalogue that is served has it, from which ``models/ranking/live_features.py`` makes the same.
 
     Args:
         pairs: user_id, item_id, occurred_at.
@@ -129,32 +114,52 @@ def features(
     of_items = items.select("city", "category", "owner_id", "starts_at", "tags", item_id="id")
     known = keyed.join(of_users, on="user_id", how="left").join(of_items, on="item_id", how="left")
     past = _turns_of_liking(interactions, weights).join(of_items, on="item_id")
+    moments = _Moments(known, past, interactions, types)
+    return Table.of({name: column(moments) for name, column in _COLUMNS.items()}, len(known))
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """
+    Attributes:
+        known: of each pair what is known of user and item, and its moment.
+        past: when users began or ceased to like an item, with what is known of it.
+    """
+
+    known: pl.DataFrame
+    past: pl.DataFrame
+    interactions: pl.DataFrame
+    types: InteractionTypes
+
+
+def _interest_ratio(moments: _Moments) -> NDArray[np.float64]:
     tags = pl.col("tags").list.unique()
-    return Table(
-        FEATURES,
-        np.column_stack(
-            [
-                np.ones(len(keyed)),
-                _float(
-                    known,
-                    tags.list.set_intersection(pl.col("interests")).list.len() / tags.list.len(),
-                ),
-                _tags_before(known, past),
-                _float(known, pl.col("city") == pl.col("user_city")),
-                _met_before(known, past, "category"),
-                _met_before(known, past, "owner_id"),
-                np.minimum(np.log1p(_seats_taken(keyed, interactions, types)) / 5, 1),
-                _float(
-                    known,
-                    (
-                        (pl.col("starts_at") - pl.col("occurred_at")).dt.total_microseconds()
-                        / (1e6 * DAY * HORIZON_DAYS)
-                    ).clip(0, 1),
-                    missing=1.0,
-                ),
-            ]
-        ).astype(np.float32),
-    )
+    shared = tags.list.set_intersection(pl.col("interests")).list.len()
+    return _float(moments.known, shared / tags.list.len())
+
+
+def _days_until(moments: _Moments) -> NDArray[np.float64]:
+    until = (pl.col("starts_at") - pl.col("occurred_at")).dt.total_microseconds()
+    share = (until / (1e6 * DAY * HORIZON_DAYS)).clip(0, 1)
+    return _float(moments.known, share, missing=1.0)
+
+
+_COLUMNS: dict[str, Callable[[_Moments], NDArray[np.float64]]] = {
+    "bias": lambda moments: np.ones(len(moments.known)),
+    # share of the item's tags that the user chose
+    "overlap_interest_ratio": _interest_ratio,
+    # … that items have which the user liked before
+    "overlap_history_ratio": lambda moments: _tags_before(moments.known, moments.past),
+    "same_city": lambda moments: _float(moments.known, pl.col("city") == pl.col("user_city")),
+    # whether the user liked one of that category, owner
+    "category_match": lambda moments: _met_before(moments.known, moments.past, "category"),
+    "organizer_match": lambda moments: _met_before(moments.known, moments.past, "owner_id"),
+    # a user takes one seat at most
+    "popularity": lambda moments: np.minimum(np.log1p(_seats_taken(moments)) / 5, 1),
+    # days to the item's start / 180, in [0, 1]; 1 where no start is known
+    "days_until": _days_until,
+}
+FEATURES = tuple(_COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -359,22 +364,20 @@ def _met_before(known: pl.DataFrame, past: pl.DataFrame, column: str) -> NDArray
     return (_count_before(known, past, ["user_id", column]) > 0).astype(np.float64)
 
 
-def _seats_taken(
-    keyed: pl.DataFrame, interactions: pl.DataFrame, types: InteractionTypes
-) -> NDArray[np.float64]:
+def _seats_taken(moments: _Moments) -> NDArray[np.float64]:
     """Users whose last word to each item before the moment was an apply, as
     ``models.data.undoing`` has it, shape (rows,)."""
     pair = ["user_id", "item_id"]
-    does, undoes = types.of_applied
+    does, undoes = moments.types.of_applied
     turns = (
-        interactions.filter(pl.col("type").is_in(does | undoes))
+        moments.interactions.filter(pl.col("type").is_in(does | undoes))
         .drop_nulls(pair)
         .group_by(*pair, "occurred_at")
         .agg(seat=pl.col("type").is_in(does).all().cast(pl.Int32))
         .sort("occurred_at")
         .with_columns(turn=pl.col("seat").diff().over(pair).fill_null(pl.col("seat")))
     )
-    return _count_before(keyed, turns, ["item_id"])
+    return _count_before(moments.known, turns, ["item_id"])
 
 
 def _count_before(rows: pl.DataFrame, turns: pl.DataFrame, by: list[str]) -> NDArray[np.float64]:

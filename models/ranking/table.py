@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from models.data.feature_set import digest_of
 
@@ -26,6 +27,14 @@ class Table:
 
     names: tuple[str, ...]
     values: NDArray[np.float32]
+
+    @classmethod
+    def of(cls, columns: Mapping[str, ArrayLike], rows: int) -> Self:
+        """Columns by name: each of shape (rows,), or one number for all."""
+        values = np.empty((rows, len(columns)), np.float32)
+        for number, column in enumerate(columns.values()):
+            values[:, number] = column
+        return cls(tuple(columns), values)
 
     @property
     def digest(self) -> str:

@@ -33,7 +33,7 @@ from models.profile.ranker_settings import Kind
 from models.profile.schema import Profile
 from models.ranking.backtest import Backtest, rows_of
 from models.ranking.calibration import MOST_WEIGHT, examination
-from models.ranking.learned import MADE
+from models.ranking.live_features import FEATURES, Pairs, features_of
 from models.ranking.table import Table
 from models.recommenders.base import Progress
 
@@ -113,7 +113,7 @@ def training_set(
     Args:
         later: what users did after the moment, as ``with_metadata`` gives it.
     """
-    pipeline, make = backtest.pipeline, MADE[kind][0]
+    pipeline = backtest.pipeline
     live, profile = pipeline.live, pipeline.profile
     users = sorted(set(later["user_id"].unique()) & set(live.users.ids.to_list()))
     if len(users) > max_users:
@@ -130,11 +130,12 @@ def training_set(
         rows, sources = offered.rows, offered.sources
         if len(rows):
             context = Context.at(visit.moment, visit.device)
-            table = make(live, viewer, profile, rows, sources, now=visit.moment, context=context)
+            pairs = Pairs(live, viewer, profile, rows, sources, visit.moment, context)
+            table = features_of(kind, pairs)
             parts.append((table, *_outcome(rows, visit, seen, unshown_weight), rows))
         if progress is not None:
             progress(done, len(users))
-    names = MADE[kind][1]
+    names = tuple(FEATURES[kind])
     if not parts:
         nothing = np.zeros(0)
         values = np.zeros((0, len(names)), np.float32)

@@ -23,10 +23,10 @@ import orjson
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import NOTHING, History, Indices, Viewer
 from models.feed.context import Context
-from models.feed.pipeline import SEEN, Query, Ranking
+from models.feed.pipeline import Query, Ranking
 from models.feed.rules import allowed
 from models.feed.scores import By
-from models.feed.sources import SourceGuard
+from models.feed.sources import SEEN, SourceGuard
 from models.feed.stage_timer import StageTimer
 from models.profile.schema import Profile
 from serving.feed.lists import FeedList, FeedLists, new_feed_id

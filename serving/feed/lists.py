@@ -28,6 +28,8 @@ import orjson
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
+from models.feed.sources import BITS, MARKS
+
 log = logging.getLogger("feedwright.serving")
 
 KEY_BYTES = 16
@@ -41,7 +43,15 @@ FAILURES = (lmdb.Error, SystemError)
 REMEMBERED = 500  # lists that a worker has at hand, of about 15 kB each
 PREFIX = struct.Struct("<4sI")  # MAGIC, CRC-32 of all that follows
 LENGTHS = struct.Struct("<II")  # bytes of the header, entries
-MAGIC = b"FwL1"  # raise the digit when the layout changes
+MAGIC = b"FwL2"  # raise the digit when the layout changes
+BEFORE = b"FwL1"  # without ``bits`` in its header: they were those of ``BITS_BEFORE``
+BITS_BEFORE = {
+    name: 1 << place
+    for place, name in enumerate(
+        ("model", "similar_users", "similar_items", "near", "tags", "trending", "fresh", "popular",
+         "explore")
+    )
+} | {"seen": 1 << 14, "ranked": 1 << 15}  # fmt: skip
 COLUMNS = (  # widest first, so that each is aligned
     ("rows", np.dtype("<i4")),
     ("scores", np.dtype("<f4")),
@@ -61,7 +71,7 @@ class FeedList:
         catalogue: name of the snapshot that ``rows`` are rows of.
         rows: int32, shape (n,).
         scores: float32, shape (n,).
-        sources: uint16, shape (n,), a bit for each source of candidates.
+        sources: uint16, shape (n,), a bit for each source of candidates (``BITS``, ``MARKS``).
         propensities: float32, shape (n,), chance of the item to be where it is.
         explored: bool, shape (n,), whether exploration put it there.
         extra_ids: ids of items that the snapshot does not have.
@@ -300,6 +310,7 @@ def encode(feed_list: FeedList) -> bytes:
             name: getattr(feed_list, name)
             for name in ("feed_id", "made_at", "catalogue", "extra_ids", "meta")
         }
+        | {"bits": BITS | MARKS}
     )
     header += b" " * (-len(header) % 4)  # the arrays begin aligned
     arrays = (np.asarray(getattr(feed_list, name), kind).tobytes() for name, kind in COLUMNS)
@@ -312,7 +323,7 @@ def decode(data: bytes) -> FeedList | None:
     if len(data) < PREFIX.size:
         return None
     magic, checksum = PREFIX.unpack_from(data)
-    if magic != MAGIC or zlib.crc32(memoryview(data)[PREFIX.size :]) != checksum:
+    if magic not in (MAGIC, BEFORE) or zlib.crc32(memoryview(data)[PREFIX.size :]) != checksum:
         return None
     header_bytes, n = LENGTHS.unpack_from(data, PREFIX.size)
     start = PREFIX.size + LENGTHS.size
@@ -321,7 +332,20 @@ def decode(data: bytes) -> FeedList | None:
     for name, kind in COLUMNS:
         content[name] = np.frombuffer(data, kind, n, start)
         start += n * kind.itemsize
+    if ("bits" in content) is not (magic == MAGIC):
+        return None
+    bits = content.pop("bits", BITS_BEFORE)
+    if bits != BITS | MARKS:
+        content["sources"] = _translated(content["sources"], bits)
     return FeedList(**content)
+
+
+def _translated(masks: NDArray[np.uint16], bits: dict[str, int]) -> NDArray[np.uint16]:
+    """Masks of another release, whose ``bits`` stood for other sources, as this one has them."""
+    ours, found = BITS | MARKS, np.zeros_like(masks)
+    for name in ours.keys() & bits.keys():
+        found[masks & bits[name] > 0] |= ours[name]
+    return found
 
 
 def _open(folder: Path, max_bytes: int, keep_seconds: float) -> lmdb.Environment:

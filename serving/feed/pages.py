@@ -16,10 +16,9 @@ from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Indices, Viewer
 from models.data.scorers import Scores
 from models.feed.exploration import logged
-from models.feed.pipeline import RANKED, SEEN
 from models.feed.reasons import FOR_YOU, Reason, reasons
 from models.feed.scores import RANKER, By, explained
-from models.feed.sources import names_of
+from models.feed.sources import RANKED, SEEN, names_of
 from models.profile.schema import Profile
 
 log = logging.getLogger("feedwright.serving")

@@ -8,12 +8,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from starlette.datastructures import QueryParams
 
 from models.feed.context import Device
-from models.feed.sources import SourceName
+from models.feed.sources import SOURCES
 from models.profile.schema import ScorerName
 from serving.http.problems import InvalidParameters
 from serving.versions.fallback import FallbackReason, Variant
 
 MAX_ID_BYTES = 255
+SourceName = Annotated[str, Field(json_schema_extra={"enum": list(SOURCES)})]
 
 
 class FeedRequest(BaseModel):

@@ -24,8 +24,8 @@ from models.feed.sources import (
     STRIKES,
     Candidates,
     Indexes,
+    Source,
     SourceGuard,
-    SourceName,
     candidates,
     liked_by_similar_users,
     most_votes,
@@ -48,8 +48,22 @@ def gathered(shelf: Shelf, user: str | Viewer | None, guard: SourceGuard | None 
     )
 
 
-def of_source(found: Candidates, name: SourceName) -> list[int]:
+def of_source(found: Candidates, name: str) -> list[int]:
     return found.rows[found.sources & BITS[name] > 0].tolist()
+
+
+def test_one_entry_makes_a_source(shelf: Shelf, busy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    toy = Source(
+        lambda asked_for, count: asked.append(count) or np.array([7, 3], np.int32),  # type: ignore[func-returns-value]
+        lambda budgets: budgets.near // 2,
+        lambda asked_for: asked_for.viewer.user_id == busy,
+    )
+    monkeypatch.setitem(SOURCES, "toy", toy)
+    monkeypatch.setitem(BITS, "toy", 1 << len(BITS))
+    assert of_source(gathered(shelf, busy), "toy") == [3, 7]
+    assert of_source(gathered(shelf, None), "toy") == []
+    assert asked == [shelf.profile.candidates.near // 2]
 
 
 def test_every_source_names_its_own(shelf: Shelf, busy: str) -> None:
@@ -58,7 +72,7 @@ def test_every_source_names_its_own(shelf: Shelf, busy: str) -> None:
     viewer = shelf.viewer(busy)
     found = gathered(shelf, busy)
     assert (np.diff(found.rows) > 0).all()
-    expected: dict[SourceName, Indices] = {
+    expected: dict[str, Indices] = {
         "model": nearest_by_model(live, viewer, shelf.shortlists, shelf.indexes, budgets.model),
         "similar_users": liked_by_similar_users(live, viewer, budgets.similar_users),
         "similar_items": similar_items(live, viewer.recent[:10], budgets.similar_items)[0],
@@ -304,18 +318,18 @@ def test_what_fails_is_dropped_counted_and_rests(
 ) -> None:
     asked = {"near": fails, "tags": clock.takes(0.001)}
     for _ in range(STRIKES + 1):  # once may be one viewer's fault
-        assert list(guard.collect(asked, 20.0)) == ["tags"]  # type: ignore[arg-type]
+        assert list(guard.collect(asked, 20.0)) == ["tags"]
     assert dropped == [("near", "error")] * STRIKES + [("near", "resting")]
     clock.now += REST_SECONDS
     well = {"near": clock.takes(0.001)}
-    assert list(guard.collect(well, 20.0)) == ["near"]  # type: ignore[arg-type]
+    assert list(guard.collect(well, 20.0)) == ["near"]
 
 
 def test_what_is_slow_again_and_again_rests(
     clock: Clock, guard: SourceGuard, dropped: list[tuple[str, str]]
 ) -> None:
-    slow: dict[SourceName, Callable[[], Indices]] = {"near": clock.takes(0.011)}
-    quick: dict[SourceName, Callable[[], Indices]] = {"near": clock.takes(0.001)}
+    slow: dict[str, Callable[[], Indices]] = {"near": clock.takes(0.011)}
+    quick: dict[str, Callable[[], Indices]] = {"near": clock.takes(0.001)}
     for asked in [slow] * (STRIKES - 1) + [quick] + [slow] * STRIKES:
         assert list(guard.collect(asked, 20.0)) == ["near"]  # its rows count all the same
     assert dropped == [("near", "slow")] * (2 * STRIKES - 1)
@@ -326,7 +340,7 @@ def test_what_is_slow_again_and_again_rests(
 def test_when_the_time_is_spent_the_others_are_left_out(
     clock: Clock, guard: SourceGuard, dropped: list[tuple[str, str]]
 ) -> None:
-    asked: dict[SourceName, Callable[[], Indices]] = {
+    asked: dict[str, Callable[[], Indices]] = {
         "model": clock.takes(0.030),
         "near": clock.takes(0.001),
         "tags": clock.takes(0.001),

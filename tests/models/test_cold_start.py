@@ -12,9 +12,8 @@ from models.catalogue.live import LiveCatalogue
 from models.catalogue.snapshot import Snapshot
 from models.catalogue.viewer import Viewer
 from models.data.scorers import haversine_km
-from models.feed.pipeline import SEEN
 from models.feed.scores import By, explained
-from models.feed.sources import names_of
+from models.feed.sources import SEEN, names_of
 from tests.models.test_live_catalogue import item, user
 from tests.models.worlds import MOMENT, PLAIN, Shelf, ago, patient, shelf_of, shelf_of_rows
 

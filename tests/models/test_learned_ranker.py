@@ -22,17 +22,18 @@ from models.data import splits
 from models.data.matrices import interaction_matrix
 from models.evaluation.feed import FeedJudge
 from models.feed.context import Context, device_of
-from models.feed.pipeline import RANKED
 from models.feed.scores import model_scores
+from models.feed.sources import RANKED
 from models.profile.ranker_settings import BoostedSettings
 from models.profile.schema import Profile, load_profile
 from models.ranking import logistic
 from models.ranking.backtest import Backtest, PastCatalogue, with_metadata
 from models.ranking.calibration import MOST_WEIGHT, Calibration
 from models.ranking.learned import LearnedRanker, Trees
-from models.ranking.live_features import LIVE_FEATURES, events_features, live_features
+from models.ranking.live_features import FEATURES as FEATURES_OF
+from models.ranking.live_features import Feature, Pairs, features_of
 from models.ranking.logistic import FEATURES, LogisticRanker
-from models.ranking.table import Table
+from models.ranking.table import FeatureMismatch, Table
 from models.ranking.training import Report, TooLittleData, train_ranker
 from models.ranking.training_set import Visit, _outcome, examined, training_set
 from models.recommenders import judging
@@ -57,6 +58,7 @@ from tests.models.worlds import (
 
 EVENTS = load_profile("events")
 CONTEXT = Context.at(MOMENT, "phone")
+LIVE_FEATURES = tuple(FEATURES_OF["boosted"])
 Taught = tuple[Dataset, Backtest]
 TYPES = ["view", "click", "like", "save", "share", "apply", "unapply", "dismiss", "dwell"]
 LIKED_A = [("u", "a", "like", ago(days=1))]
@@ -107,8 +109,8 @@ def test_events_features_are_those_of_frames(rows: list[Any], shelf: list[Any]) 
     live = shelf_of(snapshot_of(dataset_of(catalogue, past, profile=EVENTS)), EVENTS).live
     every, nothing = np.arange(8, dtype=np.int32), np.zeros(8, np.uint16)
     served = [
-        events_features(
-            live, live.viewer(user), EVENTS, every, nothing, now=MOMENT, context=CONTEXT
+        features_of(
+            "logistic", Pairs(live, live.viewer(user), EVENTS, every, nothing, MOMENT, CONTEXT)
         )
         for user in "vwxy"
     ]
@@ -121,20 +123,30 @@ def test_events_features_are_those_of_frames(rows: list[Any], shelf: list[Any]) 
 # Live features.
 
 
-def features_of(shelf: Shelf, viewer: Viewer, rows: np.ndarray) -> Table:
-    return live_features(
-        shelf.live, viewer, shelf.profile, rows, np.ones(len(rows), np.uint16),
-        now=MOMENT, context=CONTEXT,
-    )  # fmt: skip
+def of_trees(shelf: Shelf, viewer: Viewer, rows: np.ndarray) -> Table:
+    sources = np.ones(len(rows), np.uint16)
+    pairs = Pairs(shelf.live, viewer, shelf.profile, rows, sources, MOMENT, CONTEXT)
+    return features_of("boosted", pairs)
+
+
+def test_one_entry_makes_a_feature(
+    shelf: Shelf, busy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FEATURES_OF["boosted"], "toy", Feature(lambda pairs: pairs.rows / 2))
+    table = of_trees(shelf, shelf.viewer(busy), np.arange(6, dtype=np.int32))
+    assert table.names == (*LIVE_FEATURES, "toy")
+    assert table.values[:, -1].tolist() == [0, 0.5, 1, 1.5, 2, 2.5]
+    with pytest.raises(FeatureMismatch, match="not trained on: toy"):
+        LearnedRanker.from_bytes(trees().to_bytes())
 
 
 def test_live_features_are_of_the_item_not_of_its_place(shelf: Shelf, busy: str) -> None:
     rows = np.arange(0, 300, 3, dtype=np.int32)
-    table = features_of(shelf, shelf.viewer(busy), rows)
+    table = of_trees(shelf, shelf.viewer(busy), rows)
     assert table.names == LIVE_FEATURES
     assert table.values.dtype == np.float32
     order = np.random.default_rng(0).permutation(len(rows))
-    again = features_of(shelf, shelf.viewer(busy), rows[order])
+    again = of_trees(shelf, shelf.viewer(busy), rows[order])
     np.testing.assert_array_equal(again.values, table.values[order])
     column = dict(zip(table.names, table.values.T, strict=True))
     live, viewer = shelf.live, shelf.viewer(busy)
@@ -155,7 +167,7 @@ def test_live_features_are_of_the_item_not_of_its_place(shelf: Shelf, busy: str)
 
 def test_who_liked_nothing_has_features_too(shelf: Shelf) -> None:
     stranger = Viewer("new", vector=np.zeros(shelf.live.items.vectors.shape[1], np.float32))
-    table = features_of(shelf, stranger, np.arange(10, dtype=np.int32))
+    table = of_trees(shelf, stranger, np.arange(10, dtype=np.int32))
     column = dict(zip(table.names, table.values.T, strict=True))
     assert np.isnan(column["history.owner_share"]).all()
     assert (column["history.length"] == 0).all()
@@ -165,10 +177,9 @@ def test_items_of_which_nothing_is_known_have_features_too() -> None:
     shelf = shelf_of_rows([{"id": "u"}], [{"id": "a"}, {"id": "b"}], interactions=LIKED_A)
     live, both, nothing = shelf.live, np.arange(2, dtype=np.int32), np.zeros(2, np.uint16)
     viewer = replace(live.viewer("u"), vector=np.zeros(0, np.float32))
-    for make in (live_features, events_features):
-        table = make(
-            live, viewer, shelf.profile, both, nothing, now=MOMENT, context=Context.at(MOMENT)
-        )
+    pairs = Pairs(live, viewer, shelf.profile, both, nothing, MOMENT, Context.at(MOMENT))
+    for kind in FEATURES_OF:
+        table = features_of(kind, pairs)
         assert not np.isinf(table.values).any()
     assert table.values[:, 1:7].max() == 0
 

@@ -7,17 +7,30 @@ import multiprocessing
 import os
 import shutil
 import time
+import zlib
+from dataclasses import replace
 from multiprocessing.synchronize import Event
 from pathlib import Path
 
 import lmdb
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.feed.sources import RANKED, SEEN, names_of
 from serving.feed import lists as feed_lists
-from serving.feed.lists import COLUMNS, FeedList, FeedLists, decode, encode, new_feed_id
+from serving.feed.lists import (
+    COLUMNS,
+    LENGTHS,
+    PREFIX,
+    FeedList,
+    FeedLists,
+    decode,
+    encode,
+    new_feed_id,
+)
 from serving.runner import DAMAGE
 
 KEY = bytes(16)
@@ -61,6 +74,35 @@ def test_what_goes_in_comes_out(n: int, seed: int) -> None:
         assert getattr(found, name).flags.aligned
     for name in ("feed_id", "made_at", "catalogue", "extra_ids", "meta"):
         assert getattr(found, name) == getattr(given, name)
+
+
+def test_bits_of_sources_are_known_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a release with other sources, and of one that did not name them yet."""
+    masks = np.array([1, 8, 256, 1 << 14, 1 << 15, 1 | 8 | 1 << 15], np.uint16)
+    made = replace(a_list(len(masks), now=1e9), sources=masks)
+    other = {"near": 1, "new": 2, "model": 4, "explore": 8}
+    with monkeypatch.context() as later:
+        later.setattr(feed_lists, "BITS", other)
+        now = encode(made)
+    found = decode(now)
+    assert found is not None
+    assert [names_of(mask) for mask in found.sources.tolist()] == [
+        ["near"], ["explore"], [], [], [], ["near", "explore"]
+    ]  # fmt: skip
+    assert (found.sources & (RANKED | SEEN) == masks & (RANKED | SEEN)).all()
+    assert same(decode(as_before(encode(made))), made)
+
+
+def as_before(record: bytes) -> bytes:
+    """The record as the release before wrote it."""
+    size, n = LENGTHS.unpack_from(record, PREFIX.size)
+    start = PREFIX.size + LENGTHS.size
+    header = orjson.loads(record[start : start + size])
+    del header["bits"]
+    text = orjson.dumps(header)
+    text += b" " * (-len(text) % 4)
+    body = LENGTHS.pack(len(text), n) + text + record[start + size :]
+    return PREFIX.pack(b"FwL1", zlib.crc32(body)) + body
 
 
 @given(st.data())

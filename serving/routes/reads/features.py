@@ -19,7 +19,7 @@ from models.feed.reasons import reasons
 from models.feed.rules import broken
 from models.feed.scores import explained, model_scores, taste_of
 from models.feed.shortlists import appearance
-from models.feed.sources import SourceGuard, SourceName, names_of
+from models.feed.sources import SourceGuard, names_of
 from models.profile.schema import SCORERS
 from serving.http.answers import not_found
 from serving.http.describe import path_id
@@ -205,7 +205,7 @@ def pair_features(view: View, row: int) -> Body:
     }
 
 
-def _sources(view: View, row: int) -> list[SourceName]:
+def _sources(view: View, row: int) -> list[str]:
     patient = view.profile.candidates.model_copy(update={"time_budget_ms": PATIENCE_MS})
     profile = view.profile.model_copy(update={"candidates": patient})
     found = view.catalogue.pipeline(profile, SourceGuard()).candidates(view.taste)

@@ -16,9 +16,9 @@ from starlette.responses import Response
 
 from models.catalogue.viewer import Indices
 from models.data.scorers import Scores
-from models.feed.pipeline import RANKED, Query, Ranking
+from models.feed.pipeline import Query, Ranking
 from models.feed.scores import By
-from models.feed.sources import Bits, SourceGuard
+from models.feed.sources import RANKED, Bits, SourceGuard
 from serving.access import require_user
 from serving.feed.engine import FeedEngine
 from serving.feed.pages import render
