@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from models.catalogue.interests import NO_INTERESTS
-from models.catalogue.live import LiveCatalogue, alike
+from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Indices, Viewer
 from models.data import scorers
+from models.feed.scorers import SCORERS, Pairs
 from models.feed.shortlists import time_key
 from models.profile.schema import Profile, ScorerName
 
@@ -105,36 +105,9 @@ def all_components(
     now: float,
 ) -> dict[ScorerName, scorers.Scores]:
     """The same of every scorer there is."""
-    items, limits = live.items, profile.scorers
-    missing = np.full(len(rows), np.nan, np.float32)
-    tags, wanted = items.tags[rows], viewer.wanted_tags
-    components: dict[ScorerName, scorers.Scores] = {
-        "location": scorers.location(
-            viewer.lat, viewer.lon, items.lat[rows], items.lon[rows], limits.max_distance_km
-        )
-        if viewer.has_place
-        else missing,
-        "tags": scorers.tags(wanted, tags, len(live.tags)) if len(wanted) else missing,
-        "engagement": items.engagement[rows],
-        "recency": scorers.recency(
-            np.fmax(items.created_at[rows], items.publish_at[rows]),
-            now,
-            limits.recency_half_life_days,
-            limits.fresh_hours,
-            limits.fresh_boost,
-        ),
-        "owner_quality": items.owner_quality[rows],
-        "collaborative": missing,
-        "content": missing,
-    }
-    if len(viewer.liked) or viewer.interests is not NO_INTERESTS:
-        components["content"] = scorers.content(
-            taste_of(live, viewer), tags, items.category[rows], items.city[rows],
-            items.price_band[rows],
-        )  # fmt: skip
-    if viewer.row is not None:
-        components["collaborative"] = scorers.collaborative(*alike(live, viewer), rows)
-    return components
+    missing, pairs = np.full(len(rows), np.nan, np.float32), Pairs(live, viewer, profile, rows, now)
+    found = {name: scorer.score(pairs) for name, scorer in SCORERS.items()}
+    return {name: missing if scores is None else scores for name, scores in found.items()}
 
 
 def explained(
@@ -156,26 +129,3 @@ def explained(
             model_scores(live, viewer, rows), *usual_scores(live, viewer)
         )
     return components
-
-
-def taste_of(live: LiveCatalogue, viewer: Viewer) -> scorers.Taste:
-    """What the viewer liked, by tag, category, city and price, and their interests; what they
-    turned away from takes off it."""
-    known: scorers.Taste | None = viewer.worked_out.get("taste")
-    if known is None:
-        items, liked = live.items, viewer.liked
-        known = viewer.worked_out["taste"] = scorers.taste_of(
-            viewer.liked_weights,
-            items.tags[liked],
-            items.category[liked],
-            items.city[liked],
-            items.price_band[liked],
-            n_tags=len(live.tags),
-            n_categories=len(live.categories),
-            n_cities=len(live.cities),
-        )
-        if viewer.interests is not NO_INTERESTS:
-            learned = viewer.interests.scores()
-            for weights, (indices, scores) in zip(known[:3], learned, strict=True):
-                weights[indices] = np.maximum(weights[indices] + scores, 0)
-    return known

@@ -7,7 +7,7 @@ defaults come from a search: ``docs/search.md``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, create_model
 
@@ -149,19 +149,32 @@ class ItemKNNSettings(KNNSettings):
     weighting: Weighting = "bm25"
 
 
-SETTINGS: dict[str, type[Settings]] = {
-    "lightfm_hybrid": BySection,
-    "lightfm": LightFMAloneSettings,
-    "als": ALSSettings,
-    "bpr": BPRSettings,
-    "nmf": NMFSettings,
-    "ease": EASESettings,
-    "item_knn": ItemKNNSettings,
-    "user_knn": KNNSettings,
-    "popularity": BySection,
-    "heuristic": BySection,
+class Known(NamedTuple):
+    """A recommender.
+
+    Attributes:
+        made_by: its class, by module below ``models.recommenders`` and name: what reads a profile
+            loads no class.
+    """
+
+    made_by: str
+    settings: type[Settings]
+
+
+RECOMMENDERS: dict[str, Known] = {
+    "lightfm_hybrid": Known("factorisation.lightfm_hybrid:LightFMHybrid", BySection),
+    "lightfm": Known("factorisation.lightfm:LightFM", LightFMAloneSettings),
+    "als": Known("factorisation.als:ALS", ALSSettings),
+    "bpr": Known("factorisation.bpr:BPR", BPRSettings),
+    "nmf": Known("factorisation.nmf:NMF", NMFSettings),
+    "ease": Known("neighbours.ease:EASE", EASESettings),
+    "item_knn": Known("neighbours.knn:ItemKNN", ItemKNNSettings),
+    "user_knn": Known("neighbours.knn:UserKNN", KNNSettings),
+    "popularity": Known("simple.popularity:PopularityRecommender", BySection),
+    "heuristic": Known("simple.heuristic:Heuristic", BySection),
 }
-"""By the names of ``zoo.ZOO``."""
+"""By name. A new one is a file below ``models/recommenders/`` and an entry here."""
+SETTINGS = {name: known.settings for name, known in RECOMMENDERS.items()}
 
 _fields: dict[str, Any] = {name: (kind, kind()) for name, kind in SETTINGS.items()}
 _Named = create_model("_Named", __config__=ConfigDict(extra="forbid"), **_fields)

@@ -19,8 +19,9 @@ from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Indices, Viewer
 from models.data.arrays import among
 from models.feed.context import DEVICES, Context
-from models.feed.scores import all_components, model_scores, taste_of, usual_scores
+from models.feed.scores import all_components, model_scores, usual_scores
 from models.feed.sources import BITS, SOURCES, Bits
+from models.feed.taste import taste_of
 from models.profile.ranker_settings import Kind
 from models.profile.schema import SCORERS, Profile, ScorerName
 from models.ranking.logistic import DAY, HORIZON_DAYS

@@ -1,36 +1,25 @@
-"""Every recommender by name. A new one is a small file beside this, its settings in
-``settings.py``, and a line in both."""
+"""Every recommender by name: those of ``models.profile.recommender_settings.RECOMMENDERS``."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
 
-from models.profile.recommender_settings import BySection
+from models.profile.recommender_settings import RECOMMENDERS, BySection
 from models.profile.schema import Profile
 from models.recommenders.base import Recommender
-from models.recommenders.factorisation.als import ALS
-from models.recommenders.factorisation.bpr import BPR
-from models.recommenders.factorisation.lightfm import LightFM
-from models.recommenders.factorisation.lightfm_hybrid import LightFMHybrid
-from models.recommenders.factorisation.nmf import NMF
-from models.recommenders.neighbours.ease import EASE
-from models.recommenders.neighbours.knn import ItemKNN, UserKNN
-from models.recommenders.simple.heuristic import Heuristic
-from models.recommenders.simple.popularity import PopularityRecommender
 
-_KINDS: tuple[type[Recommender], ...] = (
-    LightFMHybrid,
-    LightFM,
-    ALS,
-    BPR,
-    NMF,
-    EASE,
-    ItemKNN,
-    UserKNN,
-    PopularityRecommender,
-    Heuristic,
-)
-ZOO: dict[str, type[Recommender]] = {kind.name: kind for kind in _KINDS}
+
+def class_of(made_by: str) -> type[Recommender]:
+    """The class of an entry."""
+    module, name = made_by.split(":")
+    kind: type[Recommender] = getattr(import_module(f"models.recommenders.{module}"), name)
+    return kind
+
+
+ZOO: dict[str, type[Recommender]] = {
+    name: class_of(known.made_by) for name, known in RECOMMENDERS.items()
+}
 
 
 def make(name: str, profile: Profile) -> Recommender:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from string import Formatter
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,8 +11,10 @@ import pytest
 from models.catalogue.viewer import Viewer
 from models.data.scorers import haversine_km
 from models.feed.reasons import ENGLISH, SIMILAR, Reason, reasons, texts_of
+from models.feed.scorers import SCORERS, Pairs, Scorer
 from models.feed.scores import By, explained
 from models.profile.interaction_types import DEFAULT_TYPES
+from models.profile.schema import SCORERS as NAMES
 from tests.models.worlds import MOMENT, PROFILE, Shelf, ago, patient, shelf_of_rows
 
 
@@ -159,6 +162,17 @@ def test_each_reason_in_its_situation(
     small: Shelf, item_id: str, scorer: str, expected: Reason
 ) -> None:
     assert told(small, "anna", item_id, scorer) == expected
+
+
+def test_one_entry_makes_a_scorer(small: Shelf, monkeypatch: pytest.MonkeyPatch) -> None:
+    def score(pairs: Pairs) -> np.ndarray:
+        return (pairs.rows == small.live.find_item("far")).astype(np.float32)
+
+    toy = Scorer(score, lambda wording, place, row: Reason("for_you", {"luck": str(place)}))
+    monkeypatch.setitem(SCORERS, cast(Any, "luck"), toy)
+    assert told(small, "anna", "far", "luck") == Reason("for_you", {"luck": "0"})
+    assert told(small, "anna", "new", "luck") == Reason("for_you", {})
+    assert set(SCORERS) == {*NAMES, "luck"}
 
 
 def test_because_you_saved_what_these_people_liked_too(small: Shelf) -> None:

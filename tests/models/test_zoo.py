@@ -491,7 +491,7 @@ def test_the_window_is_the_newest_part() -> None:
 
 
 def test_the_profile_makes_them() -> None:
-    assert list(SETTINGS) == list(ZOO)
+    assert [kind.name for kind in ZOO.values()] == list(ZOO) == list(SETTINGS)
     chosen: dict[str, dict] = {name: {} for name in ZOO}
     chosen |= {"als": {"dims": 3}, "item_knn": {"neighbours": 7}}
     profile = Profile.model_validate(PROFILE.model_dump() | {"recommenders": chosen})

@@ -17,9 +17,10 @@ from models.catalogue.vocabulary import Vocabulary
 from models.data import scorers
 from models.feed.reasons import reasons
 from models.feed.rules import broken
-from models.feed.scores import explained, model_scores, taste_of
+from models.feed.scores import explained, model_scores
 from models.feed.shortlists import appearance
 from models.feed.sources import SourceGuard, names_of
+from models.feed.taste import taste_of
 from models.profile.schema import SCORERS
 from serving.http.answers import not_found
 from serving.http.describe import path_id
