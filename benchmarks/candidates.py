@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from sklearn.neighbors import BallTree
 from threadpoolctl import threadpool_limits
 
-from benchmarks import report
-from benchmarks.report import BenchmarkError, Row, log
+from benchmarks.common import report
+from benchmarks.common.report import BenchmarkError, Row, log
 from models.catalogue.nearest import Nearest, build
 from models.data.scorers import EARTH_RADIUS_KM
 from models.feed.places import Places

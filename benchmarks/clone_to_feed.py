@@ -17,10 +17,10 @@ from typing import Any
 import httpx
 import psutil
 
-from benchmarks import report
-from benchmarks.ports import free_port
-from benchmarks.report import BenchmarkError, Row, log
-from benchmarks.servers import HOST, stop_tree
+from benchmarks.common import report
+from benchmarks.common.ports import free_port
+from benchmarks.common.report import BenchmarkError, Row, log
+from benchmarks.common.servers import HOST, stop_tree
 from serving.launch import ROOT
 
 TARGET = "target, clone to a first personalised feed"

@@ -18,11 +18,11 @@ from contextlib import contextmanager, suppress
 
 import psycopg
 
-from benchmarks import report
-from benchmarks.breaking import Broken, CannotBreak, Fault, catalogue
-from benchmarks.installation import folder_for
-from benchmarks.report import BenchmarkError, Row, log
-from benchmarks.visitors import Visitors
+from benchmarks.common import report
+from benchmarks.common.installation import folder_for
+from benchmarks.common.report import BenchmarkError, Row, log
+from benchmarks.common.visitors import Visitors
+from benchmarks.parts.breaking import Broken, CannotBreak, Fault, catalogue
 from storage.postgres.database import connect
 from storage.postgres.embedded import EmbeddedPostgres
 

@@ -15,10 +15,11 @@ from pathlib import Path
 import httpx
 import numpy as np
 
-from benchmarks import load, report, servers, worlds
-from benchmarks.feed_stages import feed_stages
-from benchmarks.report import BenchmarkError, Row, log
-from benchmarks.worlds import PROFILE, VERSION, Size
+from benchmarks.common import clients as load
+from benchmarks.common import report, servers, worlds
+from benchmarks.common.report import BenchmarkError, Row, log
+from benchmarks.common.worlds import PROFILE, VERSION, Size
+from benchmarks.parts.feed_stages import feed_stages
 from models.catalogue.snapshot import Snapshot
 from models.profile.schema import Profile
 

@@ -25,10 +25,10 @@ import polars as pl
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from benchmarks import report
-from benchmarks.freshness_served import Asked, Record, Scores, Served, own_fold_in
-from benchmarks.report import log
-from benchmarks.worlds import Size
+from benchmarks.common import report
+from benchmarks.common.report import log
+from benchmarks.common.worlds import Size
+from benchmarks.parts.freshness_served import Asked, Record, Scores, Served, own_fold_in
 from models.evaluation import list_quality
 from models.recommenders import judging
 from models.recommenders.base import Recommender

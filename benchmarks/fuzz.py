@@ -26,9 +26,9 @@ from typing import Any
 import httpx
 import schemathesis
 
-from benchmarks import report, servers, worlds
-from benchmarks.fuzz_inputs import Input, inputs
-from benchmarks.report import BenchmarkError, Row, log
+from benchmarks.common import report, servers, worlds
+from benchmarks.common.report import BenchmarkError, Row, log
+from benchmarks.parts.fuzz_inputs import Input, inputs
 from storage.loading.load import load
 from storage.postgres.database import connect
 

@@ -24,9 +24,9 @@ from uuid import uuid4
 import httpx
 import numpy as np
 
-from benchmarks import report
-from benchmarks.installation import Installation, folder_for
-from benchmarks.report import BenchmarkError, Row, log
+from benchmarks.common import report
+from benchmarks.common.installation import Installation, folder_for
+from benchmarks.common.report import BenchmarkError, Row, log
 
 TAGS = 10
 LOVED = 2  # tags that a user likes
@@ -332,7 +332,9 @@ def _bad(place: Trial, crowd: Crowd, seconds: float) -> list[Row]:
     crowd.forget()
     time.sleep(seconds)
     before = crowd.of(good)
-    bad = json.loads(place.run("register", good, module="benchmarks.inverted").splitlines()[-1])
+    bad = json.loads(
+        place.run("register", good, module="benchmarks.parts.inverted").splitlines()[-1]
+    )
     crowd.forget()
     forced = {"force": True, "reason": "somebody means well"}
     place.call("POST", f"models/{bad}/activate", forced)

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks import report
-from benchmarks.report import Row, log
+from benchmarks.common import report
+from benchmarks.common.report import Row, log
 from models.experiments.sequential import differences, ratio_variance
 from models.profile.schema import Guardrails
 

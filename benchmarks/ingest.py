@@ -26,9 +26,9 @@ import polars as pl
 import psycopg
 from psycopg import sql
 
-from benchmarks import report, servers
-from benchmarks.ports import free_port
-from benchmarks.report import BenchmarkError, Row, log
+from benchmarks.common import report, servers
+from benchmarks.common.ports import free_port
+from benchmarks.common.report import BenchmarkError, Row, log
 from serving.launch import feed_command, feed_environment
 from storage.postgres.bulk import as_copy_text
 from storage.settings import Settings

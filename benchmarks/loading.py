@@ -21,8 +21,8 @@ import polars as pl
 import psutil
 import psycopg
 
-from benchmarks import report, servers
-from benchmarks.report import BenchmarkError, Row, log
+from benchmarks.common import report, servers
+from benchmarks.common.report import BenchmarkError, Row, log
 from storage.loading.load import load
 from storage.loading.readers import read_log
 from storage.postgres.bulk import as_copy_text

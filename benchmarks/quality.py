@@ -23,9 +23,9 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from benchmarks import report
-from benchmarks.quality_data import Ratings
-from benchmarks.report import log
+from benchmarks.common import report
+from benchmarks.common.report import log
+from benchmarks.parts.quality_data import Ratings
 from benchmarks.two_stage.first_stage import Learner
 from benchmarks.two_stage.sessions import Nearness, SessionEase
 from benchmarks.two_stage.two_stage import TwoStage

@@ -29,9 +29,9 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from benchmarks import report
-from benchmarks.quality_data import Ratings
-from benchmarks.report import log
+from benchmarks.common import report
+from benchmarks.common.report import log
+from benchmarks.parts.quality_data import Ratings
 from benchmarks.two_stage.first_stage import Learner
 from benchmarks.two_stage.folds import last_of_users, not_last, with_newest_as_validation
 from benchmarks.two_stage.recency import Followers, LinearFollowers, RecentEase, recent_first_stage

@@ -25,10 +25,10 @@ import optuna
 import polars as pl
 from threadpoolctl import threadpool_limits
 
-from benchmarks import report, worlds
-from benchmarks.quality_data import Ratings
-from benchmarks.report import log
-from benchmarks.worlds import Size
+from benchmarks.common import report, worlds
+from benchmarks.common.report import log
+from benchmarks.common.worlds import Size
+from benchmarks.parts.quality_data import Ratings
 from models.catalogue.building import Catalogue
 from models.data.features import item_features, user_features
 from models.data.ids import IdIndex

@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from benchmarks import report, worlds
-from benchmarks.pipeline import daily_job, spread
-from benchmarks.report import Row
-from benchmarks.stages import Run, watch
-from benchmarks.worlds import Size
+from benchmarks.common import report, worlds
+from benchmarks.common.pipeline import daily_job, spread
+from benchmarks.common.report import Row
+from benchmarks.common.stages import Run, watch
+from benchmarks.common.worlds import Size
 
 WHOLE = "all stages"
 BRUTE = "brute force"
@@ -18,7 +18,7 @@ BRUTE = "brute force"
 def measure(size: Size, list_users: int, judged_users: int) -> list[Row]:
     """Time and memory of each stage, quality, and similarities beside brute force."""
     folder = str(worlds.world(size).folder)
-    done = watch("benchmarks.train_stages", [folder, str(list_users), str(judged_users)])
+    done = watch("benchmarks.parts.train_stages", [folder, str(list_users), str(judged_users)])
     own = {name: seconds for name, seconds in done.seconds.items() if name != BRUTE}
     total, facts = sum(own.values()), done.facts
     rows = [

@@ -10,14 +10,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from benchmarks import report, worlds
-from benchmarks.report import Row, log
-from benchmarks.stages import Run, watch
-from benchmarks.worlds import Size
-from benchmarks.zoo_stages import BARE, FIT, PREPARE, SCORE
+from benchmarks.common import report, worlds
+from benchmarks.common.report import Row, log
+from benchmarks.common.stages import Run, watch
+from benchmarks.common.worlds import Size
+from benchmarks.parts.zoo_stages import BARE, FIT, PREPARE, SCORE
 from models.recommenders.zoo import ZOO
 
-CHILD = "benchmarks.zoo_stages"
+CHILD = "benchmarks.parts.zoo_stages"
 OURS, LIBRARY = "ours", "library"
 
 

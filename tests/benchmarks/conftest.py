@@ -10,7 +10,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from benchmarks import servers
+from benchmarks.common import servers
 from tests.conftest import TEMPLATE, _fresh
 
 

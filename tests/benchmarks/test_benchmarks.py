@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from benchmarks import clone_to_feed, feed, report, servers, train
+from benchmarks import clone_to_feed, feed, train
+from benchmarks.common import report, servers
 
 TINY = ["--users", "50", "--items", "200", "--interactions", "2000", "--seconds", "0.6"]
 ROW = {"name", "value", "unit", "baseline", "baseline_value", "ratio"}

@@ -9,9 +9,9 @@ from datetime import timedelta
 import numpy as np
 import pytest
 
+from benchmarks.common.worlds import Size
 from benchmarks.freshness import FIRST, _known_users, _new_users, loss_per_day, main, marketplace
-from benchmarks.freshness_served import Record, Served
-from benchmarks.worlds import Size
+from benchmarks.parts.freshness_served import Record, Served
 from models.recommenders.factorisation.als import ALS
 
 SIZE = Size(300, 300, 8_000)

@@ -17,7 +17,7 @@ import pytest
 import schemathesis
 import schemathesis.specs.openapi.schemas  # before a test has threads: see below
 
-from benchmarks.fuzz_inputs import CHANGES, Input, inputs
+from benchmarks.parts.fuzz_inputs import CHANGES, Input, inputs
 from serving import openapi
 from serving.launch import ROOT
 from tests.benchmarks.test_benchmarks import rows_of

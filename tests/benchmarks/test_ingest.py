@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import ingest, servers, visitors
-from benchmarks.ports import free_port
-from benchmarks.report import Row
+from benchmarks import ingest
+from benchmarks.common import servers, visitors
+from benchmarks.common.ports import free_port
+from benchmarks.common.report import Row
 from serving.launch import settings_environment
 from storage.postgres.database import connect
 from storage.settings import Settings

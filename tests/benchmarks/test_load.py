@@ -9,8 +9,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from benchmarks import load
-from benchmarks.report import BenchmarkError
+from benchmarks.common import clients as load
+from benchmarks.common.report import BenchmarkError
 
 
 @contextmanager

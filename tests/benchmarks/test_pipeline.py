@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.pipeline import DAY, stretched
-from benchmarks.worlds import Size, log_of
+from benchmarks.common.pipeline import DAY, stretched
+from benchmarks.common.worlds import Size, log_of
 
 
 @pytest.mark.parametrize("days", [30, 1742])

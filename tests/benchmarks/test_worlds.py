@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import worlds
-from benchmarks.worlds import Size
+from benchmarks.common import worlds
+from benchmarks.common.worlds import Size
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.snapshot import Snapshot
 from models.feed.pipeline import FeedPipeline, Query

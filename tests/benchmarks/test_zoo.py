@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import zoo, zoo_stages
-from benchmarks.stages import Run
-from benchmarks.worlds import Size, World
+from benchmarks import zoo
+from benchmarks.common.stages import Run
+from benchmarks.common.worlds import Size, World
+from benchmarks.parts import zoo_stages
 from models.recommenders.zoo import ZOO
 
 

@@ -19,7 +19,7 @@ import httpx
 import psycopg
 import pytest
 
-from benchmarks.ports import free_port
+from benchmarks.common.ports import free_port
 from storage.settings import with_driver
 from tests.conftest import url_of
 from tests.deploy.compose import DEPLOY, ROOT, SECRETS, copies, image_environment, load, ours

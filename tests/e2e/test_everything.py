@@ -24,7 +24,7 @@ import psutil
 import pytest
 from playwright.sync_api import WebSocket, expect
 
-from benchmarks.ports import free_port
+from benchmarks.common.ports import free_port
 from feedwright.local.status import counts
 from storage.postgres.database import connect
 from storage.postgres.embedded import EmbeddedPostgres

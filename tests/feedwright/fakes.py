@@ -6,7 +6,7 @@ import os
 import sys
 from pathlib import Path
 
-from benchmarks.ports import free_port
+from benchmarks.common.ports import free_port
 from feedwright.local.services import Service
 
 SERVER = """

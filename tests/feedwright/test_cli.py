@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner, Result
 
-from benchmarks.ports import free_port
+from benchmarks.common.ports import free_port
 from feedwright.cli.app import app
 from storage.postgres.database import connect
 from storage.settings import get_settings

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from benchmarks.ports import free_port
+from benchmarks.common.ports import free_port
 from feedwright.environment import ROOT
 from feedwright.errors import FeedwrightError
 from feedwright.local import record as records

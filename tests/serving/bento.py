@@ -14,7 +14,7 @@ import httpx
 import psutil
 import psycopg
 
-from benchmarks.ports import free_port
+from benchmarks.common.ports import free_port
 from serving.launch import ROOT, feed_command, feed_environment
 from storage.settings import Settings
 from tests.conftest import TEMPLATE, url_of

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 import pytest
 
-from benchmarks.ports import free_port
+from benchmarks.common.ports import free_port
 from gateway.consoles import DAGSTER_READY
 from serving.admin.dagster import TRIGGER_TAG, Dagster, DagsterAway, Seen, TrainingRuns
 

@@ -18,7 +18,7 @@ import httpx
 import psutil
 import pytest
 
-from benchmarks.ports import free_port
+from benchmarks.common.ports import free_port
 from serving.launch import ROOT, feed_environment
 from storage.postgres.database import connect, migrate
 from storage.postgres.embedded import EmbeddedPostgres

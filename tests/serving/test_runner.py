@@ -18,12 +18,12 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.mmap_dict import MmapedDict, mmap_key
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from benchmarks.ports import free_port
+from benchmarks.common.ports import free_port
 from serving.launch import ROOT, feed_environment
 from serving.telemetry.worker_metrics import keep_counts_of
 from storage.settings import Settings
 
-SERVICE = "benchmarks.constant:Constant"
+SERVICE = "benchmarks.common.constant:Constant"
 
 
 @dataclass
@@ -101,7 +101,7 @@ def test_no_worker_outlives_a_runner_that_was_killed(tmp_path: Path) -> None:
 
 
 def test_it_ends_when_no_worker_can_start(tmp_path: Path) -> None:
-    with running(tmp_path, "benchmarks.constant:Missing") as runner:
+    with running(tmp_path, "benchmarks.common.constant:Missing") as runner:
         assert runner.process.wait(120) == 1
         assert "has no attribute 'Missing'" in runner.log.read_text()
 

@@ -24,7 +24,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 from prometheus_client.parser import text_string_to_metric_families
 
-from benchmarks.ports import free_port
+from benchmarks.common.ports import free_port
 from going_live.alerts import raise_alert
 from serving.ingest.spool import Spool, oldest_age
 from serving.launch import ROOT, feed_command, feed_environment

@@ -15,9 +15,9 @@ from typing import Any
 import httpx
 import yaml
 
-from benchmarks.ports import free_port
-from benchmarks.report import BenchmarkError
-from benchmarks.servers import HOST
+from benchmarks.common.ports import free_port
+from benchmarks.common.report import BenchmarkError
+from benchmarks.common.servers import HOST
 from models.profile.schema import SHIPPED
 from serving.launch import ROOT
 

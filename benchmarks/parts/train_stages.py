@@ -20,7 +20,7 @@ import polars as pl
 from scipy import sparse
 from sklearn.neighbors import NearestNeighbors
 
-from benchmarks.worlds import PROFILE, World
+from benchmarks.common.worlds import PROFILE, World
 from models.catalogue.building import ModelInfo, build_snapshot
 from models.catalogue.snapshot import Snapshot
 from models.data import features, splits

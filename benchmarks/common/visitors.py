@@ -16,7 +16,7 @@ from uuid import UUID
 import httpx
 import psycopg
 
-from benchmarks.report import BenchmarkError
+from benchmarks.common.report import BenchmarkError
 
 FEEDS, SENDERS = 4, 4
 BATCH = 10

@@ -19,7 +19,7 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
-from benchmarks.report import log
+from benchmarks.common.report import log
 from models.catalogue.building import Catalogue, ModelInfo, Vectors, build_snapshot
 from models.data.engagement import engagement
 from models.data.ids import IdIndex

@@ -17,8 +17,8 @@ from dataclasses import dataclass, field
 
 import psutil
 
-from benchmarks.report import BenchmarkError, log
-from benchmarks.servers import stop_tree
+from benchmarks.common.report import BenchmarkError, log
+from benchmarks.common.servers import stop_tree
 from serving.launch import ROOT
 
 LOOK_SECONDS = 0.01  # less than it takes to touch 100 MB of new memory

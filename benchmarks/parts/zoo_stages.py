@@ -21,8 +21,8 @@ from sklearn.preprocessing import normalize
 from sklearn.utils.extmath import randomized_svd
 from sparse_dot_topn import sp_matmul_topn
 
-from benchmarks.stages import fact, stage
-from benchmarks.worlds import PROFILE, World
+from benchmarks.common.stages import fact, stage
+from benchmarks.common.worlds import PROFILE, World
 from models.data import features
 from models.data.ids import IdIndex
 from models.data.similarities import top_neighbours

@@ -17,8 +17,8 @@ import httpx
 import psutil
 import yaml
 
-from benchmarks.ports import free_port
-from benchmarks.report import BenchmarkError, log
+from benchmarks.common.ports import free_port
+from benchmarks.common.report import BenchmarkError, log
 from models.profile.schema import Profile
 from serving.launch import ROOT, feed_command, feed_environment
 from storage.postgres.database import migrate
@@ -140,7 +140,7 @@ def constant_server(body: bytes, workers: int, folder: Path) -> Iterator[Server]
     )
     file = folder / "constant.json"
     file.write_bytes(body)
-    command = [*feed_command(settings), "benchmarks.constant:Constant"]
+    command = [*feed_command(settings), "benchmarks.common.constant:Constant"]
     environment = feed_environment(settings) | {"CONSTANT_BODY": str(file)}
     with serving(command, environment, settings.feed_port, folder / "constant.log") as server:
         yield server

@@ -17,8 +17,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
-from benchmarks.quality_data import Ratings
-from benchmarks.worlds import PROFILE, Size, world
+from benchmarks.common.worlds import PROFILE, Size, world
+from benchmarks.parts.quality_data import Ratings
 from models.catalogue.building import Catalogue, ModelInfo, build_snapshot
 from models.catalogue.changes import Changes, ItemRow, UserRow
 from models.catalogue.fold_in import fold_in_of

@@ -15,9 +15,9 @@ from pathlib import Path
 import polars as pl
 import psutil
 
-from benchmarks import servers, worlds
-from benchmarks.report import BenchmarkError, Row, log
-from benchmarks.worlds import Size
+from benchmarks.common import servers, worlds
+from benchmarks.common.report import BenchmarkError, Row, log
+from benchmarks.common.worlds import Size
 from feedwright.dagster.home import write_dagster_home
 from feedwright.environment import child_environment
 from serving.launch import ROOT

@@ -18,7 +18,7 @@ from urllib.parse import quote, urlsplit
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.report import BenchmarkError
+from benchmarks.common.report import BenchmarkError
 
 ANSWER_SECONDS = 10.0
 RECEIVE_BYTES = 1 << 18

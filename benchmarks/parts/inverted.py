@@ -1,4 +1,4 @@
-"""``python -m benchmarks.inverted register 2``: a new version that ranks as badly as 2 is good.
+"""A new version that ranks as badly as another is good: ``… .inverted register 2``.
 
 It has the vectors of version 2 with their signs turned. Prints the new version as JSON.
 """

@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 from threadpoolctl import threadpool_limits
 
-from benchmarks.report import Row
+from benchmarks.common.report import Row
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.snapshot import Snapshot
 from models.feed.pipeline import FeedPipeline, Query

@@ -17,8 +17,8 @@ import polars as pl
 import psutil
 import psycopg
 
-from benchmarks.installation import Installation
-from benchmarks.report import BenchmarkError, log
+from benchmarks.common.installation import Installation
+from benchmarks.common.report import BenchmarkError, log
 from feedwright.local import record as records
 from feedwright.local.process import marked
 from feedwright.local.supervisor import mark

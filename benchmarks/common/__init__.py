@@ -1,0 +1,1 @@
+"""What benchmarks share: servers, clients, worlds, the JSON document. Commands import it."""
