@@ -261,7 +261,8 @@ class StatusCalls:
 async def _within(what: str, look: Awaitable[T], problems: list[str]) -> T | None:
     """What ``look`` finds; None: it is away, which is added to ``problems``."""
     try:
-        return await asyncio.wait_for(look, LOOK_SECONDS)
+        async with asyncio.timeout(LOOK_SECONDS):
+            return await look
     except (RegistryAway, DagsterAway, DatabaseAway) as error:
         problems.append(f"{what} is away: {error}")
     except TimeoutError:

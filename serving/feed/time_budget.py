@@ -61,7 +61,8 @@ class TimeBudget:
         # Many requests at once queue for a thread, which says nothing of the model: the
         # budget runs from the start of the work.
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(begun.wait(), self._seconds * QUEUE_BUDGETS)
+            async with asyncio.timeout(self._seconds * QUEUE_BUDGETS):
+                await begun.wait()
         done, _ = await asyncio.wait({future}, timeout=self._seconds if begun.is_set() else 0)
         if not done:
             if not job.cancel():  # it had begun

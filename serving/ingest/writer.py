@@ -274,7 +274,8 @@ class Writer:
             except Exception as error:  # as above
                 log.error("spool not replayed", exc_info=error)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._spooled.wait(), ADOPT_SECONDS)
+                async with asyncio.timeout(ADOPT_SECONDS):
+                    await self._spooled.wait()
             self._spooled.clear()
             async with self._order:
                 await asyncio.to_thread(self._spool.adopt)

@@ -85,7 +85,8 @@ class Follower:
                 if not self._followed[live].busy:  # else it is about to be used
                     self._followed.pop(live).close()
             with suppress(TimeoutError):
-                await asyncio.wait_for(self._soon.wait(), self._seconds)
+                async with asyncio.timeout(self._seconds):
+                    await self._soon.wait()
             self._soon.clear()
 
     def soon(self) -> None:

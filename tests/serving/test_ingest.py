@@ -27,6 +27,7 @@ from serving.ingest import service, writer
 from serving.ingest.checking import Clock, check
 from serving.ingest.connection import Away, EventConnection
 from serving.ingest.shapes import Outcomes, RejectedPage, ReplayOutcome
+from serving.ingest.spool import Spool
 from storage.loading.log import Log
 from storage.loading.values.validation import validate
 from tests.conftest import TEMPLATE, url_of
@@ -489,6 +490,21 @@ def test_what_is_too_much_for_a_call_is_written_in_parts(
             (f"%no such {most} %",),
         ).fetchone()
         assert kept == (30,)
+
+
+def test_a_worker_stops_in_the_moment_in_which_events_go_to_its_spool(
+    url: str, tmp_path: Path
+) -> None:
+    async def stopped() -> None:
+        begun = writer.Writer(lambda: url, Spool(tmp_path))
+        await begun.start()
+        while not begun._spooled._waiters:
+            await asyncio.sleep(0.001)
+        begun._spooled.set()
+        async with asyncio.timeout(20):
+            await begun.close()
+
+    asyncio.run(stopped())
 
 
 def test_only_what_has_arrived_takes_room(
