@@ -57,11 +57,11 @@ class Strays:
 
     def __str__(self) -> str:
         """One sentence."""
-        told = ", ".join(f"{item[:80]} ({count:,})" for item, count in self.most)
+        named = ", ".join(f"{item[:80]} ({count:,})" for item, count in self.most)
         return (
             f"{self.rows:,} of {self.all_rows:,} interactions ({self.share:.1%}) are of "
             f"{self.users:,} unknown users or with {self.items:,} unknown items"
-            f"{f', most often {told}' if told else ''}"
+            f"{f', most often {named}' if named else ''}"
         )
 
 

@@ -81,7 +81,7 @@ def step_all(
     harms, and then that arm's version is withdrawn; held, on doubt; won, if an arm beats the
     control; grown, if its step has had its time and its impressions. Each is a transaction of its
     own, and doing it again does nothing more: a run that broke off is finished by the next. One
-    that fails is told as such, and the others have their turn.
+    that fails is reported as such, and the others have their turn.
 
     Raises:
         DatabaseError: nothing was done.
@@ -222,8 +222,8 @@ def _harm(row: ExperimentRow, seen: Evidence) -> tuple[list[str], str] | None:
     found = {arm: one.reason for arm, one in seen.verdicts.items() if one.status == "breach"}
     if not found:
         return None
-    told = [f"{arm} harms beside {row.control}: {reason}" for arm, reason in found.items()]
-    return list(found), "; ".join(told)
+    reasons = [f"{arm} harms beside {row.control}: {reason}" for arm, reason in found.items()]
+    return list(found), "; ".join(reasons)
 
 
 def _doubt(row: ExperimentRow, seen: Evidence, profile: Profile, aliases: Aliases) -> str | None:
@@ -281,9 +281,9 @@ def _withdraw(releases: Releases, row: ExperimentRow, reason: str) -> str:
     Before the pause is committed: if that fails, the next run pauses for the withdrawal.
     """
     assert row.challenger_version is not None
-    told = f"experiment {row.id}: {reason}"
+    why = f"experiment {row.id}: {reason}"
     try:
-        moved = releases.withdraw(row.challenger_version, actor=ACTOR, reason=told)
+        moved = releases.withdraw(row.challenger_version, actor=ACTOR, reason=why)
     except ReleaseError as error:
         return f"{reason}; its version could not be withdrawn: {error}"
     return f"{reason}; {moved.note}"

@@ -380,10 +380,10 @@ def _locked(conn: psycopg.Connection, id: str, *statuses: Status, fix: str = "")
     if row is None:
         raise UnknownExperiment(id)
     if row.status not in statuses:
-        told = {"draft": "was not started", "running": "runs", "paused": "is paused"}
+        states = {"draft": "was not started", "running": "runs", "paused": "is paused"}
         wanted = " or ".join(statuses)
         raise ExperimentError(
-            f"Experiment {id!r} {told.get(row.status, 'has ended')}; this needs one that is "
+            f"Experiment {id!r} {states.get(row.status, 'has ended')}; this needs one that is "
             f"{wanted}{': ' + fix if fix else ''}."
         )
     return row

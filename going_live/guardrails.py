@@ -165,7 +165,7 @@ def _report(
 
 
 def _seen(conn: psycopg.Connection, profile: Profile, window: Window) -> dict[str, Any]:
-    """What is told beside the rates, by variant and version: coverage and latency."""
+    """What is reported beside the rates, by variant and version: coverage and latency."""
     eligible, shown = variant_metrics.coverage(
         conn, *window, exclude_started=profile.eligibility.exclude_started
     )

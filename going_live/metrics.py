@@ -57,8 +57,8 @@ def metrics(
             for at, variant, impressions, clicks in variant_metrics.by_time(conn, *window)
         ],
         "served": [
-            {"variant": variant, "model_version": version or None} | told
-            for (variant, version), told in served_by_variant(conn, window).items()
+            {"variant": variant, "model_version": version or None} | numbers
+            for (variant, version), numbers in served_by_variant(conn, window).items()
         ],
         "fallback": {
             "share": sum(fallback_shares(pages).values()) if pages else None,

@@ -61,22 +61,22 @@ def say_outcome(instance: dg.DagsterInstance, run_id: str) -> int:
 
 def _became(instance: dg.DagsterInstance, run_id: str) -> str:
     """What the new version is, in a line."""
-    told: dict[str, object] = {}
+    metadata: dict[str, object] = {}
     for entry in instance.all_logs(run_id, of_type=MADE):
         made = entry.asset_materialization
         if made is not None and made.asset_key == dg.AssetKey("champion"):
-            told = {name: of.value for name, of in made.metadata.items()}
-    if not told:
+            metadata = {name: of.value for name, of in made.metadata.items()}
+    if not metadata:
         return "No new version: the run made other assets alone"
     quality = ", ".join(
-        f"{name} {value:.4f}" for name, value in told.items() if name.startswith("ndcg")
+        f"{name} {value:.4f}" for name, value in metadata.items() if name.startswith("ndcg")
     )
-    became = str(told["became"]).removeprefix(f"version {told['candidate']} is ")
-    line = f"Version {told['candidate']}: {became}, {quality}"
-    if told["live_version"] == told["candidate"]:
+    became = str(metadata["became"]).removeprefix(f"version {metadata['candidate']} is ")
+    line = f"Version {metadata['candidate']}: {became}, {quality}"
+    if metadata["live_version"] == metadata["candidate"]:
         return line
-    why = "" if told["refused"] == "no" else f" ({told['refused']})"
-    return f"{line}{why}; version {told['live_version']} stays live"
+    why = "" if metadata["refused"] == "no" else f" ({metadata['refused']})"
+    return f"{line}{why}; version {metadata['live_version']} stays live"
 
 
 @dataclass(frozen=True)
@@ -129,9 +129,9 @@ def causes(instance: dg.DagsterInstance, run_id: str) -> list[Cause]:
 
 def _of_step(step: str | None, failure: StepFailureData) -> Cause:
     """``dg.Failure`` is how an asset says in a sentence why it stops."""
-    told = failure.user_failure_data
-    if told is not None and told.description:
-        return Cause(step, None, told.description, is_ours=True)
+    raised = failure.user_failure_data
+    if raised is not None and raised.description:
+        return Cause(step, None, raised.description, is_ours=True)
     error = failure.error
     while error is not None and error.cause is not None:
         error = error.cause

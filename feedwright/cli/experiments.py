@@ -108,9 +108,9 @@ def show(id: Id, as_json: AsJson = False) -> None:
         seen = shown(connection, row)
         rates = of_experiment(connection, row, _profile().guardrails, datetime.now(UTC))["arms"]
     if as_json:
-        told = asdict(row) | {"shown": {arm: asdict(of) for arm, of in seen.items()}}
-        told["rates"] = {one.pop("arm"): one for one in rates}
-        _print_json(told | {"sample_ratio_p": sample_ratio_p(row, seen)})
+        document = asdict(row) | {"shown": {arm: asdict(of) for arm, of in seen.items()}}
+        document["rates"] = {one.pop("arm"): one for one in rates}
+        _print_json(document | {"sample_ratio_p": sample_ratio_p(row, seen)})
         return
     facts = Table(show_header=False, box=None)
     for name in (
@@ -340,5 +340,5 @@ def _say(row: ExperimentRow) -> None:
     console.print(f"Experiment {row.id} is {row.status}{share}.", markup=False)
 
 
-def _print_json(told: Any) -> None:
-    typer.echo(json.dumps(told, indent=2, default=str))
+def _print_json(document: Any) -> None:
+    typer.echo(json.dumps(document, indent=2, default=str))

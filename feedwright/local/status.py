@@ -88,10 +88,10 @@ def feed_status(settings: Settings) -> dict[str, Any] | None:
     instead. None: it does not answer."""
     try:
         with feed_client(settings, 3.0) as client:
-            told = client.get("/api/v1/status").raise_for_status().json()
+            answer = client.get("/api/v1/status").raise_for_status().json()
     except (httpx.HTTPError, ValueError):
         return None
-    return {name: told.get(name) for name in ("model_version", "fallback_reason", "detail")}
+    return {name: answer.get(name) for name in ("model_version", "fallback_reason", "detail")}
 
 
 def feed_client(settings: Settings, seconds: float) -> httpx.Client:

@@ -287,7 +287,7 @@ def wait_for_other(settings: Settings, console: Console) -> None:
         FeedwrightError: it ended before, is on its way down, or takes too long.
     """
     deadline = time.monotonic() + ALREADY_UP_SECONDS
-    told = False
+    warned = False
     while not _is_up(settings):
         record = records.read(settings.home)
         if not records.is_held(settings.home):
@@ -300,9 +300,9 @@ def wait_for_other(settings: Settings, console: Console) -> None:
                 "Another `feedwright up` of this home is on its way down.",
                 "Try again in some seconds.",
             )
-        if not told:
+        if not warned:
             console.print("It is starting already …")
-            told = True
+            warned = True
         time.sleep(0.5)
     record = records.read(settings.home)
     pid = record.supervisor.pid if record else "?"

@@ -28,8 +28,8 @@ def step_experiments(context: dg.OpExecutionContext, platform: Platform) -> None
     for one in steps:
         log = context.log.warning if one.did in LOUD else context.log.info
         log("%s %s: %s", one.experiment, one.did, one.reason)
-    told = [asdict(one) for one in steps]
-    context.add_output_metadata({"experiments": len(steps), "steps": dg.MetadataValue.json(told)})
+    rows = [asdict(one) for one in steps]
+    context.add_output_metadata({"experiments": len(steps), "steps": dg.MetadataValue.json(rows)})
     failed = [f"{one.experiment}: {one.reason}" for one in steps if one.did == "failed"]
     if failed:
         raise dg.Failure(f"not all experiments could be looked at: {'; '.join(failed)}")

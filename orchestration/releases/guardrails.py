@@ -129,9 +129,9 @@ def off_policy_estimate(platform: Platform) -> dg.MaterializeResult:
             conn, snapshot, platform.profile, start=trained, end=datetime.now(UTC)
         )
     if found is None:
-        return _told(platform, challenger, {"note": "not enough data: no feeds since its training"})
+        return _kept(platform, challenger, {"note": "not enough data: no feeds since its training"})
     estimates = {"logged": found.logged, "ips": found.ips, "snips": found.snips}
-    told = {
+    estimated = {
         "note": found.note or "enough data",
         "impressions": found.impressions,
         "users": found.users,
@@ -140,26 +140,26 @@ def off_policy_estimate(platform: Platform) -> dg.MaterializeResult:
     }
     if found.note is None:  # a number that says nothing is not kept
         for name, one in estimates.items():
-            told[name] = [one.value, one.low, one.high]
+            estimated[name] = [one.value, one.low, one.high]
             registry.client.log_metric(challenger.run_id, f"{OFF_POLICY_TAG}.{name}", one.value)
-    return _told(platform, challenger, told, estimates)
+    return _kept(platform, challenger, estimated, estimates)
 
 
-def _told(
+def _kept(
     platform: Platform,
     challenger: ModelVersion,
-    told: dict[str, object],
+    estimated: dict[str, object],
     estimates: dict[str, Estimate] | None = None,
 ) -> dg.MaterializeResult:
     registry = platform.registry
     registry.client.set_model_version_tag(
-        registry.model_name, challenger.version, OFF_POLICY_TAG, json.dumps(told)
+        registry.model_name, challenger.version, OFF_POLICY_TAG, json.dumps(estimated)
     )
     shown = {name: (one.value, one.low, one.high) for name, one in (estimates or {}).items()}
     return dg.MaterializeResult(
         metadata={
             "challenger": challenger.version,
-            "estimates": dg.MetadataValue.json(told),
+            "estimates": dg.MetadataValue.json(estimated),
             "plot": plots.as_metadata(plots.intervals, shown, "CTR on logged feeds"),
         }
     )

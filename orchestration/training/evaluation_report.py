@@ -257,12 +257,14 @@ def _exposure(comparison: Comparison) -> Rows:
         for name, one in shown.items()
     }
     # A product without owners, or that does not say when items were made, has empty columns.
-    told = [
+    columns = [
         name
         for name in rows[TAKEN]
         if any(row[name] == row[name] and row[name] for row in rows.values())
     ]
-    return [{"of": name} | {column: row[column] for column in told} for name, row in rows.items()]
+    return [
+        {"of": name} | {column: row[column] for column in columns} for name, row in rows.items()
+    ]
 
 
 def _ordered(comparison: Comparison) -> list[Evaluation]:

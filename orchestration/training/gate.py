@@ -64,8 +64,8 @@ def champion(
     if live is not None and kept and any(one.check == "split" for one in report.findings):
         registry.judged_good(live.version)  # beside what learnt from newer data
     if live is None and report.refusal:
-        told = f"version {version} was refused, and no other is live: {report.refusal}"
-        raise dg.Failure(told, allow_retries=False)
+        message = f"version {version} was refused, and no other is live: {report.refusal}"
+        raise dg.Failure(message, allow_retries=False)
     metric = metric_name(f"ndcg@{comparison.k}")
     return dg.MaterializeResult(
         value=live.version if live else "",

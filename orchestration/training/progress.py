@@ -9,20 +9,20 @@ import dagster as dg
 from models.recommenders.base import Progress
 
 SECONDS = 5.0
-"""Between two lines of the log. The last step is always told."""
+"""Between two lines of the log. The last step is always logged."""
 
 
 def progress_of(context: dg.AssetExecutionContext, what: str) -> Progress:
     """Tells the log of ``what``: steps done, seconds spent, and seconds that the rest will take
     if it goes on as it did."""
-    started = told = time.monotonic()
+    started = logged = time.monotonic()
 
     def tell(done: int, total: int) -> None:
-        nonlocal told
+        nonlocal logged
         now = time.monotonic()
-        if done < total and now - told < SECONDS:
+        if done < total and now - logged < SECONDS:
             return
-        told, spent = now, now - started
+        logged, spent = now, now - started
         left = spent / done * (total - done)
         context.log.info(
             "%s: step %d of %d, %.1f s spent, %.1f s to go", what, done, total, spent, left

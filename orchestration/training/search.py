@@ -116,14 +116,14 @@ def _telling(
     log: Callable[["Trial"], None],
 ) -> Callable[["Trial"], None]:
     """Tells MLflow and the log of the run of each trial: what it came to, and what is left."""
-    began, told = time.monotonic(), 0
+    began, logged = time.monotonic(), 0
 
     def tell(trial: "Trial") -> None:
-        nonlocal told
+        nonlocal logged
         log(trial)
-        told += 1
+        logged += 1
         spent = time.monotonic() - began
-        left = min(budget.seconds - spent, spent / told * (budget.trials - told))
+        left = min(budget.seconds - spent, spent / logged * (budget.trials - logged))
         context.log.info(
             "%s, trial %s: nDCG %.4f%s in %.1f s; at most %.0f s to go: %s",
             name, trial.name, trial.mean, " (given up)" if trial.pruned else "", trial.seconds,
