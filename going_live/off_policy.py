@@ -15,6 +15,7 @@ from models.catalogue.snapshot import Snapshot
 from models.evaluation.off_policy import OffPolicy, off_policy
 from models.feed.pipeline import FeedPipeline, Query
 from models.profile.schema import Profile
+from models.ranking.learned import ranker_of
 
 MOST_FEEDS = 2_000
 """The newest feeds that are looked at; ranking for one user takes a millisecond or two."""
@@ -138,7 +139,9 @@ def orders_of(
     snapshot: Snapshot, profile: Profile, users: Sequence[str], now: float
 ) -> dict[str, NDArray[np.int32]]:
     """How the version ranks for each of these users."""
-    pipeline = FeedPipeline.offline(LiveCatalogue(snapshot), profile, now=now)
+    pipeline = FeedPipeline.offline(
+        LiveCatalogue(snapshot), profile, now=now, ranker=ranker_of(snapshot)
+    )
     orders = {}
     for user in users:
         viewer = pipeline.live.viewer(user)

@@ -21,6 +21,7 @@ from models.feed.shortlists import Shortlists
 from models.feed.sources import Indexes
 from models.feed.stage_timer import StageTimer
 from models.profile.schema import Profile
+from models.ranking.learned import ranker_of
 from serving.feed.pages import render
 
 REPEATS = 3
@@ -58,7 +59,7 @@ def feed_stages(folder: Path, users: Sequence[str], profile: Profile, *, limit: 
             indexes = Indexes.of(live, profile)
         with watch.part("every minute: shortlists"):
             shortlists = Shortlists.of(live, profile, now, rng)
-        pipeline = FeedPipeline(live, profile, shortlists, indexes)
+        pipeline = FeedPipeline(live, profile, shortlists, indexes, ranker=ranker_of(live.snapshot))
 
         def answer(user: str) -> StageTimer:
             timer = StageTimer()

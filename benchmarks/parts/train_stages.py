@@ -30,6 +30,7 @@ from models.data.similarities import top_neighbours
 from models.evaluation import metrics as evaluation
 from models.evaluation.comparison import build_dataset
 from models.feed.lists import recommendation_lists
+from models.ranking.learned import ranker_of
 from models.recommenders import judging, zoo
 from models.recommenders.base import Dataset
 from models.recommenders.factorisation.lightfm_hybrid import LightFMHybrid
@@ -91,7 +92,9 @@ def run(world: World, list_users: int, judged_users: int) -> None:
             loaded = Snapshot.load(folder)
         rows = np.random.default_rng(0).permutation(len(users))[:list_users]
         with _stage("lists"):
-            lists = recommendation_lists(loaded, profile, rows, now=world.end.timestamp())
+            lists = recommendation_lists(
+                loaded, profile, rows, now=world.end.timestamp(), ranker=ranker_of(loaded)
+            )
         _fact("list users", len(rows))
         _fact("list rows", len(lists))
 

@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +26,6 @@ from models.data.ids import IdIndex
 from models.data.ragged import Ragged
 from models.data.texts import Texts
 from models.profile.interaction_types import DEFAULT_TYPES
-
-if TYPE_CHECKING:  # the ranker reads snapshots
-    from models.ranking.learned import LearnedRanker
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -153,7 +150,8 @@ class Snapshot:
         popular: int32, rows of items, the most popular first.
         tag_items: the most popular items of each tag, best first.
         folder: where it was loaded from.
-        ranker: what puts the recommender's first items in order.
+        ranker: what puts the recommender's first items in order, as ``models.ranking.learned``
+            reads it.
     """
 
     manifest: Manifest
@@ -164,7 +162,7 @@ class Snapshot:
     popular: Ints
     tag_items: Ragged
     folder: Path | None = None
-    ranker: LearnedRanker | None = None
+    ranker: bytes | None = None
 
     @property
     def has_model(self) -> bool:
@@ -195,7 +193,7 @@ class Snapshot:
         """
         files = dict(files or {})
         if self.ranker is not None:
-            files.setdefault(RANKER, self.ranker.to_bytes())
+            files.setdefault(RANKER, self.ranker)
         ranker = digest_of(files[RANKER]) if RANKER in files else None
         manifest = replace(self.manifest, ranker=ranker)
         folder.parent.mkdir(parents=True, exist_ok=True)
@@ -225,7 +223,7 @@ class Snapshot:
         Raises:
             SnapshotError: a file is missing or damaged, columns do not agree in length,
                 a vector is not finite, another format version wrote it, or its features or
-                its ranker's are not those that its manifest or this release names.
+                its ranker are not those that its manifest names.
         """
         try:
             content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
@@ -241,7 +239,7 @@ class Snapshot:
                 _load_column(folder, "popular", "Ints"),
                 _load_column(folder, "tag_items", "Ragged"),
                 folder,
-                _load_ranker(folder, content.get("ranker")),
+                _read_ranker(folder, content.get("ranker")),
             )
             snapshot.check()
             snapshot.check_features()
@@ -325,16 +323,13 @@ class Snapshot:
             )
 
 
-def _load_ranker(folder: Path, named: str | None) -> LearnedRanker | None:
+def _read_ranker(folder: Path, named: str | None) -> bytes | None:
     if named is None:
         return None
-    # Not above: it makes its features from snapshots, and its trees bring a library.
-    from models.ranking.learned import LearnedRanker
-
     content = (folder / RANKER).read_bytes()
     if digest_of(content) != named:
         raise SnapshotError(f"{RANKER} is {digest_of(content)}, the manifest names {named}")
-    return LearnedRanker.from_bytes(content)
+    return content
 
 
 def _save_column(folder: Path, name: str, value: Texts | Ragged | np.ndarray) -> None:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.snapshot import Snapshot
-from models.feed.pipeline import FeedPipeline, Query
+from models.feed.pipeline import FeedPipeline, Query, Ranker
 from models.feed.reasons import reasons
 from models.feed.scores import explained
 from models.feed.sources import SEEN
@@ -26,7 +26,12 @@ SCHEMA = {
 
 
 def recommendation_lists(
-    snapshot: Snapshot, profile: Profile, users: NDArray[np.integer], *, now: float
+    snapshot: Snapshot,
+    profile: Profile,
+    users: NDArray[np.integer],
+    *,
+    now: float,
+    ranker: Ranker | None = None,
 ) -> pl.DataFrame:
     """The best items of each user that they have not touched, with reasons: what the feed
     would show them, without exploration.
@@ -34,12 +39,13 @@ def recommendation_lists(
     Args:
         users: rows of the snapshot.
         now: epoch seconds.
+        ranker: of the snapshot.
 
     Returns:
         A frame of ``SCHEMA``; ``reason`` is JSON with code, parameters and text.
     """
     limit = profile.recommendations.per_user
-    pipeline = FeedPipeline.offline(LiveCatalogue(snapshot), profile, now=now)
+    pipeline = FeedPipeline.offline(LiveCatalogue(snapshot), profile, now=now, ranker=ranker)
     live, profile = pipeline.live, pipeline.profile
     user_ids: list[str] = []
     columns: list[tuple[NDArray, NDArray, list[str]]] = []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal, get_args
+from typing import Literal, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -50,7 +50,7 @@ class Query:
 
     Attributes:
         now: epoch seconds.
-        by: ``model`` ranks by the recommender's vectors, the first items by the snapshot's ranker
+        by: ``model`` ranks by the recommender's vectors, the first items by the ranker
             where it has one; ``heuristic`` by the hybrid of the scorers; ``time`` by time alone.
             None: by the model if it knows the viewer, else by the heuristic.
         exclude_seen, exclude_applied: as the request asks; None: as the profile has it.
@@ -104,6 +104,24 @@ class Ranking:
         return Ranking(*(np.concatenate(pair) for pair in pairs))
 
 
+class Ranker(Protocol):
+    """What puts the recommender's first items in order, as ``models.ranking.learned`` does."""
+
+    def scores(
+        self,
+        live: LiveCatalogue,
+        viewer: Viewer,
+        profile: Profile,
+        rows: Indices,
+        sources: Bits,
+        *,
+        now: float,
+        context: Context,
+    ) -> NDArray[np.float32]: ...
+
+    def probabilities(self, scores: NDArray[np.floating]) -> NDArray[np.float32]: ...
+
+
 @dataclass(frozen=True)
 class FeedPipeline:
     """Ranks for any viewer of one catalogue.
@@ -111,6 +129,7 @@ class FeedPipeline:
     Attributes:
         shortlists: what is best for anybody; made anew each minute where the catalogue lives on.
         guard: runs the sources, and leaves those alone that misbehave.
+        ranker: puts the recommender's first items in order; None: its own order is the feed's.
     """
 
     live: LiveCatalogue
@@ -118,9 +137,12 @@ class FeedPipeline:
     shortlists: Shortlists
     indexes: Indexes
     guard: SourceGuard = field(default_factory=SourceGuard)
+    ranker: Ranker | None = None
 
     @classmethod
-    def offline(cls, live: LiveCatalogue, profile: Profile, *, now: float) -> FeedPipeline:
+    def offline(
+        cls, live: LiveCatalogue, profile: Profile, *, now: float, ranker: Ranker | None = None
+    ) -> FeedPipeline:
         """The same pipeline where nobody waits: no source is dropped for being slow, and what is
         drawn at random is drawn alike each time. O(n log n) in the items.
 
@@ -130,7 +152,8 @@ class FeedPipeline:
         patient = profile.candidates.model_copy(update={"time_budget_ms": PATIENCE_MS})
         profile = profile.model_copy(update={"candidates": patient})
         shortlists = Shortlists.of(live, profile, now, np.random.default_rng(0))
-        return cls(live, profile, shortlists, Indexes.of(live, profile, now=now))
+        indexes = Indexes.of(live, profile, now=now)
+        return cls(live, profile, shortlists, indexes, ranker=ranker)
 
     def ranked_by(self, viewer: Viewer) -> By:
         """What ranks for a viewer if nothing else is asked for."""
@@ -191,7 +214,7 @@ class FeedPipeline:
             yield "rules", ranking
         ranking = self._scored(viewer, query, by, ranking)
         yield "scores", ranking
-        if by == "model" and self.live.snapshot.ranker is not None and self.profile.ranker.kinds:
+        if by == "model" and self.ranker is not None and self.profile.ranker.kinds:
             ranking = self._reranked(viewer, query, ranking)
             yield "ranker", ranking
         if by != "time":
@@ -248,7 +271,7 @@ class FeedPipeline:
         Their scores are the ranker's probabilities; those of the others are the recommender's,
         scaled to lie below. ``RANKED`` tells them apart.
         """
-        ranker, settings = self.live.snapshot.ranker, self.profile.ranker
+        ranker, settings = self.ranker, self.profile.ranker
         if ranker is None or not len(ranking.rows):
             return ranking
         first = ranking.take(slice(settings.rerank))

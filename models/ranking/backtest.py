@@ -105,8 +105,7 @@ class Backtest:
 
     def with_ranker(self, ranker: LearnedRanker) -> Self:
         """The same with a ranker behind the recommender."""
-        snapshot = replace(self.pipeline.live.snapshot, ranker=ranker)
-        return replace(self, pipeline=replace(self.pipeline, live=LiveCatalogue(snapshot)))
+        return replace(self, pipeline=replace(self.pipeline, ranker=ranker))
 
     def viewers(self, users: Sequence[str], moments: NDArray[np.float64]) -> Iterator[Viewer]:
         """Each user as the server would know them at their moment: what the snapshot says, and what

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
+from models.catalogue.snapshot import Snapshot
 from models.catalogue.viewer import Indices, Viewer
 from models.feed.context import Context
 from models.feed.sources import Bits
@@ -25,7 +26,7 @@ from models.profile.schema import Profile
 from models.ranking.calibration import Calibration
 from models.ranking.live_features import FEATURES, Pairs, features_of
 from models.ranking.logistic import LogisticRanker
-from models.ranking.table import Table, check_names, digest
+from models.ranking.table import FeatureMismatch, Table, check_names, digest
 
 
 class Model(Protocol):
@@ -102,6 +103,19 @@ class Trees:
 
     def to_json(self) -> dict[str, Any]:
         return {"trees": self._text}
+
+    @classmethod
+    def from_json(cls, content: dict[str, Any]) -> Self:
+        """
+        Raises:
+            ValueError: LightGBM cannot read it.
+        """
+        import lightgbm
+
+        try:
+            return cls(content["trees"])
+        except lightgbm.basic.LightGBMError as error:
+            raise ValueError(f"the ranker's trees do not load: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -190,18 +204,19 @@ class LearnedRanker:
             stored = json.loads(content)
             kind, names, model = stored["kind"], stored["names"], stored["model"]
             calibration = Calibration.from_json(stored["calibration"])
-            made = tuple(FEATURES[kind])
+            check_names(names, tuple(FEATURES[kind]))
+            read = Trees.from_json if kind == "boosted" else LogisticRanker.from_json
+            return cls(kind, tuple(names), read(model), calibration)
+        except FeatureMismatch:
+            raise
         except (KeyError, TypeError, ValueError) as error:
             raise ValueError(f"not a ranker that this release reads: {error!r}") from error
-        check_names(names, made)
-        ranks: Model
-        if kind == "boosted":
-            import lightgbm
 
-            try:
-                ranks = Trees(model["trees"])
-            except lightgbm.basic.LightGBMError as error:
-                raise ValueError(f"the ranker's trees do not load: {error}") from error
-        else:
-            ranks = LogisticRanker.from_json(model)
-        return cls(kind, tuple(names), ranks, calibration)
+
+def ranker_of(snapshot: Snapshot) -> LearnedRanker | None:
+    """The snapshot's ranker; None: it has none.
+
+    Raises:
+        FeatureMismatch, ValueError: as ``LearnedRanker.from_bytes``.
+    """
+    return None if snapshot.ranker is None else LearnedRanker.from_bytes(snapshot.ranker)

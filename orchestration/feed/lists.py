@@ -16,6 +16,7 @@ from models.feed.lists import recommendation_lists
 from models.feed.rules import allowed
 from models.feed.shortlists import ANYBODY
 from models.profile.schema import Profile
+from models.ranking.learned import ranker_of
 from orchestration import plots
 from orchestration.data import checks
 from orchestration.data.sources import interactions
@@ -58,7 +59,9 @@ def refresh_recommendations(platform: Platform) -> tuple[pl.DataFrame, CheckRepo
     with platform.connect() as conn:
         since = datetime.now(UTC) - timedelta(days=profile.recommendations.active_days)
         active = queries.active_users(conn, since)
-    lists = recommendation_lists(live, profile, _rows(live, active), now=now)
+    lists = recommendation_lists(
+        live, profile, _rows(live, active), now=now, ranker=ranker_of(live)
+    )
     report = checks.recommendations(platform, lists, _may_be_shown(live, profile, now))
     if report.success:
         _publish(platform, live, lists)
@@ -83,7 +86,11 @@ def refresh_lists_of(platform: Platform, users: Sequence[str]) -> pl.DataFrame:
     per_user = profile.recommendations.per_user
     longer = profile.recommendations.model_copy(update={"per_user": per_user + (most or 0)})
     lists = recommendation_lists(
-        live, profile.model_copy(update={"recommendations": longer}), _rows(live, users), now=now
+        live,
+        profile.model_copy(update={"recommendations": longer}),
+        _rows(live, users),
+        now=now,
+        ranker=ranker_of(live),
     )
     lists = (
         lists.join(touched, on=["user_id", "item_id"], how="anti", maintain_order="left")

@@ -11,6 +11,7 @@ from pathlib import Path
 from time import monotonic
 
 from models.catalogue.snapshot import MANIFEST, Snapshot, SnapshotError
+from models.feed.pipeline import Ranker
 from serving.versions.background import Background
 from serving.versions.fallback import FallbackReason
 from serving.versions.registry import SNAPSHOT_TAG, NamedVersion
@@ -29,6 +30,7 @@ class Loaded:
 
     version: str
     snapshot: Snapshot
+    ranker: Ranker | None
     trained_at: float | None
     stamp: tuple[int, int]
 
@@ -104,13 +106,14 @@ class AliasSnapshot:
             if not snapshot.has_model:
                 raise SnapshotError("it holds no model")
             snapshot.check_features(wanted.features)
+            ranker = _ranker_of(snapshot)
             trained_at = _epoch(snapshot.manifest.trained_at)
         except (SnapshotError, ValueError) as error:
             self._fail(f"version {wanted.version} does not load: {error}")
             if wanted.run_id and wanted.artifact:  # the folder may be damaged: fetch it anew
                 self._download = self._fetch(wanted, folder, True)
             return
-        self._take(Loaded(wanted.version, snapshot, trained_at, stamp))
+        self._take(Loaded(wanted.version, snapshot, ranker, trained_at, stamp))
 
     def _take(self, loaded: Loaded) -> None:
         self.loaded = loaded
@@ -150,6 +153,18 @@ class AliasSnapshot:
 
     def _set(self, problem: FallbackReason | None, detail: str | None) -> None:
         self.problem, self.detail = problem, detail
+
+
+def _ranker_of(snapshot: Snapshot) -> Ranker | None:
+    """
+    Raises:
+        ValueError: it is none of this release, or of other features; the message names them.
+    """
+    if snapshot.ranker is None:
+        return None
+    from models.ranking.learned import ranker_of  # brings polars, and its trees' library
+
+    return ranker_of(snapshot)
 
 
 def _stamp(folder: Path) -> tuple[int, int] | None:

@@ -204,7 +204,8 @@ class LiveModel:
         catalogue = None
         if snapshot is not None and source is not None:
             known = [one for one in (self._polled.catalogue, other and other[1]) if one]
-            catalogue = own.preparation.prepared(snapshot, source, profile, known)
+            ranker = loaded.ranker if loaded else None
+            catalogue = own.preparation.prepared(snapshot, source, profile, known, ranker)
             own.served = (loaded, catalogue) if loaded else None
         self.publish(
             profile=profile,
@@ -234,7 +235,7 @@ class LiveModel:
         if loaded is not None and own.snapshot.problem is None:
             known = [one[1] for one in (own.served, other) if one]
             catalogue = own.preparation.prepared(
-                loaded.snapshot, "challenger", self._profile.profile, known
+                loaded.snapshot, "challenger", self._profile.profile, known, loaded.ranker
             )
             own.served = loaded, catalogue
             challenger = Challenger(loaded.version, loaded.trained_at, catalogue)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.snapshot import Snapshot
 from models.catalogue.viewer import Viewer
-from models.feed.pipeline import FeedPipeline
+from models.feed.pipeline import FeedPipeline, Ranker
 from models.feed.shortlists import Shortlists
 from models.feed.sources import Indexes, SourceGuard
 from models.profile.schema import Profile
@@ -25,6 +25,7 @@ class Catalogue:
         name: tells it from every other; rows of items mean something under it only.
         live: the items and users. It changes; the rest is made anew when it has.
         source: where it came from.
+        ranker: of the version that it is of; None: the recommender's own order is the feed's.
         made_of: version of ``live`` that ``shortlists`` and ``indexes`` were made of.
     """
 
@@ -34,6 +35,7 @@ class Catalogue:
     shortlists: Shortlists
     indexes: Indexes
     made_of: int
+    ranker: Ranker | None = None
 
     @property
     def snapshot(self) -> Snapshot:
@@ -41,7 +43,7 @@ class Catalogue:
 
     def pipeline(self, profile: Profile, guard: SourceGuard) -> FeedPipeline:
         """What ranks from it."""
-        return FeedPipeline(self.live, profile, self.shortlists, self.indexes, guard)
+        return FeedPipeline(self.live, profile, self.shortlists, self.indexes, guard, self.ranker)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import numpy as np
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.nearest import NearestError
 from models.catalogue.snapshot import Snapshot
+from models.feed.pipeline import Ranker
 from models.feed.shortlists import Shortlists
 from models.feed.sources import Indexes
 from models.profile.schema import Profile
@@ -39,12 +40,18 @@ class Preparation:
         self._profile: Profile | None = None  # the last shortlists were made with it
 
     def prepared(
-        self, snapshot: Snapshot, source: Source, profile: Profile, known: Sequence[Catalogue]
+        self,
+        snapshot: Snapshot,
+        source: Source,
+        profile: Profile,
+        known: Sequence[Catalogue],
+        ranker: Ranker | None = None,
     ) -> Catalogue:
         """The catalogue with its shortlists and indexes, made anew where they are old.
 
         Args:
             known: catalogues in use: one of this snapshot goes on.
+            ranker: of the snapshot, where its version answers.
         """
         old = next((one for one in known if one.snapshot is snapshot), None)
         now = time.time()
@@ -53,7 +60,8 @@ class Preparation:
             age = now - old.shortlists.made_at
             changed = live.version != old.made_of or profile is not self._profile
             if age < (SHORTLIST_CHANGED_SECONDS if changed else SHORTLIST_SECONDS):
-                return old if old.source == source else replace(old, source=source)
+                same = old.source == source and old.ranker is ranker
+                return old if same else replace(old, source=source, ranker=ranker)
         else:
             live = LiveCatalogue(snapshot)
             self._catch_up(live)  # before anybody sees it: what was removed since stays removed
@@ -64,7 +72,7 @@ class Preparation:
         else:
             indexes = indexes.with_changes(live)
         shortlists = Shortlists.of(live, profile, now, self._rng)
-        return Catalogue(name_of(snapshot), live, source, shortlists, indexes, version)
+        return Catalogue(name_of(snapshot), live, source, shortlists, indexes, version, ranker)
 
 
 def _indexes(live: LiveCatalogue, profile: Profile, now: float) -> Indexes:

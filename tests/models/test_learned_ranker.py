@@ -29,7 +29,7 @@ from models.profile.schema import Profile, load_profile
 from models.ranking import logistic
 from models.ranking.backtest import Backtest, PastCatalogue, with_metadata
 from models.ranking.calibration import MOST_WEIGHT, Calibration
-from models.ranking.learned import LearnedRanker, Trees
+from models.ranking.learned import LearnedRanker, Trees, ranker_of
 from models.ranking.live_features import FEATURES as FEATURES_OF
 from models.ranking.live_features import Feature, Pairs, features_of
 from models.ranking.logistic import FEATURES, LogisticRanker
@@ -254,11 +254,15 @@ def test_a_ranker_of_other_features_is_refused_by_name(
     names = [name for name in content["names"] if name != "history.seen"] + ["weather"]
     other = json.dumps(content | {"names": names}).encode()
     folder = snapshot.save(tmp_path / "1", files={RANKER: other})
-    with pytest.raises(SnapshotError, match=r"missing: weather; not trained on: history\.seen"):
-        Snapshot.load(folder)
-    for broken in (b"{}", b"no", json.dumps(content | {"model": {"trees": "?"}}).encode()):
-        with pytest.raises(SnapshotError, match="ranker"):
-            Snapshot.load(snapshot.save(tmp_path / "2", files={RANKER: broken}))
+    with pytest.raises(FeatureMismatch, match=r"missing: weather; not trained on: history\.seen"):
+        ranker_of(Snapshot.load(folder))
+    for broken in (
+        b"{}",
+        b"no",
+        *(json.dumps(content | {"model": model}).encode() for model in ({"trees": "?"}, {}, None)),
+    ):
+        with pytest.raises(ValueError, match="ranker"):
+            ranker_of(Snapshot.load(snapshot.save(tmp_path / "2", files={RANKER: broken})))
 
 
 def test_a_ranker_stays_with_its_snapshot(
@@ -266,9 +270,8 @@ def test_a_ranker_stays_with_its_snapshot(
 ) -> None:
     folder = snapshot.save(tmp_path / "1", files={RANKER: contrary.to_bytes()})
     loaded = Snapshot.load(folder)
-    assert loaded.ranker is not None
-    assert loaded.ranker.to_bytes() == contrary.to_bytes()
-    assert Snapshot.load(loaded.save(tmp_path / "2")).ranker is not None
+    assert loaded.ranker == contrary.to_bytes()
+    assert Snapshot.load(loaded.save(tmp_path / "2")).ranker == loaded.ranker
     (folder / RANKER).write_bytes(trees(seed=1).to_bytes())
     with pytest.raises(SnapshotError, match="manifest names"):
         Snapshot.load(folder)
@@ -281,7 +284,7 @@ def test_a_ranker_stays_with_its_snapshot(
 
 
 def with_ranker(snapshot: Snapshot, learned: LearnedRanker, /, **sections: Any) -> Shelf:
-    return shelf_of(replace(snapshot, ranker=learned), patient(**sections))
+    return shelf_of(snapshot, patient(**sections), learned)
 
 
 def test_the_first_items_are_in_the_rankers_order(
@@ -335,9 +338,8 @@ def test_it_ranks_behind_a_recommender_without_vectors_too(
         snapshot,
         users=replace(users, vectors=users.vectors[:, :0]),
         items=replace(items, vectors=items.vectors[:, :0]),
-        ranker=contrary,
     )
-    shelf = shelf_of(flat, patient())
+    shelf = shelf_of(flat, patient(), contrary)
     ranking = shelf.rank(busy, "model")
     assert (ranking.sources & RANKED > 0).sum() == shelf.profile.ranker.rerank
     assert np.isfinite(ranking.scores).all()

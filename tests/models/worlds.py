@@ -19,7 +19,7 @@ from models.data.ids import IdIndex
 from models.data.matrices import recent_items
 from models.data.similarities import top_neighbours
 from models.evaluation.comparison import build_dataset
-from models.feed.pipeline import FeedPipeline, Query, Ranking
+from models.feed.pipeline import FeedPipeline, Query, Ranker, Ranking
 from models.feed.reasons import Reason, reasons
 from models.feed.scores import By, explained
 from models.feed.shortlists import Shortlists
@@ -199,6 +199,7 @@ class Shelf:
     profile: Profile
     shortlists: Shortlists
     indexes: Indexes
+    ranker: Ranker | None = None
 
     def viewer(self, user: str | Viewer | None) -> Viewer:
         return user if isinstance(user, Viewer) else self.live.viewer(user)
@@ -214,7 +215,9 @@ class Shelf:
         if weights is not None:
             profile = profile.model_copy(update={"scorer_weights": weights})
         timer = more.pop("timer", None)
-        pipeline = FeedPipeline(self.live, profile, self.shortlists, self.indexes)
+        pipeline = FeedPipeline(
+            self.live, profile, self.shortlists, self.indexes, ranker=self.ranker
+        )
         return pipeline.rank(self.viewer(user), Query(MOMENT, by, **more), timer=timer)
 
     def ids(self, rows: np.ndarray) -> list[str]:
@@ -232,11 +235,15 @@ class Shelf:
         return reasons(self.live, viewer, self.profile, rows, components)
 
 
-def shelf_of(world: Snapshot | LiveCatalogue, profile: Profile | None = None) -> Shelf:
+def shelf_of(
+    world: Snapshot | LiveCatalogue,
+    profile: Profile | None = None,
+    ranker: Ranker | None = None,
+) -> Shelf:
     live = world if isinstance(world, LiveCatalogue) else LiveCatalogue(world)
     profile = profile or patient()
     shortlists = Shortlists.of(live, profile, MOMENT, np.random.default_rng(0))
-    return Shelf(live, profile, shortlists, Indexes.of(live, profile, now=MOMENT))
+    return Shelf(live, profile, shortlists, Indexes.of(live, profile, now=MOMENT), ranker)
 
 
 def shelf_of_rows(

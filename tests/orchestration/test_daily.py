@@ -15,6 +15,7 @@ import pytest
 from models.catalogue.snapshot import Snapshot
 from models.evaluation.recipe import Recipe
 from models.profile.ranker_settings import parts_of
+from models.ranking.learned import ranker_of
 from storage.events.lake import Lake
 from storage.registry.registry import Registry
 from storage.settings import Settings, mlflow_tracking_uri
@@ -156,7 +157,8 @@ def test_whatever_wins_is_served(
     snapshot = Snapshot.load(trained.snapshots / version.version)
     assert snapshot.manifest.recommender == name
     assert snapshot.users.vectors.any() == (name != "heuristic")
-    assert (snapshot.ranker.kind if snapshot.ranker else None) == kind
+    ranker = ranker_of(snapshot)
+    assert (ranker.kind if ranker else None) == kind
     assert f"{name}.ndcg_at_10" not in version.metrics  # as the winner, under its own name
     assert ("ranker.log_loss" in version.metrics) == (kind is not None)
     with_bias = snapshot.items.bias[: len(snapshot.items.ids)]

@@ -27,7 +27,7 @@ TAGS_FIRST = LearnedRanker(
 
 
 def with_ranker(version: str, ranker: LearnedRanker = TAGS_FIRST) -> Snapshot:
-    return replace(make_snapshot(version), ranker=ranker)
+    return replace(make_snapshot(version), ranker=ranker.to_bytes())
 
 
 @pytest.fixture
