@@ -37,7 +37,6 @@ from storage.operations.experiments import ExperimentRow, Status
 from storage.settings import Settings
 
 T = TypeVar("T")
-PATH = "/api/v1/admin/experiments"
 Name = Annotated[str, Field(min_length=1, max_length=63)]
 Change = Callable[[psycopg.Connection], ExperimentRow]
 

@@ -22,8 +22,6 @@ from storage.operations import experiments as stored
 from storage.operations.experiments import EVERYWHERE
 from storage.settings import Settings
 
-PATH = "/api/v1/admin/flags"
-
 
 class FlagName(BaseModel):
     """A name in a path."""

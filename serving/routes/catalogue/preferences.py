@@ -19,7 +19,6 @@ from serving.routes.catalogue.shapes import OfUser, Preferences, PreferencesBody
 from storage.catalogue.entities import Connection
 from storage.privacy import people
 
-PATH = "/api/v1/feed/preferences"
 EXAMPLE: dict[str, Any] = {
     "user_id": "196",
     "max_distance_km": 25.0,
