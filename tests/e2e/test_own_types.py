@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 import psycopg
 import pytest
+from dagster import AssetCheckSeverity
 
 from data_checks.interactions import check_interactions, rows_without_type
 from models.catalogue.history import history_of
@@ -23,6 +24,7 @@ from models.feed.reasons import reasons, texts_of
 from models.feed.scores import explained
 from models.profile.schema import Profile, load_profile
 from models.ranking.logistic import examples
+from orchestration.data.checks import types_result
 from serving.routes.reads.features import user_features
 from serving.state.catalogue import load_catalogue
 from serving.state.user_states import as_events
@@ -188,4 +190,8 @@ def test_rows_of_a_type_that_was_dropped_wait_for_it(
         assert quarantine.quarantine_interactions(conn, NOW - DAY, NOW + DAY, types=types) == {}
         assert check_interactions(profile, database).success
         assert rows_without_type(conn, types) == waiting
+        warning = types_result(conn, profile)
+        assert warning.severity is AssetCheckSeverity.WARN
+        assert warning.passed is not bool(waiting)
+        assert ("purchase (1)" in str(warning.description)) is bool(waiting)
         assert matrix(profile).values.data.tolist() == [value]
