@@ -211,7 +211,7 @@ def test_a_new_day_costs_its_own_rows(trained, instance, conn) -> None:
 
 def test_bad_rows_are_kept_with_their_reason(trained, instance, conn) -> None:
     now = datetime.now(UTC) - timedelta(seconds=1)
-    bad = add_interaction(conn, now, type="teleport")
+    bad = add_interaction(conn, now, type="no type")
     good = add_interaction(conn, now)
     conn.execute("UPDATE feed.users SET lat = 'NaN' WHERE id = (SELECT max(id) FROM feed.users)")
     today = now.date()
@@ -232,7 +232,7 @@ def test_too_many_bad_rows_stop_the_run_and_leave_the_champion(
     champion, versions = registry.champion(), len(registry.versions())
     now = datetime.now(UTC) - timedelta(seconds=1)
     for _ in range(60):
-        add_interaction(conn, now, type="teleport")
+        add_interaction(conn, now, type="no type")
     conn.execute(
         "UPDATE feed.items SET status = 'lost' WHERE id IN (SELECT id FROM feed.items LIMIT 50)"
     )
