@@ -18,7 +18,7 @@ PROBLEMS = {
     404: "There is no such user, item or owner.",
     409: "It cannot be done as things are; `detail` says why.",
     412: "What is there is not what `If-Match` or `If-None-Match` asks for.",
-    413: "The body is larger than 8 MiB.",
+    413: "The body is larger than 8 MiB, or has more than 100,000 objects and lists.",
     415: "The body is not said to be JSON.",
     422: "Something given is wrong; `errors` names each field and the fix.",
     429: "Too many calls, or too much waits to be written; `Retry-After` tells when to come again.",

@@ -12,7 +12,13 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
 from serving.http.fields import IdOnly
-from serving.http.json_bodies import decode, find_unfit, may_hold_no_number
+from serving.http.json_bodies import (
+    MOST_NESTED,
+    decode,
+    find_unfit,
+    is_overfull,
+    may_hold_no_number,
+)
 from serving.http.problems import InvalidParameters
 
 MAX_BODY_BYTES = 8 * 2**20
@@ -152,19 +158,32 @@ async def read_object(request: Request, *, all_fit: bool = True) -> dict[str, An
         all_fit: refuse what ``unfit`` finds, and what nests too deeply; else whoever reads it must.
 
     Raises:
-        HTTPException: 415 not said to be JSON, 413 larger than ``MAX_BODY_BYTES``, 400 no JSON.
+        HTTPException: 415 not said to be JSON, 413 larger than ``MAX_BODY_BYTES``; see ``decoded``.
         InvalidParameters: JSON, but no object, or with something unfit, whose field is named.
     """
     refuse_unless_json(request)
-    try:
-        body = decode(await _read(request))
-    except orjson.JSONDecodeError as error:
-        raise HTTPException(400, f"The body is not JSON: {error}.") from error
+    body = decoded(await _read(request))
     if not isinstance(body, dict):
         raise InvalidParameters([{"field": "body", "message": "must be a JSON object"}])
     if all_fit:
         _refuse_unfit(body)
     return body
+
+
+def decoded(body: bytes | bytearray) -> Any:
+    """What the JSON of a request says.
+
+    Raises:
+        HTTPException: 413 more objects and lists than any call needs, 400 no JSON.
+    """
+    if is_overfull(body):
+        raise HTTPException(
+            413, f"The body has more than {MOST_NESTED:,} objects and lists: send less at once."
+        )
+    try:
+        return decode(body)
+    except orjson.JSONDecodeError as error:
+        raise HTTPException(400, f"The body is not JSON: {error}.") from error
 
 
 def _refuse_unfit(body: dict[str, Any]) -> None:

@@ -8,6 +8,9 @@ from typing import Any
 
 import orjson
 
+MOST_NESTED = 100_000
+"""Objects and lists of a body: a hundred for each of a thousand entries. A body of nothing else has
+millions, which hold up all other calls for seconds."""
 HALF = "is not Unicode text: it has half a surrogate pair"
 
 
@@ -25,6 +28,11 @@ def decode(body: bytes | bytearray | str) -> Any:
             return json.loads(body)
         except (ValueError, RecursionError):
             raise error from None
+
+
+def is_overfull(body: bytes | bytearray) -> bool:
+    """Whether it has more than ``MOST_NESTED`` objects and lists; signs in texts count too."""
+    return body.count(b"[") + body.count(b"{") > MOST_NESTED
 
 
 def encode(value: Any) -> str:

@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-import orjson
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from serving.http.inputs import refuse_unless_json
-from serving.http.json_bodies import decode
+from serving.http.inputs import decoded, refuse_unless_json
 from serving.http.problems import InvalidParameters
 from serving.ingest.shapes import MAX_ENTRIES
 
@@ -26,7 +24,7 @@ async def read_json(request: Request, arrived: Callable[[int], None]) -> Any:
         arrived: called with the bytes of each part as it comes; may raise.
 
     Raises:
-        HTTPException: 415 it is said to be something else, 413 too large, 400 no JSON.
+        HTTPException: 415 it is said to be something else, 413 too large; see ``decoded``.
     """
     refuse_unless_json(request, BEACON_KINDS)
     size = request.headers.get("content-length", "")
@@ -38,10 +36,7 @@ async def read_json(request: Request, arrived: Callable[[int], None]) -> Any:
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             _too_large()
-    try:
-        return decode(body)
-    except orjson.JSONDecodeError as error:
-        raise HTTPException(400, f"The body is not JSON: {error}.") from error
+    return decoded(body)
 
 
 def entries_of(body: Any) -> list[Any]:

@@ -68,10 +68,10 @@ class Ingest:
         """What times are believed now."""
         return Clock.at(datetime.now(UTC), self._retention)
 
-    def check(self, entries: list[Any]) -> Checked:
+    async def check(self, entries: list[Any]) -> Checked:
         """Tell events from what is none."""
         clock = self.clock()
-        checked = check(entries, clock, self.types())
+        checked = await check(entries, clock, self.types())
         oldest = min((event["occurred_at"] for event in checked.events), default=None)
         if oldest is not None:
             lag = clock.now - datetime.fromisoformat(oldest)

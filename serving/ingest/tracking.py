@@ -64,8 +64,8 @@ _LIMITED = (
     "`retry_after`, and it may be sent again then."
 )
 PROBLEMS = {
-    413: f"The body is larger than {MAX_BODY_BYTES // 2**20} MiB, or has more events than the key "
-    "may send in a minute: send fewer at once.",
+    413: f"The body is larger than {MAX_BODY_BYTES // 2**20} MiB, has more events than the key "
+    "may send in a minute, or more than 100,000 objects and lists: send fewer at once.",
     429: "Too much at once, or over the key's rate limit; try again after `Retry-After`.",
     503: "Postgres is away and the disk's share is full; try again after `Retry-After`.",
 }
@@ -150,7 +150,7 @@ class IngestCalls:
 
     async def _take(self, request: Request, entries: list[Any]) -> Response:
         """Check, write and answer."""
-        checked = self._ingest.check(entries)
+        checked = await self._ingest.check(entries)
         self._keep_to_the_caller(request, checked)
         wait, limited = self._keep_to_the_limits(request, checked, len(entries))
         stored = await self._ingest.write(checked)

@@ -57,7 +57,7 @@ async def _send_for_ever(url: str, folder: Path, numbers: count[int], telling: C
     async def send() -> None:
         while True:
             batch = [next(numbers) for _ in range(3)]
-            checked = ingest.check(
+            checked = await ingest.check(
                 [
                     {
                         "event_id": str(UUID(int=number)),

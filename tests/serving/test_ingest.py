@@ -329,6 +329,13 @@ def test_one_event_of_an_item(api: TestClient, conn: psycopg.Connection) -> None
     assert problem(api.post(path, json={**one, "user_id": "eve"}), 422)["errors"]
 
 
+def test_a_body_of_nothing_but_lists_is_too_much(api: TestClient) -> None:
+    """It would hold up every other call of the worker for seconds."""
+    body = json.dumps([{"type": "bad", "m": [[]] * 980} for _ in range(1000)])
+    answer = api.post("interactions", content=body, headers={"Content-Type": "application/json"})
+    assert "100,000 objects and lists" in problem(answer, 413)["detail"]
+
+
 def test_what_is_no_batch_is_refused_as_a_whole(api: TestClient) -> None:
     headers = {"content-type": "application/json"}
     assert problem(api.post("interactions", content=b"{", headers=headers), 400)
@@ -639,5 +646,5 @@ def test_limits_are_those_of_logs(batch: list[dict[str, Any]]) -> None:
     )
     log = Log(interactions=frame)
     refused = validate(log, "interactions").rejected["row_number"].to_list()
-    checked = check(batch, Clock.at(NOW, service.RETENTION))
+    checked = asyncio.run(check(batch, Clock.at(NOW, service.RETENTION)))
     assert sorted(place + 1 for place in checked.refusals) == refused
