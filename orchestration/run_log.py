@@ -15,7 +15,9 @@ from orchestration.runs import going as runs
 
 LOOK_SECONDS = 1.0
 MARKED = re.compile(r"Detected run worker status \w+: (['\"])(?P<why>.*)\1\. Marking run")
-"""What Dagster says of a run that ``run_launcher.py`` found dead, with that one's words."""
+"""What Dagster says of a run that ``runs/launcher.py`` found dead, with that one's words."""
+FROM_OUTSIDE = "marked as failed from outside"
+"""What it says of a run whose process its code server found dead."""
 OUR_ERRORS = re.compile(r"^(data_checks|going_live|models|orchestration|storage)[\w.]*: ")
 """The class before the words of an error of ours, which speak for themselves."""
 TOLD = {dg.DagsterEventType.STEP_SUCCESS}
@@ -122,6 +124,8 @@ def causes(instance: dg.DagsterInstance, run_id: str) -> list[Cause]:
             found.append(_of_step(event.step_key, event.step_failure_data))
         elif event.is_run_failure and not found:
             said = event.message or "see the run in Dagster"
+            if FROM_OUTSIDE in said:
+                said = "its process died"
             marked = MARKED.search(said)
             found.append(Cause(None, None, marked["why"] if marked else said))
     return found

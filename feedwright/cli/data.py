@@ -214,7 +214,7 @@ def train() -> None:
         failed = training.train(current, url, console)
         if failed is not None:
             raise FeedwrightError(
-                f"The training failed: {failed}",
+                f"The training failed: {failed.rstrip('.')}.",
                 "Its log: feedwright logs training; the run is in Dagster too.",
             )
 

@@ -210,8 +210,8 @@ def _nobody_to_judge(dataset: Dataset, future: InteractionMatrix) -> str:
     """What is missing."""
     if dataset.matrix.positive.nnz or future.positive.nnz:
         return (
-            f"nobody liked anything new after {dataset.as_of:%Y-%m-%d %H:%M}: "
-            "more interactions are needed before a model can be judged"
+            f"nobody liked anything new to them after {dataset.as_of:%Y-%m-%d %H:%M}: a model "
+            "is judged by users who like items that they had not touched before"
         )
     weights = dataset.profile.interaction_weights
     likes = ", ".join(name for name, weight in weights.items() if weight > 0)

@@ -31,7 +31,9 @@ def drift_report(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
     """
     live = platform.registry.champion()
     if live is None:
-        raise dg.Failure("no champion yet: materialise the asset `champion` first")
+        return dg.MaterializeResult(
+            metadata={"version": "", "status": "not_enough_data", "reason": "no version is live"}
+        )
     status, why, found = _look(platform, live)
     if status == "drift" and last_drift(context.instance) != (live.version, "drift"):
         detail = {"version": live.version, "shifts": drift.described(found)}

@@ -118,9 +118,10 @@ class IngestCalls:
                 raise InvalidParameters(
                     [{"field": name, "message": "belongs into the address"} for name in both]
                 )
-            event_id = body.get("event_id") or str(uuid4())
             user_id = users[0] if users else None
-            entry = {**body, "event_id": event_id, "item_id": item_id, "user_id": user_id}
+            entry = {**body, "item_id": item_id, "user_id": user_id}
+            if entry.get("event_id") is None:
+                entry["event_id"] = str(uuid4())
             return await self._take(request, [entry])
 
     @contextmanager

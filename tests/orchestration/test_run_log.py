@@ -98,3 +98,11 @@ def test_a_run_whose_process_died_is_told_in_our_words() -> None:
         instance.report_run_failed(run, message)
         (cause,) = run_log.causes(instance, run.run_id)
     assert str(cause) == "no sign of life for 60 s: its process died"
+
+
+def test_a_run_that_its_code_server_found_dead_is_told_so() -> None:
+    with dg.DagsterInstance.ephemeral() as instance:
+        run = instance.create_run_for_job(dg.JobDefinition(name="daily", graph_def=EMPTY))
+        instance.report_run_failed(run)
+        (cause,) = run_log.causes(instance, run.run_id)
+    assert cause.said == "its process died"

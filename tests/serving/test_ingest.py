@@ -327,6 +327,10 @@ def test_one_event_of_an_item(api: TestClient, conn: psycopg.Connection) -> None
     assert outcomes(bare) == ["accepted"]
     assert stored(conn, bare["results"][0])[0][1:3] == (None, "i9")
     assert problem(api.post(path, json={**one, "user_id": "eve"}), 422)["errors"]
+    wrong: list[Any] = [0, False, "", [], {}]
+    for broken in wrong:
+        told = api.post(path, json={"type": "view", "event_id": broken}).json()
+        assert outcomes(told) == ["rejected"]
 
 
 def test_a_body_of_nothing_but_lists_is_too_much(api: TestClient) -> None:
