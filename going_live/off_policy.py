@@ -145,6 +145,6 @@ def orders_of(
     orders = {}
     for user in users:
         viewer = pipeline.live.viewer(user)
-        viewer = viewer if viewer.wishes.personalized else viewer.impersonal()
+        viewer = viewer if viewer.preferences.personalized else viewer.impersonal()
         orders[user] = pipeline.rank(viewer, Query(now)).rows
     return orders

@@ -235,7 +235,7 @@ class FeedApp:
         if live is None:  # the rules cannot be looked at
             return [False] * len(item_ids)
         viewer = live.viewer(user_id, history=self.engine.history(user_id, live))
-        if not viewer.wishes.personalized:  # the list was made before the user said so
+        if not viewer.preferences.personalized:  # the list was made before the user said so
             return [False] * len(item_ids)
         rows = live.find_items(item_ids)
         may = rows >= 0

@@ -145,13 +145,13 @@ def build_snapshot(
         recent: the items that each user liked last, as ``models.data.matrices.recent_items``.
     """
     n_users, n_items = len(matrix.users), len(matrix.items)
-    wishes = _aligned(catalogue.preferences.rename({"user_id": "id"}), matrix.users)
+    preferences = _aligned(catalogue.preferences.rename({"user_id": "id"}), matrix.users)
     owner_ids = IdIndex.of(
         pl.concat(
             [
                 catalogue.owners["id"],
                 catalogue.items["owner_id"].drop_nulls(),
-                _flat(wishes["blocked_owners"]),
+                _flat(preferences["blocked_owners"]),
             ]
         )
     )
@@ -164,8 +164,8 @@ def build_snapshot(
                 for frame, name in (
                     (users, "tags"),
                     (items, "tags"),
-                    (wishes, "preferred_tags"),
-                    (wishes, "blocked_tags"),
+                    (preferences, "preferred_tags"),
+                    (preferences, "blocked_tags"),
                 )
             ]
         )
@@ -233,13 +233,13 @@ def build_snapshot(
         applied=Ragged.of(applied),
         recent=recent_items,
         recent_types=recent_types,
-        max_distance_km=_number(wishes["max_distance_km"]),
-        price_min=_number(wishes["preferred_price_min"]),
-        price_max=_number(wishes["preferred_price_max"]),
-        personalized=wishes["personalization_enabled"].fill_null(True).to_numpy(),
-        preferred_tags=_listed(wishes["preferred_tags"], tags),
-        blocked_tags=_listed(wishes["blocked_tags"], tags),
-        blocked_owners=_listed(wishes["blocked_owners"], owner_ids),
+        max_distance_km=_number(preferences["max_distance_km"]),
+        price_min=_number(preferences["preferred_price_min"]),
+        price_max=_number(preferences["preferred_price_max"]),
+        personalized=preferences["personalization_enabled"].fill_null(True).to_numpy(),
+        preferred_tags=_listed(preferences["preferred_tags"], tags),
+        blocked_tags=_listed(preferences["blocked_tags"], tags),
+        blocked_owners=_listed(preferences["blocked_owners"], owner_ids),
         **_neighbours(user_neighbours, n_users),
     )
     manifest = Manifest(

@@ -22,7 +22,7 @@ from models.catalogue.changes import Changes, ItemRow, OwnerRow, UserRow
 from models.catalogue.padding import MOST_TAGS, extended, with_tag_slots
 from models.catalogue.score_statistics import Moments
 from models.catalogue.snapshot import Snapshot
-from models.catalogue.viewer import NO_WISHES, NOTHING, History, Indices, Viewer, Wishes
+from models.catalogue.viewer import NO_PREFERENCES, NOTHING, History, Indices, Preferences, Viewer
 from models.catalogue.vocabulary import Vocabulary
 from models.data import scorers
 from models.data.ids import IdIndex
@@ -153,7 +153,7 @@ class LiveCatalogue:
         if changed is not None:
             here = changed.lat, changed.lon
             chosen = self.tags.indices([*changed.tags, *changed.preferred_tags])
-            wishes = self._wishes_of(changed)
+            preferences = self._preferences_of(changed)
             city = self.cities.find(changed.city)
         elif row is not None:
             users = self.users
@@ -161,7 +161,7 @@ class LiveCatalogue:
             chosen, preferred = users.tags.row(row), users.preferred_tags.row(row)
             if len(preferred):
                 chosen = np.union1d(chosen, preferred)
-            wishes = Wishes(
+            preferences = Preferences(
                 float(users.max_distance_km[row]),
                 float(users.price_min[row]),
                 float(users.price_max[row]),
@@ -171,7 +171,7 @@ class LiveCatalogue:
             )
             city = int(users.city[row])
         else:
-            here, chosen, wishes = (math.nan, math.nan), NOTHING, NO_WISHES
+            here, chosen, preferences = (math.nan, math.nan), NOTHING, NO_PREFERENCES
         if lat is not None and lon is not None:
             here = lat, lon
         if tags is not None:
@@ -192,7 +192,7 @@ class LiveCatalogue:
                 lon_,
                 chosen,
                 own,
-                wishes,
+                preferences,
                 history.seen,
                 history.applied,
                 history.liked,
@@ -201,13 +201,13 @@ class LiveCatalogue:
                 history.recent_types,
                 history.dismissed,
                 history.interests.at_time(time.time() if now is None else now).without_tags(
-                    wishes.blocked_tags
+                    preferences.blocked_tags
                 ),
                 history.vector,
                 city,
             )
         if row is None:
-            return Viewer(user_id, None, known, lat_, lon_, chosen, own, wishes, city=city)
+            return Viewer(user_id, None, known, lat_, lon_, chosen, own, preferences, city=city)
         users = self.users
         recent = users.recent[row]
         seen = users.seen.row(row)
@@ -219,7 +219,7 @@ class LiveCatalogue:
             lon_,
             chosen,
             own,
-            wishes,
+            preferences,
             seen,
             users.applied.row(row),
             users.liked.row(row),
@@ -436,8 +436,8 @@ class LiveCatalogue:
         unchanged = float(known[owner]) if 0 <= owner < len(known) else math.nan
         return self._qualities.get(owner, unchanged)
 
-    def _wishes_of(self, user: UserRow) -> Wishes:
-        return Wishes(
+    def _preferences_of(self, user: UserRow) -> Preferences:
+        return Preferences(
             _or_nan(user.max_distance_km),
             _or_nan(user.price_min),
             _or_nan(user.price_max),

@@ -20,7 +20,7 @@ LEARNED_TAGS = 5
 
 
 @dataclass(frozen=True)
-class Wishes:
+class Preferences:
     """What a user asked for (``feed.user_preferences``); these are rules, not tastes.
 
     Attributes:
@@ -37,7 +37,7 @@ class Wishes:
     personalized: bool = True
 
 
-NO_WISHES = Wishes()
+NO_PREFERENCES = Preferences()
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Viewer:
     lon: float = math.nan
     tags: Indices = field(default_factory=lambda: NOTHING)
     own: int = -1
-    wishes: Wishes = NO_WISHES
+    preferences: Preferences = NO_PREFERENCES
     seen: Indices = field(default_factory=lambda: NOTHING)
     applied: Indices = field(default_factory=lambda: NOTHING)
     liked: Indices = field(default_factory=lambda: NOTHING)
@@ -115,7 +115,7 @@ class Viewer:
             lat=self.lat,
             lon=self.lon,
             own=self.own,
-            wishes=self.wishes,
+            preferences=self.preferences,
             seen=self.seen,
             applied=self.applied,
             dismissed=self.dismissed,

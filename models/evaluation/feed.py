@@ -50,7 +50,7 @@ def feed_lists(
     }
     query = Query(backtest.now, exclude_seen=True)
     for place, viewer in enumerate(backtest.viewers(users, np.full(len(users), backtest.now))):
-        viewer = viewer if viewer.wishes.personalized else viewer.impersonal()
+        viewer = viewer if viewer.preferences.personalized else viewer.impersonal()
         for name, ranking in pipeline.stages(viewer, query):
             if stage := _JUDGED.get(name):
                 first = ranking.rows[:k]

@@ -51,7 +51,7 @@ def recommendation_lists(
     columns: list[tuple[NDArray, NDArray, list[str]]] = []
     for row in users.tolist():
         viewer = live.viewer(snapshot.users.ids[row])
-        if not viewer.wishes.personalized:
+        if not viewer.preferences.personalized:
             viewer = viewer.impersonal()
         ranked_by = pipeline.ranked_by(viewer)
         ranking = pipeline.rank(

@@ -36,7 +36,7 @@ def broken(
     Yields:
         name and mask, shape (n,). O(n), or O(n log m) for m items seen.
     """
-    items, settings, wishes = live.items, profile.eligibility, viewer.wishes
+    items, settings, preferences = live.items, profile.eligibility, viewer.preferences
     # A comparison with NaN (no such time, no such price) is false, which each rule wants.
     yield "not_published", ~items.published[rows] | (items.publish_at[rows] > now)
     if settings.exclude_started:
@@ -52,22 +52,22 @@ def broken(
         yield "applied", among(rows, viewer.applied)
     if settings.exclude_dismissed and len(viewer.dismissed):
         yield "dismissed", among(rows, viewer.dismissed)
-    if len(wishes.blocked_owners):
-        yield "blocked_owner", np.isin(items.owner[rows], wishes.blocked_owners)
-    if len(wishes.blocked_tags):
+    if len(preferences.blocked_owners):
+        yield "blocked_owner", np.isin(items.owner[rows], preferences.blocked_owners)
+    if len(preferences.blocked_tags):
         hidden = np.zeros(len(live.tags) + 1, bool)  # the last is what -1 finds
-        hidden[wishes.blocked_tags] = True
+        hidden[preferences.blocked_tags] = True
         yield "hidden_tag", np.asarray(hidden[items.tags[rows]].any(axis=1))
-    # What has no price or no place is not known to break the wish.
-    if wishes.price_min == wishes.price_min:
+    # What has no price or no place is not known to break the preference.
+    if preferences.price_min == preferences.price_min:
         highest = np.fmax(items.price_max[rows], items.price_min[rows])
-        yield "price", highest < wishes.price_min
-    if wishes.price_max == wishes.price_max:
+        yield "price", highest < preferences.price_min
+    if preferences.price_max == preferences.price_max:
         lowest = np.fmin(items.price_min[rows], items.price_max[rows])
-        yield "price", lowest > wishes.price_max
-    if wishes.max_distance_km == wishes.max_distance_km and viewer.has_place:
+        yield "price", lowest > preferences.price_max
+    if preferences.max_distance_km == preferences.max_distance_km and viewer.has_place:
         distance = scorers.haversine_km(viewer.lat, viewer.lon, items.lat[rows], items.lon[rows])
-        yield "distance", distance > wishes.max_distance_km
+        yield "distance", distance > preferences.max_distance_km
 
 
 def allowed(

@@ -300,7 +300,7 @@ def nearest_by_model(
     else:
         scores = (items.vectors[: live.size] @ user + items.bias[: live.size])[shortlists.shown]
         best = shortlists.shown[top_places(scores, count)]
-    limit = viewer.wishes.max_distance_km
+    limit = viewer.preferences.max_distance_km
     if viewer.has_place and limit == limit:
         near = indexes.places.within(viewer.lat, viewer.lon, limit, MOST_WITHIN)
         scores = items.vectors[near] @ user + items.bias[near]
@@ -327,7 +327,7 @@ def similar_items(
 
 def near(live: LiveCatalogue, viewer: Viewer, places: Places, count: int) -> Indices:
     """The nearest items, within the viewer's own limit of distance if there is one."""
-    limit = viewer.wishes.max_distance_km
+    limit = viewer.preferences.max_distance_km
     max_km = None if limit != limit else limit
     return places.nearest(viewer.lat, viewer.lon, count, max_km)[0]
 

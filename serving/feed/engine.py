@@ -297,7 +297,7 @@ class FeedEngine:
             return None
         if kept.meta.get("erased", 0.0) != self._erased.at(request.user_id):
             return None  # of somebody who was erased
-        if not viewer.wishes.personalized and kept.meta["variant"] in MODELS:
+        if not viewer.preferences.personalized and kept.meta["variant"] in MODELS:
             return None  # made before the user said so
         if request.feed_id is None and request.offset == 0:
             live = way.catalogue.live
@@ -343,7 +343,7 @@ class FeedEngine:
             fallback = ranking
         if fallback != "time_budget_exceeded":
             by: Literal["time", "heuristic"] = "time" if way.variant == "time" else "heuristic"
-            known = viewer.wishes.personalized and not plan.impersonal
+            known = viewer.preferences.personalized and not plan.impersonal
             ranking = await self._attempt(
                 plan, way, request, viewer if known else viewer.impersonal(), by, now
             )
@@ -504,7 +504,7 @@ class FeedEngine:
         total, more = int(shown.sum()), bool(shown[part.stop :].any())
         places = np.flatnonzero(shown[part])
         rows = rows[part][places]
-        if not viewer.wishes.personalized or kept.meta.get("impersonal"):
+        if not viewer.preferences.personalized or kept.meta.get("impersonal"):
             viewer = viewer.impersonal()
         body = {
             "items": render(

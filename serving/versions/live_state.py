@@ -124,7 +124,7 @@ class LiveState:
             reason: FallbackReason | None = None if database_up else "database_unavailable"
         else:
             reason = self.fallback(now, database_up)
-        if reason is None and not viewer.wishes.personalized:
+        if reason is None and not viewer.preferences.personalized:
             return "personalization_off"
         if reason is None and viewer.vector is None:
             return "anonymous" if viewer.user_id is None else "unknown_user"

@@ -13,7 +13,7 @@ from models.catalogue.changes import Changes
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.nearest import build
 from models.catalogue.snapshot import Snapshot
-from models.catalogue.viewer import Indices, Viewer, Wishes
+from models.catalogue.viewer import Indices, Preferences, Viewer
 from models.data.scorers import haversine_km
 from models.feed import sources as sources
 from models.feed.places import Places
@@ -90,7 +90,7 @@ def test_every_source_names_its_own(shelf: Shelf, busy: str) -> None:
 
 def test_the_model_is_exact_in_a_small_catalogue(shelf: Shelf) -> None:
     live, viewer = shelf.live, shelf.viewer("u7")
-    viewer = replace(viewer, wishes=Wishes())
+    viewer = replace(viewer, preferences=Preferences())
     shown = shelf.shortlists.shown
     scores = live.items.vectors[shown] @ live.users.vectors[viewer.row] + live.items.bias[shown]
     found = nearest_by_model(live, viewer, shelf.shortlists, shelf.indexes, 20)
@@ -100,7 +100,7 @@ def test_the_model_is_exact_in_a_small_catalogue(shelf: Shelf) -> None:
 def test_a_limit_of_distance_is_looked_at_first(shelf: Shelf) -> None:
     """The best of those within the limit, not those within the limit of the best."""
     live, viewer = shelf.live, shelf.viewer("u7")
-    viewer = replace(viewer, wishes=Wishes(max_distance_km=30.0))
+    viewer = replace(viewer, preferences=Preferences(max_distance_km=30.0))
     shown = shelf.shortlists.shown
     km = haversine_km(viewer.lat, viewer.lon, live.items.lat[shown], live.items.lon[shown])
     inside = shown[km <= 30]
@@ -112,7 +112,7 @@ def test_a_limit_of_distance_is_looked_at_first(shelf: Shelf) -> None:
 
 
 def test_an_index_is_used_where_there_is_one(shelf: Shelf) -> None:
-    live, viewer = shelf.live, replace(shelf.viewer("u7"), wishes=Wishes())
+    live, viewer = shelf.live, replace(shelf.viewer("u7"), preferences=Preferences())
     rows = shelf.shortlists.shown
     index = build(
         live.items.vectors, live.items.bias, rows, sample_queries=live.users.vectors[:0], count=20
@@ -181,7 +181,7 @@ def test_near_is_right_across_the_antimeridian() -> None:
     viewer = shelf.viewer("fiji")
     near = sources.near(shelf.live, viewer, shelf.indexes.places, 9)
     assert shelf.ids(near) == ["east", "west", "greenwich"]
-    limited = replace(viewer, wishes=Wishes(max_distance_km=20.0))
+    limited = replace(viewer, preferences=Preferences(max_distance_km=20.0))
     assert shelf.ids(sources.near(shelf.live, limited, shelf.indexes.places, 9)) == ["east"]
 
 

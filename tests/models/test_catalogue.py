@@ -99,7 +99,7 @@ def test_counts_of_items() -> None:
 
 
 def test_preferences_and_titles() -> None:
-    wishes = {
+    preferences = {
         "user_id": "a",
         "max_distance_km": 9.0,
         "preferred_price_max": 5.0,
@@ -109,7 +109,7 @@ def test_preferences_and_titles() -> None:
         "personalization_enabled": False,
     }
     titled = [ITEMS[0] | {"title": "Two 😀"}, ITEMS[1]]
-    made = built(catalogue_of(USERS, titled, preferences=[wishes]))
+    made = built(catalogue_of(USERS, titled, preferences=[preferences]))
     users, tags = made.users, made.manifest.tags
     assert made.items.titles.to_list() == ["", "Two 😀"]
     assert tags == ["unwanted", "wanted", "x", "y"]

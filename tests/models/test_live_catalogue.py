@@ -97,9 +97,9 @@ def built(state: State, without_history: set[str] | None = None) -> Snapshot:
     def preferences(row: UserRow) -> dict[str, Any]:
         prices = {"preferred_price_min": row.price_min, "preferred_price_max": row.price_max}
         names = ("max_distance_km", "preferred_tags", "blocked_tags", "blocked_owners")
-        wishes = {name: getattr(row, name) for name in names}
+        preferences = {name: getattr(row, name) for name in names}
         enabled = {"personalization_enabled": row.personalization_enabled}
-        return {"user_id": row.id} | wishes | prices | enabled
+        return {"user_id": row.id} | preferences | prices | enabled
 
     users = [
         {name: getattr(row, name) for name in ("id", "lat", "lon", "city", "tags")}
@@ -177,21 +177,21 @@ def item_seen(live: LiveCatalogue, id: str) -> dict[str, Any] | None:
 
 def viewer_seen(live: LiveCatalogue, id: str) -> dict[str, Any]:
     viewer = live.viewer(id)
-    wishes = viewer.wishes
+    preferences = viewer.preferences
     rows = np.arange(live.size, dtype=np.int32)
     may = allowed(live, viewer, PROFILE, rows, now=MOMENT, exclude_seen=True)
     return {
         "known": viewer.known,
         "place": (number(viewer.lat), number(viewer.lon)),
         "tags": sorted(live.tags[int(tag)] for tag in viewer.tags),
-        "blocked": sorted(live.tags[int(tag)] for tag in wishes.blocked_tags),
-        "owners": sorted(live.owners[int(owner)] for owner in wishes.blocked_owners),
+        "blocked": sorted(live.tags[int(tag)] for tag in preferences.blocked_tags),
+        "owners": sorted(live.owners[int(owner)] for owner in preferences.blocked_owners),
         "limits": (
-            number(wishes.max_distance_km),
-            number(wishes.price_min),
-            number(wishes.price_max),
+            number(preferences.max_distance_km),
+            number(preferences.price_min),
+            number(preferences.price_max),
         ),
-        "personalized": wishes.personalized,
+        "personalized": preferences.personalized,
         "seen": sorted(live.item_id(int(row)) for row in viewer.seen if live.items.published[row]),
         "may see": sorted(live.item_id(int(row)) for row in rows[may]),
     }

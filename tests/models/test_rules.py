@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.snapshot import Items
-from models.catalogue.viewer import Viewer, Wishes
+from models.catalogue.viewer import Preferences, Viewer
 from models.data.scorers import haversine_km
 from models.feed.rules import allowed, broken
 from models.profile.schema import Profile
@@ -172,8 +172,8 @@ viewers = st.builds(
     lat=st.sampled_from([math.nan, 0.0]),
     lon=st.just(0.0),
     own=st.integers(-1, 2),
-    wishes=st.builds(
-        Wishes,
+    preferences=st.builds(
+        Preferences,
         max_distance_km=st.sampled_from([math.nan, 0.0, 7_000.0]),
         price_min=numbers,
         price_max=numbers,
@@ -196,7 +196,7 @@ base = LiveCatalogue(
 
 def may(items: Items, viewer: Viewer, row: int, rules: dict[str, bool], asked: bool) -> bool:
     """The rules, one item at a time."""
-    wishes, known = viewer.wishes, lambda value: not math.isnan(value)
+    preferences, known = viewer.preferences, lambda value: not math.isnan(value)
     if not items.published[row] or items.publish_at[row] > MOMENT:
         return False
     if rules["exclude_started"] and items.starts_at[row] < MOMENT:
@@ -209,14 +209,16 @@ def may(items: Items, viewer: Viewer, row: int, rules: dict[str, bool], asked: b
         return False
     if rules["exclude_dismissed"] and row in viewer.dismissed:
         return False
-    if items.owner[row] in wishes.blocked_owners or set(items.tags[row]) & {*wishes.blocked_tags}:
+    if items.owner[row] in preferences.blocked_owners or set(items.tags[row]) & {
+        *preferences.blocked_tags
+    }:
         return False
     prices = [price for price in (items.price_min[row], items.price_max[row]) if known(price)]
-    if prices and (max(prices) < wishes.price_min or min(prices) > wishes.price_max):
+    if prices and (max(prices) < preferences.price_min or min(prices) > preferences.price_max):
         return False
     if known(viewer.lat):
         here = items.lat[row : row + 1], items.lon[row : row + 1]
-        return not haversine_km(viewer.lat, viewer.lon, *here)[0] > wishes.max_distance_km
+        return not haversine_km(viewer.lat, viewer.lon, *here)[0] > preferences.max_distance_km
     return True
 
 

@@ -125,12 +125,12 @@ def user_features(view: View) -> Body:
             for row, score in _neighbours(users.neighbours, users.neighbour_scores, viewer.row)
         ],
         "wishes": {
-            "max_distance_km": _number(viewer.wishes.max_distance_km),
-            "preferred_price_min": _number(viewer.wishes.price_min),
-            "preferred_price_max": _number(viewer.wishes.price_max),
-            "blocked_tags": _names(live.tags, viewer.wishes.blocked_tags),
-            "blocked_owners": _names(live.owners, viewer.wishes.blocked_owners),
-            "personalization_enabled": viewer.wishes.personalized,
+            "max_distance_km": _number(viewer.preferences.max_distance_km),
+            "preferred_price_min": _number(viewer.preferences.price_min),
+            "preferred_price_max": _number(viewer.preferences.price_max),
+            "blocked_tags": _names(live.tags, viewer.preferences.blocked_tags),
+            "blocked_owners": _names(live.owners, viewer.preferences.blocked_owners),
+            "personalization_enabled": viewer.preferences.personalized,
         },
         "model_version": view.state.model_version,
     }

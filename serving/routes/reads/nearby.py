@@ -81,8 +81,8 @@ class NearbyCalls:
 def by_index(view: View, asked: NearbyBody, radius_km: float) -> Found | None:
     """What the index finds; None: rules exclude so many that it is of no use."""
     places = view.catalogue.indexes.places
-    wish = view.viewer.wishes.max_distance_km
-    bound = min(radius_km, wish) if wish == wish else radius_km
+    limit = view.viewer.preferences.max_distance_km
+    bound = min(radius_km, limit) if limit == limit else radius_km
     count = max(FIRST, 2 * asked.limit)
     while count <= MOST:
         rows, km = places.nearest(asked.lat, asked.lon, count, bound)

@@ -44,7 +44,7 @@ class View:
 
     @property
     def taste(self) -> Viewer:
-        return self.viewer if self.viewer.wishes.personalized else self.viewer.impersonal()
+        return self.viewer if self.viewer.preferences.personalized else self.viewer.impersonal()
 
     def allowed(
         self,
