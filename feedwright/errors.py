@@ -28,6 +28,14 @@ class Problem:
         return f"{self.cause} {self.fix}".strip()
 
 
+def is_failure(error: BaseException) -> bool:
+    """Whether it is to be told, and is no exit, interrupt or error of usage."""
+    # a panic of a library's Rust code is no Exception
+    if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+        return False
+    return type(error).__module__.partition(".")[0] not in ("typer", "click")
+
+
 def explain(error: BaseException) -> Problem:
     """What to tell people about ``error``.
 

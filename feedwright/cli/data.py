@@ -12,7 +12,7 @@ from rich.console import Console
 
 from feedwright.cli import rejected as commands_rejected
 from feedwright.cli.shell import console, examples, settings
-from feedwright.errors import FeedwrightError
+from feedwright.errors import FeedwrightError, is_failure
 from feedwright.local import load_view
 
 if TYPE_CHECKING:
@@ -87,7 +87,6 @@ def load(
     """
     from feedwright.local import loading
     from feedwright.local.database import running_database
-    from storage.loading.log import LoadError
     from storage.postgres.database import connect
 
     if sum((path is not None, sample, bool(synthetic))) != 1:
@@ -106,9 +105,9 @@ def load(
             unusable = load_view.check(log)
             print(json.dumps(load_view.document(log), indent=2, ensure_ascii=False))
             raise typer.Exit(1 if unusable else 0)
-    except LoadError as error:
-        if as_json and path is not None:
-            failed = load_view.failed_document(path, form.value, mapping, _types(), str(error))
+    except BaseException as error:
+        if as_json and is_failure(error):
+            failed = load_view.failed_document(path, form.value, mapping, _types, error)
             print(json.dumps(failed, indent=2, ensure_ascii=False))
         raise
     if log.ends_now if shift_clock is None else shift_clock:

@@ -11,7 +11,7 @@ from rich.console import Console
 from typer import Context, Typer
 from typer.core import TyperGroup
 
-from feedwright.errors import FeedwrightError, explain
+from feedwright.errors import FeedwrightError, explain, is_failure
 
 if TYPE_CHECKING:
     from storage.settings import Settings
@@ -27,10 +27,7 @@ class Group(TyperGroup):
         try:
             return super().invoke(ctx)
         except BaseException as error:
-            # a panic of a library's Rust code is no Exception
-            if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
-                raise
-            if type(error).__module__.partition(".")[0] in ("typer", "click"):
+            if not is_failure(error):
                 raise  # usage errors and exits, which the library shows itself
             if is_debugging():
                 errors.print_exception()

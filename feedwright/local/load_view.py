@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +11,15 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from feedwright.errors import explain, is_failure
+
 if TYPE_CHECKING:
     from models.profile.interaction_types import InteractionTypes
     from storage.loading.log import Log
     from storage.loading.readers import Format
     from storage.loading.values.columns import Entity
 
+LONGEST = 980  # characters of a message
 CELL = 40  # characters of a cell in the preview
 
 
@@ -26,12 +29,16 @@ def check(log: Log) -> list[Entity]:
     Returns:
         The entities of which no row would be kept.
     """
+    for entity in log.entities:
+        _check(log, entity)
+    return [entity for entity, one in log.summary.entities.items() if not one.good]
+
+
+def _check(log: Log, entity: Entity) -> None:
     from storage.loading.values.validation import checked
 
-    for entity in log.entities:
-        for _ in checked(log, entity):
-            pass
-    return [entity for entity, one in log.summary.entities.items() if not one.good]
+    for _ in checked(log, entity):
+        pass
 
 
 def peek(log: Log) -> None:
@@ -109,30 +116,52 @@ def document(log: Log) -> dict[str, Any]:
 
 
 def failed_document(
-    path: Path, form: Format, mapping: str, types: InteractionTypes, message: str
+    path: Path | None,
+    form: Format,
+    mapping: str,
+    types: Callable[[], InteractionTypes],
+    error: BaseException,
 ) -> dict[str, Any]:
     """The same of a log that cannot be loaded as it is: what can be read, and why the rest not."""
-    from storage.loading.log import LoadError
+    try:
+        files = {} if path is None else _files_one_by_one(path, form, mapping, types())
+    except Exception as second:  # it cannot be told which files there are: the first error says so
+        if not is_failure(second):
+            raise
+        files = {}
+    return {"files": files, "error": _why(error)}
+
+
+def _files_one_by_one(
+    path: Path, form: Format, mapping: str, types: InteractionTypes
+) -> dict[str, Any]:
+    """By file its counts, or the reason why it has none."""
     from storage.loading.mapping import load_mapping
     from storage.loading.readers import readable
 
-    try:
-        said = load_mapping(mapping or "default", types)
-        log, failed = readable(path, "auto" if form == "movielens" else form, said, types)
-        check(log)
-    except LoadError:
-        return {"files": {}, "error": message}
-    files = document(log)["files"]
+    said = load_mapping(mapping or "default", types)
+    log, failed = readable(path, "auto" if form == "movielens" else form, said, types)
+    for entity in log.entities:
+        try:
+            _check(log, entity)
+        except BaseException as error:
+            if not is_failure(error):
+                raise
+            failed[entity] = log.rows[entity].document(), error
+    files: dict[str, Any] = document(log)["files"]
     for entity, (shape, why) in failed.items():
-        reason = {"reason": why, "count": 1, "example": "", "line": None}
         files[entity] = {
             "good": 0,
             "refused": 0,
-            "form": shape.document(),
+            "form": shape,
             "warnings": [],
-            "reasons": [reason],
+            "reasons": [{"reason": _why(why), "count": 1, "example": "", "line": None}],
         }
-    return {"files": files, "error": message}
+    return files
+
+
+def _why(error: BaseException) -> str:
+    return str(explain(error))[:LONGEST]
 
 
 def _notices(log: Log, entity: Entity) -> list[str]:

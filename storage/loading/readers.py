@@ -210,14 +210,16 @@ def _sentence(path: Path, rows: dict[Entity, FileRows], missing: dict[Entity, li
 
 def readable(
     path: Path, form: Format, mapping: Mapping, types: InteractionTypes
-) -> tuple[Log, dict[Entity, tuple[Form, str]]]:
+) -> tuple[Log, dict[Entity, tuple[dict[str, str | bool | None], BaseException]]]:
     """The log of those files that can be read; of the others what form they have, and why not.
+
+    What is wrong with one file, expected or not, never hides the others.
 
     Raises:
         LoadError: it cannot be told which files there are.
     """
     rows: dict[Entity, FileRows] = {}
-    failed: dict[Entity, tuple[Form, str]] = {}
+    failed: dict[Entity, tuple[dict[str, str | bool | None], BaseException]] = {}
     for entity, parts in files.found(path, mapping, form).items():
         shape = Form("csv")
         try:
@@ -226,8 +228,8 @@ def readable(
             if lines := _missing(one, types):
                 raise LoadError(_sentence(path, {entity: one}, {entity: lines}))
             rows[entity] = one
-        except LoadError as error:
-            failed[entity] = shape, str(error)
+        except Exception as error:
+            failed[entity] = shape.document(), error
     nothing = pl.DataFrame({"occurred_at": []})
     log = Log(
         rows.get("interactions", nothing),

@@ -16,6 +16,9 @@ from typer.testing import CliRunner, Result
 
 from benchmarks.common.ports import free_port
 from feedwright.cli.app import app
+from storage.loading.log import Log
+from storage.loading.values.columns import Entity
+from storage.loading.values.validation import Checked, checked
 from storage.postgres.database import connect
 from storage.settings import get_settings
 
@@ -250,6 +253,33 @@ def test_load_of_a_file_that_is_cut_short(tmp_path: Path, on_database: str) -> N
     with connect(on_database) as connection:
         row = connection.execute("SELECT count(*) FROM feed.interactions").fetchone()
     assert row == (good,)
+
+
+class PanicException(BaseException):
+    """As the Rust code of polars raises it."""
+
+
+@pytest.mark.parametrize("error", [KeyError("two of one name"), PanicException("at line 3")])
+def test_whatever_fails_in_a_dry_run_is_in_its_document(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def checks(log: Log, entity: Entity) -> Iterator[Checked]:
+        if entity == "interactions":
+            raise error
+        yield from checked(log, entity)
+
+    monkeypatch.setattr("storage.loading.values.validation.checked", checks)
+    (tmp_path / "items.csv").write_text("id,title\ni1,Saw\n")
+    (tmp_path / "interactions.csv").write_text(
+        "user_id,item_id,type,occurred_at\nu1,i1,click,2026-01-01\n"
+    )
+    result = run("load", ".", "--dry-run", "--json")
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    (reason,) = document["files"]["interactions"]["reasons"]
+    assert type(error).__name__ in reason["reason"]
+    assert type(error).__name__ in document["error"]
+    assert document["files"]["items"]["good"] == 1
 
 
 def test_load_without_a_needed_column(tmp_path: Path, on_database: str) -> None:

@@ -123,12 +123,15 @@ def parsed(line: str) -> tuple[dict[str, Any] | None, bool, list[tuple[str, str]
             return None, False, []
     if not isinstance(found, dict):
         return None, False, []
-    left_out = [
-        (name, f"{path}: {said}")
-        for name, inner in found.items()
-        for path, said in _not_json(inner, str(name))
-    ]
-    return {str(name): _plain(value) for name, value in found.items()}, False, left_out
+    try:
+        left_out = [
+            (name, f"{path}: {said}")
+            for name, inner in found.items()
+            for path, said in _not_json(inner, str(name))
+        ]
+        return {str(name): _plain(value) for name, value in found.items()}, False, left_out
+    except RecursionError:  # nested too deep
+        return None, False, []
 
 
 def _not_json(value: Any, path: str) -> Iterator[tuple[str, str]]:
@@ -247,6 +250,10 @@ def _document(file: Path, text: str) -> list[str]:
     """The rows of a file that is one JSON value, or several, each as a line."""
     try:
         value = json.loads(text)
+    except RecursionError as error:
+        raise LoadError(
+            f"{file}: its JSON is nested too deep. Rows are objects in one list, or one a line."
+        ) from error
     except ValueError as error:
         value, at = one_by_one(text)
         if not value:

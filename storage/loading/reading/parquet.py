@@ -5,30 +5,65 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import NamedTuple
 
 import orjson
 import polars as pl
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from storage.loading.log import Damaged, LoadError
-from storage.loading.reading.chunk import Chunk, as_json
+from storage.loading.reading.chunk import Chunk, Note, as_json
+from storage.loading.reading.years import with_text, without_others
 from storage.loading.values.cells import are_text
 
 ROWS = 250_000  # of one chunk
+DEEPEST = 3  # structs within structs, whose fields are columns
 ID = "id"  # of the values of a list, which have no names
 ARROW = (b"ARROW1", b"\xff\xff\xff\xff")  # first bytes of a file, and of a stream
 
 
 def names(file: Path, inner: str | None = None) -> list[str]:
-    """The columns of the file, with those of what stands within ``inner``."""
+    """The columns of the file, with those of what stands within ``inner``.
+
+    Fields of structs have dots, as ``user.id``.
+    """
     with _opened(file) as content:
-        schema = content.schema_arrow
-    found = list(schema.names)
-    if inner in found:
-        kind = getattr(schema.field(inner).type, "value_type", pa.null())
+        there = _paths(content.schema_arrow)
+    found = list(there)
+    if inner in there:
+        kind = getattr(there[inner].kind, "value_type", pa.null())
         found += [f"{inner}.{name}" for name in _fields(kind) or [ID]]
     return found
+
+
+class _Path(NamedTuple):
+    """Where a column stands: its place among the columns, then those within structs."""
+
+    places: tuple[int, ...]
+    kind: pa.DataType
+
+
+def _paths(schema: pa.Schema) -> dict[str, _Path]:
+    """Columns and fields of structs by their names; of columns of one name by ``name (2)``."""
+    found: dict[str, _Path] = {}
+    for at, field in enumerate(schema):
+        name = f"{field.name} ({at + 1})" if field.name in found else field.name
+        found[name] = _Path((at,), field.type)
+    return {
+        name: path
+        for outer, one in found.items()
+        for name, path in _with_fields(outer, one)
+        if path is one or name not in found
+    }
+
+
+def _with_fields(name: str, path: _Path) -> Iterator[tuple[str, _Path]]:
+    yield name, path
+    if pa.types.is_struct(path.kind) and len(path.places) <= DEEPEST:
+        for at, field in enumerate(path.kind):
+            yield from _with_fields(f"{name}.{field.name}", _Path((*path.places, at), field.type))
 
 
 def byte_columns(files: Sequence[Path], wanted: Collection[str]) -> frozenset[str]:
@@ -39,7 +74,8 @@ def byte_columns(files: Sequence[Path], wanted: Collection[str]) -> frozenset[st
     found: set[str] = set()
     for file in files:
         with _opened(file) as content:
-            there = [one.name for one in content.schema_arrow if _is_bytes(one.type)]
+            paths = _paths(content.schema_arrow)
+        there = [name for name, path in paths.items() if _is_bytes(path.kind)]
         for name in {*there} & {*wanted} - found:
             with suppress(Damaged):  # told when its rows are read
                 if not all(
@@ -68,22 +104,45 @@ def read(
     first = 1
     own = [*wanted, *([inner] if inner else [])]
     for batch in _batches(file, own, rows):
-        cells = [_series(name, batch.column(name)) for name in batch.schema.names]
-        frame = pl.DataFrame([_as_text(one, raw) for one in cells])
+        cells, notes = list[pl.Series](), list[Note]()
+        for name, column in zip(batch.schema.names, batch.columns, strict=True):
+            column, beyond = without_others(name, column, first)
+            cells.append(_as_text(_series(name, column), raw))
+            notes += beyond
+        frame = pl.DataFrame(cells)
         line = pl.int_range(first, first + len(frame), eager=True)
         first += len(frame)
         if inner in frame.columns:
             frame, line = _each(frame, line, inner)
-        yield _chunk(frame, line)
+        yield _chunk(frame, line, notes)
 
 
 def _batches(file: Path, wanted: Collection[str], rows: int = ROWS) -> Iterator[pa.RecordBatch]:
+    """The ``wanted`` columns and fields, under these names."""
     with _opened(file) as content:
-        columns = [name for name in content.schema_arrow.names if name in wanted]
+        schema = content.schema_arrow
+        paths = {name: path for name, path in _paths(schema).items() if name in wanted}
+        outer = sorted({path.places[0] for path in paths.values()})
+        columns = None  # all, where a name tells no column
+        if len({*schema.names}) == len(schema.names):
+            columns = [schema.names[at] for at in outer]
         try:
-            yield from content.iter_batches(rows, columns=columns)
+            for batch in content.iter_batches(rows, columns=columns):
+                read = range(len(schema)) if columns is None else outer
+                there = dict(zip(read, batch.columns, strict=True))
+                cells = [_within(there[at], inner) for at, *inner in _places(paths)]
+                yield pa.RecordBatch.from_arrays(cells, names=list(paths))
         except (pa.ArrowException, OSError) as error:
             raise Damaged(f"{file} is damaged ({_first_line(error)}).", spoilt=True) from error
+
+
+def _places(paths: dict[str, _Path]) -> list[tuple[int, ...]]:
+    return [path.places for path in paths.values()]
+
+
+def _within(column: pa.Array, places: Sequence[int]) -> pa.Array:
+    """The field of structs at these places; null where a struct is."""
+    return pc.struct_field(column, list(places)) if places else column
 
 
 def _each(frame: pl.DataFrame, line: pl.Series, inner: str) -> tuple[pl.DataFrame, pl.Series]:
@@ -104,8 +163,8 @@ def _fields(kind: pa.DataType) -> list[str]:
     return [one.name for one in kind.fields] if pa.types.is_struct(kind) else []
 
 
-def _chunk(frame: pl.DataFrame, line: pl.Series) -> Chunk:
-    return Chunk(frame, line, None, lambda at: as_json(frame[at]))
+def _chunk(frame: pl.DataFrame, line: pl.Series, notes: list[Note]) -> Chunk:
+    return Chunk(frame, line, None, lambda at: as_json(frame[at]), notes)
 
 
 def _as_text(cells: pl.Series, raw: frozenset[str] | None) -> pl.Series:
@@ -120,6 +179,8 @@ def _series(name: str, column: pa.Array) -> pl.Series:
         column = column.storage
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    if pa.types.is_nested(column.type):
+        column = column.cast(with_text(column.type))
     if _is_held(column.type):
         try:
             return pl.Series(name, pl.from_arrow(column))
@@ -175,13 +236,14 @@ class _Arrow:
     def __exit__(self, *_: object) -> None:
         self._content.__exit__(*_)
 
-    def iter_batches(self, rows: int, columns: list[str]) -> Iterator[pa.RecordBatch]:
+    def iter_batches(self, rows: int, columns: list[str] | None) -> Iterator[pa.RecordBatch]:
         content = self._content
         is_file = isinstance(content, pa.ipc.RecordBatchFileReader)
         batches = map(content.get_batch, range(content.num_record_batches)) if is_file else content
         for batch in batches:
             for at in range(0, len(batch), rows):
-                yield batch.select(columns).slice(at, rows)
+                some = batch if columns is None else batch.select(columns)
+                yield some.slice(at, rows)
 
 
 def _opened(file: Path) -> pq.ParquetFile | _Arrow:

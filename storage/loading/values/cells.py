@@ -123,7 +123,10 @@ def _array(cell: str) -> list[str] | None:
             values = ast.literal_eval(cell)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
             return None
-    return _flat(values) if isinstance(values, list) else None
+    try:
+        return _flat(values) if isinstance(values, list) else None
+    except RecursionError:
+        return None
 
 
 def _flat(values: Any) -> list[str]:
