@@ -36,7 +36,7 @@ status: env ## What runs, which model is live, how much data there is
 	@$(RUN)/feedwright status
 
 test: dev ## Run all tests
-	@$(RUN)/pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(RUN)/pytest --numprocesses 2 $(ARGS)
 
 test-clock: dev ## Run tests that read the clock on a leap day, at new year, … (ARGS="tests/storage")
 	@tools/test_clock.sh $(ARGS)

@@ -27,6 +27,7 @@ import psycopg
 import pytest
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from psycopg.conninfo import conninfo_to_dict
+from xdist.scheduler import LoadFileScheduling
 
 from storage.postgres.database import connect, migrate
 from storage.postgres.embedded import EmbeddedPostgres
@@ -52,8 +53,31 @@ if (folder / "postgres").exists():
     EmbeddedPostgres(folder / "postgres").remove()
     shutil.rmtree(folder)
 """
-LONGEST = ("orchestration", "e2e", "benchmarks", "deploy", "serving", "models")
+LONGEST = (
+    "orchestration",
+    "e2e",
+    "benchmarks",
+    "deploy",
+    "upgrade",
+    "feedwright",
+    "serving",
+    "models",
+)
 """Folders in the order in which they should begin: the short ones fill what is left at the end."""
+SHARED = "tests/orchestration"
+"""A folder whose files share an installation that was trained on: one worker takes them all."""
+
+
+class ByInstallation(LoadFileScheduling):
+    """The tests of a file go to one worker, and those of a folder that shares what is dear."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return SHARED if nodeid.startswith(f"{SHARED}/") else super()._split_scope(nodeid)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByInstallation:
+    return ByInstallation(config, log)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -74,9 +98,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Any:
     """Where ``CI`` is set, a test that is skipped has failed: there all programs are to be had.
-    But nobody becomes root."""
+    But nobody becomes root, and Docker is more than a program."""
     report = yield
-    may_skip = hasattr(report, "wasxfail") or item.get_closest_marker("needs_root")
+    marked = any(map(item.get_closest_marker, ("needs_root", "needs_docker")))
+    may_skip = hasattr(report, "wasxfail") or marked
     if report.skipped and os.environ.get("CI") and not may_skip:
         report.outcome = "failed"
         report.longrepr = f"In CI nothing is skipped. {_why_skipped(report)}"
@@ -86,6 +111,15 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo) -> Any:
 def pytest_runtest_setup(item: pytest.Item) -> None:
     if os.geteuid() != 0 and item.get_closest_marker("needs_root"):
         pytest.skip("not root, who alone can become another user: sudo make test")
+    if item.get_closest_marker("needs_docker") and not has_compose():
+        pytest.skip("no Docker with Compose: https://docs.docker.com/compose/install")
+
+
+def has_compose() -> bool:
+    """Whether Docker has its Compose plugin."""
+    docker = shutil.which("docker")
+    asked = docker and subprocess.run([docker, "compose", "version"], capture_output=True)
+    return bool(asked) and asked.returncode == 0
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

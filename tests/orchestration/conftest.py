@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 import dagster as dg
 import psycopg
@@ -16,7 +17,7 @@ from storage.loading.samples.marketplace import generate
 from storage.postgres.database import connect
 from storage.registry.registry import Registry
 from storage.settings import Settings, get_settings, mlflow_tracking_uri
-from tests.conftest import TEMPLATE, _fresh
+from tests.conftest import TEMPLATE, _fresh, url_of
 
 DAYS = 12
 LEARNT_FROM = (
@@ -41,20 +42,62 @@ MODEL = (
 """The assets of the group ``model``."""
 
 
+def installed(home: Path, database: str, patch: pytest.MonkeyPatch) -> Settings:
+    """An installation that this process and its children use; without its data."""
+    settings = Settings(home=home, database_url=database, profile="marketplace")
+    variables = settings_variables(settings) | dagster_variables(settings, database)
+    for name, value in variables.items():
+        patch.setenv(name, value)
+    get_settings.cache_clear()
+    write_dagster_home(settings)
+    return settings
+
+
+@pytest.fixture(scope="session")
+def with_tables(
+    postgres_url: str, _server: psycopg.Connection, tmp_path_factory: pytest.TempPathFactory
+) -> str:
+    """Name of a database to copy that holds the tables of Dagster and MLflow too: each makes its
+    own by all the migrations that it ever had."""
+    name = "with_tables"
+    _server.execute(f"CREATE DATABASE {name} TEMPLATE {TEMPLATE}")
+    url = url_of(postgres_url, name)
+    with pytest.MonkeyPatch.context() as patch:
+        settings = installed(tmp_path_factory.mktemp(name), url, patch)
+        with dg.DagsterInstance.get():
+            Registry(mlflow_tracking_uri(settings, url), settings.model_name, settings.artifacts)
+    get_settings.cache_clear()
+    _server.execute(  # a database that is in use cannot be copied
+        "SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = %s", (name,)
+    )
+    return name
+
+
+@pytest.fixture
+def small(
+    postgres_url: str,
+    _server: psycopg.Connection,
+    with_tables: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Settings]:
+    """An installation of the test's own, without data."""
+    for url in _fresh(postgres_url, _server, with_tables):
+        yield installed(tmp_path / "home", url, monkeypatch)
+    get_settings.cache_clear()
+
+
 @pytest.fixture(scope="session")
 def installation(
-    postgres_url: str, _server: psycopg.Connection, tmp_path_factory: pytest.TempPathFactory
+    postgres_url: str,
+    _server: psycopg.Connection,
+    with_tables: str,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Settings]:
     """A small synthetic marketplace, loaded but not yet trained on."""
     with pytest.MonkeyPatch.context() as patch:
-        for url in _fresh(postgres_url, _server, TEMPLATE):
-            home = tmp_path_factory.mktemp("installation")
-            settings = Settings(home=home, database_url=url, profile="marketplace")
-            variables = settings_variables(settings) | dagster_variables(settings, url)
-            for name, value in variables.items():
-                patch.setenv(name, value)
-            get_settings.cache_clear()
-            write_dagster_home(settings)
+        for url in _fresh(postgres_url, _server, with_tables):
+            settings = installed(tmp_path_factory.mktemp("installation"), url, patch)
             log = generate(120, 200, 9_000, days=DAYS, seed=3, now=datetime.now(UTC))
             with connect(url) as conn:
                 load(conn, log)

@@ -11,22 +11,23 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
 
+from models.profile.schema import SHIPPED
 from storage.loading.load import load
 from storage.postgres.database import connect
-from storage.settings import Settings, get_settings
+from storage.settings import Settings
 from tests.orchestration.test_cancelling import ROOT, wait_for
 from tests.orchestration.test_dying import WAITING, locked
-from tests.orchestration.test_small_logs import installed, log_of
+from tests.orchestration.test_small_logs import log_of
 
 
-@pytest.fixture
-def small(database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Settings]:
-    settings = installed(tmp_path / "home", database, monkeypatch)
-    with connect(database) as conn:
-        load(conn, log_of())
-    yield settings
-    get_settings.cache_clear()
+def of_one_recommender(folder: Path) -> Path:
+    """A profile for trainings where it does not matter who wins."""
+    content = yaml.safe_load((SHIPPED / "marketplace.yaml").read_text(encoding="utf-8"))
+    file = folder / "one.yaml"
+    file.write_text(yaml.safe_dump(content | {"recommenders": {"popularity": {}}}))
+    return file
 
 
 class Command:
@@ -63,10 +64,15 @@ def command(tmp_path: Path) -> Iterator[Callable[..., Command]]:
 
 
 def test_a_second_train_follows_the_first_and_down_waits_for_both(
-    small: Settings, command: Callable[..., Command]
+    small: Settings,
+    command: Callable[..., Command],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("FEEDWRIGHT_PROFILE", str(of_one_recommender(tmp_path)))
     assert small.database_url is not None
     with connect(small.database_url, autocommit=True) as conn:
+        load(conn, log_of())
         with locked(small.database_url, "feed.recommendations"):
             first = command("first", "train")
             wait_for(lambda: conn.execute(WAITING).fetchone(), 120, first.said)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import polars as pl
 import pytest
 
-from feedwright.dagster.home import write_dagster_home
-from feedwright.environment import dagster_variables, settings_variables
 from storage.loading.load import load
 from storage.loading.log import Log
 from storage.postgres.database import connect
-from storage.settings import Settings, get_settings
+from storage.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("without_plots")  # one that cannot be drawn fails no run
 
@@ -22,33 +19,17 @@ Train = Callable[[Log], tuple[int, str]]
 YESTERDAY = datetime.now(UTC).replace(microsecond=0) - timedelta(days=1)
 
 
-def installed(home: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    """An installation that this process and its children use; without its data."""
-    settings = Settings(home=home, database_url=database, profile="marketplace")
-    variables = settings_variables(settings) | dagster_variables(settings, database)
-    for name, value in variables.items():
-        monkeypatch.setenv(name, value)
-    get_settings.cache_clear()
-    write_dagster_home(settings)
-    return settings
-
-
 @pytest.fixture
-def train(
-    database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
-) -> Iterator[Train]:
+def train(small: Settings, capsys: pytest.CaptureFixture) -> Train:
     """Load a log into an installation of its own and train: exit status, and what was printed."""
     from orchestration.launch import main
 
-    installed(tmp_path, database, monkeypatch)
-
     def trained(log: Log) -> tuple[int, str]:
-        with connect(database) as conn:
+        with connect(small.database_url or "") as conn:
             load(conn, log)
         return main(), capsys.readouterr().out
 
-    yield trained
-    get_settings.cache_clear()
+    return trained
 
 
 def log_of(
