@@ -27,7 +27,7 @@ import psycopg
 import pytest
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from psycopg.conninfo import conninfo_to_dict
-from xdist.scheduler import LoadFileScheduling
+from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
 from storage.postgres.database import connect, migrate
 from storage.postgres.embedded import EmbeddedPostgres
@@ -117,9 +117,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 def has_compose() -> bool:
     """Whether Docker has its Compose plugin."""
-    docker = shutil.which("docker")
-    asked = docker and subprocess.run([docker, "compose", "version"], capture_output=True)
-    return bool(asked) and asked.returncode == 0
+    command = ["docker", "compose", "version"]
+    found = shutil.which(command[0]) is not None
+    return found and subprocess.run(command, capture_output=True).returncode == 0
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:

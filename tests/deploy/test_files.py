@@ -74,7 +74,7 @@ def test_the_compose_file_keeps_to_the_specification():
 @pytest.mark.needs_docker
 def test_docker_itself_accepts_the_compose_file():
     """No engine is needed."""
-    command = ["docker", "compose", "--file", FILE, "config", "--quiet"]
+    command = ["docker", "compose", "--file", str(FILE), "config", "--quiet"]
     subprocess.run(command, env=SECRETS | {"PATH": os.environ["PATH"]}, check=True)
 
 

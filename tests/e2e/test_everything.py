@@ -31,6 +31,7 @@ from storage.postgres.embedded import EmbeddedPostgres
 from storage.registry.registry import Registry
 from storage.settings import Settings, mlflow_tracking_uri
 from tests.browser import running_browser
+from tests.orchestration.test_cancelling import wait_for
 from tests.ordinary import ordinary_user
 
 ROOT = Path(__file__).parents[2]
@@ -325,6 +326,25 @@ def test_dagster_and_mlflow_show_the_run(installation) -> None:
         timeout=60,
     ).json()
     assert found["model_version"]["version"] == "1"
+
+
+def test_the_daemon_evaluates_the_sensors(installation) -> None:
+    query = """{ sensorOrError(sensorSelector: {
+        repositoryLocationName: "feedwright", repositoryName: "__repository__",
+        sensorName: "guardrail_breach"
+    }) { ... on Sensor { sensorState { ticks(limit: 20) { status } } } } }"""
+
+    def over() -> list[str]:
+        """How each tick that is over ended, the first at the end."""
+        answer = httpx.post(
+            f"{installation.settings.dagster_address}/graphql", json={"query": query}, timeout=60
+        ).json()["data"]["sensorOrError"]
+        return [
+            tick["status"] for tick in answer["sensorState"]["ticks"] if tick["status"] != "STARTED"
+        ]
+
+    wait_for(over, NOTICED_SECONDS, "no tick")
+    assert set(over()) == {"SKIPPED"}
 
 
 def test_the_consoles_pages_work_behind_the_gateway(installation) -> None:

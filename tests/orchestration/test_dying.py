@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -101,10 +100,12 @@ def test_a_training_that_was_killed_keeps_nobody_waiting(
         process.kill()
         process.wait()
         assert next_in_line(instance, "daily").run_id == run_id  # type: ignore[union-attr]
-        began = time.monotonic()
-        while status(instance, run_id) is not FAILURE:
-            assert time.monotonic() - began < 240, "it is taken for alive"
+
+        def ended() -> bool:
             end_dead_runs(instance, "daily")
+            return status(instance, run_id) is FAILURE
+
+        wait_for(ended, 240, "it is taken for alive")
         wait_for(lambda: waits_no_more(conn, run_id), 120, "its statement goes on")
     assert next_in_line(instance, "daily") is None
 

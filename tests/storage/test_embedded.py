@@ -40,7 +40,28 @@ def folder() -> Iterator[Path]:
 
 
 @pytest.fixture
-def server(folder: Path) -> Iterator[EmbeddedPostgres]:
+def new_server(folder: Path) -> Iterator[EmbeddedPostgres]:
+    """One that was never started."""
+    made = EmbeddedPostgres(folder / "state" / "postgres")
+    yield made
+    made.remove()
+
+
+@pytest.fixture(scope="module")
+def state() -> Iterator[Path]:
+    """The folder of a server that was started once: making its data takes most of a start."""
+    with fast_folder() as folder:
+        made = EmbeddedPostgres(folder / "state" / "postgres")
+        made.start()
+        made.stop()
+        yield folder / "state"
+        made.remove()
+
+
+@pytest.fixture
+def server(folder: Path, state: Path) -> Iterator[EmbeddedPostgres]:
+    """One that was started before, and is stopped."""
+    subprocess.run(["cp", "-a", state, folder / "state"], check=True)
     made = EmbeddedPostgres(folder / "state" / "postgres")
     yield made
     made.remove()
@@ -75,19 +96,19 @@ def postmaster(server: EmbeddedPostgres) -> psutil.Process:
     return process
 
 
-def test_starts_stops_and_keeps_data(server: EmbeddedPostgres) -> None:
-    assert not server.is_running()
-    url = server.start()
-    assert server.is_running()
-    assert url == server.url
+def test_starts_stops_and_keeps_data(new_server: EmbeddedPostgres) -> None:
+    assert not new_server.is_running()
+    url = new_server.start()
+    assert new_server.is_running()
+    assert url == new_server.url
     query(url, "CREATE TABLE kept AS SELECT 42 AS answer")
-    running = postmaster(server)
-    assert EmbeddedPostgres(server.data_dir).start() == url
-    assert postmaster(server) == running
-    server.stop()
-    server.stop()
-    assert not server.is_running()
-    assert query(server.start(), "TABLE kept") == [(42,)]
+    running = postmaster(new_server)
+    assert EmbeddedPostgres(new_server.data_dir).start() == url
+    assert postmaster(new_server) == running
+    new_server.stop()
+    new_server.stop()
+    assert not new_server.is_running()
+    assert query(new_server.start(), "TABLE kept") == [(42,)]
 
 
 def test_settings_of_the_server(server: EmbeddedPostgres) -> None:
@@ -107,12 +128,12 @@ def test_settings_of_the_server(server: EmbeddedPostgres) -> None:
         assert connection.scalar(text("SHOW search_path")) == "mlflow"
 
 
-def test_only_the_account_itself_can_enter(server: EmbeddedPostgres) -> None:
-    server.start()
-    place = place_of(server)
+def test_only_the_account_itself_can_enter(new_server: EmbeddedPostgres) -> None:
+    new_server.start()
+    place = place_of(new_server)
     for private in (place.sockets, place.server, place.cluster):
         assert stat.S_IMODE(private.stat().st_mode) == 0o700
-    assert not list(postmaster(server).net_connections("inet"))
+    assert not list(postmaster(new_server).net_connections("inet"))
 
 
 def test_folders_that_were_opened_are_closed_again(server: EmbeddedPostgres) -> None:
@@ -142,15 +163,15 @@ def test_outlives_the_process_that_started_it(server: EmbeddedPostgres) -> None:
     assert os.getsid(postmaster(server).pid) == postmaster(server).pid
 
 
-def test_started_by_many_at_once(server: EmbeddedPostgres) -> None:
-    command = start_elsewhere(server)
+def test_started_by_many_at_once(new_server: EmbeddedPostgres) -> None:
+    command = start_elsewhere(new_server)
     processes = [
         subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) for _ in range(2)
     ]
     with ThreadPoolExecutor(4) as pool:
-        urls = set(pool.map(lambda _: EmbeddedPostgres(server.data_dir).start(), range(4)))
+        urls = set(pool.map(lambda _: EmbeddedPostgres(new_server.data_dir).start(), range(4)))
     urls |= {process.communicate(timeout=150)[0].strip() for process in processes}
-    assert urls == {server.url}
+    assert urls == {new_server.url}
 
 
 def test_starts_after_a_crash(server: EmbeddedPostgres) -> None:
@@ -349,12 +370,12 @@ def test_as_an_ordinary_user_and_as_root_on_that_users_data(folder: Path) -> Non
 
 
 @pytest.mark.needs_root
-def test_root_leaves_accounts_and_parents_alone(server: EmbeddedPostgres, folder: Path) -> None:
+def test_root_leaves_accounts_and_parents_alone(new_server: EmbeddedPostgres, folder: Path) -> None:
     accounts = Path("/etc/passwd").read_bytes()
     parents = (folder, *folder.parents)
     modes = [(path.stat().st_mode, path.stat().st_uid) for path in parents]
-    server.start()
-    assert postmaster(server).uids().real != 0
+    new_server.start()
+    assert postmaster(new_server).uids().real != 0
     assert [(path.stat().st_mode, path.stat().st_uid) for path in parents] == modes
     assert Path("/etc/passwd").read_bytes() == accounts
 
@@ -368,10 +389,10 @@ def test_another_major_version(server: EmbeddedPostgres) -> None:
         server.start()
 
 
-def test_no_programs(server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_programs(new_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(postgres_binaries, "_all_binaries", lambda: iter(()))
     with pytest.raises(EmbeddedPostgresError, match="Install the Python package"):
-        server.start()
+        new_server.start()
 
 
 def test_programs_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -382,10 +403,10 @@ def test_programs_of_the_system(monkeypatch: pytest.MonkeyPatch) -> None:
     assert postgres_binaries.find_binaries().folder == wheel.resolve()
 
 
-def test_a_full_disk(server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk(new_server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "MIN_FREE", 2**60)
     with pytest.raises(EmbeddedPostgresError, match=r"is full.*FEEDWRIGHT_HOME"):
-        server.start()
+        new_server.start()
 
 
 def test_a_data_folder_that_cannot_be_written(tmp_path: Path) -> None:
