@@ -80,11 +80,11 @@ def test_a_signal_makes_the_users_list_anew(trained, conn, instance) -> None:
 def test_a_run_leaves_alone_whom_another_has(
     trained, conn, instance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestration.feed import lists as feed
+    from orchestration.feed import lists, refresh
 
     made: list[str] = []
     others: list[refresh_queue.Taken] = []
-    make = feed.refresh_lists_of
+    make = lists.refresh_lists_of
 
     def noted(platform, users: Sequence[str]) -> pl.DataFrame:
         made.extend(users)
@@ -93,7 +93,7 @@ def test_a_run_leaves_alone_whom_another_has(
         )  # another run, at the same time
         return make(platform, users)
 
-    monkeypatch.setattr(feed, "refresh_lists_of", noted)
+    monkeypatch.setattr(refresh, "refresh_lists_of", noted)
     conn.execute("DELETE FROM feed.refresh_queue")
     users = with_lists(conn, 40)
     refresh_queue.request_now(conn, users)
