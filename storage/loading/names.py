@@ -141,7 +141,8 @@ def plain_name(name: str) -> str:
     Of a key within a key the inner one, with the outer one where that says nothing: ``user.id`` is
     ``userid``, and so is ``userId.$oid``, as MongoDB exports it.
     """
-    keys = [letters(part) for part in re.split(r"[./]", name) if not part.startswith("$")]
+    bare = re.sub(r"\s+\([^()\d]*\)$", "", name)  # Price (EUR), Created (UTC)
+    keys = [letters(part) for part in re.split(r"[./]", bare) if not part.startswith("$")]
     parts = [key for key in keys if key] or [letters(name)]
     last = parts[-1]
     return parts[-2].removesuffix("s") + last if last in _OF_OUTER and len(parts) > 1 else last

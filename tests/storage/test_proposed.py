@@ -146,3 +146,61 @@ def test_a_date_that_no_cell_settles_is_a_question(tmp_path: Path, by: str) -> N
     (tmp_path / "log.csv").write_text(table("time", times))
     mapping, good = by_proposal(tmp_path)
     assert (mapping.time_format, len(good)) == (f"%m/%d/%Y{by}%H:%M:%S%.f", 60)
+
+
+MOMENT = "2026-01-{day:02} 10:00:00"
+STRIPE = "id,Status,Customer ID,Created (UTC),product_id (metadata)"
+LINES = "id,item_id,order_id,product_id,customer_id,created_at"
+
+
+def numbered(folder: Path, name: str, header: str, row: str) -> None:
+    """60 rows: in ``row`` n counts them, u is one of 6, i one of 5, w one of three words."""
+    words = ("page_view", "signup", "purchase")
+    cells = (
+        row.format(n=n, u=n % 6, i=n % 5, half=n // 2, w=words[n % 3],
+                   at=MOMENT.format(day=n % 28 + 1))
+        for n in range(60)
+    )  # fmt: skip
+    (folder / name).write_text("\n".join([header, *cells, ""]))
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "user", "item"),
+    [
+        ("user_id,event,timestamp,url", "u{u},{w},{at},/p/{i}", "user_id", "url"),
+        (STRIPE, "ch_{n},Paid{i},cus_{u},{at},p{i}", "Customer ID", "product_id (metadata)"),
+        (LINES, "{n},{n}9,{half},{i},{u},{at}", "customer_id", "product_id"),
+        ("order_id,product_id,at", "{half},{i},{at}", "order_id", "product_id"),
+        ("author,subreddit,created", "bob{u},s{i},{at}", "author", "subreddit"),
+    ],
+)
+def test_users_and_items_are_no_words_states_or_numbers_of_rows(
+    tmp_path: Path, header: str, row: str, user: str, item: str
+) -> None:
+    numbered(tmp_path, "log.csv", header, row)
+    columns = by_proposal(tmp_path)[0].columns("interactions")
+    assert (columns["user_id"], columns["item_id"]) == (user, item)
+    assert ("each order counts as a user" in written(propose(tmp_path))) == (user == "order_id")
+
+
+@pytest.mark.parametrize(
+    ("header", "row"),
+    [
+        ("uuid,event,timestamp,distinct_id", "{n:08x}-0000-4000-8000-000000000000,{w},{at},u{u}"),
+        ("Date,Name,Year,URI,Rating", "{at},Film {i},200{i},https://x.org/{i},{u}"),
+        ("Book Id,Title,Author,ISBN,My Rating", "{n},Book {n},Ann {i},12345{n},{u}"),
+        ("product_id,year,store,qty", "{i},202{u},{u},{n}"),
+        ("header,title,channel,time", "Films,Watched {i},Channel {u},{at}"),
+    ],
+)
+def test_without_users_or_items_none_are_made_up(tmp_path: Path, header: str, row: str) -> None:
+    numbered(tmp_path, "log.csv", header, row)
+    with pytest.raises(LoadError, match="a column of users and one of items are needed"):
+        propose(tmp_path)
+
+
+def test_orders_are_no_users_where_another_file_tells_whose_they_are(tmp_path: Path) -> None:
+    numbered(tmp_path, "lines.csv", "order_id,product_id", "{half},{i}")
+    numbered(tmp_path, "orders.csv", "order_id,user_id,made_at", "{n},{u},{at}")
+    with pytest.raises(LoadError, match="a column of users and one of items are needed"):
+        propose(tmp_path)

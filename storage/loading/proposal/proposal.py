@@ -6,14 +6,14 @@ from pathlib import Path
 
 from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
 from storage.loading.log import LoadError
-from storage.loading.names import role_of, type_of, type_of_flag
+from storage.loading.names import plain_name, role_of, type_of, type_of_flag
 from storage.loading.proposal.catalogue import find_items, find_users, find_words
 from storage.loading.proposal.clocks import of_parts, with_clock
 from storage.loading.proposal.draft import Proposal
 from storage.loading.proposal.folders import join_alike, kind_of, looks_of
 from storage.loading.proposal.kinds import guess_of, steps_of_count, steps_of_rating, verdict_of
 from storage.loading.proposal.looks import HALF, Column, Look
-from storage.loading.proposal.roles import is_flag, is_scale, of_events, unread_time
+from storage.loading.proposal.roles import ORDERS, is_flag, is_scale, named, of_events, unread_time
 from storage.loading.reading.files import listed, stem
 from storage.loading.values.columns import COLUMNS
 from storage.loading.values.times import TimeReader, ambiguous_pattern
@@ -30,6 +30,7 @@ def propose(folder: Path, types: InteractionTypes = DEFAULT_TYPES) -> Proposal:
     found = Proposal(folder)
     looks = looks_of(folder, found, types)
     roles = {one.name: of_events(one) for one in looks}
+    _without_orders(looks, roles)
     events = max(
         (one for one in looks if _may_be_events(one, roles[one.name])),
         key=lambda one: (_likeness(one, roles[one.name]), one.size),
@@ -48,6 +49,19 @@ def propose(folder: Path, types: InteractionTypes = DEFAULT_TYPES) -> Proposal:
             found.unused.setdefault(one.name, "no column of it is needed")
     find_words(found)
     return found
+
+
+def _without_orders(looks: list[Look], roles: dict[str, dict[str, str]]) -> None:
+    """Orders are no users where another file says who made them."""
+    for one in looks:
+        order = roles[one.name].get("user_id", "")
+        if plain_name(order) in ORDERS and any(
+            plain_name(order) in (column.plain for column in other.columns)
+            and named(other, "user_id", set())
+            for other in looks
+            if other is not one
+        ):
+            del roles[one.name]["user_id"]
 
 
 def _may_be_events(one: Look, roles: dict[str, str]) -> bool:
@@ -69,6 +83,8 @@ def _likeness(one: Look, roles: dict[str, str]) -> int:
 def _say_events(found: Proposal, events: Look, roles: dict[str, str]) -> None:
     columns: dict[str, str | None] = {name: roles[name] for name in ("user_id", "item_id")}
     found.columns["interactions"] = columns
+    if plain_name(roles["user_id"]) in ORDERS:
+        found.why["interactions"] = "no column tells who: each order counts as a user of its own"
     if time := roles.get("occurred_at"):
         _say_time(found, events, events.column(time))
     elif joined := of_parts(events):
@@ -168,7 +184,14 @@ def _nothing_found(
         f"Passed over by their names: {listed(found.passed_over)}." if found.passed_over else ""
     )
     said = " ".join(part for part in (f"{seen}." if seen else "", bad, passed) if part)
+    items = [one for one in looks if "item_id" in roles[one.name]]
+    lacks = (
+        f"no column of users was found beside the items ({roles[items[0].name]['item_id'][:60]} "
+        f"of {items[0].name[:60]}); "
+        if items and not any("user_id" in one for one in roles.values())
+        else ""
+    )
     return (
-        f"{folder}: no file tells who did something with what: a column of users and one of items "
-        f"are needed. {said[:700]}"
+        f"{folder}: no file tells who did something with what: {lacks}"
+        f"a column of users and one of items are needed. {said[:600]}"
     )

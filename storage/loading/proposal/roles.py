@@ -8,6 +8,7 @@ from storage.loading.names import NAMES, core, role_of, type_of, type_of_flag
 from storage.loading.proposal.kinds import tells_types
 from storage.loading.proposal.looks import HALF, MOSTLY, Column, Look
 from storage.loading.reading.form import BY_COLUMNS
+from storage.loading.reading.rows import follows
 from storage.loading.reading.shapes import HEADING
 from storage.loading.reading.typed_events import FLAG
 from storage.loading.values.times import TimeReader
@@ -22,15 +23,22 @@ OF_PEOPLE = ("user", "billing", "shipping", "customer", "buyer", "client", "reci
              "familyname", "givenname", "nickname")  # fmt: skip
 """What names begin with that are never those of items: they would be shown in the feed."""
 CORES = {
-    role: {core(name) for name in NAMES[role]} - {"", "event"} for role in ("user_id", "item_id")
+    role: {core(name) for name in NAMES[role]} - {"", "event", "status"}
+    for role in ("user_id", "item_id")
 }
 IS_VERDICT = r"(?i)^(0|1|true|false|yes|no|recommended|not recommended)$"
 MANY = 5  # different values, of which a pair of columns tells something
+MOST_KINDS = 50  # of events, that have names
 FEW = 2  # rows, of which nothing can be told
 WIDE = 10  # columns of a matrix, besides that of its rows
+BOOKS = ("isbn", "isbn13", "bookid", "booktitle", "additionalauthors")
 PEOPLE = ("name", "fullname", "who", "critic", "author")
 NO_ITEM = (*NAMES["session"], *NAMES["lat"], *NAMES["lon"], "conversionid", "clickid", "reviewid",
            "impressionid", "requestid", "eventid", "rowid", "id", "index")  # fmt: skip
+OF_ROWS = ("itemid", "item")  # may be the number of a line of an order, beside its product
+PRODUCTS = ("productid", "product", "productsku", "itemsku", "lineitemsku", "sku", "skuid", "asin",
+            "articleid", "variantid", "goodsid", "stockcode")  # fmt: skip
+ORDERS = ("orderid", "basketid", "transactionid", "invoiceno", "invoice")
 OLDEST = 6e8  # seconds since 1970, in 1989: smaller numbers are rather ids
 _ASIN = r"^(B[0-9A-Z]{9}|[0-9]{9}[0-9X])$"
 _REVIEWER = r"^A[0-9A-Z]{9,20}$"
@@ -45,7 +53,15 @@ def named(look: Look, role: str, taken: set[str]) -> Column | None:
         *(name for end in ENDS.get(role, ()) for name in there if _ends(name, end)),
         *(name for name in there if core(name) in CORES.get(role, ())),
     ]
-    return next((there[name] for name in names if name in there and fits(there[name])), None)
+    found = next((there[name] for name in names if name in there and fits(there[name])), None)
+    if role == "item_id" and found and found.plain in OF_ROWS and _numbers_rows(found):
+        products = (there[name] for name in PRODUCTS if name in there and fits(there[name]))
+        found = next((one for one in products if not one.is_unique), found)
+    return found
+
+
+def _numbers_rows(column: Column) -> bool:
+    return column.is_unique and column.filled > FEW
 
 
 def unread_time(look: Look) -> Column | None:
@@ -70,8 +86,14 @@ def _may_be_id(column: Column) -> bool:
 
 
 def _may_be_item(column: Column) -> bool:
-    is_of_row = column.is_unique and column.filled > FEW and column.plain in ("event", "eventid")
-    return _may_be_id(column) and not is_of_row
+    if column.plain in ("event", "eventid") and (_numbers_rows(column) or _names_events(column)):
+        return False
+    return _may_be_id(column) and not is_kind(column)
+
+
+def _names_events(column: Column) -> bool:
+    """Whether its words say what was done, as ``page_view``, and not at which event."""
+    return column.distinct <= MOST_KINDS and not column.like(r"\d") and tells_types(column)
 
 
 def is_flag(column: Column) -> bool:
@@ -113,7 +135,7 @@ def is_title(column: Column) -> bool:
 
 def is_kind(column: Column) -> bool:
     """Names of events, most of which we know."""
-    words = column.text.drop_nulls().unique().to_list()[:50]
+    words = column.text.drop_nulls().unique().to_list()[:MOST_KINDS]
     known = sum(type_of(word, column.types) is not None for word in words)
     return column.numbers < 0.5 and len(words) <= 30 and known > len(words) / 2
 
@@ -208,11 +230,27 @@ def _by_neighbours(look: Look, roles: dict[str, str]) -> None:
             roles["item_id"] = one.name
     is_alone = "item_id" in roles and "user_id" not in roles
     if is_alone and ids and not look.column(roles["item_id"]).is_unique:
+        item = look.column(roles["item_id"])
+        ids = [column for column in ids if _may_be_user(column, item)]
         named_ones = [column for column in ids if not column.plain.startswith("column")]
-        roles["user_id"] = (named_ones or ids)[0].name
+        roles |= {"user_id": (named_ones or ids)[0].name} if ids else {}
     elif is_alone:  # names of people, who come again
+        item = look.column(roles["item_id"])
         people = [c for c in look.columns if c.plain in PEOPLE and not c.is_unique]
+        if item.is_unique or any(column.plain in BOOKS for column in look.columns):
+            people = [one for one in people if one.plain != "author"]
         roles |= {"user_id": people[0].name} if people else {}
+
+
+def _may_be_user(column: Column, item: Column) -> bool:
+    """Whether a column that is called like no user may still tell them: no year, address or word
+    that is the same in all rows, and nothing that the item tells."""
+    if column.distinct < 2 or column.like(r"^((19|20)\d\d(\.0)?$|https?://)"):
+        return False
+    if role_of(column.name) not in (None, "user_id") or core(column.plain) in CORES["item_id"]:
+        return False
+    comes_again = 2 * item.distinct <= item.filled
+    return not (comes_again and follows(column.text, item.text))
 
 
 def _shape_of_amazon(look: Look, roles: dict[str, str]) -> None:
