@@ -166,7 +166,7 @@ def _why(error: BaseException) -> str:
 
 def _notices(log: Log, entity: Entity) -> list[str]:
     own = f"{log.source(entity)}: "
-    return [line for line in log.notice.splitlines() if line.startswith(own)]
+    return [line[:LONGEST] for line in log.notice.splitlines() if line.startswith(own)]
 
 
 def _form(form: dict[str, str | bool | None]) -> list[str]:

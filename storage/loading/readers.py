@@ -86,7 +86,12 @@ def read_log(
         tag_separator=mapping.tag_separator,
         types=types,
         notice="\n".join(
-            [*_told(found_forms), *_not_used(list(rows.values())), *_flags(events, types)]
+            [
+                *_told(found_forms),
+                *_passed_over(path, form, found_forms),
+                *_not_used(list(rows.values())),
+                *_flags(events, types),
+            ]
         ),
         has_times=has_times,
         ends_now=not has_times,
@@ -111,6 +116,19 @@ def _told(rows: list[FileRows]) -> list[str]:
         "those beyond them are left out"
         for one in rows
         if one.form.ragged
+    ]
+
+
+def _passed_over(path: Path, form: Format, rows: list[FileRows]) -> list[str]:
+    """Files of the same name that are not read, where the mapping does not say which is."""
+    if path.is_file():
+        return []
+    return [
+        f"{one.files[0].name}: not read, though called {one.entity} too: {files.listed(others)}. "
+        f"Put parts into one folder, or say  files: {{{one.entity}: NAME}}  in the mapping"
+        for one in rows
+        if not one.mapping.files.get(one.entity)
+        and (others := files.passed_over(path, one.entity, form))
     ]
 
 

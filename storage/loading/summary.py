@@ -169,7 +169,10 @@ class Summary:
 
     def reasons(self, entity: Entity) -> list[dict[str, Any]]:
         """Why rows were refused, the most frequent first; twenty at most."""
-        tallies = sorted(self.entities[entity].reasons.values(), key=lambda one: -one.count)
+        found = self.entities[entity]
+        tallies = sorted(found.reasons.values(), key=lambda one: -one.count)
+        if not found.good + found.refused + found.duplicates:
+            tallies = [Tally("the file has no row", 0, "nothing but a header, or empty lines", 1)]
         return [
             {
                 "reason": tally.kind[:LONGEST],

@@ -204,3 +204,11 @@ def test_orders_are_no_users_where_another_file_tells_whose_they_are(tmp_path: P
     numbered(tmp_path, "orders.csv", "order_id,user_id,made_at", "{n},{u},{at}")
     with pytest.raises(LoadError, match="a column of users and one of items are needed"):
         propose(tmp_path)
+
+
+@pytest.mark.parametrize(("flag", "rest"), [("disliked", "click"), ("liked", "impression")])
+def test_beside_refusals_alone_the_others_are_interest(
+    tmp_path: Path, flag: str, rest: str
+) -> None:
+    numbered(tmp_path, "log.csv", f"user_id,item_id,{flag},ts", "{u},{i},0,{at}")
+    assert by_proposal(tmp_path)[0].default_type == rest

@@ -236,3 +236,26 @@ def test_ids_with_blanks_around_them_are_told(tmp_path: Path, id: str, is_told: 
     told = [one for one in log.summary.warnings("interactions") if "blanks around" in one]
     assert bool(told) is is_told
     assert not told or "in line 3" in told[0]
+
+
+def test_other_files_of_the_same_name_are_told(tmp_path: Path) -> None:
+    text = "user_id,item_id,type,occurred_at\nu1,i1,click,2026-01-01\n"
+    (tmp_path / "interactions").mkdir()
+    (tmp_path / "interactions" / "p.csv").write_text(text)
+    (tmp_path / "interactions.csv").write_text(text)
+    (tmp_path / "interactions.jsonl").write_text("{}")
+    assert "too: interactions.csv, interactions.jsonl. Put" in read_log(tmp_path).notice
+    said = read_mapping("files: {interactions: interactions.csv}", "it")
+    assert read_log(tmp_path, mapping=said).notice == ""
+
+
+def test_a_file_without_rows_has_a_reason_and_long_names_fit_a_message(tmp_path: Path) -> None:
+    names = [f"{n}{'x' * 90}" for n in range(300)]
+    header = ",".join(["user_id,item_id,type,occurred_at", *names])
+    (tmp_path / "interactions.csv").write_text(f"{header}\n")
+    log = read_log(tmp_path)
+    assert not len(validate(log, "interactions").good)
+    (reason,) = log.summary.reasons("interactions")
+    assert reason["reason"] == "the file has no row"
+    assert "and 280 more" in log.notice
+    assert max(map(len, log.notice.splitlines())) < 1_000

@@ -139,7 +139,8 @@ def _say_flags(found: Proposal, events: Look, taken: set[str]) -> None:
     told = kind_of(events)
     if told in (None, "impression", "view"):  # where a view is all there is, it is the interest
         told = "click"
-    found.default_type = "impression" if found.flags else told
+    is_interest = {*found.flags.values()} - {"dismiss", "unapply"}
+    found.default_type = "impression" if is_interest else told  # what was not skipped was wanted
 
 
 def _say_types(found: Proposal, events: Look, name: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import unquote
@@ -13,6 +14,7 @@ from storage.loading.reading.others import what_else
 from storage.loading.values.columns import ENTITIES, Entity
 
 SHOWN = 20  # names that a message lists
+SIGNS = 40  # of each of them
 ENDINGS = {
     "csv": (".csv", ".tsv", ".txt", ".dat", ".data"),
     "jsonl": (".jsonl", ".ndjson", ".json"),
@@ -73,7 +75,7 @@ def _others(folder: Path) -> str:
 def listed(names: list[str]) -> str:
     """The names in one line, twenty at most."""
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return ", ".join(name[:60] for name in names[:SHOWN]) + more
+    return ", ".join(name[:SIGNS] for name in names[:SHOWN]) + more
 
 
 def stem(file: Path) -> str:
@@ -107,13 +109,22 @@ def _missing(folder: Path, name: str) -> list[Path]:
 
 def _called(folder: Path, entity: Entity, form: str) -> list[Path]:
     """The file or folder of parts that is called as the entity; CSV goes before the others."""
+    file = next(_all_called(folder, entity, form), None)
+    return [] if file is None else [file] if file.is_file() else parts(file)
+
+
+def passed_over(folder: Path, entity: Entity, form: str = "auto") -> list[str]:
+    """The files and folders that are called as the entity, but for the one that is read."""
+    return list(dict.fromkeys(one.name for one in _all_called(folder, entity, form)))[1:]
+
+
+def _all_called(folder: Path, entity: Entity, form: str) -> Iterator[Path]:
     for kind, endings in ENDINGS.items():
         if form not in ("auto", kind):
             continue
         for file in data_files(folder):
             if stem(file) == entity and _plain_name(file).endswith((*endings, f"/{entity}")):
-                return [file] if file.is_file() else parts(file)
-    return []
+                yield file
 
 
 def _plain_name(file: Path) -> str:
