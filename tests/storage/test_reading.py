@@ -259,3 +259,11 @@ def test_a_file_without_rows_has_a_reason_and_long_names_fit_a_message(tmp_path:
     assert reason["reason"] == "the file has no row"
     assert "and 280 more" in log.notice
     assert max(map(len, log.notice.splitlines())) < 1_000
+
+
+def test_objects_without_line_ends_between_them(tmp_path: Path) -> None:
+    row = '{"user_id": "u%d", "item_id": "i1", "type": "click", "occurred_at": "2026-01-01"}'
+    (tmp_path / "interactions.json").write_text("".join(row % n for n in range(3)))
+    assert validate(read_log(tmp_path), "interactions").good["user_id"].to_list() == [
+        "u0", "u1", "u2",
+    ]  # fmt: skip

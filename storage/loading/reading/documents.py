@@ -33,7 +33,7 @@ def one_by_one(text: str) -> tuple[list[Any], int]:
         at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]
         try:
             value, at = decoder.raw_decode(text, at)
-        except ValueError:
+        except (ValueError, RecursionError):
             return found, at
         found.append(value)
 

@@ -14,7 +14,7 @@ import polars as pl
 from storage.loading.log import LoadError
 from storage.loading.mapping import FileForm
 from storage.loading.reading import others, shapes
-from storage.loading.reading.documents import COVER, rows_of, without_name
+from storage.loading.reading.documents import COVER, one_by_one, rows_of, without_name
 from storage.loading.reading.encodings import NAMES, encoding_of
 from storage.loading.reading.grammar import Grammar
 from storage.loading.reading.header import has_header, names_of
@@ -123,7 +123,8 @@ def _check(file: Path, what: str | None) -> None:
 
 def _json_kind(first: str, text: str, inner: str | None) -> Kind | None:
     if first.startswith("{") and first.endswith("}"):
-        return "json" if text.strip() == first and _wraps(first, inner) else "jsonl"
+        is_document = text.strip() == first and (_wraps(first, inner) or _has_several(first))
+        return "json" if is_document else "jsonl"
     if text.lstrip().startswith("["):
         return "json" if text.lstrip()[1:].lstrip()[:1] in ("{", "[", "]") else None
     if not first.startswith("{"):
@@ -153,6 +154,12 @@ def _wraps(line: str, inner: str | None) -> bool:
         return False
     is_row = not isinstance(one, dict) or (inner is not None and inner in one)
     return not is_row and rows_of(one, COVER) is not None
+
+
+def _has_several(line: str) -> bool:
+    """Whether objects follow each other without line ends, as Kinesis Firehose writes them."""
+    values, _ = one_by_one(line)
+    return len(values) > 1 and all(isinstance(one, dict) for one in values)
 
 
 def _delimited(form: Form, lines: list[str], said: FileForm) -> Form:
