@@ -212,3 +212,14 @@ def test_beside_refusals_alone_the_others_are_interest(
 ) -> None:
     numbered(tmp_path, "log.csv", f"user_id,item_id,{flag},ts", "{u},{i},0,{at}")
     assert by_proposal(tmp_path)[0].default_type == rest
+
+
+def test_words_for_the_status_of_items_are_proposed(tmp_path: Path) -> None:
+    (tmp_path / "interactions.csv").write_text(table("type,occurred_at", ["like,2026-01-02"]))
+    words = ["Active", "deleted", "inactive"]
+    lines = (f"i{n},Thing {n},{words[n % 3]}" for n in range(5))
+    (tmp_path / "items.csv").write_text("\n".join(["id,title,status", *lines, ""]))
+    mapping = read_mapping(written(propose(tmp_path)), "the proposal")
+    assert mapping.statuses == {"Active": "published", "deleted": "removed", "inactive": "draft"}
+    items = validate(read_log(tmp_path, mapping=mapping), "items").good
+    assert items["status"].to_list() == ["published", "removed", "draft", "published", "removed"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
+from storage.loading.names import letters
 from storage.loading.proposal.draft import Proposal
 from storage.loading.proposal.looks import Column, Look
 from storage.loading.proposal.roles import is_title, named
@@ -14,6 +15,24 @@ from storage.loading.values.columns import COLUMNS, STATUSES
 OF_CATALOGUE = ("title", "text", "tags", "category", "price_min", "lat", "lon", "city", "owner_id")
 OF_USERS = ("lat", "lon", "city")
 SHORT = 60  # characters of a category, or of the tags of an item
+_STATUS_OF = {
+    word: status
+    for status, words in {
+        "published": (
+            "published", "active", "live", "available", "enabled", "visible", "public", "onsale",
+            "instock",
+        ),
+        "draft": (
+            "draft", "pending", "inactive", "hidden", "private", "unpublished", "disabled",
+            "paused", "scheduled", "unlisted",
+        ),
+        "removed": (
+            "removed", "deleted", "archived", "sold", "expired", "banned", "discontinued",
+            "withdrawn", "cancelled", "canceled",
+        ),
+    }.items()
+    for word in words
+}  # fmt: skip
 SEPARATORS = ("|", ";", ", ", ",", "/", " ")
 
 
@@ -156,6 +175,9 @@ def _switch_off(found: Proposal, items: Look) -> None:
         ours = next((c for c in COLUMNS["items"] if c.name == own.name), None)
         if ours is None or own.name in columns.values() or ours.name in columns:
             continue
+        if ours.kind == "status" and (statuses := _statuses_of(own)):
+            found.statuses = statuses
+            continue
         fits = {
             "status": lambda c: c.text.drop_nulls().is_in(STATUSES).all(),
             "json": lambda c: c.like(r"^\s*\{"),
@@ -165,6 +187,13 @@ def _switch_off(found: Proposal, items: Look) -> None:
         }.get(ours.kind, lambda c: True)
         if not fits(own):
             columns[ours.name] = None
+
+
+def _statuses_of(column: Column) -> dict[str, str]:
+    """Its words and what they say of an item, where each is known and none ours already."""
+    words = sorted(column.text.drop_nulls().unique())
+    known = {word: status for word in words if (status := _STATUS_OF.get(letters(word)))}
+    return known if len(known) == len(words) and not {*words} <= {*STATUSES} else {}
 
 
 def find_words(found: Proposal) -> None:

@@ -25,6 +25,7 @@ class Proposal:
     time_format: str | None = None
     tag_separator: str | None = None
     nothing: list[str] = field(default_factory=list)
+    statuses: dict[str, str] = field(default_factory=dict)
     whole_ids: bool = False
     why: dict[str, str] = field(default_factory=dict)
     unused: dict[str, str] = field(default_factory=dict)

@@ -118,6 +118,9 @@ def _types(found: Proposal) -> Iterator[str]:
 def _rest(found: Proposal) -> Iterator[str]:
     if found.tag_separator and found.tag_separator != "|":
         yield f"tag_separator: {json.dumps(found.tag_separator)}"
+    if found.statuses:
+        words = ", ".join(f"{_word(word)}: {status}" for word, status in found.statuses.items())
+        yield f"statuses: {{{words}}}  # draft and removed items are not shown"
     if found.nothing:
         words = ", ".join(_word(word) for word in found.nothing)
         yield f"nothing: [{words}]  # words that stand where there is no user or item"
