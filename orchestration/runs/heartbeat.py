@@ -3,7 +3,7 @@
 A run whose process was killed, or whose machine is gone, cannot say so. So it renews its row in
 ``feed.run_heartbeats``, and one that is silent is dead (see ``orchestration/runs/silence.py``).
 
-A run that is told to end, by a signal or by ``run_launcher.py``, does so within ``END_SECONDS``,
+A run that is told to end, by a signal or by ``launcher.py``, does so within ``END_SECONDS``,
 whatever it waits for. Python looks at a signal only between two of its own instructions, and a
 statement in Postgres may take hours: so another thread cancels it.
 """
