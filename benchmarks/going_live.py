@@ -9,6 +9,7 @@ seconds here, or the benchmark would mostly wait; sensors run as always.
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import json
 import sys
@@ -27,6 +28,7 @@ import numpy as np
 from benchmarks.common import report
 from benchmarks.common.installation import Installation, folder_for
 from benchmarks.common.report import BenchmarkError, Row, log
+from gateway.dagster_client import DagsterAway, DagsterClient
 
 TAGS = 10
 LOVED = 2  # tags that a user likes
@@ -36,8 +38,6 @@ SESSIONS_AT_ONCE = 3
 STARTED_EVERY = 30.0  # seconds between two looks of the guardrails and the experiments
 UP_SECONDS = 600.0
 WAIT_SECONDS = 600.0
-LAUNCH = """mutation Launch($params: ExecutionParams!) {
-  launchRun(executionParams: $params) { __typename ... on Error { message } } }"""
 
 
 class World:
@@ -226,19 +226,15 @@ class Trial(Installation):
 
     def start_job(self, job: str) -> None:
         """As Dagster's launchpad does."""
-        selector = {
-            "jobName": job,
-            "repositoryName": "__repository__",
-            "repositoryLocationName": "feedwright",
-        }
-        answer = httpx.post(
-            f"{self.dagster}/graphql",
-            json={"query": LAUNCH, "variables": {"params": {"selector": selector}}},
-            timeout=60,
-        )
-        started = answer.json()["data"]["launchRun"]
-        if started["__typename"] != "LaunchRunSuccess":
-            raise BenchmarkError(f"job {job}: {started}")
+
+        async def launch() -> None:
+            async with DagsterClient(self.dagster) as dagster:
+                await dagster.launch(job, {})
+
+        try:
+            asyncio.run(launch())
+        except DagsterAway as error:
+            raise BenchmarkError(f"job {job}: {error}") from error
 
     def _tell(self) -> None:
         """Log what the newest look at the guardrails found."""

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmarks.common import report
 from benchmarks.common.report import Row, log
 from models.experiments.sequential import differences, ratio_variance
-from models.profile.schema import Guardrails
+from models.profile.operation_sections import Guardrails
 
 HOURS = 168
 VISITS = 5.0  # of a user in HOURS, on average

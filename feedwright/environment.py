@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
 
 from storage.home import make_closed
@@ -58,11 +57,6 @@ def child_environment(settings: Settings, database_url: str) -> dict[str, str]:
         **dagster_variables(settings, database_url),
         "BENTOML_HOME": str(settings.home / "bentoml"),
     }
-
-
-def adopt(variables: Mapping[str, str]) -> None:
-    """Set variables of this very process, for libraries that read them when imported."""
-    os.environ.update(variables)
 
 
 def remember(settings: Settings, **choices: str) -> Settings:

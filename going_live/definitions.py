@@ -11,7 +11,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from models.experiments.arm_settings import SECTIONS, with_settings
 from models.experiments.assignment import RankedBy
-from models.profile.schema import Experiments, Profile, RampStep
+from models.profile.operation_sections import Experiments, RampStep
+from models.profile.schema import Profile
 from storage.operations.experiments import ExperimentRow
 
 MAX_ARMS = 20

@@ -11,7 +11,8 @@ import psycopg
 
 from going_live.rates import differences_of, rates_of
 from models.experiments.guardrails import Verdict, judge, too_few
-from models.profile.schema import Guardrails, Profile
+from models.profile.operation_sections import Guardrails
+from models.profile.schema import Profile
 from storage.operations import guardrail_reports, releases, variant_metrics
 from storage.operations.experiments import arm_of
 from storage.operations.guardrail_reports import Report

@@ -13,7 +13,8 @@ from going_live.ramps import sample_ratio_p
 from going_live.rates import differences_of, rates_of
 from models.experiments.guardrails import METRICS, too_few
 from models.experiments.sequential import compare
-from models.profile.schema import Guardrails, Profile
+from models.profile.operation_sections import Guardrails
+from models.profile.schema import Profile
 from storage.operations import experiments, variant_metrics
 from storage.operations.experiments import ExperimentRow, arm_of
 from storage.operations.served import fallback_shares, served_between

@@ -9,7 +9,7 @@ from typing import Any
 from models.experiments.guardrails import METRICS, Verdict, too_few
 from models.experiments.sample_ratio import sample_ratio_mismatch
 from models.experiments.sequential import Difference, Moments, compare
-from models.profile.schema import Experiments, Guardrails, RampStep
+from models.profile.operation_sections import Experiments, Guardrails, RampStep
 from storage.operations.experiments import ExperimentRow, Shown
 
 

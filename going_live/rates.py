@@ -8,7 +8,7 @@ from typing import Any
 
 from models.experiments.guardrails import METRICS, too_few
 from models.experiments.sequential import Difference, Moments
-from models.profile.schema import Guardrails
+from models.profile.operation_sections import Guardrails
 from storage.operations.variant_metrics import Totals
 
 CONFIDENCE = 0.95

@@ -6,7 +6,6 @@
 - `check_captured_interrupt`: whether the run was asked to end, which steps look at.
 - `CheckRunHealthResult`, `WorkerStatus`: what Dagster's monitoring asks a launcher.
 - `StepFailureData`: why a step failed; public events carry it without its type.
-- `AssetCheckExecutionRecord`, `…Status`: the last outcome of a check in any run.
 - the names of tags: documented, but not exported.
 
 What its servers need is in ``feedwright/dagster/internals.py``.
@@ -20,10 +19,6 @@ from dagster._core.execution.plan.plan import ExecutionPlan
 from dagster._core.execution.retries import RetryMode
 from dagster._core.executor.in_process import InProcessExecutor
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
-from dagster._core.storage.asset_check_execution_record import (
-    AssetCheckExecutionRecord,
-    AssetCheckExecutionRecordStatus,
-)
 from dagster._core.storage.tags import MAX_RETRIES_TAG, MAX_RUNTIME_SECONDS_TAG, PRIORITY_TAG
 from dagster._utils.interrupts import check_captured_interrupt
 
@@ -31,8 +26,6 @@ __all__ = [
     "MAX_RETRIES_TAG",
     "MAX_RUNTIME_SECONDS_TAG",
     "PRIORITY_TAG",
-    "AssetCheckExecutionRecord",
-    "AssetCheckExecutionRecordStatus",
     "CheckRunHealthResult",
     "ExecutionPlan",
     "InMemoryJob",

@@ -10,7 +10,7 @@ from great_expectations import expectations as gxe
 from great_expectations.expectations.expectation import Expectation
 from great_expectations.expectations.row_conditions import Column
 
-from models.profile.schema import Checks
+from models.profile.training_sections import Checks
 from storage.loading.values.columns import COLUMNS, EARLIEST, LATEST, MAX_ID_BYTES, Entity
 
 

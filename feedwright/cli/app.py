@@ -7,12 +7,7 @@ from typing import Annotated
 
 import typer
 
-from feedwright.cli import data as commands_data
-from feedwright.cli import experiments as commands_experiments
-from feedwright.cli import keys as commands_keys
-from feedwright.cli import models as commands_models
-from feedwright.cli import privacy as commands_privacy
-from feedwright.cli import search as commands_search
+from feedwright.cli import data, experiments, keys, models, privacy, rejected, search
 from feedwright.cli.shell import (
     application,
     choose_profile,
@@ -28,14 +23,14 @@ app = application(
     "[bold]feedwright up[/] starts everything on this machine: database, pipeline, model "
     "registry, feed. Settings are variables FEEDWRIGHT_… or lines of .env."
 )
-app.add_typer(commands_models.models, name="models")
-app.add_typer(commands_models.profile, name="profile")
-app.add_typer(commands_keys.keys, name="keys")
-app.add_typer(commands_experiments.experiments, name="experiments")
-app.add_typer(commands_experiments.flags, name="flags")
-commands_data.register(app)
-commands_privacy.register(app)
-commands_search.register(app)
+for group in (data.commands, privacy.commands, search.commands):
+    app.add_typer(group)
+app.add_typer(rejected.group, name="rejected")
+app.add_typer(models.models, name="models")
+app.add_typer(models.profile, name="profile")
+app.add_typer(keys.keys, name="keys")
+app.add_typer(experiments.experiments, name="experiments")
+app.add_typer(experiments.flags, name="flags")
 
 
 def run() -> None:

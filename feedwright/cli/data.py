@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 from rich.console import Console
 
-from feedwright.cli import rejected as commands_rejected
 from feedwright.cli.shell import console, examples, settings
 from feedwright.errors import FeedwrightError, is_failure
 from feedwright.local import load_view
@@ -18,6 +17,8 @@ from feedwright.local import load_view
 if TYPE_CHECKING:
     from models.profile.interaction_types import InteractionTypes
     from storage.loading.log import Log
+
+commands = typer.Typer(rich_markup_mode="rich")
 
 WITHOUT_TIMES = (
     "The log has no times: stand-ins end now. What needs times does not work on it: trending, "
@@ -43,6 +44,15 @@ class Domain(StrEnum):
     events = "events"
 
 
+@commands.command(
+    epilog=examples(
+        "feedwright load my-log/ --mapping my-mapping.yaml",
+        "feedwright load events.jsonl --dry-run",
+        "feedwright load ml-latest-small/ --format movielens",
+        "feedwright load --synthetic 1000x2000x50000",
+        "feedwright load --synthetic 1000x2000x50000 --domain events",
+    )
+)
 def load(
     path: Annotated[
         Path | None, typer.Argument(help="File of interactions, or folder with the log's files.")
@@ -160,6 +170,9 @@ def _say_notice(log: Log, view: Console = console) -> None:
         view.print(WITHOUT_TIMES, style="yellow", highlight=False, soft_wrap=True)
 
 
+@commands.command(
+    "map", epilog=examples("feedwright map ml-1m/", "feedwright map export/ --output map.yaml")
+)
 def propose_mapping(
     folder: Annotated[Path, typer.Argument(help="Folder with the files of a log, or one file.")],
     output: Annotated[
@@ -192,6 +205,7 @@ def propose_mapping(
         )
 
 
+@commands.command(epilog=examples("feedwright train"))
 def train() -> None:
     """Run the daily job now: features, training, evaluation, the gate, a new champion.
 
@@ -218,6 +232,7 @@ def train() -> None:
             )
 
 
+@commands.command(epilog=examples("feedwright feed 405", "feedwright feed 405 --svg feed.svg"))
 def feed(
     user: Annotated[str, typer.Argument(help="Id of the user.")],
     limit: Annotated[int, typer.Option(min=1, max=100, help="Items to show.")] = 10,
@@ -231,22 +246,3 @@ def feed(
     answer = feed_view.fetch(settings(), user, limit)
     names = feed_view.titles(settings(), [item["item_id"] for item in answer["items"]])
     feed_view.show(answer, user, names, console, svg)
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file to ``app``."""
-    app.command(
-        epilog=examples(
-            "feedwright load my-log/ --mapping my-mapping.yaml",
-            "feedwright load events.jsonl --dry-run",
-            "feedwright load ml-latest-small/ --format movielens",
-            "feedwright load --synthetic 1000x2000x50000",
-            "feedwright load --synthetic 1000x2000x50000 --domain events",
-        )
-    )(load)
-    app.command(
-        "map", epilog=examples("feedwright map ml-1m/", "feedwright map export/ --output map.yaml")
-    )(propose_mapping)
-    commands_rejected.register(app)
-    app.command(epilog=examples("feedwright train"))(train)
-    app.command(epilog=examples("feedwright feed 405", "feedwright feed 405 --svg feed.svg"))(feed)

@@ -13,9 +13,12 @@ from feedwright.errors import FeedwrightError
 if TYPE_CHECKING:
     import psycopg
 
+commands = typer.Typer(rich_markup_mode="rich")
+
 ROWS = 1_000
 
 
+@commands.command(epilog=examples("feedwright export 196", "feedwright export 196 -o 196.json"))
 def export(
     user: Annotated[str, typer.Argument(help="Id of the user.")],
     output: Annotated[
@@ -39,6 +42,7 @@ def export(
     console.print(f"{rows} rows in [bold]{output}[/].", highlight=False)
 
 
+@commands.command(epilog=examples("feedwright erase 196", "feedwright erase 196 --yes"))
 def erase(
     user: Annotated[str, typer.Argument(help="Id of the user.")],
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
@@ -91,11 +95,3 @@ async def _everything(
                 break
         document[part] = [json.loads(row) for row in rows]
     return document
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file to ``app``."""
-    app.command(epilog=examples("feedwright export 196", "feedwright export 196 -o 196.json"))(
-        export
-    )
-    app.command(epilog=examples("feedwright erase 196", "feedwright erase 196 --yes"))(erase)

@@ -16,9 +16,15 @@ from feedwright.errors import FeedwrightError
 if TYPE_CHECKING:
     from serving.ingest.replay import Replay
 
+group = typer.Typer(rich_markup_mode="rich")
+
 AT_ONCE = 1_000
 
 
+@group.callback(
+    invoke_without_command=True,
+    epilog=examples("feedwright rejected --limit 100", "feedwright rejected --json"),
+)
 def rejected(
     context: typer.Context,
     limit: Annotated[int, typer.Option(min=1, help="Newest rows to show.")] = 20,
@@ -58,6 +64,7 @@ def rejected(
     console.print(table, markup=False)
 
 
+@group.command(epilog=examples("feedwright rejected replay --reason occurred_at"))
 def replay(
     id: Annotated[
         list[int] | None, typer.Option("--id", min=1, help="A refused row; may be repeated.")
@@ -76,6 +83,12 @@ def replay(
     _tell(_replay_all(reason))
 
 
+@group.command(
+    epilog=examples(
+        "feedwright rejected fix 7 --set type=click",
+        "feedwright rejected fix --from corrected.jsonl",
+    )
+)
 def fix(
     id: Annotated[int | None, typer.Argument(min=1, help="The refused row.")] = None,
     changes: Annotated[
@@ -233,22 +246,3 @@ def _tell(results: Sequence[Replay]) -> None:
             "Not one of them could be taken in.",
             "Correct it: feedwright rejected fix ID --set FIELD=VALUE.",
         )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the commands of this file to ``app``."""
-    group = typer.Typer(no_args_is_help=False, rich_markup_mode="rich")
-    group.callback(
-        invoke_without_command=True,
-        epilog=examples("feedwright rejected --limit 100", "feedwright rejected --json"),
-    )(rejected)
-    group.command(
-        epilog=examples("feedwright rejected replay --reason occurred_at"),
-    )(replay)
-    group.command(
-        epilog=examples(
-            "feedwright rejected fix 7 --set type=click",
-            "feedwright rejected fix --from corrected.jsonl",
-        ),
-    )(fix)
-    app.add_typer(group, name="rejected")

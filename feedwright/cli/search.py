@@ -9,9 +9,12 @@ import typer
 from feedwright.cli.shell import console, examples, settings
 from feedwright.errors import FeedwrightError
 
+commands = typer.Typer(rich_markup_mode="rich")
+
 JOB, ASSET = "search", "hyperparameter_search"
 
 
+@commands.command(epilog=examples("feedwright search", "feedwright search ease als --minutes 10"))
 def search(
     recommenders: Annotated[
         list[str] | None, typer.Argument(help="Whose settings; default: those of the profile.")
@@ -25,8 +28,9 @@ def search(
     It runs in Dagster, never beside a training, on the data of the last training. Cancelled
     there, it goes on at the next start. What it finds is in the metadata of its asset.
     """
-    from dagster_graphql import DagsterGraphQLClient, DagsterGraphQLClientError
+    import asyncio
 
+    from gateway.dagster_client import DagsterAway, DagsterClient
     from models.recommenders.spaces import SPACES
 
     current = settings()
@@ -38,23 +42,18 @@ def search(
     config: dict[str, Any] = {"minutes": minutes, "trials": trials, "windows": windows}
     if recommenders:
         config["recommenders"] = recommenders
+
+    async def launch() -> str:
+        async with DagsterClient(current.dagster_address) as dagster:
+            return await dagster.launch(JOB, {"ops": {ASSET: {"config": config}}})
+
     try:
-        scheme, _, place = current.dagster_address.partition("://")
-        client = DagsterGraphQLClient(place, use_https=scheme == "https")
-        run_id = client.submit_job_execution(JOB, run_config={"ops": {ASSET: {"config": config}}})
-    except DagsterGraphQLClientError as error:
-        said = " ".join(str(error.__cause__ or error).split())[:300]
+        run_id = asyncio.run(launch())
+    except DagsterAway as error:
         raise FeedwrightError(
-            f"Dagster at {current.dagster_address} cannot start it: {said}.",
+            f"Dagster at {current.dagster_address} cannot start it: {error}.",
             "It must be up: feedwright up.",
         ) from error
     console.print(
         f"The search runs, or waits its turn: {current.dagster_public_address}/runs/{run_id}"
-    )
-
-
-def register(app: typer.Typer) -> None:
-    """Add the command of this file to ``app``."""
-    app.command(epilog=examples("feedwright search", "feedwright search ease als --minutes 10"))(
-        search
     )

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from itertools import combinations
 from typing import Any
 
 import httpx
 import psycopg
 
-from feedwright.environment import adopt, dagster_variables
 from feedwright.local.first_run import champion_version
 from feedwright.local.services import addresses
 from feedwright.local.supervisor import is_ready
+from gateway.dagster_client import DagsterAway, DagsterClient
 from models.profile.interaction_types import DEFAULT_TYPES
 from storage.postgres.database import DatabaseError, connect
 from storage.postgres.embedded import EmbeddedPostgres
@@ -39,6 +41,8 @@ def status(settings: Settings) -> dict[str, Any]:
         "assets": [],
         "sample_users": [],
     }
+    if document["services"]["dagster"]["ready"]:
+        document["assets"] = asyncio.run(assets(settings.dagster_address))
     url = running_database(settings)
     if url is None:
         return document
@@ -49,12 +53,8 @@ def status(settings: Settings) -> dict[str, Any]:
             document["counts"] = counts(connection)
             document["sample_users"] = sample_users(connection)
             document["champion"] = champion(connection, settings, url)
-            has_dagster = connection.execute("SELECT to_regclass('dagster.runs')").fetchone()
     except DatabaseError as error:
         document["database_problem"] = str(error)
-        return document
-    if has_dagster != (None,):
-        document["assets"] = assets(settings, url)
     return document
 
 
@@ -159,12 +159,23 @@ def champion(connection: psycopg.Connection, settings: Settings, url: str) -> di
     return {"version": live.version, "trained_at": live.trained_at, "metrics": live.metrics}
 
 
-def assets(settings: Settings, url: str) -> list[dict[str, Any]]:
-    """Every Dagster asset: key, last_materialized_at, checks_passed."""
-    adopt(dagster_variables(settings, url))
-    from orchestration.status import asset_status
-
-    return asset_status()
+async def assets(address: str) -> list[dict[str, Any]]:
+    """Every asset of Dagster: key, last_materialized_at (RFC 3339, null: never), and whether all
+    its checks passed when they last ran (null: it has none, or they never ran)."""
+    try:
+        async with DagsterClient(address) as dagster:
+            listed, passed = await asyncio.gather(dagster.assets(), dagster.checks_passed())
+    except DagsterAway:
+        return []
+    return [
+        {
+            "key": asset.name,
+            "last_materialized_at": asset.materialized_at
+            and datetime.fromtimestamp(asset.materialized_at, UTC).isoformat(),
+            "checks_passed": passed.get(asset.name),
+        }
+        for asset in listed
+    ]
 
 
 def _is_empty(connection: psycopg.Connection) -> bool:

@@ -23,7 +23,8 @@ from models.catalogue.viewer import History, Indices, Viewer
 from models.data.arrays import among
 from models.data.matrices import RECENT_ITEMS
 from models.data.undoing import that_stand
-from models.profile.schema import Profile, Weights
+from models.profile.interaction_types import Weights
+from models.profile.schema import Profile
 
 HALF_LIVES = 10
 """Events so much older than an interest's half-life are not looked at: they weigh 0.001."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import polars as pl
 
-from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
-from models.profile.schema import Weights
+from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes, Weights
 
 
 def engagement(

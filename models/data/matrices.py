@@ -13,8 +13,7 @@ from scipy import sparse
 
 from models.data.ids import IdIndex
 from models.data.undoing import last_words
-from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
-from models.profile.schema import Weights
+from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes, Weights
 
 RECENT_ITEMS = 20
 """How many of a user's last items a snapshot keeps."""

@@ -14,7 +14,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from models.data.ids import IdIndex
-from models.profile.schema import Weights
+from models.profile.interaction_types import Weights
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from models.data.ids import IdIndex
-from models.profile.schema import Weights
+from models.profile.interaction_types import Weights
 
 Mask = NDArray[np.bool_]
 PAIR = ("user_id", "item_id")

@@ -26,7 +26,8 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from models.catalogue.snapshot import Snapshot
-from models.profile.schema import Drift, Weights
+from models.profile.interaction_types import Weights
+from models.profile.training_sections import Drift
 
 DRIFT = "drift.json"
 """File beside a snapshot that holds the reference."""

@@ -42,7 +42,8 @@ from models.evaluation.feed import FeedJudge
 from models.evaluation.recipe import Recipe
 from models.evaluation.versions import ModelVersion
 from models.profile.ranker_settings import parts_of
-from models.profile.schema import Gate, Profile
+from models.profile.schema import Profile
+from models.profile.training_sections import Gate
 from models.ranking.second_stage import SecondStage, training_moment
 from models.recommenders import zoo
 from models.recommenders.base import Dataset, ProgressOf

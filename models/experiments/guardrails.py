@@ -8,7 +8,7 @@ from types import MappingProxyType
 from typing import Literal
 
 from models.experiments.sequential import Difference, Moments, compare
-from models.profile.schema import Guardrails
+from models.profile.operation_sections import Guardrails
 
 Status = Literal["ok", "breach", "not_enough_data"]
 

@@ -20,7 +20,8 @@ from models.data import scorers
 from models.data.scorers import Scores
 from models.feed.taste import taste_of
 from models.feed.wording import Reason, Wording
-from models.profile.schema import Profile, ScorerName
+from models.profile.feed_sections import ScorerName
+from models.profile.schema import Profile
 
 
 @dataclass(frozen=True)

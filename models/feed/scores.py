@@ -13,7 +13,8 @@ from models.catalogue.viewer import Indices, Viewer
 from models.data import scorers
 from models.feed.scorers import SCORERS, Pairs
 from models.feed.shortlists import time_key
-from models.profile.schema import Profile, ScorerName
+from models.profile.feed_sections import ScorerName
+from models.profile.schema import Profile
 
 By = Literal["model", "heuristic", "time"]
 MODEL, RANKER = "model", "ranker"

@@ -23,7 +23,7 @@ from models.catalogue.viewer import LEARNED_TAGS, NOTHING, Indices, Viewer
 from models.data.arrays import top_places
 from models.feed.places import Places
 from models.feed.shortlists import Shortlists
-from models.profile.schema import Candidates as Budgets
+from models.profile.feed_sections import Candidates as Budgets
 from models.profile.schema import Profile
 
 log = logging.getLogger("feedwright.candidates")

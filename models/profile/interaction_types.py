@@ -13,7 +13,6 @@ from string import Formatter
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
-    BaseModel,
     ConfigDict,
     Field,
     RootModel,
@@ -22,7 +21,11 @@ from pydantic import (
     model_validator,
 )
 
+from models.profile.section import Section
+
 Weight = Annotated[float, Field(ge=-1e6, le=1e6)]  # sums of many must stay finite in float32
+Weights = Mapping[Any, float]
+"""Weight of each interaction type."""
 Count = Literal["impression", "view", "click", "like", "save", "share", "conversion", "dismiss"]
 WeightField = Literal["weight", "engagement_weight", "interest"]
 NAME = "^[a-z][a-z0-9_]{0,39}$"
@@ -31,10 +34,8 @@ MOST = 60
 """Types that a profile may have: int8 counts those of a snapshot and of the profile now."""
 
 
-class InteractionType(BaseModel):
+class InteractionType(Section):
     """One type. What is left out is not so."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     weight: Weight | None = Field(
         default=None, description="In the interaction matrix; before `interaction_weights`."

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
+
+from models.profile.section import Section, Share
 
 Kind = Literal["boosted", "logistic"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 Objective = Literal["lambdarank", "binary"]
 Count = Annotated[int, Field(ge=1)]
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def with_ranker(recommender: str, kind: Kind) -> str:
@@ -24,11 +25,7 @@ def parts_of(name: str) -> tuple[str, Kind | None]:
     return recommender, next((kind for kind in KINDS if kind == found), None)
 
 
-class _Settings(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-class BoostedSettings(_Settings):
+class BoostedSettings(Section):
     """Gradient-boosted trees (LightGBM); chosen on earlier windows, see ``docs/ranking.md``."""
 
     objective: Objective = Field(
@@ -47,7 +44,7 @@ class BoostedSettings(_Settings):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
-class LogisticSettings(_Settings):
+class LogisticSettings(Section):
     """Logistic regression on the eight features of ``models/ranking/logistic.py``."""
 
     strength: Annotated[float, Field(gt=0)] = Field(
@@ -55,7 +52,7 @@ class LogisticSettings(_Settings):
     )
 
 
-class Ranker(_Settings):
+class Ranker(Section):
     """The second stage: puts the recommender's first items in order (see ``docs/ranking.md``)."""
 
     kinds: tuple[Kind, ...] = Field(

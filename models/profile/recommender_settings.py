@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SerializeAsAny, create_model
+from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, create_model
+
+from models.profile.section import Section
 
 Count = Annotated[int, Field(ge=1)]
 Above = Annotated[float, Field(gt=0)]
@@ -18,10 +20,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 NOT_DETERMINISTIC = "More than one is faster, and no longer deterministic."
 
 
-class Settings(BaseModel):
+class Settings(Section):
     """Parameters of a recommender."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     @property
     def validation_share(self) -> float | None:

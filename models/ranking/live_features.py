@@ -22,8 +22,9 @@ from models.feed.context import DEVICES, Context
 from models.feed.scores import all_components, model_scores, usual_scores
 from models.feed.sources import BITS, SOURCES, Bits
 from models.feed.taste import taste_of
+from models.profile.feed_sections import SCORERS, ScorerName
 from models.profile.ranker_settings import Kind
-from models.profile.schema import SCORERS, Profile, ScorerName
+from models.profile.schema import Profile
 from models.ranking.logistic import DAY, HORIZON_DAYS
 from models.ranking.logistic import FEATURES as EVENTS_FEATURES
 from models.ranking.table import Table

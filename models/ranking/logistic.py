@@ -22,8 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from models.data.undoing import last_words
-from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
-from models.profile.schema import Weights
+from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes, Weights
 from models.ranking.table import Table, check_names, digest
 
 ATTENDED = 0.5

@@ -16,7 +16,8 @@ from data_checks.docs import build_docs, suite_page
 from data_checks.report import CheckReport
 from models.data.features import Features
 from models.data.ids import IdIndex
-from models.profile.schema import Checks, Profile
+from models.profile.schema import Profile
+from models.profile.training_sections import Checks
 from orchestration.resources import Platform
 from storage.events.quarantine import Catalogue
 

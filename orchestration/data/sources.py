@@ -8,7 +8,7 @@ import dagster as dg
 import polars as pl
 import psycopg
 
-from models.profile.schema import Checks
+from models.profile.training_sections import Checks
 from orchestration.data import checks
 from orchestration.data.lake_days import broken_days, write_days
 from orchestration.data.partitions import daily

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from models.profile.schema import Retraining
+from models.profile.training_sections import Retraining
 from orchestration.resources import Platform
 from orchestration.runs.going import GOING, OVER
 from orchestration.training.drift import last_drift

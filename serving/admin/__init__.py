@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 from starlette.routing import Route
 
+from gateway.dagster_client import DagsterClient
 from serving.admin import experiments, flags, metrics, models, records, status, train
 from serving.admin.dagster import Dagster
 from serving.admin.registry import VersionList
@@ -27,7 +28,7 @@ def admin_routes(
 ) -> list[Route]:
     """The routes of all groups; see ``StatusCalls`` for ``spool_age``."""
     versions = VersionList(settings.mlflow_address, settings.model_name)
-    dagster = Dagster(settings.dagster_address, settings.dagster_public_address)
+    dagster = Dagster(DagsterClient(settings.dagster_address), settings.dagster_public_address)
 
     def state() -> LiveState:
         return live.state

@@ -22,7 +22,7 @@ from going_live.experiments import (
     UnknownExperiment,
 )
 from models.evaluation.versions import RegistryAway
-from models.profile.schema import RampStep
+from models.profile.operation_sections import RampStep
 from serving.admin.parts import Asked, actor_of, asked, with_connection
 from serving.admin.registry import VersionList
 from serving.http.answers import answer_json

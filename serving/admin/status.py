@@ -13,8 +13,9 @@ from pydantic import BaseModel, Field
 from starlette.requests import Request
 from starlette.responses import Response
 
+from gateway.dagster_client import CODE_AWAY, DagsterAway, Run
 from models.evaluation.versions import RegistryAway
-from serving.admin.dagster import CODE_AWAY, Dagster, DagsterAway, Run, Seen
+from serving.admin.dagster import Dagster, Seen
 from serving.admin.models import ModelVersionTold, told
 from serving.admin.registry import Listing, VersionList
 from serving.http.answers import answer_json
@@ -180,12 +181,12 @@ class StatusCalls:
                 "training": seen and self._training(seen),
                 "freshness": [
                     {
-                        "asset": one.asset,
-                        "group": one.group,
-                        "materialized_at": _time(one.materialized_at),
-                        "age_seconds": one.materialized_at and now - one.materialized_at,
+                        "asset": asset.name,
+                        "group": asset.group,
+                        "materialized_at": _time(asset.materialized_at),
+                        "age_seconds": asset.materialized_at and now - asset.materialized_at,
                     }
-                    for one in (seen.freshness if seen else [])
+                    for asset in (seen.assets if seen else [])
                 ],
                 "database_up": stored is not None,
                 "registry_up": listing is not None,

@@ -10,7 +10,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from serving.admin.dagster import TRAINING_JOB, Dagster, DagsterAway, TrainingRuns
+from gateway.dagster_client import DagsterAway
+from serving.admin.dagster import TRAINING_JOB, Dagster, TrainingRuns
 from serving.admin.parts import Asked, Unfinished, actor_of, asked, in_time
 from serving.http.answers import answer_json
 from serving.http.endpoints import Answer, Body, Endpoints

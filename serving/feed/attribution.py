@@ -9,7 +9,7 @@ import numpy as np
 
 from models.feed.exploration import logged
 from models.profile.interaction_types import InteractionTypes
-from serving.feed.lists import FeedList
+from serving.feed.feed_list import FeedList
 from serving.versions.live_state import Catalogue
 from storage.events.store import Event
 
@@ -35,32 +35,33 @@ def attribute(
         kept = list_of(feed_id)
         if kept is None or kept.meta["user_id"] != event["user_id"]:
             continue
-        known: dict[str, Any] = {
+        fields: dict[str, Any] = {
             "variant": kept.meta["variant"],
             "model_version": kept.meta["model_version"],
             "experiments": kept.meta.get("experiments") or None,
             "device": kept.meta.get("device"),
         }
-        place = _place(kept, event["item_id"], catalogues)
-        if place is not None:
-            known["position"] = place + 1
-            known["propensity"] = logged(float(kept.propensities[place]))
-        event["metadata"] = {name: value for name, value in known.items() if value is not None} | (
+        index = _index(kept, event["item_id"], catalogues)
+        if index is not None:
+            fields["position"] = index + 1
+            fields["propensity"] = logged(float(kept.propensities[index]))
+        event["metadata"] = {name: value for name, value in fields.items() if value is not None} | (
             metadata or {}
         )
 
 
-def _place(kept: FeedList, item_id: str | None, catalogues: Sequence[Catalogue]) -> int | None:
+def _index(kept: FeedList, item_id: str | None, catalogues: Sequence[Catalogue]) -> int | None:
     """Where the item is in the list; None: not there, or its rows are of another catalogue."""
     if item_id is None:
         return None
     if item_id in kept.extra_ids:
-        row = -1 - kept.extra_ids.index(item_id)
+        row: int | None = -1 - kept.extra_ids.index(item_id)
     else:
-        of = next((one for one in catalogues if one.name == kept.catalogue), None)
-        found = of.live.find_item(item_id) if of else None
-        if found is None:
+        by_name = {catalogue.name: catalogue for catalogue in catalogues}
+        if kept.catalogue not in by_name:
             return None
-        row = found
-    places = np.flatnonzero(kept.rows == row)
-    return int(places[0]) if len(places) else None
+        row = by_name[kept.catalogue].live.find_item(item_id)
+        if row is None:
+            return None
+    positions = np.flatnonzero(kept.rows == row)
+    return int(positions[0]) if len(positions) else None

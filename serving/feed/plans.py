@@ -14,7 +14,8 @@ from pydantic import ValidationError
 
 from models.experiments.arm_settings import with_settings
 from models.experiments.assignment import BUILT_IN_FLAGS, Arm, RankedBy
-from models.profile.schema import SCORERS, Profile, load_profile
+from models.profile.feed_sections import SCORERS
+from models.profile.schema import Profile, load_profile
 from serving.feed.shapes import FeedRequest
 from serving.versions.fallback import FallbackReason, Variant
 from storage.operations.experiments import Polled
@@ -65,7 +66,7 @@ class Plans:
 
     def of(self, request: FeedRequest, profile: Profile) -> Plan:
         """The plan for a request; some microseconds."""
-        asked = _asked_way(request)
+        asked = _asked_for(request)
         if asked is not None:
             return Plan(asked, _previewed(profile, request), "asked", asked=True)
         polled = self._polled()
@@ -74,17 +75,17 @@ class Plans:
         ):  # fmt: skip
             self._renew(polled, profile)
         traffic, user_id = polled.traffic, request.user_id
-        for name, plan in self._off.items():
-            if not traffic.flag(name, user_id):
-                return plan
+        for flag, off in self._off.items():
+            if not traffic.flag(flag, user_id):
+                return off
         arms = traffic.arms(user_id)
         key = tuple((experiment, arm.name) for experiment, arm in arms.items())
-        known = self._by_arms.get(key)
-        if known is None:
+        plan = self._by_arms.get(key)
+        if plan is None:
             if len(self._by_arms) >= REMEMBERED:
                 self._by_arms.clear()
-            known = self._by_arms[key] = self._of_arms(arms, polled, profile)
-        return known
+            plan = self._by_arms[key] = self._of_arms(arms, polled, profile)
+        return plan
 
     def _renew(self, polled: Polled, profile: Profile) -> None:
         if self._made_of is None or self._made_of[1] is not profile:
@@ -100,7 +101,9 @@ class Plans:
         }
 
     def _of_arms(self, arms: Mapping[str, Arm], polled: Polled, profile: Profile) -> Plan:
-        deciding = next(((one, arm) for one, arm in arms.items() if arm.ranked_by), None)
+        deciding = next(
+            ((experiment, arm) for experiment, arm in arms.items() if arm.ranked_by), None
+        )
         ranked_by: RankedBy = (deciding and deciding[1].ranked_by) or "champion"
         settings = orjson.dumps(
             [arm.settings for arm in arms.values() if arm.settings], option=orjson.OPT_SORT_KEYS
@@ -109,11 +112,11 @@ class Plans:
         challenger = None
         if deciding is not None and ranked_by == "challenger":
             challenger = polled.challengers.get(deciding[0])
-        told = orjson.dumps([ranked_by, sorted(experiments.items()), challenger]) + settings
+        content = orjson.dumps([ranked_by, sorted(experiments.items()), challenger]) + settings
         return Plan(
             ranked_by,
             self._with_settings(settings, arms, profile),
-            blake2b(told, digest_size=8).hexdigest() if arms else "",
+            blake2b(content, digest_size=8).hexdigest() if arms else "",
             experiments=experiments,
             challenger=challenger,
         )
@@ -121,19 +124,19 @@ class Plans:
     def _with_settings(self, key: bytes, arms: Mapping[str, Arm], profile: Profile) -> Profile:
         """The profile as these arms have it: the same object each time, so that what is kept of
         it stays good."""
-        known = self._by_settings.get(key)
-        if known is None:
-            known = profile
+        changed = self._by_settings.get(key)
+        if changed is None:
+            changed = profile
             for experiment, arm in arms.items():
                 try:
-                    known = with_settings(known, arm.settings)
+                    changed = with_settings(changed, arm.settings)
                 except ValidationError as error:  # it was checked against another profile
                     detail = f"{experiment}, {arm.name}: {error}"
                     log.warning("settings of an arm not used", extra={"detail": detail})
             if len(self._by_settings) >= REMEMBERED:
                 self._by_settings.clear()
-            self._by_settings[key] = known
-        return known
+            self._by_settings[key] = changed
+        return changed
 
 
 def _off(flag: str, profile: Profile) -> Plan:
@@ -151,7 +154,7 @@ load_shipped = cache(load_profile)
 """Profiles that ship do not change while the program runs."""
 
 
-def _asked_way(request: FeedRequest) -> Variant | None:
+def _asked_for(request: FeedRequest) -> Variant | None:
     """How the request wants to be ranked, if it does not leave that to us."""
     if request.sort == "time" or request.variant == "time":
         return "time"

@@ -9,7 +9,7 @@ from starlette.datastructures import QueryParams
 
 from models.feed.context import Device
 from models.feed.sources import SOURCES
-from models.profile.schema import ScorerName
+from models.profile.feed_sections import ScorerName
 from serving.http.problems import InvalidParameters
 from serving.versions.fallback import FallbackReason, Variant
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from models.catalogue.snapshot import Snapshot, SnapshotError
 from models.catalogue.viewer import Indices
 from models.data.ids import IdIndex
-from serving.feed.lists import FeedList
+from serving.feed.feed_list import FeedList
 from serving.state.catalogue import newest_folders
 from serving.versions.live_state import Catalogue, name_of
 
@@ -36,7 +36,7 @@ class Translations:
 
     def written(self, catalogue: Catalogue, rows: Indices) -> tuple[Indices, list[str]]:
         """Rows as a list keeps them: those of items newer than the snapshot are negative,
-        places in the ids that come with them, since every worker has its own rows for these."""
+        positions in the ids that come with them, since every worker has its own rows for these."""
         new = np.flatnonzero(rows >= len(catalogue.snapshot.items.ids))
         if len(new) == 0:
             return rows.astype(np.int32), []
@@ -47,22 +47,22 @@ class Translations:
     def read(self, catalogue: Catalogue, kept: FeedList, part: slice) -> NDArray[np.int32]:
         """Rows of a part of the list in ``catalogue``, -1 for what it does not have.
 
-        Its snapshot must be the same, or ``known``.
+        Its snapshot must be the same, or ``can_read``.
         """
         rows = kept.rows[part]
         if kept.catalogue != catalogue.name:
-            places = self._maps[kept.catalogue, catalogue.name].result()
-            assert places is not None
-            rows = np.where(rows >= 0, places[np.maximum(rows, 0)], rows)
-        lost = np.flatnonzero(kept.rows[part] < 0)
-        if len(lost):
+            translated = self._maps[kept.catalogue, catalogue.name].result()
+            assert translated is not None
+            rows = np.where(rows >= 0, translated[np.maximum(rows, 0)], rows)
+        extra = np.flatnonzero(kept.rows[part] < 0)
+        if len(extra):
             rows = rows.copy()
-            for place in lost.tolist():
-                found = catalogue.live.find_item(kept.extra_ids[-1 - int(kept.rows[part][place])])
-                rows[place] = -1 if found is None else found
+            for index in extra.tolist():
+                row = catalogue.live.find_item(kept.extra_ids[-1 - int(kept.rows[part][index])])
+                rows[index] = -1 if row is None else row
         return rows
 
-    async def known(self, name: str, catalogue: Catalogue) -> bool:
+    async def can_read(self, name: str, catalogue: Catalogue) -> bool:
         """Whether rows of the catalogue called ``name`` can be read; finds out how, once.
 
         O(items), in a thread.

@@ -98,9 +98,9 @@ class UserStates:
             return None
         if not self._is_fresh(user_id, live):
             await self._refresh(user_id, live)
-        return self.known(user_id, live)
+        return self.at_hand(user_id, live)
 
-    def known(self, user_id: str | None, live: LiveCatalogue) -> History | None:
+    def at_hand(self, user_id: str | None, live: LiveCatalogue) -> History | None:
         """What is at hand, without a look into Postgres."""
         state = self._states.get((user_id, live)) if user_id is not None else None
         if state is None or state.erased != self._erased.at(user_id):

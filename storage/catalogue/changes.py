@@ -19,7 +19,7 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import args_row
 
 from models.catalogue.changes import Changes, ItemRow, OwnerRow, UserRow
-from models.profile.schema import Checks
+from models.profile.training_sections import Checks
 from storage.events.quarantine import Catalogue, reason_sql
 
 KEPT = timedelta(days=30)

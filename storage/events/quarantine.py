@@ -20,7 +20,7 @@ import psycopg
 from psycopg import sql
 
 from models.profile.interaction_types import DEFAULT_TYPES, NAME, InteractionTypes
-from models.profile.schema import Checks
+from models.profile.training_sections import Checks
 from storage.loading.values.columns import (
     COLUMNS,
     EARLIEST,

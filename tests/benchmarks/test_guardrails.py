@@ -10,7 +10,7 @@ import numpy as np
 from benchmarks.guardrails import LIMITS, World, alarms, play
 from models.experiments.guardrails import judge
 from models.experiments.sequential import Moments
-from models.profile.schema import Guardrails
+from models.profile.operation_sections import Guardrails
 from serving.launch import ROOT
 from tests.benchmarks.test_benchmarks import TINY, rows_of
 

@@ -9,13 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from feedwright.cli import privacy as commands_privacy
-from feedwright.cli.shell import application
+from feedwright.cli.app import app
 from storage.postgres.database import connect
 from storage.settings import get_settings
-
-app = application("")
-commands_privacy.register(app)
 
 
 @pytest.fixture

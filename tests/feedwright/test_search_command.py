@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-import dagster_graphql
 import pytest
 from typer.testing import CliRunner
 
 from feedwright.cli.app import app
+from gateway.dagster_client import DagsterClient
 from storage.settings import get_settings
 
 
@@ -28,12 +28,12 @@ def test_the_job_takes_what_the_command_sends(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("FEEDWRIGHT_DAGSTER_URL", "http://gateway:3001")
     monkeypatch.setenv("FEEDWRIGHT_DAGSTER_PUBLIC_URL", "https://dagster.example")
 
-    def submit(self, job: str, run_config: dict) -> str:
-        assert self._url == "http://gateway:3001/graphql"
-        sent[job] = run_config
+    async def launch(self: DagsterClient, job: str, config: dict) -> str:
+        assert self.address == "http://gateway:3001"
+        sent[job] = config
         return "a-run"
 
-    monkeypatch.setattr(dagster_graphql.DagsterGraphQLClient, "submit_job_execution", submit)
+    monkeypatch.setattr(DagsterClient, "launch", launch)
     result = CliRunner().invoke(app, ["search", "ease", "als", "--minutes", "5"])
     assert result.exit_code == 0
     assert "https://dagster.example/runs/a-run" in result.stdout.replace("\n", "")
@@ -57,5 +57,5 @@ def test_the_job_takes_what_the_command_sends(monkeypatch: pytest.MonkeyPatch) -
 def test_without_dagster_it_says_what_to_do() -> None:
     result = CliRunner().invoke(app, ["search"])
     assert result.exit_code == 1
-    assert "Connection refused" in result.stderr
+    assert "nothing listens there" in result.stderr
     assert "feedwright up" in result.stderr

@@ -12,7 +12,8 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from going_live.metrics import metrics
-from models.profile.schema import Guardrails, load_profile
+from models.profile.operation_sections import Guardrails
+from models.profile.schema import load_profile
 from storage.operations import variant_metrics
 from storage.postgres.database import connect
 

@@ -14,7 +14,7 @@ from models.catalogue.building import Catalogue
 from models.catalogue.snapshot import Snapshot
 from models.evaluation import drift
 from models.evaluation.drift import Reference, psi
-from models.profile.schema import Drift
+from models.profile.training_sections import Drift
 from tests.models.worlds import NOW, PROFILE
 
 RULES = Drift(min_rows=1, min_users=20)

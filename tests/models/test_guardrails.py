@@ -7,7 +7,7 @@ import pytest
 
 from models.experiments.guardrails import METRICS, Status, judge, too_few
 from models.experiments.sequential import Moments
-from models.profile.schema import Guardrails
+from models.profile.operation_sections import Guardrails
 
 SIMPLE = Guardrails(
     min_impressions=100,

@@ -18,7 +18,8 @@ from models.feed.rules import allowed
 from models.feed.scores import By, explained, model_scores, score_components, unit_scores
 from models.feed.sources import names_of
 from models.feed.stage_timer import StageTimer
-from models.profile.schema import SCORERS, load_profile
+from models.profile.feed_sections import SCORERS
+from models.profile.schema import load_profile
 from tests.models.worlds import MOMENT, PLAIN, Shelf, ago, patient, shelf_of, shelf_of_rows
 
 WAYS = get_args(By)

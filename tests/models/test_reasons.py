@@ -13,8 +13,8 @@ from models.data.scorers import haversine_km
 from models.feed.reasons import ENGLISH, SIMILAR, Reason, reasons, texts_of
 from models.feed.scorers import SCORERS, Pairs, Scorer
 from models.feed.scores import By, explained
+from models.profile.feed_sections import SCORERS as NAMES
 from models.profile.interaction_types import DEFAULT_TYPES
-from models.profile.schema import SCORERS as NAMES
 from tests.models.worlds import MOMENT, PROFILE, Shelf, ago, patient, shelf_of_rows
 
 

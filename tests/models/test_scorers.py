@@ -11,7 +11,7 @@ from scipy import sparse
 
 from models.data import scorers
 from models.data.ragged import Ragged
-from models.profile.schema import SCORERS
+from models.profile.feed_sections import SCORERS
 
 DAY = 86_400.0
 LATS = st.floats(-90, 90)

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 import pytest
 
-from models.profile.schema import Retraining
+from models.profile.training_sections import Retraining
 from storage.catalogue import queries
 from storage.events.telemetry import write_audit
 from storage.operations.releases import ROLLED_BACK, last_rollback

@@ -67,12 +67,14 @@ class FakeDagster:
 
     def answer(self, query: str, variables: dict[str, Any]) -> dict[str, Any]:
         runs = {"going": {"results": self.going[:1]}, "over": {"results": self.over[:1]}}
-        if "query Look" in query:
-            return runs | {"assetNodes": [self._node(*asset) for asset in self.assets.items()]}
-        if "query Place" in query:
-            place = {"name": "__repository__", "location": {"name": "feedwright"},
-                     "schedules": [{"name": "daily_at_two"}]}  # fmt: skip
-            return runs | {"repositoriesOrError": {"nodes": [place]}}
+        if "query Runs" in query:
+            return runs
+        if "query Assets" in query:
+            return {"assetNodes": [self._node(*asset) for asset in self.assets.items()]}
+        if "query Repositories" in query:
+            repository = {"name": "__repository__", "location": {"name": "feedwright"},
+                          "jobs": [{"name": "daily"}]}  # fmt: skip
+            return {"repositoriesOrError": {"nodes": [repository]}}
         if "mutation DryRun" in query:
             tags = [{"key": "dagster/asset_partition_range_start", "value": "2026-11-20"},
                     {"key": "dagster/asset_partition_range_end", "value": "2026-11-21"},

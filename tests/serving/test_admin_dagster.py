@@ -15,7 +15,8 @@ import pytest
 
 from benchmarks.common.ports import free_port
 from gateway.consoles import DAGSTER_READY
-from serving.admin.dagster import TRIGGER_TAG, Dagster, DagsterAway, Seen, TrainingRuns
+from gateway.dagster_client import DagsterAway, DagsterClient
+from serving.admin.dagster import TRIGGER_TAG, Dagster, Seen, TrainingRuns
 
 DEFINITIONS = """
 import time
@@ -64,17 +65,18 @@ def test_a_training_starts_over_the_days_of_its_schedule(tmp_path: Path) -> None
         start_new_session=True,
     )  # fmt: skip
     try:
-        asyncio.run(_train(Dagster(f"http://127.0.0.1:{port}", "https://dagster.example")))
+        asyncio.run(_train(DagsterClient(f"http://127.0.0.1:{port}")))
     finally:
         os.killpg(process.pid, 15)
         process.wait(120)
 
 
-async def _train(dagster: Dagster) -> None:
+async def _train(client: DagsterClient) -> None:
+    dagster = Dagster(client, "https://dagster.example")
     seen = await _seen(dagster)
-    assert [(one.asset, one.materialized_at) for one in seen.freshness] == [
-        ("lists", None),
-        ("trained", None),
+    assert [(asset.group, asset.name, asset.materialized_at) for asset in seen.assets] == [
+        ("feed", "lists", None),
+        ("model", "trained", None),
     ]
     assert seen.going is None
     run_id = await dagster.train("ann: because")
@@ -85,7 +87,7 @@ async def _train(dagster: Dagster) -> None:
     assert seen.going is not None
     assert seen.going.run_id == run_id
     query = "query Run($id: ID!) { runOrError(runId: $id) { ... on Run { tags { key value } } } }"
-    found = await dagster._ask(query, {"id": run_id}, 10)
+    found = await client.ask(query, {"id": run_id}, 10)
     tags = {tag["key"]: tag["value"] for tag in found["runOrError"]["tags"]}
     assert tags["dagster/asset_partition_range_start"] == "2026-01-02"
     assert tags["dagster/asset_partition_range_end"] == "2026-01-04"
@@ -98,7 +100,7 @@ async def _seen(dagster: Dagster) -> Seen:
     while True:
         try:
             seen = await dagster.look()
-            if seen.freshness:
+            if seen.assets:
                 return seen
         except DagsterAway:
             pass
@@ -150,8 +152,5 @@ def _answering(answers: dict[str, tuple[int, Any]]) -> Dagster:
         status, body = answers[request.url.path]
         return httpx.Response(status, json=body)
 
-    dagster = Dagster("http://dagster", "http://dagster")
-    dagster._client = httpx.AsyncClient(
-        base_url="http://dagster", transport=httpx.MockTransport(answer)
-    )
-    return dagster
+    client = DagsterClient("http://dagster", httpx.MockTransport(answer))
+    return Dagster(client, "http://dagster")

@@ -315,7 +315,7 @@ def test_a_slow_model_is_cut_off_and_tried_again(
         time.sleep(3)
         return real(*args, **options)
 
-    worker.app.engine._budgets["champion"].be_careful()
+    worker.app.engine.ranking.budgets["champion"].be_careful()
     monkeypatch.setattr(FeedPipeline, "rank", slow)
     for _ in range(5):  # more than there are threads
         start = time.perf_counter()

@@ -20,17 +20,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.feed.sources import RANKED, SEEN, names_of
+from serving.feed import feed_list
 from serving.feed import lists as feed_lists
-from serving.feed.lists import (
+from serving.feed.feed_list import (
     COLUMNS,
     LENGTHS,
     PREFIX,
     FeedList,
-    FeedLists,
     decode,
     encode,
     new_feed_id,
 )
+from serving.feed.lists import FeedLists
 from serving.runner import DAMAGE
 
 KEY = bytes(16)
@@ -82,7 +83,7 @@ def test_bits_of_sources_are_known_by_name(monkeypatch: pytest.MonkeyPatch) -> N
     made = replace(a_list(len(masks), now=1e9), sources=masks)
     other = {"near": 1, "new": 2, "model": 4, "explore": 8}
     with monkeypatch.context() as later:
-        later.setattr(feed_lists, "BITS", other)
+        later.setattr(feed_list, "BITS", other)
         now = encode(made)
     found = decode(now)
     assert found is not None

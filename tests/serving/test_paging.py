@@ -56,8 +56,9 @@ def test_a_worker_that_never_saw_it_goes_on_with_a_feed(worker: Worker) -> None:
     whole = follow(worker, first)
     swap(worker, "2")
     # As in a process that started after the swap.
-    worker.app.engine._translations._ids.clear()
-    worker.app.engine._lists._at_hand = type(worker.app.engine._lists._at_hand)()
+    worker.app.engine._kept._translations._ids.clear()
+    lists = worker.app.engine._kept._lists
+    lists._at_hand = type(lists._at_hand)()
     assert follow(worker, first) == whole
 
 
@@ -150,7 +151,7 @@ def test_old_feeds_are_forgotten_and_answered_anew(
     page = worker.client.get(old["next"]).json()
     assert page["items"]
     assert page["feed_id"] != old["feed_id"]
-    lists: FeedLists = worker.app.engine._lists
+    lists: FeedLists = worker.app.engine._kept._lists
     lists.purge(later + 3600)
     assert lists.get(old["feed_id"]) is None
 

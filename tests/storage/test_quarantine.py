@@ -8,7 +8,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from models.profile.schema import Checks
+from models.profile.training_sections import Checks
 from storage.events.quarantine import (
     by_reason,
     quarantine_interactions,

@@ -21,7 +21,7 @@ from models.feed.scores import explained, model_scores
 from models.feed.shortlists import appearance
 from models.feed.sources import SourceGuard, names_of
 from models.feed.taste import taste_of
-from models.profile.schema import SCORERS
+from models.profile.feed_sections import SCORERS
 from serving.http.answers import not_found
 from serving.http.describe import path_id
 from serving.http.endpoints import Answer, Endpoints

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from models.profile.schema import Eligibility, Names, ScorerName, ScorerSettings
+from models.profile.feed_sections import Eligibility, Names, ScorerName, ScorerSettings
 from serving.feed.shapes import FeedItem, SourceName
 from serving.http.fields import Id, Latitude, Longitude, Text, whole_number
 from serving.versions.fallback import FallbackReason, Variant

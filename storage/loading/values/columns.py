@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
-from models.profile.schema import Checks
+from models.profile.training_sections import Checks
 
 Entity = Literal["users", "items", "owners", "interactions"]
 Kind = Literal["id", "uuid", "text", "tags", "json", "number", "whole", "time", "type", "status"]

@@ -1,0 +1,167 @@
+"""A new list for a visit: by the model, else by the heuristic, else what is popular."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import replace
+from time import monotonic
+from typing import Literal
+
+import numpy as np
+
+from models.catalogue.viewer import NOTHING, Viewer
+from models.feed.context import Context
+from models.feed.pipeline import Query, Ranking
+from models.feed.scores import By
+from models.feed.sources import SEEN, SourceGuard
+from models.feed.stage_timer import StageTimer
+from serving.feed.feed_list import FeedList, new_feed_id
+from serving.feed.time_budget import BudgetSpent, TimeBudget
+from serving.feed.translations import Translations
+from serving.feed.visit import MODELS, Visit
+from serving.telemetry import traces
+from serving.telemetry.metrics import DROPPED_SOURCES, stage_timer
+from serving.versions.fallback import FallbackReason, Variant
+
+log = logging.getLogger("feedwright.serving")
+LOG_EVERY_SECONDS = 10.0
+MODEL_RANKS: tuple[FallbackReason | None, ...] = (None, "challenger_unavailable")
+"""With these a model ranks nonetheless."""
+
+
+class FailureLog:
+    """Logs once in a while: a model that fails, fails for everybody."""
+
+    def __init__(self) -> None:
+        self._last = -LOG_EVERY_SECONDS
+
+    def add(self, what: str, error: Exception) -> None:
+        if monotonic() - self._last >= LOG_EVERY_SECONDS:
+            self._last = monotonic()
+            log.error("ranking failed", exc_info=error, extra={"ranked_by": what})
+
+
+class FeedRanking:
+    """Ranks whatever happens. Used from one event loop."""
+
+    def __init__(self, seconds: float, translations: Translations, failures: FailureLog) -> None:
+        """
+        Args:
+            seconds: within which the model has to rank, and the heuristic after it.
+        """
+        self._translations = translations
+        self._failures = failures
+        # Apart, so that a slow or broken one does not make the others careful too.
+        self.budgets = {name: TimeBudget(seconds) for name in (*MODELS, "heuristic")}
+        self._guards = {
+            name: SourceGuard(lambda name, why: DROPPED_SOURCES.labels(name, why).inc())
+            for name in MODELS
+        }
+        self._rng = np.random.default_rng()
+
+    def be_careful(self, model: Variant) -> None:
+        """The model's catalogue is new: its pages are cold."""
+        self.budgets[model].be_careful()
+        self.budgets["heuristic"].be_careful()
+
+    def close(self) -> None:
+        for budget in self.budgets.values():
+            budget.close()
+
+    async def new_list(self, visit: Visit) -> FeedList:
+        """The visit's list, ranked by the best that can."""
+        choice, fallback = visit.choice, visit.fallback
+        if choice.is_model and fallback in MODEL_RANKS:
+            ranking = await self._attempt(visit, visit.viewer, choice.model_ranks_by)
+            if isinstance(ranking, Ranking):
+                return self._list(visit, ranking, choice.variant, fallback)
+            fallback = ranking
+        if fallback != "time_budget_exceeded":
+            by: Literal["time", "heuristic"] = "time" if choice.variant == "time" else "heuristic"
+            viewer = visit.viewer
+            if choice.plan.impersonal or not viewer.preferences.personalized:
+                viewer = viewer.impersonal()
+            ranking = await self._attempt(visit, viewer, by)
+            if isinstance(ranking, Ranking):
+                return self._list(visit, ranking, by, fallback)
+            fallback = fallback or ranking
+        return self._list(visit, _popular(visit), "heuristic", fallback)
+
+    async def _attempt(self, visit: Visit, viewer: Viewer, by: By) -> Ranking | FallbackReason:
+        """The ranking, or why there is none."""
+        choice, request = visit.choice, visit.request
+        model: Variant = "challenger" if choice.variant == "challenger" else "champion"
+        pipeline = choice.catalogue.pipeline(visit.profile, self._guards[model])
+        query = Query(
+            visit.now,
+            by,
+            exclude_seen=request.exclude_seen,
+            exclude_applied=request.exclude_applied,
+            context=Context.at(visit.now, request.device),
+            rng=self._rng,
+        )
+        took: dict[str, float] = {}
+
+        def work() -> Ranking:
+            timer = StageTimer()
+            ranking = pipeline.rank(viewer, query, timer=timer)
+            for stage, seconds in timer.seconds.items():
+                stage_timer(stage).observe(seconds)
+            took.update(timer.seconds)
+            return ranking
+
+        try:
+            ranking = await self.budgets[model if by == "model" else "heuristic"].run(work)
+            traces.stages(took)
+            return ranking
+        except BudgetSpent:
+            return "time_budget_exceeded"
+        except Exception as error:  # anything: the feed always answers
+            self._failures.add(by, error)
+            return "model_error"
+
+    def _list(
+        self, visit: Visit, ranking: Ranking, variant: Variant, fallback: FallbackReason | None
+    ) -> FeedList:
+        """
+        Args:
+            variant: what ranked in the end.
+        """
+        choice, request = visit.choice, visit.request
+        by_model = variant in MODELS
+        rows, extra_ids = self._translations.written(choice.catalogue, ranking.rows)
+        return FeedList(
+            feed_id=new_feed_id(visit.now),
+            made_at=visit.now,
+            catalogue=choice.catalogue.name,
+            rows=rows,
+            scores=ranking.scores,
+            sources=ranking.sources,
+            propensities=ranking.propensities,
+            explored=ranking.explored,
+            extra_ids=extra_ids,
+            meta={
+                "user_id": request.user_id,
+                "variant": variant,
+                "fallback_reason": fallback,
+                "model_version": choice.version if by_model else None,
+                "by_model": by_model and choice.model_ranks_by == "model",
+                "experiments": choice.plan.experiments,
+                "plan": choice.plan.mark,
+                "impersonal": choice.plan.impersonal,
+                "device": request.device,
+                "history": visit.history,
+                "erased": visit.erased,
+            },
+        )
+
+
+def _popular(visit: Visit) -> Ranking:
+    """What is popular, within the rules; who has seen all of it gets it again."""
+    popular = visit.catalogue.shortlists.popular[: visit.profile.serving.list_length]
+    rows = popular[visit.allowed(popular)]
+    sources = np.zeros(len(rows), np.uint16)
+    if not len(rows) and visit.request.exclude_seen is None:
+        rows = popular[visit.allowed(popular, replace(visit.viewer, seen=NOTHING))]
+        sources = np.full(len(rows), SEEN, np.uint16)
+    return Ranking.certain(rows, visit.catalogue.live.items.engagement[rows], sources)
