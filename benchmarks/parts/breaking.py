@@ -19,9 +19,9 @@ import psycopg
 
 from benchmarks.common.installation import Installation
 from benchmarks.common.report import BenchmarkError, log
-from feedwright.local import record as records
-from feedwright.local.process import marked
-from feedwright.local.supervisor import mark
+from feedwright.processes import record as records
+from feedwright.processes.process import marked
+from feedwright.processes.supervisor import mark
 from storage.postgres.embedded import EmbeddedPostgres
 from storage.postgres.place import read_place
 

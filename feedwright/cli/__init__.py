@@ -1,2 +1,2 @@
-"""The command ``feedwright``: a module a group of commands, and what they print. It needs
-``local`` and ``dagster``."""
+"""The command ``feedwright``: a module a group of commands. It needs ``local`` and
+``processes``."""

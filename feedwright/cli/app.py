@@ -105,7 +105,7 @@ def status(
     Exit status 0 when all services are ready, a model is live and no check of an asset
     failed; else 1.
     """
-    from feedwright.cli.status_view import show
+    from feedwright.cli.views.status import show
     from feedwright.local import status as state
 
     document = state.status(settings())
@@ -126,7 +126,7 @@ def logs(
     lines: Annotated[int, typer.Option("-n", "--lines", min=1, help="Lines to begin with.")] = 50,
 ) -> None:
     """Show the logs of the services."""
-    from feedwright.cli.log_view import show_logs
+    from feedwright.cli.views.logs import show_logs
 
     show_logs(settings().logs, service, lines, follow=follow)
 

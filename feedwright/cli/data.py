@@ -241,7 +241,7 @@ def feed(
     ] = None,
 ) -> None:
     """Show the feed of a user, as the server answers it."""
-    from feedwright.cli import feed_view
+    from feedwright.cli.views import feed as feed_view
 
     answer = feed_view.fetch(settings(), user, limit)
     names = feed_view.titles(settings(), [item["item_id"] for item in answer["items"]])

@@ -1,2 +1,2 @@
-"""An installation on this machine: its processes, started, watched and stopped. The commands
-import it; it needs ``dagster``."""
+"""An installation on this machine, from the first check to the last goodbye: ``up``, ``down``,
+status, loading and training. The commands import it; it needs ``processes``."""

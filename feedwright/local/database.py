@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from feedwright.local import record as records
+from feedwright.processes import record as records
 from storage.postgres.database import prepare
 from storage.postgres.embedded import EmbeddedPostgres
 from storage.settings import Settings

@@ -16,9 +16,9 @@ import psutil
 
 from feedwright.environment import ROOT
 from feedwright.errors import FeedwrightError
-from feedwright.local import record as records
-from feedwright.local.ports import holder, is_free
-from feedwright.local.services import addresses
+from feedwright.processes import record as records
+from feedwright.processes.ports import holder, is_free
+from feedwright.processes.services import addresses
 from storage.postgres.binaries import EmbeddedPostgresError, find_binaries
 from storage.settings import Settings
 

@@ -12,8 +12,8 @@ import httpx
 import psycopg
 
 from feedwright.local.first_run import champion_version
-from feedwright.local.services import addresses
-from feedwright.local.supervisor import is_ready
+from feedwright.processes.services import addresses
+from feedwright.processes.supervisor import is_ready
 from gateway.dagster_client import DagsterAway, DagsterClient
 from models.profile.interaction_types import DEFAULT_TYPES
 from storage.postgres.database import DatabaseError, connect

@@ -15,8 +15,8 @@ from rich.markup import escape
 
 from feedwright.dagster.home import write_dagster_home
 from feedwright.environment import ROOT, child_environment
-from feedwright.local.process import MARK, open_log, terminate
-from feedwright.local.supervisor import mark
+from feedwright.processes.process import MARK, open_log, terminate
+from feedwright.processes.supervisor import mark
 from storage.settings import Settings
 
 TOLD = re.compile(r"(Finished \S+ in|Version \S+:|Warning:|A training is on its way) ?")

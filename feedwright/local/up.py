@@ -22,15 +22,15 @@ from rich.table import Table
 from feedwright.environment import ROOT
 from feedwright.errors import FeedwrightError
 from feedwright.local import doctor, first_run, training
-from feedwright.local import record as records
 from feedwright.local.cleaning import FILES, FOLDERS
 from feedwright.local.first_run import greet_with_first_keys
-from feedwright.local.ports import require_free
-from feedwright.local.process import marked, open_log
-from feedwright.local.services import addresses, services
 from feedwright.local.stages import Stages
 from feedwright.local.status import running_database, sample_users
-from feedwright.local.supervisor import (
+from feedwright.processes import record as records
+from feedwright.processes.ports import require_free
+from feedwright.processes.process import marked, open_log
+from feedwright.processes.services import addresses, services
+from feedwright.processes.supervisor import (
     Supervisor,
     is_ready,
     leftovers,

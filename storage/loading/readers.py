@@ -18,7 +18,7 @@ from storage.loading.log import LoadError, Log, Rows
 from storage.loading.mapping import Mapping
 from storage.loading.names import type_of_flag
 from storage.loading.reading import files
-from storage.loading.reading.form import Form, form_of
+from storage.loading.reading.forms.form import Form, form_of
 from storage.loading.reading.rows import FileRows, OncePerId, parts_of_events, unused
 from storage.loading.reading.typed_events import flag, scale
 from storage.loading.samples import movielens

@@ -19,7 +19,7 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from feedwright.dagster.home import configuration
-from feedwright.local.services import services
+from feedwright.processes.services import services
 from serving.launch import feed_command
 from serving.telemetry.metrics import (
     HTTP_REQUESTS,

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from benchmarks.common.ports import free_port
-from feedwright.local.services import Service
+from feedwright.processes.services import Service
 
 SERVER = """
 import http.server, subprocess, sys
@@ -33,7 +33,7 @@ def program(name: str, code: str) -> Service:
 
 def supervise_for_ever(home: Path) -> None:
     """What a process of its own runs, to be killed by the test."""
-    from feedwright.local.supervisor import Supervisor
+    from feedwright.processes.supervisor import Supervisor
 
     supervisor = Supervisor(home, home / "logs", [web_server("web", with_worker=True)], folder=home)
     supervisor.start()

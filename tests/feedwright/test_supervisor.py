@@ -16,9 +16,9 @@ import pytest
 
 from feedwright.environment import ROOT
 from feedwright.errors import FeedwrightError
-from feedwright.local import record as records
-from feedwright.local.process import MAX_LOG, Identity, marked, open_log
-from feedwright.local.supervisor import (
+from feedwright.processes import record as records
+from feedwright.processes.process import MAX_LOG, Identity, marked, open_log
+from feedwright.processes.supervisor import (
     GRACE_SECONDS,
     Supervisor,
     leftovers,
@@ -109,7 +109,7 @@ def test_pause_between_restarts_grows(home: Path) -> None:
 def test_a_service_that_never_comes_up_is_named_with_its_last_words(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("feedwright.local.supervisor.STARTS_BEFORE_READY", 0)
+    monkeypatch.setattr("feedwright.processes.supervisor.STARTS_BEFORE_READY", 0)
     service = web_server("web")
     broken = type(service)(
         "web", [sys.executable, "-c", "raise SystemExit('no such table')"], os.environ,

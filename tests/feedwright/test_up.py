@@ -15,16 +15,16 @@ from rich.console import Console
 from benchmarks.common.ports import free_port
 from feedwright.environment import ROOT
 from feedwright.errors import FeedwrightError
-from feedwright.local import record as records
-from feedwright.local.process import Identity
 from feedwright.local.up import wait_for_other
+from feedwright.processes import record as records
+from feedwright.processes.process import Identity
 from storage.settings import Settings
 
 HOLDER = """
 import sys, time
 from pathlib import Path
-from feedwright.local import record as records
-from feedwright.local.process import Identity
+from feedwright.processes import record as records
+from feedwright.processes.process import Identity
 home, state = Path(sys.argv[1]), sys.argv[2]
 with records.only_one(home) as alone:
     assert alone

@@ -17,7 +17,7 @@ from storage.loading.mapping import read_mapping
 from storage.loading.proposal.proposal import propose
 from storage.loading.proposal.written import written
 from storage.loading.readers import read_log
-from storage.loading.reading import parquet
+from storage.loading.reading.formats import parquet
 from storage.loading.values.cells import to_ids, to_text
 
 ONE, OTHER = UUID(int=1 << 96 | 0xBE), UUID(int=0xFF)

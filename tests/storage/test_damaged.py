@@ -18,7 +18,7 @@ import pytest
 from storage.loading.load import load
 from storage.loading.log import Damaged, LoadError
 from storage.loading.readers import read_log
-from storage.loading.reading import parquet
+from storage.loading.reading.formats import parquet
 
 ROWS = 20_000
 

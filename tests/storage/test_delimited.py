@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from storage.loading.reading.delimited import NOT_UTF8, read
-from storage.loading.reading.form import Form, delimiter_of, form_of
-from storage.loading.reading.grammar import UNCLOSED, Grammar
-from storage.loading.reading.header import has_header
+from storage.loading.reading.formats.delimited import NOT_UTF8, read
+from storage.loading.reading.forms.form import Form, delimiter_of, form_of
+from storage.loading.reading.forms.grammar import UNCLOSED, Grammar
+from storage.loading.reading.forms.header import has_header
 
 NAMES = ("a", "b", "c")
 cell = st.text(st.sampled_from('ab,;"\n\\é\t '), max_size=6)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from storage.loading.readers import read_log
-from storage.loading.reading.documents import rows_of
+from storage.loading.reading.forms.documents import rows_of
 from storage.loading.values.validation import validate
 
 ROWS: list[dict[str, Any]] = [

@@ -13,8 +13,8 @@ from storage.loading.mapping import Mapping, read_mapping
 from storage.loading.proposal.proposal import propose
 from storage.loading.proposal.written import written
 from storage.loading.readers import read_log
-from storage.loading.reading import blocks, delimited
-from storage.loading.reading.form import form_of
+from storage.loading.reading.formats import blocks, delimited
+from storage.loading.reading.forms.form import form_of
 from storage.loading.reading.rows import columns_of
 from storage.loading.values.validation import validate
 

@@ -17,7 +17,7 @@ from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
 from storage.loading.log import Damaged, LoadError
 from storage.loading.mapping import FileForm
 from storage.loading.names import plain_name, role_of, type_of
-from storage.loading.reading.form import BY_COLUMNS, Form, form_of
+from storage.loading.reading.forms.form import BY_COLUMNS, Form, form_of
 from storage.loading.reading.rows import columns_of, no_panic, rows_of
 from storage.loading.summary import NOTHING
 from storage.loading.values.cells import nested_kind, to_ids, to_text

@@ -7,9 +7,9 @@ import polars as pl
 from storage.loading.names import NAMES, core, role_of, type_of, type_of_flag
 from storage.loading.proposal.kinds import tells_types
 from storage.loading.proposal.looks import HALF, MOSTLY, Column, Look
-from storage.loading.reading.form import BY_COLUMNS
+from storage.loading.reading.forms.form import BY_COLUMNS
+from storage.loading.reading.forms.shapes import HEADING
 from storage.loading.reading.rows import follows
-from storage.loading.reading.shapes import HEADING
 from storage.loading.reading.typed_events import FLAG
 from storage.loading.values.times import TimeReader
 

@@ -11,7 +11,7 @@ from storage.loading.mapping import Step
 from storage.loading.proposal.draft import Proposal
 from storage.loading.proposal.looks import Column, Look
 from storage.loading.reading.files import listed, stem
-from storage.loading.reading.form import BY_COLUMNS
+from storage.loading.reading.forms.form import BY_COLUMNS
 from storage.loading.reading.joined import parts_of
 from storage.loading.values.columns import ENTITIES
 

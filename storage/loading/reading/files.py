@@ -10,7 +10,7 @@ from urllib.parse import unquote
 
 from storage.loading.log import LoadError
 from storage.loading.mapping import Mapping
-from storage.loading.reading.others import what_else
+from storage.loading.reading.forms.others import what_else
 from storage.loading.values.columns import ENTITIES, Entity
 
 SHOWN = 20  # names that a message lists

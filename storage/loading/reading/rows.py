@@ -15,10 +15,10 @@ from polars.exceptions import PolarsError
 
 from storage.loading.log import Damaged, LoadError
 from storage.loading.mapping import Mapping
-from storage.loading.reading import blocks, delimited, inner, json_lines, parquet
 from storage.loading.reading.chunk import Chunk
 from storage.loading.reading.files import listed, partition
-from storage.loading.reading.form import BY_COLUMNS, Form, form_of
+from storage.loading.reading.formats import blocks, delimited, inner, json_lines, parquet
+from storage.loading.reading.forms.form import BY_COLUMNS, Form, form_of
 from storage.loading.reading.joined import parts_of, those_of, with_joined
 from storage.loading.reading.streams import BLOCK
 from storage.loading.reading.typed_events import FLAG, flag, scale, typed_events

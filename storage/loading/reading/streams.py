@@ -20,6 +20,7 @@ from storage.loading.log import Damaged, LoadError
 BLOCK = 32 << 20  # bytes of text that are taken apart at once
 PIECE = 1 << 16  # bytes that are decompressed at once
 HEAD = 1 << 20  # bytes that tell the form of a file
+ARROW = (b"ARROW1", b"\xff\xff\xff\xff")  # first bytes of a file, and of a stream
 
 _COMPRESSED = {
     "gzip": re.compile(rb"\x1f\x8b"),

@@ -16,9 +16,9 @@ from polars.exceptions import PolarsError
 
 from storage.loading.log import LoadError
 from storage.loading.reading.chunk import Chunk, Note
-from storage.loading.reading.documents import one_by_one, rows_of, without_name
-from storage.loading.reading.form import Form
-from storage.loading.reading.inner import each_object
+from storage.loading.reading.formats.inner import each_object
+from storage.loading.reading.forms.documents import one_by_one, rows_of, without_name
+from storage.loading.reading.forms.form import Form
 from storage.loading.reading.streams import BLOCK, filled, lines_of, opened
 
 _SURROGATE = r"\\u[dD][89a-fA-F]"

@@ -8,7 +8,7 @@ from pathlib import Path
 import polars as pl
 
 from storage.loading.reading.chunk import Chunk
-from storage.loading.reading.form import KEY_AND_VALUE, Form
+from storage.loading.reading.forms.form import KEY_AND_VALUE, Form
 from storage.loading.reading.streams import BLOCK, lines_of
 
 HEAD = 1 << 20  # bytes that tell the keys

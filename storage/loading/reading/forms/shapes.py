@@ -14,7 +14,7 @@ from typing import Literal
 import polars as pl
 
 from storage.loading.names import role_of
-from storage.loading.reading.layout import without_rules
+from storage.loading.reading.forms.layout import without_rules
 
 Shape = Literal["rows", "headed", "lists", "drawn", "aligned", "spaced", "enclosed"]
 

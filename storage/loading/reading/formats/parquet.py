@@ -15,13 +15,13 @@ import pyarrow.parquet as pq
 
 from storage.loading.log import Damaged, LoadError
 from storage.loading.reading.chunk import Chunk, Note, as_json
-from storage.loading.reading.years import with_text, without_others
+from storage.loading.reading.formats.years import with_text, without_others
+from storage.loading.reading.streams import ARROW
 from storage.loading.values.cells import are_text
 
 ROWS = 250_000  # of one chunk
 DEEPEST = 3  # structs within structs, whose fields are columns
 ID = "id"  # of the values of a list, which have no names
-ARROW = (b"ARROW1", b"\xff\xff\xff\xff")  # first bytes of a file, and of a stream
 
 
 def names(file: Path, inner: str | None = None) -> list[str]:

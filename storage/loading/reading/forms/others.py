@@ -8,8 +8,7 @@ import tarfile
 import zlib
 from pathlib import Path
 
-from storage.loading.reading.parquet import ARROW
-from storage.loading.reading.streams import compression, head
+from storage.loading.reading.streams import ARROW, compression, head
 
 _AS_CSV = "export it as CSV or Parquet"
 _BY_FIRST_BYTES: dict[bytes, str] = {

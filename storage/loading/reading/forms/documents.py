@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from storage.loading.names import role_of
-from storage.loading.reading.header import has_header, names_of
+from storage.loading.reading.forms.header import has_header, names_of
 
 COVER = 5  # keys of an object that is but a cover for a list
 KEY, VALUE = "key", "value"

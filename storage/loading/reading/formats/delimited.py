@@ -8,11 +8,11 @@ from pathlib import Path
 import polars as pl
 
 from storage.loading.reading.chunk import Chunk, as_json
-from storage.loading.reading.encodings import is_utf8
-from storage.loading.reading.form import Form
-from storage.loading.reading.grammar import Grammar
-from storage.loading.reading.layout import BLANKS
-from storage.loading.reading.shapes import as_rows, under_headings
+from storage.loading.reading.forms.encodings import is_utf8
+from storage.loading.reading.forms.form import Form
+from storage.loading.reading.forms.grammar import Grammar
+from storage.loading.reading.forms.layout import BLANKS
+from storage.loading.reading.forms.shapes import as_rows, under_headings
 from storage.loading.reading.streams import BLOCK, lines_of
 
 MORE = "cells beyond the header"

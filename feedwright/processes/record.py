@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from feedwright.errors import FeedwrightError
-from feedwright.local.process import Identity
+from feedwright.processes.process import Identity
 from storage.home import make_closed
 
 State = Literal["starting", "ready", "stopping"]

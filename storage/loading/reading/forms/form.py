@@ -13,14 +13,13 @@ import polars as pl
 
 from storage.loading.log import LoadError
 from storage.loading.mapping import FileForm
-from storage.loading.reading import others, shapes
-from storage.loading.reading.documents import COVER, one_by_one, rows_of, without_name
-from storage.loading.reading.encodings import NAMES, encoding_of
-from storage.loading.reading.grammar import Grammar
-from storage.loading.reading.header import has_header, names_of
-from storage.loading.reading.layout import is_rule, padded, titles
-from storage.loading.reading.parquet import ARROW
-from storage.loading.reading.streams import first_text, head
+from storage.loading.reading.forms import others, shapes
+from storage.loading.reading.forms.documents import COVER, one_by_one, rows_of, without_name
+from storage.loading.reading.forms.encodings import NAMES, encoding_of
+from storage.loading.reading.forms.grammar import Grammar
+from storage.loading.reading.forms.header import has_header, names_of
+from storage.loading.reading.forms.layout import is_rule, padded, titles
+from storage.loading.reading.streams import ARROW, first_text, head
 
 Kind = Literal["csv", "jsonl", "json", "parquet", "arrow", "blocks"]
 BY_COLUMNS = ("parquet", "arrow")

@@ -14,10 +14,10 @@ import httpx
 import psutil
 
 from feedwright.errors import FeedwrightError
-from feedwright.local import record as records
-from feedwright.local.process import Identity, marked, spawn, sweep, terminate, trim_log
-from feedwright.local.record import Record
-from feedwright.local.services import Service
+from feedwright.processes import record as records
+from feedwright.processes.process import Identity, marked, spawn, sweep, terminate, trim_log
+from feedwright.processes.record import Record
+from feedwright.processes.services import Service
 
 log = logging.getLogger("feedwright")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import typer
 
 from feedwright.errors import FeedwrightError
-from feedwright.local.supervisor import tail
+from feedwright.processes.supervisor import tail
 
 LOOK_SECONDS = 0.3
 
