@@ -9,6 +9,7 @@ import bentoml
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serving.app import FeedApp
+from serving.bentoml_internals import WithoutFolder
 from serving.telemetry import traces
 from storage.settings import get_settings
 
@@ -42,7 +43,7 @@ if _tracing:
     ],
 )
 @bentoml.asgi_app(_feed.asgi, path="/")
-class Feed:
+class Feed(WithoutFolder):
     """A feed, ranked for each user, with a reason for every item."""
 
     async def __is_ready__(self) -> bool:

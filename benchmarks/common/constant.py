@@ -17,6 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from serving.bentoml_internals import WithoutFolder
+
 BODY = Path(os.environ["CONSTANT_BODY"]).read_bytes()
 
 
@@ -40,5 +42,5 @@ async def _lifespan(_: Starlette) -> AsyncIterator[None]:
     tracing={"excluded_urls": [".*"]},
 )
 @bentoml.asgi_app(Starlette(routes=[Route("/api/v1/feed", answer)], lifespan=_lifespan), path="/")
-class Constant:
+class Constant(WithoutFolder):
     """The same answer to everybody."""

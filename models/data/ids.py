@@ -41,4 +41,5 @@ class IdIndex(Texts):
         found = pc.index_in(
             ids.to_arrow().cast(pa.large_string()), value_set=self.to_arrow(), skip_nulls=True
         )
-        return np.asarray(pc.fill_null(found, -1), dtype=np.int32)
+        # pc.fill_null would import pandas, in each worker of the feed.
+        return pl.Series(values=found, dtype=pl.Int32).fill_null(-1).to_numpy()

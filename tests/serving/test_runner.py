@@ -62,7 +62,8 @@ def running(folder: Path, service: str = SERVICE, workers: int = 1) -> Iterator[
     with open(log, "wb") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "serving.runner", service],
-            env=feed_environment(settings) | {"CONSTANT_BODY": str(folder / "body.json")},
+            env=feed_environment(settings)
+            | {"CONSTANT_BODY": str(folder / "body.json"), "TMPDIR": str(folder)},
             cwd=ROOT,
             stdout=output,
             stderr=output,
@@ -89,6 +90,7 @@ def test_a_worker_that_dies_is_logged_counted_and_replaced(tmp_path: Path) -> No
         assert "Fatal Python error: Aborted" in runner.log.read_text()  # and where it was
         folder = runner.settings.home / "serving" / "metrics"
         assert counts_in(folder)["feedwright_worker_deaths_total", ("SIGABRT",)] == 1
+        assert not list(tmp_path.glob("bentoml-client-*"))
 
 
 def test_no_worker_outlives_a_runner_that_was_killed(tmp_path: Path) -> None:

@@ -368,8 +368,14 @@ def test_the_bento_builds(tmp_path: Path) -> None:
 
 def test_a_worker_leaves_out_what_it_does_not_need() -> None:
     heavy = {"mlflow", "dagster", "orchestration", "pandas", "matplotlib", "sklearn", "sqlalchemy"}
+    code = """
+import sys, polars, serving.app
+from models.data.ids import IdIndex
+IdIndex.of(["a"]).indices(polars.Series(["a", "b"]))
+print(*sys.modules)
+"""
     found = subprocess.run(
-        [sys.executable, "-c", "import sys, serving.app; print(*sys.modules)"],
+        [sys.executable, "-c", code],
         cwd=ROOT,
         check=True,
         capture_output=True,
