@@ -25,6 +25,7 @@ os.environ.pop("SSL_CERT_FILE", None)
 import hypothesis
 import psycopg
 import pytest
+from _pytest.assertion import rewrite
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from psycopg.conninfo import conninfo_to_dict
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
@@ -87,6 +88,22 @@ def pytest_configure(config: pytest.Config) -> None:
     if sys.dont_write_bytecode and not hasattr(config, "workerinput"):
         for package in ROOT.glob("*/__init__.py"):
             compileall.compile_dir(package.parent, quiet=2)
+    if config.getoption("numprocesses", None):
+        _rewrite_assertions(config)
+
+
+def _rewrite_assertions(config: pytest.Config) -> None:
+    """Once, as pytest does it when it imports a test, or each worker would do it for all tests."""
+    state = config.stash.get(rewrite.assertstate_key, None)
+    if state is None:  # --assert=plain
+        return
+    for pattern in ("test_*.py", "conftest.py"):
+        for file in (ROOT / "tests").rglob(pattern):
+            kept = rewrite.get_cache_dir(file) / f"{file.stem}{rewrite.PYC_TAIL}"
+            if rewrite._read_pyc(file, kept) is None:
+                kept.parent.mkdir(exist_ok=True)
+                digest, code = rewrite._rewrite_test(file, config)
+                rewrite._write_pyc(state, code, digest, kept)
 
 
 @pytest.hookimpl(tryfirst=True)
