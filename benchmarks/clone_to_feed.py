@@ -182,7 +182,7 @@ def _stop(clone: Clone) -> tuple[float, list[str]]:
     """Seconds of ``make down``, and what runs on after it."""
     seconds = clone.make("down", time.monotonic() + STOP_SECONDS)
     psutil.wait_procs(clone.processes(), timeout=5)  # make itself may be on its way out
-    return seconds, [f"{one.name()} ({one.pid})" for one in clone.processes()]
+    return seconds, [f"{process.name()} ({process.pid})" for process in clone.processes()]
 
 
 def _clean(clone: Clone, folder: Path) -> None:

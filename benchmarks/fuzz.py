@@ -105,7 +105,7 @@ def _against(server: servers.Server, count: int, number: int) -> list[Row]:
         port = httpx.URL(server.url).port
         assert port is not None
         before: dict[int, float] = {}
-        began = {one.pid for one in server.workers()}
+        began = {worker.pid for worker in server.workers()}
         for part in _drawn(document, count, number):
             _send(port, part, tally)
             held = server.held()

@@ -73,8 +73,8 @@ class Events:
         return pl.DataFrame(
             {
                 "event_id": ids,
-                "user_id": [f"user-{one}" for one in users],
-                "item_id": [f"item-{one}" for one in items],
+                "user_id": [f"user-{user}" for user in users],
+                "item_id": [f"item-{item}" for item in items],
                 "type": kinds,
                 "occurred_at": [
                     (self._now - timedelta(seconds=age)).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
@@ -82,8 +82,8 @@ class Events:
                 ],
                 "metadata": [
                     '{"feed_id":"01a1ff95aec25b065759e8d2efa6337e","variant":"champion",'
-                    f'"model_version":"3","position":{one % 20},"propensity":0.95}}'
-                    for one in items
+                    f'"model_version":"3","position":{item % 20},"propensity":0.95}}'
+                    for item in items
                 ],
             }
         )
@@ -183,7 +183,7 @@ def _compared(
         return sum(point.rows for point in points) / sum(point.seconds for point in points)
 
     def milliseconds(points: Sequence[Point], percentile: float) -> float:
-        latencies = [one for point in points for one in point.latencies]
+        latencies = [latency for point in points for latency in point.latencies]
         return float(np.percentile(latencies, percentile)) * 1e3
 
     return [

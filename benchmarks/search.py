@@ -125,9 +125,9 @@ def _row(found: Found, profile: Profile, test: Window | None) -> dict[str, Any]:
     row = {
         "recommender": found.recommender,
         "trials": len(found.trials),
-        "pruned": sum(one.pruned for one in found.trials),
+        "pruned": sum(trial.pruned for trial in found.trials),
         "stopped": found.stopped,
-        "seconds": sum(one.seconds for one in found.trials),
+        "seconds": sum(trial.seconds for trial in found.trials),
         "current": found.current.values,
         "best": found.best.values,
         "validation": [found.current.mean, found.best.mean],

@@ -116,7 +116,14 @@ def _validate(suite: gx.ExpectationSuite, batch: Batch) -> CheckReport:
     detailed = batch.validate(
         gx.ExpectationSuite(
             name=suite.name,
-            expectations=[rows, *(one for one in suite.expectations if one.description in broken)],
+            expectations=[
+                rows,
+                *(
+                    expectation
+                    for expectation in suite.expectations
+                    if expectation.description in broken
+                ),
+            ],
         ),
         result_format={
             "result_format": "SUMMARY",
@@ -127,10 +134,12 @@ def _validate(suite: gx.ExpectationSuite, batch: Batch) -> CheckReport:
     results = {_config(result).description: result for result in detailed.results}
     rows_checked = int(_evaluated(results[rows.description])["observed_value"])
     findings = tuple(
-        _finding(results[one.description])
-        if one.description in broken
-        else Finding(str(one.description), _columns(one.configuration), True, "as expected")
-        for one in suite.expectations
+        _finding(results[expectation.description])
+        if expectation.description in broken
+        else Finding(
+            str(expectation.description), _columns(expectation.configuration), True, "as expected"
+        )
+        for expectation in suite.expectations
     )
     return CheckReport(
         suite=suite.name,
@@ -143,8 +152,10 @@ def _validate(suite: gx.ExpectationSuite, batch: Batch) -> CheckReport:
 def _strict(suite: gx.ExpectationSuite) -> gx.ExpectationSuite:
     """The same suite, where no share of unexpected rows is tolerated."""
     strict = [
-        one.copy(update={"mostly": 1.0}) if "mostly" in one.__fields__ else one
-        for one in suite.expectations
+        expectation.copy(update={"mostly": 1.0})
+        if "mostly" in expectation.__fields__
+        else expectation
+        for expectation in suite.expectations
     ]
     return gx.ExpectationSuite(name=suite.name, expectations=strict)
 

@@ -49,7 +49,7 @@ class FeedPage:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> FeedPage:
-        return read(cls, {**given, "items": [read(FeedItem, one) for one in given["items"]]})
+        return read(cls, {**given, "items": [read(FeedItem, item) for item in given["items"]]})
 
     @classmethod
     def of_fallback(cls, item_ids: Sequence[str], error: Exception) -> FeedPage:
@@ -116,7 +116,7 @@ class RankedItems:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> RankedItems:
-        items = [read(FeedItem, one) for one in given["items"]]
+        items = [read(FeedItem, item) for item in given["items"]]
         excluded = {one["item_id"]: one["rule"] for one in given["excluded"]}
         return read(cls, {**given, "items": items, "excluded": excluded})
 
@@ -132,7 +132,7 @@ class Recommended:
 
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> Recommended:
-        return read(cls, {**given, "items": [read(FeedItem, one) for one in given["items"]]})
+        return read(cls, {**given, "items": [read(FeedItem, item) for item in given["items"]]})
 
 
 @dataclass(frozen=True)

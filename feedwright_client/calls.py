@@ -153,7 +153,7 @@ def recommend(user_ids: Sequence[str], *, limit: int = 20) -> Call[list[Recommen
     """Items for each of many users (at most 100), such as for a newsletter."""
 
     def parse(answer: Any) -> list[Recommended]:
-        return [Recommended.of(one) for one in answer["users"]]
+        return [Recommended.of(user) for user in answer["users"]]
 
     body = {"user_ids": list(user_ids), "limit": limit}
     return Call("POST", "/api/v1/recommend", parse, body=body)
@@ -284,7 +284,7 @@ def _delete(entity: str, id: str) -> Call[bool]:
 
 
 def _items(kind: type[T]) -> Callable[[Any], list[T]]:
-    return lambda answer: [read(kind, one) for one in answer["items"]]
+    return lambda answer: [read(kind, item) for item in answer["items"]]
 
 
 def _same(answer: Any) -> Any:

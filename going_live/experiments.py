@@ -53,7 +53,9 @@ class InvalidExperiment(ValueError):
     """A definition that cannot be; ``problems`` names each field and the fix."""
 
     def __init__(self, problems: list[Problem]) -> None:
-        super().__init__("; ".join(f"{one['field']}: {one['message']}" for one in problems))
+        super().__init__(
+            "; ".join(f"{problem['field']}: {problem['message']}" for problem in problems)
+        )
         self.problems = problems
 
 
@@ -323,9 +325,9 @@ def _fields(
 
 def _free(conn: psycopg.Connection, layer: str, environment: str | None) -> tuple[float, float]:
     others = stored.in_layer(conn, layer, environment)
-    found = free_slice(_merged([(one.layer_from, one.layer_to) for one in others]))
+    found = free_slice(_merged([(other.layer_from, other.layer_to) for other in others]))
     if found is None:
-        names = ", ".join(one.id for one in others)
+        names = ", ".join(other.id for other in others)
         raise ExperimentError(
             f"Layer {layer!r} has no room: {names} hold all of it. End one, name another layer, "
             "or give layer_from and layer_to, and start it when they are free."

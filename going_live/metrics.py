@@ -131,7 +131,7 @@ def _differences(arm: Totals, control: Totals, limits: Guardrails) -> dict[str, 
 
 
 def _told(totals: Totals, limits: Guardrails) -> dict[str, Any]:
-    counts = {one.name: getattr(totals, one.name) for one in fields(Totals)}
+    counts = {field.name: getattr(totals, field.name) for field in fields(Totals)}
     del counts["moments"]
     return counts | {"metrics": rates_of(totals, limits)}
 

@@ -309,10 +309,10 @@ class _NotFound:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         path, method = scope["path"], scope["method"]
         routes: list[Route] = scope["app"].routes
-        other = next((one for one in routes if one.matches(scope)[0] is Match.PARTIAL), None)
+        other = next((route for route in routes if route.matches(scope)[0] is Match.PARTIAL), None)
         if other is not None:
             methods = {
-                each for one in routes if one.path == other.path for each in one.methods or ()
+                each for route in routes if route.path == other.path for each in route.methods or ()
             }
             allowed = ", ".join(sorted(methods))
             raise HTTPException(405, f"{path} answers {allowed}, not {method}", {"Allow": allowed})

@@ -53,7 +53,7 @@ class Server:
 
     def held(self) -> dict[int, float]:
         """Bytes that each worker holds for itself, by its process id."""
-        return {one.pid: float(one.memory_full_info().uss) for one in self.workers()}
+        return {worker.pid: float(worker.memory_full_info().uss) for worker in self.workers()}
 
     def memory(self) -> Memory:
         workers = self.workers()

@@ -28,6 +28,7 @@ from models.data.ids import IdIndex
 from models.data.similarities import top_neighbours
 from models.evaluation.comparison import build_dataset
 from models.profile.recommender_settings import ItemKNNSettings
+from models.profile.training_sections import LightFMSettings
 from models.recommenders.base import Dataset, Recommender
 from models.recommenders.factorisation.als import ALSSettings
 from models.recommenders.factorisation.bpr import BPRSettings
@@ -97,17 +98,21 @@ def _product(users: np.ndarray, items: np.ndarray) -> Scoring:
     return lambda rows: users[rows] @ items.T
 
 
+def _lightfm_model(of: LightFMSettings | LightFMAloneSettings) -> LightFMLibrary:
+    return LightFMLibrary(
+        no_components=of.dims,
+        loss=of.loss,
+        learning_rate=of.learning_rate,
+        max_sampled=of.max_sampled,
+        random_state=of.seed,
+    )
+
+
 def _lightfm(dataset: Dataset) -> Training:
     pairs, of = _pairs(dataset).tocoo(), LightFMAloneSettings()
 
     def train() -> Scoring:
-        model = LightFMLibrary(
-            no_components=of.dims,
-            loss=of.loss,
-            learning_rate=of.learning_rate,
-            max_sampled=of.max_sampled,
-            random_state=of.seed,
-        )
+        model = _lightfm_model(of)
         model.fit(pairs, epochs=EPOCHS, num_threads=1)
         return _product(model.user_embeddings, model.item_embeddings)
 
@@ -123,13 +128,7 @@ def _lightfm_hybrid(dataset: Dataset) -> Training:
     )
 
     def train() -> Scoring:
-        model = LightFMLibrary(
-            no_components=of.dims,
-            loss=of.loss,
-            learning_rate=of.learning_rate,
-            max_sampled=of.max_sampled,
-            random_state=of.seed,
-        )
+        model = _lightfm_model(of)
         model.fit(
             pairs,
             user_features=users,

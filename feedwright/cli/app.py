@@ -13,6 +13,7 @@ from feedwright.cli.shell import (
     choose_profile,
     console,
     examples,
+    print_json,
     require_terminal_or_yes,
     settings,
 )
@@ -110,9 +111,7 @@ def status(
 
     document = state.status(settings())
     if as_json:
-        import json
-
-        typer.echo(json.dumps(document, indent=2, default=str))
+        print_json(document)
     else:
         show(document, settings().home, console)
     if not state.is_healthy(document):

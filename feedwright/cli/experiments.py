@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from feedwright.cli.shell import application, console, examples, settings
+from feedwright.cli.shell import application, console, examples, print_json, settings
 from feedwright.errors import FeedwrightError
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def list_experiments(as_json: AsJson = False) -> None:
     with _connection() as (_, connection):
         rows = listed(connection)
     if as_json:
-        _print_json([asdict(row) for row in rows])
+        print_json([asdict(row) for row in rows])
         return
     if not rows:
         console.print("No experiment yet: [bold]feedwright experiments create FILE.yaml[/]")
@@ -109,8 +109,8 @@ def show(id: Id, as_json: AsJson = False) -> None:
         rates = of_experiment(connection, row, _profile().guardrails, datetime.now(UTC))["arms"]
     if as_json:
         document = asdict(row) | {"shown": {arm: asdict(of) for arm, of in seen.items()}}
-        document["rates"] = {one.pop("arm"): one for one in rates}
-        _print_json(document | {"sample_ratio_p": sample_ratio_p(row, seen)})
+        document["rates"] = {rate.pop("arm"): rate for rate in rates}
+        print_json(document | {"sample_ratio_p": sample_ratio_p(row, seen)})
         return
     facts = Table(show_header=False, box=None)
     for name in (
@@ -259,7 +259,7 @@ def list_flags(as_json: AsJson = False) -> None:
     with _connection() as (_, connection):
         rows = found(connection)
     if as_json:
-        _print_json([asdict(row) for row in rows])
+        print_json([asdict(row) for row in rows])
         return
     table = Table("name", "environment", "on", "share", "changed")
     for row in rows:
@@ -338,7 +338,3 @@ def unset_flag(
 def _say(row: ExperimentRow) -> None:
     share = f", with {row.share:.1%} of its users" if row.status == "running" else ""
     console.print(f"Experiment {row.id} is {row.status}{share}.", markup=False)
-
-
-def _print_json(document: Any) -> None:
-    typer.echo(json.dumps(document, indent=2, default=str))

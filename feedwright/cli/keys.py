@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from feedwright.cli.shell import application, console, errors, examples, settings
+from feedwright.cli.shell import application, console, database, errors, examples, print_json
 from feedwright.errors import FeedwrightError
-
-if TYPE_CHECKING:
-    import psycopg
 
 keys = application("Make, list and revoke keys of the feed's API, and user tokens.")
 
@@ -24,15 +19,6 @@ class KeyScope(StrEnum):
     track = "track"
     read = "read"
     admin = "admin"
-
-
-@contextmanager
-def _connection() -> Iterator[psycopg.Connection]:
-    from feedwright.local.database import running_database
-    from storage.postgres.database import connect
-
-    with running_database(settings()) as url, connect(url, autocommit=True) as connection:
-        yield connection
 
 
 def _limit(what: str, default: str) -> Any:
@@ -75,7 +61,7 @@ def make(
     """Make a key. It is shown once, and kept nowhere."""
     from storage.operations.keys import make_key
 
-    with _connection() as connection:
+    with database() as connection:
         try:
             key = make_key(
                 connection,
@@ -102,12 +88,10 @@ def list_keys(
 
     from storage.operations.keys import list_keys as listed
 
-    with _connection() as connection:
+    with database() as connection:
         rows = listed(connection)
     if as_json:
-        import json
-
-        typer.echo(json.dumps([asdict(row) for row in rows], indent=2, default=str))
+        print_json([asdict(row) for row in rows])
         return
     if not rows:
         console.print("No key yet: [bold]feedwright keys make --scope read --name backend[/]")
@@ -133,7 +117,7 @@ def revoke(
     """End a key: in seconds it opens nothing any more, on any worker."""
     from storage.operations.keys import revoke_key
 
-    with _connection() as connection:
+    with database() as connection:
         row = revoke_key(connection, key_id)
     if row is None:
         raise FeedwrightError(f"There is no key {key_id}.", "See `feedwright keys list`.")
@@ -159,7 +143,7 @@ def token(
     from serving.access.tokens import make_token
     from storage.operations.keys import signing_secret
 
-    with _connection() as connection:
+    with database() as connection:
         secret = signing_secret(connection)
     try:
         made, expires_at = make_token(secret, user_id, hours, scope or TOKEN_SCOPES)
@@ -178,7 +162,7 @@ def rotate(
     """Sign user tokens with a new secret. Tokens that were made stay good to their end."""
     from storage.operations.keys import rotate_secret
 
-    with _connection() as connection:
+    with database() as connection:
         rotate_secret(connection, now=now)
     console.print(
         "A new secret signs; all tokens made before are void."

@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from feedwright.cli.shell import application, choose_profile, console, examples, settings
+from feedwright.cli.shell import (
+    application,
+    choose_profile,
+    console,
+    examples,
+    print_json,
+    settings,
+)
 
 if TYPE_CHECKING:
     from going_live.releases import Moved, Releases
@@ -53,14 +60,12 @@ def list_models(
         with connect(url) as connection:
             gone = withdrawn(connection)
     if as_json:
-        import json
         from dataclasses import asdict
 
-        rows = [
-            asdict(one) | {"withdrawn": gone[one.version].reason if one.version in gone else None}
-            for one in versions
-        ]
-        typer.echo(json.dumps(rows, indent=2))
+        reasons = {version: row.reason for version, row in gone.items()}
+        print_json(
+            [asdict(version) | {"withdrawn": reasons.get(version.version)} for version in versions]
+        )
         return
     if not versions:
         console.print("No model yet: [bold]feedwright train[/] makes the first.")

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from feedwright.cli.shell import console, examples, require_terminal_or_yes, settings
+from feedwright.cli.shell import async_database, console, examples, require_terminal_or_yes
 from feedwright.errors import FeedwrightError
-
-if TYPE_CHECKING:
-    import psycopg
 
 commands = typer.Typer(rich_markup_mode="rich")
 
@@ -29,7 +26,7 @@ def export(
     import asyncio
     import json
 
-    document = asyncio.run(_with_connection(lambda connection: _everything(connection, user)))
+    document = asyncio.run(_everything(user))
     if not any(document.values()):
         raise FeedwrightError(f"Nothing is stored of user {user!r}.", "Check the id.")
     text = json.dumps(document, indent=2, ensure_ascii=False)
@@ -53,45 +50,39 @@ def erase(
     """
     import asyncio
 
-    from storage.privacy import people
-
     if not require_terminal_or_yes(yes, f"Erase all that is stored of user {user!r}, for good?"):
         return
-    there = asyncio.run(
-        _with_connection(lambda connection: people.erase(connection, user, actor="cli"))
+    outcome = (
+        "Erased from the database."
+        if asyncio.run(_erase(user))
+        else "The database has nothing of this user."
     )
-    found = "Erased from the database." if there else "The database has nothing of this user."
-    console.print(f"{found} The next run of the pipeline looks for them in the lake.")
+    console.print(f"{outcome} The next run of the pipeline looks for them in the lake.")
 
 
-async def _with_connection(work: Any) -> Any:
-    import psycopg
+async def _erase(user: str) -> bool:
+    from storage.privacy import people
 
-    from feedwright.local.database import running_database
-
-    with running_database(settings()) as url:
-        async with await psycopg.AsyncConnection.connect(url) as connection:
-            await connection.execute("SELECT set_config('TimeZone', 'UTC', false)")
-            return await work(connection)
+    async with async_database() as connection, connection.transaction():
+        return await people.erase(connection, user, actor="cli")
 
 
-async def _everything(
-    connection: psycopg.AsyncConnection[Any], user: str
-) -> dict[str, list[dict[str, Any]]]:
+async def _everything(user: str) -> dict[str, list[dict[str, Any]]]:
     """The rows of each part of an export."""
     import json
 
     from storage.privacy import people
 
     document: dict[str, list[dict[str, Any]]] = {}
-    for part in people.PARTS:
-        rows: list[str] = []
-        after: list[str] | None = None
-        while True:
-            page = await people.page(connection, part, user, after, ROWS)
-            rows += page.rows
-            after = page.after
-            if after is None:
-                break
-        document[part] = [json.loads(row) for row in rows]
+    async with async_database() as connection, connection.transaction():
+        for part in people.PARTS:
+            rows: list[str] = []
+            after: list[str] | None = None
+            while True:
+                page = await people.page(connection, part, user, after, ROWS)
+                rows += page.rows
+                after = page.after
+                if after is None:
+                    break
+            document[part] = [json.loads(row) for row in rows]
     return document

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from feedwright.cli.shell import console, examples, settings
+from feedwright.cli.shell import (
+    async_database,
+    console,
+    database,
+    examples,
+    print_json,
+    settings,
+)
 from feedwright.errors import FeedwrightError
 
 if TYPE_CHECKING:
@@ -38,21 +45,15 @@ def rejected(
         return
     from rich.table import Table
 
-    from feedwright.local.database import running_database
-    from storage.postgres.database import connect
-
     columns = ("id", "rejected_at", "entity", "source", "row_number", "reason", "raw")
-    with running_database(settings()) as url, connect(url, autocommit=True) as connection:
+    with database() as connection:
         rows = connection.execute(
             "SELECT id, rejected_at, entity, source, row_number, reason, left(raw, 500) "
             "FROM feed.interactions_rejected ORDER BY id DESC LIMIT %s",
             [limit],
         ).fetchall()
     if as_json:
-        import json
-
-        listed = [dict(zip(columns, row, strict=True)) for row in rows]
-        typer.echo(json.dumps(listed, indent=2, default=str))
+        print_json([dict(zip(columns, row, strict=True)) for row in rows])
         return
     if not rows:
         console.print("No row was refused.")
@@ -123,10 +124,7 @@ def _changed(id: int, changes: Sequence[str]) -> dict[str, Any]:
     """The event of a refused row with fields set."""
     import orjson
 
-    from feedwright.local.database import running_database
-    from storage.postgres.database import connect
-
-    with running_database(settings()) as url, connect(url, autocommit=True) as connection:
+    with database() as connection:
         row = connection.execute(
             "SELECT raw FROM feed.interactions_rejected WHERE id = %s", [id]
         ).fetchone()
@@ -187,7 +185,7 @@ def _replay(corrected: dict[int, Any]) -> list[Replay]:
             async with connection.transaction():
                 rows = await rejections.lock(connection, ids[start : start + AT_ONCE])
                 results += await replay(connection, rows, clock, types, corrected)
-        missing = sorted(set(ids) - {one.id for one in results})
+        missing = sorted(set(ids) - {result.id for result in results})
         if missing:
             listed = ", ".join(map(str, missing[:10]))
             console.print(f"No refused row has the id {listed}.", style="yellow")
@@ -217,30 +215,26 @@ def _replay_all(reason: str) -> list[Replay]:
 async def _connected(work: Any) -> list[Replay]:
     from datetime import UTC, datetime
 
-    import psycopg
-
-    from feedwright.local.database import running_database
     from models.profile.schema import load_profile
     from serving.ingest.checking import Clock
     from serving.ingest.service import RETENTION
 
     clock = Clock.at(datetime.now(UTC), RETENTION)
     types = load_profile(settings().profile).interaction_types
-    with running_database(settings()) as url:
-        async with await psycopg.AsyncConnection[Any].connect(url, autocommit=True) as connection:
-            results: list[Replay] = await work(connection, clock, types)
-            return results
+    async with async_database() as connection:
+        results: list[Replay] = await work(connection, clock, types)
+        return results
 
 
 def _tell(results: Sequence[Replay]) -> None:
-    counts = Counter(one.outcome for one in results)
+    counts = Counter(result.outcome for result in results)
     console.print(
         f"{counts['accepted']:,} taken in, {counts['duplicate']:,} there already, "
         f"{counts['rejected']:,} refused again."
     )
-    for one in results[:1_000]:
-        if one.outcome == "rejected":
-            console.print(f"  {one.id}: {one.reason}", markup=False, highlight=False)
+    for result in results[:1_000]:
+        if result.outcome == "rejected":
+            console.print(f"  {result.id}: {result.reason}", markup=False, highlight=False)
     if results and counts["rejected"] == len(results):
         raise FeedwrightError(
             "Not one of them could be taken in.",

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from typer import Context, Typer
+from typer import Context, Typer, echo
 from typer.core import TyperGroup
 
 from feedwright.errors import FeedwrightError, explain, is_failure
 
 if TYPE_CHECKING:
+    import psycopg
+
     from storage.settings import Settings
 
 console = Console()
@@ -77,6 +81,39 @@ def choose_profile(name: str) -> None:
     chosen = str(file.resolve()) if file.is_file() else name
     os.environ["FEEDWRIGHT_PROFILE"] = chosen  # goes before what .env says
     remember(settings(), profile=chosen)
+
+
+@contextmanager
+def database(*, autocommit: bool = True) -> Iterator[psycopg.Connection]:
+    """A connection to the database, which is started for the command if it is down.
+
+    Args:
+        autocommit: else all is one transaction.
+    """
+    from feedwright.local.database import running_database
+    from storage.postgres.database import connect
+
+    with running_database(settings()) as url, connect(url, autocommit=autocommit) as connection:
+        yield connection
+
+
+@asynccontextmanager
+async def async_database() -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+    """``database`` for asyncio; times are in UTC."""
+    import psycopg
+
+    from feedwright.local.database import running_database
+
+    with running_database(settings()) as url:
+        async with await psycopg.AsyncConnection[Any].connect(url, autocommit=True) as connection:
+            await connection.execute("SET timezone TO 'UTC'")
+            yield connection
+
+
+def print_json(document: Any) -> None:
+    import json
+
+    echo(json.dumps(document, indent=2, default=str))
 
 
 def examples(*lines: str) -> str:

@@ -1,4 +1,4 @@
-"""The database for one command: started for it if it is down, and then stopped again."""
+"""The database for one command: as it is, or started for it and then stopped again."""
 
 from __future__ import annotations
 
@@ -9,6 +9,14 @@ from feedwright.processes import record as records
 from storage.postgres.database import prepare
 from storage.postgres.embedded import EmbeddedPostgres
 from storage.settings import Settings
+
+
+def database_address(settings: Settings) -> str | None:
+    """Of the database if it is up; it is not started."""
+    if settings.database_url is not None:
+        return settings.database_url
+    server = EmbeddedPostgres(settings.postgres_dir)
+    return server.url if server.is_running() else None
 
 
 @contextmanager

@@ -132,11 +132,11 @@ def postgres(settings: Settings) -> Check:
 
 
 def database(settings: Settings) -> Check:
-    from feedwright.local.status import running_database
+    from feedwright.local.database import database_address
     from storage.postgres.database import DatabaseError, connect
 
     try:
-        url = running_database(settings)
+        url = database_address(settings)
         if url is None:
             return Check("Database", True, "not started yet")
         connect(url).close()

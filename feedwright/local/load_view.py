@@ -58,7 +58,7 @@ def show_check(log: Log, console: Console) -> None:
     console.print(counts)
     show_preview(log, console)
     say_findings(log, console)
-    if any(one.refused for one in log.summary.entities.values()):
+    if any(entity.refused for entity in log.summary.entities.values()):
         console.print("  Without --dry-run these are kept with their reasons.", highlight=False)
 
 
@@ -81,8 +81,9 @@ def say_findings(log: Log, console: Console) -> None:
     refused, warned = [], []
     for entity in log.summary.entities:
         refused += [
-            f"  {one['count']:,} × {entity}: {one['reason']} (line {one['line']}: {one['example']})"
-            for one in log.summary.reasons(entity)
+            f"  {counted['count']:,} × {entity}: {counted['reason']} "
+            f"(line {counted['line']}: {counted['example']})"
+            for counted in log.summary.reasons(entity)
         ]
         warned += [f"  {entity}: {line}" for line in log.summary.warnings(entity)]
     for title, lines in (("Told", warned), ("Refused", refused)):

@@ -11,13 +11,13 @@ from typing import Any
 import httpx
 import psycopg
 
+from feedwright.local.database import database_address
 from feedwright.local.first_run import champion_version
 from feedwright.processes.services import addresses
 from feedwright.processes.supervisor import is_ready
 from gateway.dagster_client import DagsterAway, DagsterClient
 from models.profile.interaction_types import DEFAULT_TYPES
 from storage.postgres.database import DatabaseError, connect
-from storage.postgres.embedded import EmbeddedPostgres
 from storage.settings import Settings, mlflow_tracking_uri
 
 COUNTS = {
@@ -43,7 +43,7 @@ def status(settings: Settings) -> dict[str, Any]:
     }
     if document["services"]["dagster"]["ready"]:
         document["assets"] = asyncio.run(assets(settings.dagster_address))
-    url = running_database(settings)
+    url = database_address(settings)
     if url is None:
         return document
     try:
@@ -103,14 +103,6 @@ def feed_client(settings: Settings, seconds: float) -> httpx.Client:
         timeout=seconds,
         trust_env=False,
     )
-
-
-def running_database(settings: Settings) -> str | None:
-    """Address of the database if it is up; it is not started."""
-    if settings.database_url is not None:
-        return settings.database_url
-    server = EmbeddedPostgres(settings.postgres_dir)
-    return server.url if server.is_running() else None
 
 
 def counts(connection: psycopg.Connection) -> dict[str, int]:

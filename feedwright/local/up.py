@@ -23,9 +23,10 @@ from feedwright.environment import ROOT
 from feedwright.errors import FeedwrightError
 from feedwright.local import doctor, first_run, training
 from feedwright.local.cleaning import FILES, FOLDERS
+from feedwright.local.database import database_address
 from feedwright.local.first_run import greet_with_first_keys
 from feedwright.local.stages import Stages
-from feedwright.local.status import running_database, sample_users
+from feedwright.local.status import sample_users
 from feedwright.processes import record as records
 from feedwright.processes.ports import require_free
 from feedwright.processes.process import marked, open_log
@@ -121,7 +122,7 @@ def down(settings: Settings, console: Console, *, wait: bool = False) -> None:
 def _wait_for_runs(settings: Settings, console: Console) -> None:
     """Wait for those that execute now, and for the commands that show them; Ctrl-C leaves
     everything as it is."""
-    url = running_database(settings)
+    url = database_address(settings)
     if url is None:
         return
     commands = marked(training.training_mark(settings))

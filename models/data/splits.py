@@ -1,10 +1,10 @@
 """Which interactions are learnt from, and which are judged by.
 
-Three protocols cut a log of interactions in two: ``by_time``, which alone is how a model will be
-used, and ``by_last`` and ``at_random``, which published tables use. The last two hold out pairs of
-user and item that were liked, with all their interactions: of a pair that was viewed in one part
-and applied to in the other, the model would know the answer. After ``by_time`` the test set
-leaves such pairs out (``evaluation.test_set``).
+Two protocols cut a log of interactions in two: ``by_time``, which alone is how a model will be
+used, and ``at_random``, which published tables use. The latter holds out pairs of user and item
+that were liked, with all their interactions: of a pair that was viewed in one part and applied to
+in the other, the model would know the answer. After ``by_time`` the test set leaves such pairs out
+(``evaluation.test_set``).
 
 Below them are splits as masks over n interactions: True is learnt from.
 """
@@ -47,20 +47,6 @@ def by_time(interactions: pl.LazyFrame, *, test_share: float = 0.2) -> Split:
     """
     at, moment = pl.col("occurred_at"), split_moment(interactions, test_share)
     return Split(interactions.filter(at < moment), interactions.filter(at >= moment), moment)
-
-
-def by_last(interactions: pl.LazyFrame, weights: Weights, *, last: int = 1) -> Split:
-    """Hold out the ``last`` items that each user came to like last, of users that like more.
-
-    The moment of a pair is that of its first interaction with a weight above 0; of equal moments
-    the higher item id is the later.
-
-    Raises:
-        ValueError: nobody likes anything.
-    """
-    pairs = _liked_pairs(interactions, weights)
-    users, times = pairs["user"].to_numpy(), pairs["first"].to_physical().to_numpy()
-    return _hold_out(interactions, pairs, ~leave_last_out(users, times, last=last))
 
 
 def at_random(
@@ -139,23 +125,6 @@ def _hold_out(interactions: pl.LazyFrame, pairs: pl.DataFrame, held: Mask) -> Sp
     )
 
 
-def leave_last_out(users: NDArray[np.integer], times: NDArray[np.number], *, last: int = 1) -> Mask:
-    """Hold out the newest ``last`` interactions of each user that has more. O(n log n).
-
-    Of equal times the later row is the newer. It lets the model see what others did after the
-    held-out moment: kinder than a split by time.
-
-    Args:
-        users: shape (n,). times: shape (n,), in any unit.
-    """
-    if last < 1:
-        raise ValueError(f"last: {last}, must be at least 1")
-    from_newest = _place_in_group(users, -_ranks(times))
-    sizes = np.unique(users, return_inverse=True, return_counts=True)
-    many = sizes[2][sizes[1]] > last
-    return ~(many & (from_newest < last))
-
-
 def stratified_split(groups: NDArray[np.integer], *, share: float = 0.75, seed: int = 42) -> Mask:
     """Learn from a random ``share`` of each group, rounded down. O(n log n).
 
@@ -170,7 +139,7 @@ def stratified_split(groups: NDArray[np.integer], *, share: float = 0.75, seed: 
         raise ValueError(f"share: {share}, must lie between 0 and 1")
     random = np.random.RandomState(seed).rand(len(groups))
     _, group, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    return (_place_in_group(group, random) + 1) / counts[group] <= share
+    return (_rank_in_group(group, random) + 1) / counts[group] <= share
 
 
 def folds(count: int, rows: int, *, seed: int = 0) -> NDArray[np.int64]:
@@ -180,17 +149,10 @@ def folds(count: int, rows: int, *, seed: int = 0) -> NDArray[np.int64]:
     return np.random.default_rng(seed).permutation(rows) % count
 
 
-def _ranks(values: NDArray[np.number]) -> NDArray[np.int64]:
-    """Place of each value in ascending order, ties by row."""
-    ranks = np.empty(len(values), np.int64)
-    ranks[np.argsort(values, kind="stable")] = np.arange(len(values))
-    return ranks
-
-
-def _place_in_group(groups: NDArray[np.integer], keys: NDArray[np.number]) -> NDArray[np.int64]:
-    """Place of each row within its group by ascending key, from 0."""
+def _rank_in_group(groups: NDArray[np.integer], keys: NDArray[np.number]) -> NDArray[np.int64]:
+    """Rank of each row within its group by ascending key, from 0."""
     order = np.lexsort((keys, groups))
     ordered = groups[order]
-    place = np.empty(len(groups), np.int64)
-    place[order] = np.arange(len(groups)) - np.searchsorted(ordered, ordered)
-    return place
+    ranks = np.empty(len(groups), np.int64)
+    ranks[order] = np.arange(len(groups)) - np.searchsorted(ordered, ordered)
+    return ranks

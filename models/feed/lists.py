@@ -62,9 +62,9 @@ def recommendation_lists(
         components = explained(live, viewer, profile, best, now=now, by=ranked_by)
         why = [
             orjson.dumps(
-                {"code": one.code, "parameters": one.parameters, "text": one.text}
+                {"code": reason.code, "parameters": reason.parameters, "text": reason.text}
             ).decode()
-            for one in reasons(live, viewer, profile, best, components)
+            for reason in reasons(live, viewer, profile, best, components)
         ]
         user_ids.extend([snapshot.users.ids[row]] * len(why))
         columns.append((best, scores, why))

@@ -25,12 +25,12 @@ def step_experiments(context: dg.OpExecutionContext, platform: Platform) -> None
         Releases.of(settings, url),
         now=datetime.now(UTC),
     )
-    for one in steps:
-        log = context.log.warning if one.did in LOUD else context.log.info
-        log("%s %s: %s", one.experiment, one.did, one.reason)
-    rows = [asdict(one) for one in steps]
+    for step in steps:
+        log = context.log.warning if step.did in LOUD else context.log.info
+        log("%s %s: %s", step.experiment, step.did, step.reason)
+    rows = [asdict(step) for step in steps]
     context.add_output_metadata({"experiments": len(steps), "steps": dg.MetadataValue.json(rows)})
-    failed = [f"{one.experiment}: {one.reason}" for one in steps if one.did == "failed"]
+    failed = [f"{step.experiment}: {step.reason}" for step in steps if step.did == "failed"]
     if failed:
         raise dg.Failure(f"not all experiments could be looked at: {'; '.join(failed)}")
 

@@ -36,7 +36,7 @@ def recall(file: Path) -> Known | None:
         keys, secrets = orjson.loads(file.read_bytes())
         return (
             [LiveKey(**{**key, "key_hash": b64decode(key["key_hash"])}) for key in keys],
-            [TokenSecret(one["id"], b64decode(one["secret"])) for one in secrets],
+            [TokenSecret(secret["id"], b64decode(secret["secret"])) for secret in secrets],
         )
     except (OSError, ValueError, TypeError, KeyError):
         return None

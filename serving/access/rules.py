@@ -55,13 +55,13 @@ class Rules:
         """
         self._exact: dict[tuple[str, str], Rule] = {}
         self._open: dict[str, list[tuple[re.Pattern[str], Rule]]] = {}
-        for one in endpoints:
-            rule = Rule.of(one)
-            if "{" in one.path:
-                pattern = compile_path(one.path)[0]
-                self._open.setdefault(one.method, []).append((pattern, rule))
+        for endpoint in endpoints:
+            rule = Rule.of(endpoint)
+            if "{" in endpoint.path:
+                pattern = compile_path(endpoint.path)[0]
+                self._open.setdefault(endpoint.method, []).append((pattern, rule))
             else:
-                self._exact[one.method, one.path] = rule
+                self._exact[endpoint.method, endpoint.path] = rule
 
     def find(self, method: str, path: str) -> tuple[Rule, str]:
         """The rule of a call, and what stands for the first placeholder of its path.

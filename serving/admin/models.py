@@ -120,7 +120,7 @@ class ModelCalls:
         return answer_json(
             request,
             {
-                "versions": [told(one, withdrawn) for one in listing.versions],
+                "versions": [told(version, withdrawn) for version in listing.versions],
                 "champion": listing.champion and listing.champion.version,
                 "challenger": listing.challenger and listing.challenger.version,
                 "previous": previous and previous.version,

@@ -52,7 +52,7 @@ class Listing:
 
     def named(self, alias: str) -> Version | None:
         number = (self.aliases or {}).get(alias)
-        return next((one for one in self.versions if one.version == number), None)
+        return next((version for version in self.versions if version.version == number), None)
 
     @property
     def champion(self) -> Version | None:
@@ -65,7 +65,7 @@ class Listing:
     def previous(self, withdrawn: set[str]) -> Version | None:
         """The version that a rollback would put back, as far as one can tell beforehand."""
         live = self.champion
-        there = {one.version: one for one in self.versions}
+        there = {version.version: version for version in self.versions}
         history = list(self.history)
         if live is not None and live.version in history:
             last = len(history) - history[::-1].index(live.version)

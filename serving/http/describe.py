@@ -49,7 +49,7 @@ def operation(endpoint: Endpoint) -> Described:
         described["requestBody"] = _body(endpoint.body)
     answers = [*endpoint.answers, *([NOT_CHANGED] if versioned else ())]
     headers = ANSWERED_ID if _has_request_id(endpoint) else {}
-    responses = {one.status: _answer(one, headers) for one in answers}
+    responses = {answer.status: _answer(answer, headers) for answer in answers}
     responses |= {status: _problem(status, text) for status, text in problems_of(endpoint).items()}
     described["responses"] = {str(status): responses[status] for status in sorted(responses)}
     return described
@@ -61,7 +61,7 @@ def problems_of(endpoint: Endpoint) -> dict[int, str]:
     found = dict(endpoint.problems)
     if endpoint.body:
         found = dict.fromkeys((400, 413, 415, 422)) | found
-    if endpoint.query or any(one["in"] == "path" for one in endpoint.parameters):
+    if endpoint.query or any(parameter["in"] == "path" for parameter in endpoint.parameters):
         found = dict.fromkeys((422,)) | found
     if IF_MATCH in endpoint.parameters:
         found = dict.fromkeys((412,)) | found
@@ -74,13 +74,13 @@ def shapes_of(endpoint: Endpoint) -> Iterator[tuple[type[BaseModel], JsonSchemaM
     """What the operation refers to."""
     if endpoint.body:
         yield endpoint.body.shape, "validation"
-    for one in endpoint.answers:
-        if one.shape:
-            yield one.shape, "serialization"
+    for answer in endpoint.answers:
+        if answer.shape:
+            yield answer.shape, "serialization"
 
 
 def _is_versioned_read(endpoint: Endpoint) -> bool:
-    return endpoint.method == "GET" and any(one.versioned for one in endpoint.answers)
+    return endpoint.method == "GET" and any(answer.versioned for answer in endpoint.answers)
 
 
 def _has_request_id(endpoint: Endpoint) -> bool:

@@ -43,7 +43,7 @@ def problem(
         "title": HTTPStatus(status).phrase,
         "status": status,
         "detail": _cut(detail),
-        "errors": [{name: _cut(text) for name, text in one.items()} for one in errors or []],
+        "errors": [{name: _cut(text) for name, text in error.items()} for error in errors or []],
         "request_id": request_id,
     }
     return Response(

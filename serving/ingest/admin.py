@@ -113,11 +113,14 @@ class RejectedCalls:
         return self._answer(request, results, rows[-1].id if more else None)
 
     def _answer(self, request: Request, results: list[Replay], next: int | None) -> Response:
-        users = {one.user_id for one in results if one.user_id is not None}
+        users = {result.user_id for result in results if result.user_id is not None}
         if users:
             self._ingest.tell_committed(users)
-        told = [{"id": one.id, "outcome": one.outcome, "reason": one.reason} for one in results]
-        count = [one.outcome for one in results].count
+        told = [
+            {"id": result.id, "outcome": result.outcome, "reason": result.reason}
+            for result in results
+        ]
+        count = [result.outcome for result in results].count
         return answer_json(
             request,
             {

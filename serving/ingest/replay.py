@@ -70,7 +70,7 @@ async def replay(
             outcome: Literal["duplicate", "accepted"]
             outcome = "duplicate" if number in stored.known else "accepted"
             results.append(Replay(row.id, outcome, user_id=event["user_id"]))
-    done = [one.id for one in results if one.outcome != "rejected"]
+    done = [result.id for result in results if result.outcome != "rejected"]
     await rejections.delete(connection, done)
     return sorted(results, key=lambda one: one.id)
 

@@ -170,7 +170,7 @@ class IngestCalls:
             results[place]["retry_after"] = wait
         for number in stored.known:
             results[checked.places[number]]["outcome"] = "duplicate"
-        counts = Counter(one["outcome"] for one in results)
+        counts = Counter(result["outcome"] for result in results)
         for outcome, count in counts.items():
             _COUNTERS[outcome].inc(count)
         body = {

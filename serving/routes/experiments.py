@@ -91,15 +91,17 @@ class UserExperimentCalls:
                 "flags": {name: traffic.flag(name, user_id) for name in names},
                 "definitions": [
                     {
-                        "id": one.id,
-                        "salt": one.salt,
-                        "layer": one.layer,
-                        "layer_from": one.layer_from,
-                        "layer_to": one.layer_to,
-                        "share": one.share,
-                        "arms": [{"name": arm.name, "weight": arm.weight} for arm in one.arms],
+                        "id": experiment.id,
+                        "salt": experiment.salt,
+                        "layer": experiment.layer,
+                        "layer_from": experiment.layer_from,
+                        "layer_to": experiment.layer_to,
+                        "share": experiment.share,
+                        "arms": [
+                            {"name": arm.name, "weight": arm.weight} for arm in experiment.arms
+                        ],
                     }
-                    for one in traffic.experiments
+                    for experiment in traffic.experiments
                 ],
             },
         )

@@ -241,7 +241,10 @@ def read_mapping(text: str, what: str, types: InteractionTypes = DEFAULT_TYPES) 
         return Mapping.model_validate({} if content is None else content, context=types)
     except ValidationError as error:
         problems = error.errors()
-        lines = [f"line {_line(node, one['loc'])}: {_sentence(one)}" for one in problems[:SHOWN]]
+        lines = [
+            f"line {_line(node, problem['loc'])}: {_sentence(problem)}"
+            for problem in problems[:SHOWN]
+        ]
         more = f"; and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
         raise LoadError(f"{what}: {'; '.join(lines)}{more}"[:LONGEST]) from error
 

@@ -8,8 +8,9 @@ it, is in ``samples``.
 from __future__ import annotations
 
 import difflib
+from collections.abc import Mapping as Dict
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import polars as pl
 
@@ -74,20 +75,14 @@ def read_log(
     rows |= parts_of_events(events, rows)
     has_times = not mapping.default_time or "occurred_at" in events.columns
     ours = {entity: _once_each(one, events) for entity, one in rows.items()}
-    return Log(
-        ours["interactions"],
-        ours.get("users"),
-        ours.get("items"),
-        ours.get("owners"),
+    return _log(
+        ours,
+        mapping,
+        types,
         sources={entity: one.files[0].name for entity, one in rows.items()},
-        time_format=mapping.time_format,
-        time_zone=mapping.time_zone,
-        decimal=mapping.decimal,
-        tag_separator=mapping.tag_separator,
-        types=types,
         notice="\n".join(
             [
-                *_told(found_forms),
+                *_doubts(found_forms),
                 *_passed_over(path, form, found_forms),
                 *_not_used(list(rows.values())),
                 *_flags(events, types),
@@ -99,23 +94,40 @@ def read_log(
     )
 
 
+def _log(
+    rows: Dict[Entity, Rows], mapping: Mapping, types: InteractionTypes, **options: Any
+) -> Log:
+    return Log(
+        rows.get("interactions", pl.DataFrame({"occurred_at": []})),
+        rows.get("users"),
+        rows.get("items"),
+        rows.get("owners"),
+        time_format=mapping.time_format,
+        time_zone=mapping.time_zone,
+        decimal=mapping.decimal,
+        tag_separator=mapping.tag_separator,
+        types=types,
+        **options,
+    )
+
+
 def _once_each(rows: FileRows, events: FileRows) -> Rows:
     """Rows of users or items that stand in the file of interactions come there many times."""
     return OncePerId(rows) if rows is not events and rows.files == events.files else rows
 
 
-def _told(rows: list[FileRows]) -> list[str]:
+def _doubts(rows: list[FileRows]) -> list[str]:
     """What was found of the forms and may be wrong."""
     return [
-        f"{one.files[0].name}: read as {one.form.encoding}, since it is not UTF-8; another by "
-        f"files: {{{one.entity}: {{encoding: …}}}} in the mapping"
-        for one in rows
-        if one.form.encoding not in (None, "utf-8", "utf-16")
+        f"{part.files[0].name}: read as {part.form.encoding}, since it is not UTF-8; another by "
+        f"files: {{{part.entity}: {{encoding: …}}}} in the mapping"
+        for part in rows
+        if part.form.encoding not in (None, "utf-8", "utf-16")
     ] + [
-        f"{one.files[0].name}: most rows have more cells than the header's {len(one.form.names)}; "
-        "those beyond them are left out"
-        for one in rows
-        if one.form.ragged
+        f"{part.files[0].name}: most rows have more cells than the header's "
+        f"{len(part.form.names)}; those beyond them are left out"
+        for part in rows
+        if part.form.ragged
     ]
 
 
@@ -124,23 +136,23 @@ def _passed_over(path: Path, form: Format, rows: list[FileRows]) -> list[str]:
     if path.is_file():
         return []
     return [
-        f"{one.files[0].name}: not read, though called {one.entity} too: {files.listed(others)}. "
-        f"Put parts into one folder, or say  files: {{{one.entity}: NAME}}  in the mapping"
-        for one in rows
-        if not one.mapping.files.get(one.entity)
-        and (others := files.passed_over(path, one.entity, form))
+        f"{part.files[0].name}: not read, though called {part.entity} too: {files.listed(others)}. "
+        f"Put parts into one folder, or say  files: {{{part.entity}: NAME}}  in the mapping"
+        for part in rows
+        if not part.mapping.files.get(part.entity)
+        and (others := files.passed_over(path, part.entity, form))
     ]
 
 
 def _not_used(rows: list[FileRows]) -> list[str]:
     """A line for each file with columns that nothing is read from."""
     used: dict[Path, set[str]] = {}
-    for one in rows:
-        used.setdefault(one.files[0], set()).update(one.used)
+    for part in rows:
+        used.setdefault(part.files[0], set()).update(part.used)
     return [
         f"{file.name}: not used: {files.listed(rest)}"
         for file, names in used.items()
-        if (rest := unused(next(one.there for one in rows if one.files[0] == file), names))
+        if (rest := unused(next(part.there for part in rows if part.files[0] == file), names))
     ]
 
 
@@ -248,19 +260,8 @@ def readable(
             rows[entity] = one
         except Exception as error:
             failed[entity] = shape.document(), error
-    nothing = pl.DataFrame({"occurred_at": []})
-    log = Log(
-        rows.get("interactions", nothing),
-        rows.get("users"),
-        rows.get("items"),
-        rows.get("owners"),
-        sources={entity: one.files[0].name for entity, one in rows.items()},
-        time_format=mapping.time_format,
-        time_zone=mapping.time_zone,
-        decimal=mapping.decimal,
-        tag_separator=mapping.tag_separator,
-        types=types,
-    )
+    sources = {entity: one.files[0].name for entity, one in rows.items()}
+    log = _log(rows, mapping, types, sources=sources)
     if "interactions" in failed:
         del log.rows["interactions"]
     return log, failed

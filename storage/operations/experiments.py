@@ -144,12 +144,16 @@ def traffic_of(row: Sequence[Any]) -> Polled:
     experiments, flags, by_hand, withdrawn = row
     return Polled(
         traffic=Traffic(
-            experiments=tuple(_experiment(one) for one in experiments),
+            experiments=tuple(_experiment(experiment) for experiment in experiments),
             flags={name: Flag(name, enabled, share) for name, enabled, share in flags},
             by_hand={(experiment, user): arm for experiment, user, arm in by_hand},
         ),
         withdrawn=frozenset(withdrawn),
-        challengers={one["id"]: one["challenger"] for one in experiments if one["challenger"]},
+        challengers={
+            experiment["id"]: experiment["challenger"]
+            for experiment in experiments
+            if experiment["challenger"]
+        },
     )
 
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from psycopg_pool import AsyncConnectionPool
 
 from storage.home import make_closed
 from storage.postgres.binaries import OLDEST_MAJOR
@@ -75,13 +74,6 @@ def connect(url: str, **options: Any) -> psycopg.Connection:
             "or newer. Upgrade it, or name another in FEEDWRIGHT_DATABASE_URL."
         )
     return connection
-
-
-def async_pool(url: str, *, min_size: int = 1, max_size: int = 4) -> AsyncConnectionPool:
-    """A pool for asyncio, not yet open: use it with ``async with``, or call ``open()``."""
-    return AsyncConnectionPool(
-        with_driver(url), kwargs=_defaults(url), min_size=min_size, max_size=max_size, open=False
-    )
 
 
 def prepare(settings: Settings) -> str:

@@ -103,8 +103,8 @@ def log_recommender(client: MlflowClient, run_id: str, path: Path, features: Pat
         )
     client.log_outputs(run_id, [LoggedModelOutput(model.model_id, 0)])
     metrics = [
-        Metric(one.key, one.value, one.timestamp, one.step, model_id=model.model_id)
-        for one in run.data.to_proto().metrics
+        Metric(metric.key, metric.value, metric.timestamp, metric.step, model_id=model.model_id)
+        for metric in run.data.to_proto().metrics
     ]
     client.log_batch(run_id, metrics=metrics)
     return logged

@@ -112,10 +112,11 @@ def log_comparison(registry: Registry, run_id: str, comparison: Comparison) -> N
     """The winner's metrics under their own names, the others' under ``<recommender>.``."""
     now = int(time.time() * 1000)
     metrics = []
-    for one in comparison.evaluations:
-        prefix = "" if one.recommender == comparison.winner else f"{one.recommender}."
+    for evaluation in comparison.evaluations:
+        prefix = "" if evaluation.recommender == comparison.winner else f"{evaluation.recommender}."
         metrics += [
-            Metric(prefix + metric_name(name), value, now, 0) for name, value in one.metrics.items()
+            Metric(prefix + metric_name(name), value, now, 0)
+            for name, value in evaluation.metrics.items()
         ]
     tags = {"winner": comparison.winner, "verdict": comparison.verdict} | {
         f"left_out.{name}": why[:LONGEST_TAG] for name, why in comparison.failed.items()

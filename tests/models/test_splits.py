@@ -15,10 +15,8 @@ from models.data.matrices import interaction_matrix
 from models.data.splits import (
     Split,
     at_random,
-    by_last,
     by_time,
     folds,
-    leave_last_out,
     stratified_split,
 )
 from models.recommenders import judging
@@ -50,21 +48,6 @@ def test_stratified_split_is_that_of_microsoft(groups: np.ndarray) -> None:
     assert (stratified_split(groups) == expected).all()
 
 
-@given(GROUPS, st.integers(1, 3), st.data())
-def test_leave_last_out_holds_out_the_newest(
-    users: np.ndarray, last: int, data: st.DataObject
-) -> None:
-    size = len(users)
-    times = np.array(data.draw(st.lists(st.integers(0, 9), min_size=size, max_size=size)))
-    train = leave_last_out(users, times, last=last)
-    for user in np.unique(users):
-        own = users == user
-        held = own & ~train
-        assert held.sum() == (last if own.sum() > last else 0)
-        if held.any():
-            assert times[own & train].max() <= times[held].min()
-
-
 @given(st.integers(2, 6), st.integers(0, 50))
 def test_folds_are_even(count: int, rows: int) -> None:
     sizes = np.bincount(folds(count, rows), minlength=count)
@@ -76,13 +59,11 @@ def test_nonsense_is_refused() -> None:
     one = np.zeros(1, int)
     with pytest.raises(ValueError, match="share"):
         stratified_split(one, share=1.0)
-    with pytest.raises(ValueError, match="last"):
-        leave_last_out(one, one, last=0)
     with pytest.raises(ValueError, match="folds"):
         folds(1, 5)
 
 
-# The three protocols on a log of our own kind.
+# The two protocols on a log of our own kind.
 
 WEIGHTS = {"like": 3.0, "view": 1.0, "dismiss": -5.0}
 LOGS = st.lists(
@@ -123,38 +104,20 @@ def test_no_row_is_lost_and_the_model_knows_none_of_the_test(log: list[Interacti
     rows = interactions_frame(log)
     if liked(rows).is_empty():
         with pytest.raises(ValueError, match="nobody likes anything"):
-            by_last(rows.lazy(), WEIGHTS)
+            at_random(rows.lazy(), WEIGHTS)
         return
     for split in (
         by_time(rows.lazy()),
-        by_last(rows.lazy(), WEIGHTS),
         at_random(rows.lazy(), WEIGHTS),
         at_random(rows.lazy(), WEIGHTS, within="user_id"),
     ):
         train, test = parts(split)
         assert pl.concat([train, test]).sort(rows.columns).equals(rows.sort(rows.columns))
         assert all(moment < split.as_of for moment in moments(train))
-    for split in (by_last(rows.lazy(), WEIGHTS), at_random(rows.lazy(), WEIGHTS)):
-        assert not pairs(split.train.collect()) & pairs(split.test.collect())
+    split = at_random(rows.lazy(), WEIGHTS)
+    assert not pairs(split.train.collect()) & pairs(split.test.collect())
     split = by_time(rows.lazy())
     assert all(moment >= split.as_of for moment in moments(split.test.collect()))
-
-
-@given(LOGS, st.integers(1, 2))
-def test_the_items_that_each_user_came_to_last_are_held_out(
-    log: list[Interaction], last: int
-) -> None:
-    rows = interactions_frame(log)
-    all_liked = liked(rows)
-    if all_liked.is_empty():
-        return
-    train, test = parts(by_last(rows.lazy(), WEIGHTS, last=last))
-    for (user,), of_user in all_liked.group_by("user_id"):
-        held = liked(test.filter(pl.col("user_id") == user))
-        assert len(held) == (last if len(of_user) > last else 0)
-        if len(held):
-            kept = liked(train.filter(pl.col("user_id") == user))
-            assert max(moments(kept)) <= min(moments(held))
 
 
 @given(LOGS, st.sampled_from([0.25, 0.5]), st.integers(0, 3))
@@ -174,7 +137,7 @@ def test_a_random_share_of_what_is_liked_of_each_item_is_held_out(
     assert pairs(again.test.collect()) == pairs(test)
 
 
-@pytest.mark.parametrize("protocol", ["time", "last", "random"])
+@pytest.mark.parametrize("protocol", ["time", "random"])
 def test_users_are_judged_by_what_was_held_out(protocol: str) -> None:
     """From a log to a test set, under each protocol."""
     rows = interactions_frame(
@@ -187,7 +150,6 @@ def test_users_are_judged_by_what_was_held_out(protocol: str) -> None:
     )
     split = {
         "time": lambda: by_time(rows.lazy(), test_share=0.25),
-        "last": lambda: by_last(rows.lazy(), WEIGHTS),
         "random": lambda: at_random(rows.lazy(), WEIGHTS),
     }[protocol]()
     catalogue = catalogue_of(

@@ -16,7 +16,6 @@ from alembic import command
 from storage import migrations
 from storage.postgres.database import (
     DatabaseError,
-    async_pool,
     connect,
     database_url,
     migrate,
@@ -137,14 +136,6 @@ def test_connections_have_our_name(database: str) -> None:
         assert connection.execute("SHOW application_name").fetchone() == ("feedwright",)
     with connect(database + "&application_name=other") as connection:
         assert connection.execute("SHOW application_name").fetchone() == ("other",)
-
-
-@pytest.mark.anyio
-@pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_async_pool(database: str, anyio_backend: str) -> None:
-    async with async_pool(database) as pool, pool.connection() as connection:
-        cursor = await connection.execute("SELECT count(*) FROM feed.users")
-        assert await cursor.fetchone() == (0,)
 
 
 @pytest.mark.parametrize(

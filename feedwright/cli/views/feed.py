@@ -15,7 +15,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from feedwright.errors import FeedwrightError
-from feedwright.local.status import feed_client, running_database
+from feedwright.local.database import database_address
+from feedwright.local.status import feed_client
 from storage.postgres.database import connect
 from storage.settings import Settings
 
@@ -52,7 +53,7 @@ def fetch(settings: Settings, user: str, limit: int) -> dict[str, Any]:
 
 def titles(settings: Settings, items: list[str]) -> dict[str, str]:
     """Titles of items by id, as far as the database is up and has them."""
-    url = running_database(settings)
+    url = database_address(settings)
     if url is None:
         return {}
     with connect(url, autocommit=True) as connection:

@@ -177,7 +177,7 @@ class EntityCalls:
             }
             for place, entry in enumerate(entries)
         ]
-        counts = Counter(one["outcome"] for one in outcomes)
+        counts = Counter(outcome["outcome"] for outcome in outcomes)
         numbers = {each: counts[each] for each in ("created", "updated", "rejected")}
         return answer_json(request, {"outcomes": outcomes, **numbers})
 

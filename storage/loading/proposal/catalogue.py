@@ -50,15 +50,15 @@ def _shared(column: Column, values: pl.Series) -> int:
 
 def find_items(found: Proposal, others: list[Look]) -> None:
     values, best = _values(found, "item_id"), 0
-    for one in others:
-        key = _key(one, values, "item_id")
+    for other in others:
+        key = _key(other, values, "item_id")
         if key is None:
             continue
-        columns = _catalogue(one, key)
+        columns = _catalogue(other, key)
         score = 1_000 * (len(columns) > 0) + _shared(key, values) + len(columns)
         if columns and score > best:
             best = score
-            found.files["items"] = one
+            found.files["items"] = other
             found.columns["items"] = {"id": key.name, **columns}
     events = found.files["interactions"]
     if "items" not in found.files and not (events.inner and events.form.kind == "csv"):
@@ -151,19 +151,19 @@ def _title_of_text(one: Look, columns: dict[str, str | None]) -> None:
 
 def find_users(found: Proposal, others: list[Look]) -> None:
     values = _values(found, "user_id")
-    for one in others:
-        if one in found.files.values():
+    for other in others:
+        if other in found.files.values():
             continue
-        key = _key(one, values, "user_id")
+        key = _key(other, values, "user_id")
         columns: dict[str, str | None] = {}
         for role in OF_USERS:
-            if key is not None and (column := named(one, role, {key.name})) is not None:
+            if key is not None and (column := named(other, role, {key.name})) is not None:
                 columns[role] = column.name
         if ("lat" in columns) != ("lon" in columns):
             columns.pop("lat", None)
             columns.pop("lon", None)
-        if key is not None and columns and one.form.header is not False:
-            found.files["users"] = one
+        if key is not None and columns and other.form.header is not False:
+            found.files["users"] = other
             found.columns["users"] = {"id": key.name, **columns}
             return
 

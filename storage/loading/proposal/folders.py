@@ -80,7 +80,7 @@ def kind_of(one: Look) -> str | None:
 
 def join_alike(found: Proposal, events: Look, others: list[Look]) -> None:
     """Files of the same columns are read together, where a pattern names just these."""
-    alike = [one for one in others if _is_alike(one, events)]
+    alike = [other for other in others if _is_alike(other, events)]
     for one in alike:
         if kind_of(one) != kind_of(events):
             found.unused[one.name] = (
@@ -93,7 +93,7 @@ def join_alike(found: Proposal, events: Look, others: list[Look]) -> None:
     pattern = f"{_common(names)}*{_common([name[::-1] for name in names])[::-1]}"
     if alike and sorted(found.folder.glob(pattern)) == files:
         events.name, events.files = pattern, files
-        others[:] = [one for one in others if one not in alike]
+        others[:] = [other for other in others if other not in alike]
         return
     for one in alike:
         found.unused[one.name] = "its columns are those of the interactions: add its rows to them"

@@ -228,6 +228,6 @@ def _are_items(column: Column) -> bool:
 
 def _objects(cell: str) -> list[dict[str, object]]:
     try:
-        return [one for one in orjson.loads(cell) if isinstance(one, dict)]
+        return [value for value in orjson.loads(cell) if isinstance(value, dict)]
     except orjson.JSONDecodeError:
         return []

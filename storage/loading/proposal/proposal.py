@@ -29,39 +29,39 @@ def propose(folder: Path, types: InteractionTypes = DEFAULT_TYPES) -> Proposal:
     """
     found = Proposal(folder)
     looks = looks_of(folder, found, types)
-    roles = {one.name: of_events(one) for one in looks}
+    roles = {look.name: of_events(look) for look in looks}
     _without_orders(looks, roles)
     events = max(
-        (one for one in looks if _may_be_events(one, roles[one.name])),
+        (look for look in looks if _may_be_events(look, roles[look.name])),
         key=lambda one: (_likeness(one, roles[one.name]), one.size),
         default=None,
     )
     if events is None:
         raise LoadError(_nothing_found(folder, looks, roles, found))
     found.files["interactions"], events_roles = events, roles[events.name]
-    others = [one for one in looks if one is not events]
+    others = [look for look in looks if look is not events]
     join_alike(found, events, others)
     _say_events(found, events, events_roles)
     find_items(found, others)
     find_users(found, others)
-    for one in others:
-        if one not in found.files.values():
-            found.unused.setdefault(one.name, "no column of it is needed")
+    for other in others:
+        if other not in found.files.values():
+            found.unused.setdefault(other.name, "no column of it is needed")
     find_words(found)
     return found
 
 
 def _without_orders(looks: list[Look], roles: dict[str, dict[str, str]]) -> None:
     """Orders are no users where another file says who made them."""
-    for one in looks:
-        order = roles[one.name].get("user_id", "")
+    for look in looks:
+        order = roles[look.name].get("user_id", "")
         if plain_name(order) in ORDERS and any(
             plain_name(order) in (column.plain for column in other.columns)
             and named(other, "user_id", set())
             for other in looks
-            if other is not one
+            if other is not look
         ):
-            del roles[one.name]["user_id"]
+            del roles[look.name]["user_id"]
 
 
 def _may_be_events(one: Look, roles: dict[str, str]) -> bool:
@@ -107,7 +107,7 @@ def _say_events(found: Proposal, events: Look, roles: dict[str, str]) -> None:
         _say_flags(found, events, set(roles.values()))
     used = set(roles.values())
     if found.default_type and "type" not in roles:
-        columns |= {one.name: None for one in events.columns if one.name == "type"}
+        columns |= {column.name: None for column in events.columns if column.name == "type"}
     for column in COLUMNS["interactions"]:
         if column.name in ("event_id", "metadata") and column.name not in used:
             own = next((one for one in events.columns if one.name == column.name), None)
@@ -131,8 +131,8 @@ def _say_time(found: Proposal, events: Look, time: Column) -> None:
 
 def _say_flags(found: Proposal, events: Look, taken: set[str]) -> None:
     """Columns of 0 and 1 that say what was done, or that nothing says it."""
-    flags = [one for one in events.columns if one.name not in taken and is_flag(one)]
-    kinds = {one.name: type_of_flag(one.name, events.types) for one in flags}
+    flags = [column for column in events.columns if column.name not in taken and is_flag(column)]
+    kinds = {flag.name: type_of_flag(flag.name, events.types) for flag in flags}
     strongest = events.types.strongest
     known = {name: kind for name, kind in kinds.items() if kind in strongest}
     found.flags = dict(sorted(known.items(), key=lambda pair: strongest.index(pair[1])))
@@ -167,7 +167,7 @@ def _all_words(one: Look, name: str) -> list[str]:
 def _nothing_found(
     folder: Path, looks: list[Look], roles: dict[str, dict[str, str]], found: Proposal
 ) -> str:
-    near = next((one for one in looks if {"user_id", "item_id"} <= set(roles[one.name])), None)
+    near = next((look for look in looks if {"user_id", "item_id"} <= set(roles[look.name])), None)
     if near is not None:
         there, clock = roles[near.name], unread_time(near)
         time = f"no time in {clock.name!r} is understood" if clock else "no column tells a time"
@@ -178,18 +178,19 @@ def _nothing_found(
             "write a mapping that says so (docs/loading.md: time_format, default_type)."
         )
     seen = "; ".join(
-        f"{one.name} has {listed([column.name for column in one.columns][:8])}" for one in looks[:5]
+        f"{look.name} has {listed([column.name for column in look.columns][:8])}"
+        for look in looks[:5]
     )
     bad = "; ".join(f"{name}: {why}" for name, why in list(found.unused.items())[:3])
     passed = (
         f"Passed over by their names: {listed(found.passed_over)}." if found.passed_over else ""
     )
     said = " ".join(part for part in (f"{seen}." if seen else "", bad, passed) if part)
-    items = [one for one in looks if "item_id" in roles[one.name]]
+    items = [look for look in looks if "item_id" in roles[look.name]]
     lacks = (
         f"no column of users was found beside the items ({roles[items[0].name]['item_id'][:60]} "
         f"of {items[0].name[:60]}); "
-        if items and not any("user_id" in one for one in roles.values())
+        if items and not any("user_id" in role for role in roles.values())
         else ""
     )
     return (

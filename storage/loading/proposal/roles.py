@@ -56,7 +56,7 @@ def named(look: Look, role: str, taken: set[str]) -> Column | None:
     found = next((there[name] for name in names if name in there and fits(there[name])), None)
     if role == "item_id" and found and found.plain in OF_ROWS and _numbers_rows(found):
         products = (there[name] for name in PRODUCTS if name in there and fits(there[name]))
-        found = next((one for one in products if not one.is_unique), found)
+        found = next((product for product in products if not product.is_unique), found)
     return found
 
 
@@ -204,7 +204,11 @@ def _by_name(look: Look) -> dict[str, str]:
         roles["item_id"] = column.name  # games and songs that have no id but their name
     _by_neighbours(look, roles)
     if {"user_id", "item_id"} <= set(roles) and "occurred_at" not in roles:
-        times = [one for one in look.columns if one.name not in roles.values() and _is_ours(one)]
+        times = [
+            column
+            for column in look.columns
+            if column.name not in roles.values() and _is_ours(column)
+        ]
         roles |= {"occurred_at": times[0].name} if len(times) == 1 else {}
     if "type" in roles and look.column(roles["type"]).distinct > 30:
         del roles["type"]
@@ -238,7 +242,7 @@ def _by_neighbours(look: Look, roles: dict[str, str]) -> None:
         item = look.column(roles["item_id"])
         people = [c for c in look.columns if c.plain in PEOPLE and not c.is_unique]
         if item.is_unique or any(column.plain in BOOKS for column in look.columns):
-            people = [one for one in people if one.plain != "author"]
+            people = [person for person in people if person.plain != "author"]
         roles |= {"user_id": people[0].name} if people else {}
 
 
@@ -284,7 +288,7 @@ def _by_content(look: Look) -> dict[str, str]:
         if is_scale(column) and not (column in ids[:2] and len(ids) < 3 and "item_id" not in roles)
     ]
     if scales and "type" not in roles:
-        stars = [one for one in scales if (one.low or 0) > 0 and one.high in (5, 10)]
+        stars = [scale for scale in scales if (scale.low or 0) > 0 and scale.high in (5, 10)]
         take("rating", (stars or scales)[-1])
     ids = [column for column in ids if column in left]
     if look.inner and ids:

@@ -99,7 +99,7 @@ def _named(folder: Path, entity: Entity, name: str, form: str) -> list[Path]:
         return [file]
     if file.is_dir():
         return parts(file) or _missing(folder, name)
-    return sorted(one for one in folder.glob(name) if one.is_file()) or _missing(folder, name)
+    return sorted(file for file in folder.glob(name) if file.is_file()) or _missing(folder, name)
 
 
 def _missing(folder: Path, name: str) -> list[Path]:
@@ -141,8 +141,8 @@ def parts(folder: Path) -> list[Path]:
         return []
     inner = _visible(folder)
     folders = [one for one in inner if one.is_dir()]
-    if folders and all(_PARTITION.match(one.name) for one in folders):
-        return [file for one in folders for file in _leaves(one)]
+    if folders and all(_PARTITION.match(folder.name) for folder in folders):
+        return [file for folder in folders for file in _leaves(folder)]
     files = [file for file in inner if file.is_file() and file.stat().st_size]
     is_written = (folder / "_SUCCESS").exists() or folder.suffix or stem(folder) in ENTITIES
     if is_written or (files and all(file.name.startswith("part-") for file in files)):

@@ -319,7 +319,7 @@ def rows_of(file: Path, form: Form, wanted: Sequence[str], size: int = BLOCK) ->
 def _own_rows(file: Path, form: Form, wanted: Sequence[str], size: int) -> Iterator[Chunk]:
     if form.kind == "csv":
         chunks = delimited.read(file, form, size)
-        return (inner.each_word(one, form.inner) for one in chunks) if form.inner else chunks
+        return (inner.each_word(chunk, form.inner) for chunk in chunks) if form.inner else chunks
     if form.kind == "blocks":
         return blocks.read(file, form, wanted, size)
     if form.kind in BY_COLUMNS:

@@ -93,7 +93,7 @@ class Readers:
 
     def _as_in_other_columns(self) -> None:
         """A file that writes one column so writes those so that do not show it."""
-        ways = {one.decimal for one in self.numbers.values() if one.decimal is not None}
+        ways = {number.decimal for number in self.numbers.values() if number.decimal is not None}
         for one in self.numbers.values() if len(ways) == 1 else ():
             if one.is_decided and one.decimal is None:
                 one.decimal = next(iter(ways))

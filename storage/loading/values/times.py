@@ -217,7 +217,12 @@ def ambiguous_pattern(text: pl.Series) -> str | None:
     clocks = (*_CLOCKS, *(f",{clock}" for clock in _CLOCKS if clock))
     patterns = (date + clock for date in dates for clock in clocks)
     return next(
-        (one for one in patterns if len(text) and not _strptime(text, one).null_count()), None
+        (
+            pattern
+            for pattern in patterns
+            if len(text) and not _strptime(text, pattern).null_count()
+        ),
+        None,
     )
 
 
@@ -235,7 +240,7 @@ def why_not(cell: str, reader: TimeReader) -> str:
     """What to say of a cell that is no time to ``reader``."""
     if reader.form != "auto":
         return f"does not fit  time_format: {reader.form}"
-    order = next((one for one in reader.orders if one.fits(cell)), None)
+    order = next((order for order in reader.orders if order.fits(cell)), None)
     if order is not None and order.order is None:
         return AMBIGUOUS
     if order is not None and order.contradicts(cell):

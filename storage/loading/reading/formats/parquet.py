@@ -153,14 +153,14 @@ def _each(frame: pl.DataFrame, line: pl.Series, inner: str) -> tuple[pl.DataFram
         return frame, line
     frame = frame.with_columns(__line=line).filter(pl.col(inner).list.len() > 0).explode(inner)
     kind = frame.schema[inner]
-    fields = [one.name for one in kind.fields] if isinstance(kind, pl.Struct) else []
+    fields = [field.name for field in kind.fields] if isinstance(kind, pl.Struct) else []
     parts = [pl.col(inner).struct.field(name).alias(f"{inner}.{name}") for name in fields]
     frame = frame.with_columns(parts or [pl.col(inner).alias(f"{inner}.{ID}")])
     return frame.drop("__line"), frame["__line"]
 
 
 def _fields(kind: pa.DataType) -> list[str]:
-    return [one.name for one in kind.fields] if pa.types.is_struct(kind) else []
+    return [field.name for field in kind.fields] if pa.types.is_struct(kind) else []
 
 
 def _chunk(frame: pl.DataFrame, line: pl.Series, notes: list[Note]) -> Chunk:

@@ -89,9 +89,11 @@ def _split(value: dict[str, Any]) -> list[Any] | None:
 def _by_column(value: dict[str, Any]) -> list[Any] | None:
     """``{"user_id": {"0": …, "1": …}, …}``, as pandas writes without an orient."""
     columns = list(value.values())
-    if not all(isinstance(one, dict) and one and all(map(str.isdigit, one)) for one in columns):
+    if not all(
+        isinstance(column, dict) and column and all(map(str.isdigit, column)) for column in columns
+    ):
         return None
-    places = dict.fromkeys(place for one in columns for place in one)
+    places = dict.fromkeys(place for column in columns for place in column)
     return [{name: one.get(place) for name, one in value.items()} for place in places]
 
 

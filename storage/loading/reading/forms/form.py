@@ -158,7 +158,7 @@ def _wraps(line: str, inner: str | None) -> bool:
 def _has_several(line: str) -> bool:
     """Whether objects follow each other without line ends, as Kinesis Firehose writes them."""
     values, _ = one_by_one(line)
-    return len(values) > 1 and all(isinstance(one, dict) for one in values)
+    return len(values) > 1 and all(isinstance(value, dict) for value in values)
 
 
 def _delimited(form: Form, lines: list[str], said: FileForm) -> Form:

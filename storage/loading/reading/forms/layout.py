@@ -40,7 +40,7 @@ def titles(lines: Sequence[str], delimiters: Sequence[str]) -> int:
             if at == 0 and roles and len(cells) > 1:
                 return 0
             if len(roles) > 1:
-                before = [len([*filter(str.strip, one.split(delimiter))]) for one in lines[:at]]
+                before = [len([*filter(str.strip, line.split(delimiter))]) for line in lines[:at]]
                 return at if all(2 * count <= len(cells) for count in before) else 0
     return 0
 
