@@ -22,7 +22,8 @@ from storage.events.telemetry import write_audit
 from storage.operations import experiments as stored
 from storage.operations.experiments import ExperimentRow, Shown
 from storage.operations.releases import refusal
-from storage.operations.variant_metrics import NOTHING, Totals, by_arm, count_new
+from storage.operations.variant_counts import count_new
+from storage.operations.variant_metrics import NOTHING, Totals, by_arm
 from storage.postgres.database import connect
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from going_live.rates import differences_of, rates_of
 from models.experiments.guardrails import Verdict, judge, too_few
 from models.profile.operation_sections import Guardrails
 from models.profile.schema import Profile
-from storage.operations import guardrail_reports, releases, variant_metrics
+from storage.operations import guardrail_reports, releases, variant_counts, variant_metrics
 from storage.operations.experiments import arm_of
 from storage.operations.guardrail_reports import Report
 from storage.operations.served import Latency, fallback_shares, served_between
@@ -42,7 +42,7 @@ def evaluate(
         The reports, those of versions first. None for what nobody was shown.
     """
     limits = profile.guardrails
-    variant_metrics.count_new(
+    variant_counts.count_new(
         conn,
         profile.interaction_types,
         conversion_hours=limits.conversion_hours,

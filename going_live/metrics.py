@@ -15,7 +15,7 @@ from models.experiments.guardrails import METRICS, too_few
 from models.experiments.sequential import compare
 from models.profile.operation_sections import Guardrails
 from models.profile.schema import Profile
-from storage.operations import experiments, variant_metrics
+from storage.operations import experiments, variant_counts, variant_metrics
 from storage.operations.experiments import ExperimentRow, arm_of
 from storage.operations.served import fallback_shares, served_between
 from storage.operations.variant_metrics import NOTHING, Totals
@@ -29,7 +29,7 @@ def metrics(
     Nothing is counted here: ``window.counted_until`` says how new the counts are.
     """
     limits = profile.guardrails
-    asked, counted = now - timedelta(days=days), variant_metrics.counted(conn)
+    asked, counted = now - timedelta(days=days), variant_counts.counted(conn)
     start = max(asked, counted[0]) if counted else asked
     window = start, now
     eligible, shown = variant_metrics.coverage(

@@ -29,7 +29,6 @@ from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, Literal, Self
 
-import httpx
 import psycopg
 
 from going_live.alerts import Severity, raise_alert
@@ -37,26 +36,19 @@ from models.evaluation.versions import ModelVersion, RegistryAway, RegistryError
 from storage.events.telemetry import write_audit
 from storage.operations import releases
 from storage.postgres.database import DatabaseError, database_url
-from storage.settings import Settings, get_settings, mlflow_tracking_uri
+from storage.registry.opening import open_registry
+from storage.settings import Settings, get_settings
 
 if TYPE_CHECKING:
     from storage.registry.registry import Registry
 
 WAIT_SECONDS = 20.0
 """How long a move waits for another one to end."""
-PROBE_SECONDS = 2.0
-"""How long MLflow may take to answer at all. Its own client would try for minutes."""
 
 Kind = Literal[
-    "unknown_version",
-    "not_servable",
-    "refused",
-    "not_live",
-    "nothing_earlier",
-    "registry_away",
-    "database_away",
-    "busy",
-]
+    "unknown_version", "not_servable", "refused", "not_live", "nothing_earlier", "registry_away",
+    "database_away", "busy",
+]  # fmt: skip
 STATUS: Mapping[Kind, int] = {
     "unknown_version": 404,
     "not_servable": 409,
@@ -91,27 +83,6 @@ class Moved:
     previous: str | None
     done: bool
     note: str
-
-
-def open_registry(settings: Settings, url: str) -> Registry:
-    """The registry of these settings; ``url`` is the database's.
-
-    Raises:
-        RegistryAway: the MLflow server does not answer.
-    """
-    if settings.mlflow_url is not None:
-        try:
-            if httpx.get(settings.mlflow_address, timeout=PROBE_SECONDS).is_server_error:
-                raise RegistryAway(f"MLflow at {settings.mlflow_address} has an error of its own")
-        except httpx.HTTPError as error:
-            raise RegistryAway(
-                f"MLflow at {settings.mlflow_address} does not answer: {error}"
-            ) from error
-        os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    from storage.registry.registry import Registry
-
-    uri = mlflow_tracking_uri(settings, url)
-    return Registry(uri, settings.model_name, settings.artifacts)
 
 
 class Releases:
@@ -200,7 +171,8 @@ class Releases:
                 return self._wait(conn, expected, actor, reason, live=True)
             if expected not in (None, version):
                 raise ReleaseError(
-                    "not_live", f"version {expected} is not live, {_said(version)}; nothing moved"
+                    "not_live",
+                    f"version {expected} is not live, {_what_is_live(version)}; nothing moved",
                 )
             if version in known:  # noted before, and the alias has not moved yet
                 return self._finish(conn, registry, known[version], known)
@@ -347,7 +319,7 @@ class Releases:
         except RegistryAway:
             return _waits(version)
         releases.set_done(conn, version)
-        return Moved(live, version, True, f"version {version} is withdrawn, {_said(live)}")
+        return Moved(live, version, True, f"version {version} is withdrawn, {_what_is_live(live)}")
 
     @contextmanager
     def _moving(self) -> Iterator[psycopg.Connection]:
@@ -369,18 +341,13 @@ def _number(version: ModelVersion | None) -> str | None:
     return version.version if version else None
 
 
-def _said(live: str | None) -> str:
+def _what_is_live(live: str | None) -> str:
     return f"version {live} is live" if live else "none is live: the heuristic answers"
 
 
 def _waits(version: str) -> Moved:
-    return Moved(
-        None,
-        version,
-        False,
-        f"version {version} is withdrawn and served no more; MLflow is away, and its alias moves "
-        "when it is back",
-    )
+    note = f"version {version} is withdrawn and served no more; MLflow is away, and its alias moves"
+    return Moved(None, version, False, f"{note} when it is back")
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -55,7 +55,7 @@ def _profile() -> Profile:
 
 def _challenger(url: str) -> Challenger:
     def ask() -> str | None:
-        from going_live.releases import open_registry
+        from storage.registry.opening import open_registry
 
         found = open_registry(settings(), url).challenger()
         return found.version if found else None

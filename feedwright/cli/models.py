@@ -51,9 +51,9 @@ def list_models(
     from rich.markup import escape
     from rich.table import Table
 
-    from going_live.releases import open_registry
     from storage.operations.releases import withdrawn
     from storage.postgres.database import connect
+    from storage.registry.opening import open_registry
 
     with _database() as url:
         versions = open_registry(settings(), url).versions()
@@ -86,7 +86,7 @@ def show(version: Annotated[str, typer.Argument(help="Number of the version.")])
     """Everything about one version: metrics, tags, aliases."""
     from rich.table import Table
 
-    from going_live.releases import open_registry
+    from storage.registry.opening import open_registry
 
     with _database() as url:
         found = open_registry(settings(), url).get(version)

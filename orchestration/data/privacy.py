@@ -10,6 +10,7 @@ from orchestration.data.lake_days import mend_broken_days
 from orchestration.policies import LAKE_POOL, TRANSIENT
 from orchestration.resources import Platform
 from storage.catalogue import changes, refresh_queue
+from storage.operations.served import KEPT_DAYS
 from storage.privacy import erasures, retention
 
 NEWEST_SNAPSHOTS = 3
@@ -62,11 +63,11 @@ def delete_old(context: dg.OpExecutionContext, platform: Platform) -> None:
         first_kept = retention.first_day_kept(limits.retention_days, now)
         months = retention.drop_months(conn, first_kept)
         rows = retention.delete_older(conn, first_kept)
-        rejected = retention.delete_rejected(conn, limits.rejected_days, now)
-        audit = retention.delete_audit(conn, limits.audit_days, now)
-        alerts = retention.delete_alerts(conn, limits.audit_days, now)
-        minutes = retention.delete_served(conn, now)
-        reports = retention.delete_reports(conn, limits.audit_days, now)
+        rejected = retention.delete_rows(conn, "interactions_rejected", limits.rejected_days, now)
+        audit = retention.delete_rows(conn, "audit_log", limits.audit_days, now)
+        alerts = retention.delete_rows(conn, "alerts", limits.audit_days, now)
+        minutes = retention.delete_rows(conn, "served_minutes", KEPT_DAYS, now)
+        reports = retention.delete_rows(conn, "guardrail_reports", limits.audit_days, now)
         hours = retention.delete_metrics(
             conn,
             retention.first_day_kept(min(limits.metrics_days, limits.retention_days), now),

@@ -6,9 +6,10 @@ from datetime import UTC, datetime
 import dagster as dg
 
 from going_live.experiment_steps import step_all
-from going_live.releases import Releases, open_registry
+from going_live.releases import Releases
 from orchestration.policies import TRANSIENT
 from orchestration.resources import Platform
+from storage.registry.opening import open_registry
 
 LOUD = ("paused", "held", "failed")
 

@@ -13,7 +13,7 @@ from orchestration.policies import OWNERS, TRANSIENT
 from orchestration.resources import Platform
 from orchestration.snapshots import snapshot_of
 from orchestration.training.gate import champion
-from storage.operations import variant_metrics as counts
+from storage.operations import variant_counts
 from storage.operations.guardrail_reports import Report
 
 GROUP = "guardrails"
@@ -30,7 +30,7 @@ def variant_metrics(platform: Platform) -> dg.MaterializeResult:
     """
     limits = platform.profile.guardrails
     with platform.connect() as conn:
-        done = counts.count_new(
+        done = variant_counts.count_new(
             conn,
             platform.profile.interaction_types,
             conversion_hours=limits.conversion_hours,

@@ -4,13 +4,14 @@ from datetime import UTC, datetime, timedelta
 
 import dagster as dg
 
-from going_live.releases import Releases, open_registry
+from going_live.releases import Releases
 from models.evaluation.versions import RegistryAway
 from orchestration.releases.jobs import RELEASE_JOBS, rescore_job, rollback_job
 from orchestration.resources import Platform
 from orchestration.runs.going import going
 from orchestration.training.retraining import training_now
 from storage.operations import guardrail_reports, releases
+from storage.registry.opening import open_registry
 
 RUNNING = dg.DefaultSensorStatus.RUNNING
 TRIGGER = "feedwright/trigger"

@@ -70,33 +70,22 @@ def read(
 
 def read_users(url: str, *, where: str = "true") -> pl.DataFrame:
     """Users by id; ``where`` is one of our own SQL predicates, never input."""
-    return read(
-        url,
-        "SELECT id, lat, lon, city, tags, attributes::text, created_at"
-        f" FROM feed.users WHERE {where} ORDER BY id",
-        schema=USERS,
-    )
+    return _read_table(url, "users", USERS, where)
 
 
 def read_items(url: str, *, where: str = "true") -> pl.DataFrame:
     """Items by id; ``where`` as in ``read_users``."""
-    return read(
-        url,
-        "SELECT id, owner_id, title, tags, category, city, lat, lon, price_min, price_max,"
-        " status, capacity, created_at, publish_at, starts_at, attributes::text"
-        f" FROM feed.items WHERE {where} ORDER BY id",
-        schema=ITEMS,
-    )
+    return _read_table(url, "items", ITEMS, where)
 
 
 def read_owners(url: str, *, where: str = "true") -> pl.DataFrame:
     """Owners by id; ``where`` as in ``read_users``."""
-    return read(
-        url,
-        "SELECT id, average_rating, completion_rate, finished_jobs FROM feed.owners"
-        f" WHERE {where} ORDER BY id",
-        schema=OWNERS,
-    )
+    return _read_table(url, "owners", OWNERS, where)
+
+
+def _read_table(url: str, table: str, schema: dict[str, Any], where: str) -> pl.DataFrame:
+    columns = ", ".join(schema).replace("attributes", "attributes::text")
+    return read(url, f"SELECT {columns} FROM feed.{table} WHERE {where} ORDER BY id", schema=schema)
 
 
 def read_preferences(url: str) -> pl.DataFrame:

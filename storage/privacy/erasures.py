@@ -15,7 +15,7 @@ from typing import Any
 
 import psycopg
 
-from storage.operations import variant_metrics
+from storage.operations import variant_counts
 
 log = logging.getLogger("feedwright.storage")
 
@@ -107,7 +107,7 @@ def delete_late(conn: psycopg.Connection, since: datetime | None) -> int:
         delete_orphans(conn, table)
     conn.execute(_REFUSED_BEFORE)
     # Nobody counts meanwhile what is deleted here.
-    conn.execute("SELECT pg_advisory_xact_lock(%s)", (variant_metrics.LOCK,))
+    conn.execute("SELECT pg_advisory_xact_lock(%s)", (variant_counts.LOCK,))
     # Not by whether the user is there: what unknown users do is counted too. With the hour in
     # which an id was erased, what the same id does in its rest is no longer counted.
     conn.execute(

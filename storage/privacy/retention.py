@@ -12,12 +12,12 @@ import shutil
 from collections.abc import Collection
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import psycopg
 from psycopg import sql
 
-from storage.operations import variant_metrics
-from storage.operations.served import KEPT_DAYS
+from storage.operations import variant_counts
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,17 @@ LONGEST_STEP = timedelta(days=7)
 WATERMARK = "retention"
 _MONTH = re.compile(r"interactions_(\d{4})(\d{2})")
 DEFAULT = "interactions_default"
+Timed = Literal[
+    "interactions_rejected", "audit_log", "alerts", "served_minutes", "guardrail_reports"
+]
+TIMES: dict[Timed, str] = {
+    "interactions_rejected": "rejected_at",
+    "audit_log": "occurred_at",
+    "alerts": "raised_at",
+    "served_minutes": "minute",
+    "guardrail_reports": "computed_at",
+}
+"""The column with the time of a row."""
 
 
 def follow_clock(conn: psycopg.Connection, now: datetime) -> datetime:
@@ -107,38 +118,12 @@ def delete_older(conn: psycopg.Connection, first_kept: date, *, batch: int = BAT
     return deleted
 
 
-def delete_rejected(
-    conn: psycopg.Connection, days: int, now: datetime, *, batch: int = BATCH
+def delete_rows(
+    conn: psycopg.Connection, table: Timed, days: int, now: datetime, *, batch: int = BATCH
 ) -> int:
-    """Delete refused rows of more than ``days`` ago. Returns how many."""
-    return _delete(conn, sql.Identifier("feed", "interactions_rejected"), "rejected_at",
-                   now - timedelta(days=days), batch)  # fmt: skip
-
-
-def delete_audit(conn: psycopg.Connection, days: int, now: datetime, *, batch: int = BATCH) -> int:
-    """Delete lines of the audit log of more than ``days`` ago. Returns how many."""
-    return _delete(conn, sql.Identifier("feed", "audit_log"), "occurred_at",
-                   now - timedelta(days=days), batch)  # fmt: skip
-
-
-def delete_alerts(conn: psycopg.Connection, days: int, now: datetime, *, batch: int = BATCH) -> int:
-    """Delete alerts of more than ``days`` ago. Returns how many."""
-    return _delete(conn, sql.Identifier("feed", "alerts"), "raised_at",
-                   now - timedelta(days=days), batch)  # fmt: skip
-
-
-def delete_served(conn: psycopg.Connection, now: datetime, *, batch: int = BATCH) -> int:
-    """Delete the minutes of what was served of more than ``KEPT_DAYS`` ago. Returns how many."""
-    return _delete(conn, sql.Identifier("feed", "served_minutes"), "minute",
-                   now - timedelta(days=KEPT_DAYS), batch)  # fmt: skip
-
-
-def delete_reports(
-    conn: psycopg.Connection, days: int, now: datetime, *, batch: int = BATCH
-) -> int:
-    """Delete guardrail reports of more than ``days`` ago. Returns how many."""
-    return _delete(conn, sql.Identifier("feed", "guardrail_reports"), "computed_at",
-                   now - timedelta(days=days), batch)  # fmt: skip
+    """Delete the rows of a table of more than ``days`` ago. Returns how many."""
+    before = now - timedelta(days=days)
+    return _delete(conn, sql.Identifier("feed", table), TIMES[table], before, batch)
 
 
 def delete_metrics(conn: psycopg.Connection, first_kept: date, *, batch: int = BATCH) -> int:
@@ -149,7 +134,7 @@ def delete_metrics(conn: psycopg.Connection, first_kept: date, *, batch: int = B
     before = datetime.combine(first_kept, datetime.min.time(), UTC)
     conn.execute(
         "UPDATE feed.watermarks SET at = %s WHERE name = %s AND at < %s",
-        (before, variant_metrics.SINCE, before),
+        (before, variant_counts.SINCE, before),
     )
     _delete(conn, sql.Identifier("feed", "variant_items"), "day", before, batch)
     return _delete(conn, sql.Identifier("feed", "variant_hours"), "hour", before, batch)

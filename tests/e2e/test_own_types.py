@@ -35,7 +35,7 @@ from storage.loading.mapping import read_mapping
 from storage.loading.proposal.proposal import propose
 from storage.loading.proposal.written import written
 from storage.loading.readers import read_log
-from storage.operations import variant_metrics
+from storage.operations import variant_counts
 from storage.postgres.database import connect
 from tests.models.worlds import ago, interactions_frame, shelf_of_rows
 from tests.serving.ingest_app import event, ingest_on
@@ -90,7 +90,7 @@ def test_from_events_to_counts_matrix_and_features(
     telemetry.refresh_engagement(conn, (24,), shop.engagement_weights, types)
     counts = "SELECT item_id, applies, clicks FROM feed.engagement_metrics ORDER BY item_id"
     assert conn.execute(counts).fetchall() == [("i1", 2, 1), ("i2", 0, 1)]
-    variant_metrics.count_new(conn, types, conversion_hours=72, days=7, now=datetime.now(UTC))
+    variant_counts.count_new(conn, types, conversion_hours=72, days=7, now=datetime.now(UTC))
     totals = "SELECT sum(clicks)::int, sum(applies)::int, sum(dwells)::int FROM feed.variant_hours"
     assert conn.execute(totals).fetchone() == (2, 1, 1)
 

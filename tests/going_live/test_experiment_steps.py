@@ -13,12 +13,13 @@ import pytest
 from going_live import ramps
 from going_live.experiment_steps import Step, step_all
 from going_live.experiments import assign, create, end, find, parse, resume, start
-from going_live.releases import Releases, open_registry
+from going_live.releases import Releases
 from models.evaluation.versions import RegistryAway
 from models.experiments.sequential import Difference
 from models.profile.schema import Profile, load_profile
 from storage.operations.experiments import ExperimentRow, shown
 from storage.postgres.database import connect
+from storage.registry.opening import open_registry
 from storage.registry.registry import Registry
 from storage.settings import Settings
 from tests.conftest import TEMPLATE, _fresh

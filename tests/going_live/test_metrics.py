@@ -14,7 +14,7 @@ from psycopg.types.json import Jsonb
 from going_live.metrics import metrics
 from models.profile.operation_sections import Guardrails
 from models.profile.schema import load_profile
-from storage.operations import variant_metrics
+from storage.operations import variant_counts
 from storage.postgres.database import connect
 
 NOW = datetime.now(UTC)
@@ -30,7 +30,7 @@ def conn(database: str) -> Iterator[psycopg.Connection]:
 
 
 def told(conn: psycopg.Connection, days: float = 7) -> dict[str, Any]:
-    variant_metrics.count_new(
+    variant_counts.count_new(
         conn, conversion_hours=PROFILE.guardrails.conversion_hours, days=7, now=NOW
     )
     found = metrics(conn, PROFILE, days, datetime.now(UTC))

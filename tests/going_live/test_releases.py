@@ -23,6 +23,7 @@ from going_live.releases import STATUS, Moved, ReleaseError, Releases
 from models.evaluation.versions import WITHDRAWN_TAG
 from storage.operations.releases import MOVE_LOCK, refusal, withdrawn
 from storage.postgres.database import connect
+from storage.registry.opening import open_registry
 from storage.registry.registry import Registry
 from storage.settings import Settings, get_settings
 from tests.conftest import TEMPLATE, _fresh
@@ -52,7 +53,7 @@ def conn(url: str) -> Iterator[psycopg.Connection]:
 
 @pytest.fixture
 def registry(settings: Settings, url: str) -> Registry:
-    return releases.open_registry(settings, url)
+    return open_registry(settings, url)
 
 
 @pytest.fixture
@@ -294,7 +295,7 @@ def test_mlflow_goes_away_in_the_middle(
     def fail(*_: object) -> None:
         raise MlflowException("connection refused")
 
-    half = releases.open_registry(settings, url)
+    half = open_registry(settings, url)
     for call in ("set_registered_model_alias", "set_registered_model_tag"):
         with monkeypatch.context() as patch:
             patch.setattr(half.client, call, fail)

@@ -15,7 +15,7 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from storage.events.lake import SCHEMA, Extent, Lake
-from storage.operations import variant_metrics
+from storage.operations import variant_counts
 from storage.postgres.database import connect
 from storage.privacy import erasures, people, retention
 
@@ -102,8 +102,8 @@ def test_refused_rows_and_audit_lines_go_by_age(conn: psycopg.Connection) -> Non
         conn.execute(
             "INSERT INTO feed.audit_log (actor, action, occurred_at) VALUES ('a', 'b', %s)", (at,)
         )
-    assert retention.delete_rejected(conn, 90, datetime.now(UTC), batch=1) == 1
-    assert retention.delete_audit(conn, 90, datetime.now(UTC)) == 1
+    assert retention.delete_rows(conn, "interactions_rejected", 90, datetime.now(UTC), batch=1) == 1
+    assert retention.delete_rows(conn, "audit_log", 90, datetime.now(UTC)) == 1
     left = conn.execute("SELECT raw FROM feed.interactions_rejected ORDER BY raw").fetchall()
     assert left == [("0",), ("89",)]
 
@@ -189,7 +189,7 @@ def hours(conn: psycopg.Connection) -> list[tuple[str, datetime]]:
 
 
 def count_new(conn: psycopg.Connection) -> None:
-    variant_metrics.count_new(conn, conversion_hours=72, days=7, now=datetime.now(UTC))
+    variant_counts.count_new(conn, conversion_hours=72, days=7, now=datetime.now(UTC))
 
 
 def test_counts_of_users_who_were_erased_do_not_come_back(
@@ -225,12 +225,12 @@ def test_old_counts_go_and_half_days_are_not_taken_for_whole(conn: psycopg.Conne
     kept = (now - timedelta(days=3)).date()
     assert retention.delete_metrics(conn, kept) == 1
     assert len(hours(conn)) == 1
-    counted = variant_metrics.counted(conn)
+    counted = variant_counts.counted(conn)
     assert counted is not None
     assert counted[0].date() == kept
     count_new(conn)
     assert len(hours(conn)) == 1
-    assert retention.delete_reports(conn, 1, datetime.now(UTC)) == 0
+    assert retention.delete_rows(conn, "guardrail_reports", 1, datetime.now(UTC)) == 0
 
 
 def test_what_comes_in_late_is_not_kept(conn: psycopg.Connection, database: str) -> None:

@@ -25,7 +25,7 @@ from storage.operations.served import (
     served_series,
 )
 from storage.postgres.database import connect
-from storage.privacy.retention import delete_served
+from storage.privacy.retention import delete_rows
 
 HOUR = datetime(2026, 11, 21, 12, tzinfo=UTC)
 
@@ -80,7 +80,7 @@ def test_old_minutes_are_deleted(conn: psycopg.Connection) -> None:
     now = datetime.now(UTC)
     old = minute(now - timedelta(days=KEPT_DAYS, hours=1), 1, 0)
     conn.execute(SAVE, (Jsonb([old, minute(now, 1, 0)]),))
-    assert delete_served(conn, now) == 1
+    assert delete_rows(conn, "served_minutes", KEPT_DAYS, now) == 1
     assert len(served_between(conn, now - timedelta(days=90), now + timedelta(days=1))) == 1
 
 

@@ -14,8 +14,9 @@ import psycopg
 import pytest
 
 from models.experiments.sequential import Moments
-from storage.operations import variant_metrics
-from storage.operations.variant_metrics import OVERLAP, Counted, Totals
+from storage.operations import variant_counts, variant_metrics
+from storage.operations.variant_counts import OVERLAP, Counted
+from storage.operations.variant_metrics import Totals
 from storage.postgres.database import connect
 
 NOW = datetime.now(UTC)
@@ -63,7 +64,7 @@ def add(
 
 
 def count(conn: psycopg.Connection, *, hours: float = HOURS, days: int = DAYS) -> Counted:
-    return variant_metrics.count_new(conn, conversion_hours=hours, days=days, now=NOW)
+    return variant_counts.count_new(conn, conversion_hours=hours, days=days, now=NOW)
 
 
 def settle(conn: psycopg.Connection) -> None:
@@ -194,7 +195,7 @@ def test_what_commits_late_is_counted(conn, database: str) -> None:
         count(conn)
         assert shown(conn)["champion", "1"].impressions == 1
         conn.execute("UPDATE feed.watermarks SET at = at + %s WHERE name <> %s",
-                     (OVERLAP, variant_metrics.SINCE))  # fmt: skip
+                     (OVERLAP, variant_counts.SINCE))  # fmt: skip
         slow.commit()
     count(conn)
     assert shown(conn)["champion", "1"].impressions == 2
@@ -208,7 +209,7 @@ def test_the_first_run_goes_back_to_the_start_of_a_day(conn) -> None:
     add(conn, "impression", at=day - timedelta(hours=1))  # nor does what comes late
     assert count(conn).since == day
     assert conn.execute("SELECT sum(impressions) FROM feed.variant_hours").fetchone() == (1,)
-    assert (variant_metrics.counted(conn) or (None,))[0] == day
+    assert (variant_counts.counted(conn) or (None,))[0] == day
 
 
 def test_other_hours_to_convert_count_all_anew(conn) -> None:
@@ -316,7 +317,7 @@ def test_what_a_public_tracker_makes_up_does_no_harm(conn) -> None:
     add(conn, "impression", metadata={"variant": "x" * 9000, "model_version": "y" * 9000})
     add(conn, "impression", metadata={"variant": "", "model_version": {"a": 1}})
     count(conn)
-    assert shown(conn)["champion", "1"].dwell_seconds == variant_metrics.LONGEST_DWELL
+    assert shown(conn)["champion", "1"].dwell_seconds == variant_counts.LONGEST_DWELL
     assert ("x" * 64, "y" * 64) in shown(conn)
     assert ("unknown", '{"a": 1}') in shown(conn)
 
