@@ -358,31 +358,22 @@ def environment(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator
     get_settings.cache_clear()
 
 
-def command(*arguments: str) -> tuple[int, dict[str, Any]]:
-    done = subprocess.run(
-        [sys.executable, "-m", "going_live.releases", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.stdout, done.stderr
-    return done.returncode, json.loads(done.stdout.splitlines()[-1])
+def test_two_at_once_move_once(registry, conn, three, settings, url) -> None:
+    def move(_: int) -> Moved | str:
+        try:
+            return Releases.of(settings, url).rollback(**WHO, expected="3")
+        except ReleaseError as error:
+            return error.kind
 
-
-def test_two_processes_at_once_move_once(registry, conn, three, environment) -> None:
-    asked = ("rollback", "--actor", "ann", "--reason", "it hurts", "--expected", "3")
     with ThreadPoolExecutor(2) as pool:
-        answers = sorted(pool.map(lambda _: command(*asked), range(2)), key=lambda one: one[0])
-    assert answers[0] == (0, {
-        "version": "2", "previous": "3", "done": True,
-        "note": "version 3 is withdrawn, version 2 is live",
-    })  # fmt: skip
-    assert answers[1][0] == 1
+        moved, refused = sorted(pool.map(move, range(2)), key=lambda one: isinstance(one, str))
+    assert isinstance(moved, Moved)
+    assert (moved.version, moved.previous, moved.done) == ("2", "3", True)
+    assert moved.note == "version 3 is withdrawn, version 2 is live"
     # On a slow machine the first takes longer than the second waits for it.
-    assert answers[1][1]["error"] in ("not_live", "busy")
+    assert refused in ("not_live", "busy")
     assert live(registry) == "2"
     assert STATUS["not_live"] == 409
-    assert live(registry) == "2"
     assert len(alerted(conn)) == 1
 
 

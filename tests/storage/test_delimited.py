@@ -34,7 +34,7 @@ def rows_of(
         return rows, lines
 
 
-@settings(max_examples=150)
+@settings(max_examples=50)
 @given(
     rows=st.lists(st.tuples(st.just("id"), cell, cell), min_size=1, max_size=8),
     size=st.sampled_from([1, 2, 7, 64, 1 << 20]),
