@@ -16,6 +16,7 @@ from storage.loading.proposal.proposal import propose
 from storage.loading.proposal.written import written
 from storage.loading.readers import read_log
 from storage.loading.reading.chunk import Chunk, of_frame
+from storage.loading.values import times
 from storage.loading.values.numbers import to_numbers
 from storage.loading.values.times import to_times
 from storage.loading.values.validation import Checked, validate
@@ -318,3 +319,10 @@ def test_why_a_time_is_refused(tmp_path: Path, form: str, cells: list[str], said
     log = read_log(tmp_path, mapping=read_mapping(f'time_format: "{form}"', "it"))
     (reason,) = validate(log, "interactions").rejected["reason"]
     assert said in reason
+
+
+def test_a_text_has_the_signs_that_its_pattern_needs() -> None:
+    moment = pl.Series([datetime(2026, 9, 30, 14, 13, 20, 123_000, tzinfo=UTC)])
+    for pattern in (*times._ISO, *times._WORDS):
+        (text,) = moment.dt.strftime(pattern.replace("%#z", "%z"))
+        assert times._needs(pattern) <= set(text), pattern
