@@ -45,14 +45,14 @@ def measure(seconds: float, size: str, workers: int, only: Sequence[str]) -> lis
         BenchmarkError: the installation does not start; all that was started is stopped.
     """
     began = time.monotonic()
-    with _running(size, workers) as place:
-        url = EmbeddedPostgres(place.state / "postgres").url
+    with _running(size, workers) as installation:
+        url = EmbeddedPostgres(installation.state / "postgres").url
         with connect(url, autocommit=True) as connection:
             users = _ids(connection, "users")
             items = _ids(connection, "items")
-        with Visitors(place.feed, users, items) as visitors:
-            place.user = users[0]
-            _until_whole(place)
+        with Visitors(installation.feed, users, items) as visitors:
+            installation.user = users[0]
+            _until_whole(installation)
             rows: list[Row] = []
             for fault in catalogue(seconds):
                 if only and fault.name not in only:
@@ -64,22 +64,22 @@ def measure(seconds: float, size: str, workers: int, only: Sequence[str]) -> lis
                     log.warning("%s: left out, there is no time for it", fault.name)
                     continue
                 try:
-                    rows += _suffer(place, visitors, fault)
+                    rows += _suffer(installation, visitors, fault)
                 except CannotBreak as error:
                     log.warning("%s: not brought about: %s", fault.name, error)
             rows.append(Row("acknowledged", float(visitors.acknowledged()), "events"))
     return rows
 
 
-def _suffer(place: Broken, visitors: Visitors, fault: Fault) -> list[Row]:
+def _suffer(installation: Broken, visitors: Visitors, fault: Fault) -> list[Row]:
     time.sleep(CALM_SECONDS)
     visitors.seen()
     log.info("%s", fault.name)
-    with fault.happens(place):
+    with fault.happens(installation):
         time.sleep(fault.seconds)
     began = time.monotonic()
-    took = _until_whole(place, fault)
-    with connect(place.database, autocommit=True) as connection:
+    took = _until_whole(installation, fault)
+    with connect(installation.database, autocommit=True) as connection:
         lost, doubled = visitors.missing(connection)
     seen = visitors.seen()
     for text in seen.not_200[:3]:
@@ -99,12 +99,12 @@ def _suffer(place: Broken, visitors: Visitors, fault: Fault) -> list[Row]:
     return [Row(f"{fault.name}: {name}", *number) for name, number in numbers.items()]
 
 
-def _until_whole(place: Broken, fault: Fault | None = None) -> float | None:
+def _until_whole(installation: Broken, fault: Fault | None = None) -> float | None:
     """Seconds until every part is as it was; None: not within ``LIMIT_SECONDS``."""
     began = time.monotonic()
     while time.monotonic() - began < LIMIT_SECONDS:
         with suppress(BenchmarkError, psycopg.Error):
-            if place.is_whole() and (fault is None or fault.is_over(place)):
+            if installation.is_whole() and (fault is None or fault.is_over(installation)):
                 return time.monotonic() - began
         time.sleep(0.1)
     return None
@@ -121,23 +121,23 @@ def _running(size: str, workers: int) -> Iterator[Broken]:
     # Nothing is trained or found to drift by itself meanwhile.
     changes = {"retraining": {"min_new_interactions": 10**9}, "drift": {"min_rows": 10**9}}
     with folder_for("faults", "marketplace", changes) as home:
-        place = Broken(home, workers)
+        installation = Broken(home, workers)
         home.chmod(0o755)
-        place.state.mkdir(mode=0o711)
-        mounted = os.geteuid() == 0 and _mount(str(place.state))
+        installation.state.mkdir(mode=0o711)
+        mounted = os.geteuid() == 0 and _mount(str(installation.state))
         try:
-            place.run("load", "--synthetic", size)
-            place.run("up", "--detach", "--no-sample")
-            place.remember()
-            yield place
+            installation.run("load", "--synthetic", size)
+            installation.run("up", "--detach", "--no-sample")
+            installation.remember()
+            yield installation
         finally:
-            place.mend()
+            installation.mend()
             try:
-                place.run("down")
+                installation.run("down")
             finally:
-                EmbeddedPostgres(place.state / "postgres").stop()
+                EmbeddedPostgres(installation.state / "postgres").stop()
                 if mounted:
-                    subprocess.run(["umount", "-l", str(place.state)], check=False)
+                    subprocess.run(["umount", "-l", str(installation.state)], check=False)
 
 
 def _mount(folder: str) -> bool:

@@ -45,18 +45,18 @@ def measure(size: Size, seconds: float, workers: Sequence[int], limit: int) -> l
         folder.chmod(0o755)  # the embedded Postgres of a root user runs as another account
         with servers.database(folder) as database_url, servers.registry(VERSION) as registry_url:
             for count in workers:
-                for way, profile, paths in (
+                for mode, profile, paths in (
                     (ANEW, _never_reusing(PROFILE), load.feed_paths(users, limit)),
                     (VISITED, PROFILE, _visits(users, limit)),
                 ):
-                    place = folder / f"{way}-{count}".replace(" ", "-")
+                    home = folder / f"{mode}-{count}".replace(" ", "-")
                     with servers.feed_server(
-                        snapshot, VERSION, count, database_url, registry_url, place, profile
+                        snapshot, VERSION, count, database_url, registry_url, home, profile
                     ) as feed:
                         body = _one_page(feed.url, users[0], limit)
-                        with servers.constant_server(body, count, place) as constant:
+                        with servers.constant_server(body, count, home) as constant:
                             rows += _points(
-                                feed, constant, paths, f"{way}, workers={count}", seconds
+                                feed, constant, paths, f"{mode}, workers={count}", seconds
                             )
     return rows + feed_stages(snapshot, users[:STAGE_USERS], PROFILE, limit=limit)
 

@@ -181,11 +181,11 @@ def ageing(plan: Plan, names: Sequence[str]) -> list[dict[str, Any]]:
     for (name, events), parts in found.items():
         by_age = np.concatenate(parts)
         loss = loss_per_day(by_age, plan.ages)
-        for place, age in enumerate(plan.ages):
+        for index, age in enumerate(plan.ages):
             rows.append(
                 {"recommender": name, "fold_in": events, "age_days": age}
-                | _told(by_age[:, place])
-                | _against("age 0", by_age[:, place], by_age[:, 0])
+                | _told(by_age[:, index])
+                | _against("age 0", by_age[:, index], by_age[:, 0])
                 | {"loss_per_day": asdict(list_quality.bootstrap(loss))}
             )
     return rows
@@ -275,8 +275,8 @@ def plot(tables: Sequence[dict[str, Any]], file: Path) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.2), layout="constrained")
-    for place, table in enumerate(tables, 1):
-        axes = figure.add_subplot(1, len(tables), place)
+    for index, table in enumerate(tables, 1):
+        axes = figure.add_subplot(1, len(tables), index)
         axes.set(title=table["data"], xlabel="age of the model, days", ylabel=f"nDCG@{K}")
         axes.spines[["top", "right"]].set_visible(False)
         lines = dict.fromkeys((row["recommender"], row["fold_in"]) for row in table["freshness"])

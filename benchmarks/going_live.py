@@ -268,18 +268,18 @@ def measure(users: int, items: int, clicks: int, seconds: float, workers: int) -
         BenchmarkError: one of them does not end as it should; all that was started is stopped.
     """
     world = World(users, items)
-    with _running(workers) as place:
-        world.write(place.home / "noise", clicks, mean=False, days=(20, 30))
-        world.write(place.home / "taste", clicks, mean=True, days=(0.1, 15))
-        place.run("load", str(place.home / "noise"))
+    with _running(workers) as installation:
+        world.write(installation.home / "noise", clicks, mean=False, days=(20, 30))
+        world.write(installation.home / "taste", clicks, mean=True, days=(0.1, 15))
+        installation.run("load", str(installation.home / "noise"))
         log.info("starting everything; the first champion learns from noise")
-        place.run("up", "--detach", "--no-sample")
-        with Crowd(world, place.feed) as crowd:
+        installation.run("up", "--detach", "--no-sample")
+        with Crowd(world, installation.feed) as crowd:
             time.sleep(seconds)
             first = crowd.of("1")
             log.info("version 1: CTR %.3f", first.ctr)
-            rows = _good(place, crowd)
-            rows += _bad(place, crowd, seconds)
+            rows = _good(installation, crowd)
+            rows += _bad(installation, crowd, seconds)
             rows += [
                 Row("pages answered", float(crowd.pages), "pages"),
                 Row("requests that failed", float(crowd.failed), "requests",
@@ -289,12 +289,12 @@ def measure(users: int, items: int, clicks: int, seconds: float, workers: int) -
     return rows
 
 
-def _good(place: Trial, crowd: Crowd) -> list[Row]:
+def _good(installation: Trial, crowd: Crowd) -> list[Row]:
     """A better challenger is tried on half of the users, wins, and goes live by itself."""
-    place.run("load", str(place.home / "taste"))
-    place.run("train")
-    version = place.challenger()
-    place.call(
+    installation.run("load", str(installation.home / "taste"))
+    installation.run("train")
+    version = installation.challenger()
+    installation.call(
         "POST",
         "experiments",
         {
@@ -308,8 +308,8 @@ def _good(place: Trial, crowd: Crowd) -> list[Row]:
         },
     )
     crowd.forget()
-    place.call("POST", "experiments/taste/start", {})
-    waited = place.until_live(version, crowd, "experiments")
+    installation.call("POST", "experiments/taste/start", {})
+    waited = installation.until_live(version, crowd, "experiments")
     old, new, all_shown = crowd.of("1"), crowd.of(version), crowd.together()
     log.info("version %s is live after %.0f s; CTR %.3f, %.3f", version, waited, new.ctr, old.ctr)
     return [
@@ -321,25 +321,25 @@ def _good(place: Trial, crowd: Crowd) -> list[Row]:
     ]  # fmt: skip
 
 
-def _bad(place: Trial, crowd: Crowd, seconds: float) -> list[Row]:
+def _bad(installation: Trial, crowd: Crowd, seconds: float) -> list[Row]:
     """A version with inverted scores is forced live, and goes by itself."""
-    good = place.live()
+    good = installation.live()
     assert good is not None
     crowd.forget()
     time.sleep(seconds)
     before = crowd.of(good)
     bad = json.loads(
-        place.run("register", good, module="benchmarks.parts.inverted").splitlines()[-1]
+        installation.run("register", good, module="benchmarks.parts.inverted").splitlines()[-1]
     )
     crowd.forget()
     forced = {"force": True, "reason": "somebody means well"}
-    place.call("POST", f"models/{bad}/activate", forced)
-    place.until_live(bad, crowd)
-    waited = place.until_live(good, crowd, "guardrails")
+    installation.call("POST", f"models/{bad}/activate", forced)
+    installation.until_live(bad, crowd)
+    waited = installation.until_live(good, crowd, "guardrails")
     decided = time.monotonic()
     time.sleep(6)
     hurt, all_shown = crowd.of(bad), crowd.together()
-    noted = [line["action"] for line in place.call("GET", "audit?limit=100")["lines"]]
+    noted = [line["action"] for line in installation.call("GET", "audit?limit=100")["lines"]]
     if not any("roll" in action for action in noted):
         raise BenchmarkError(f"the audit log does not know of a rollback: {noted}")
     log.info("version %s is gone after %.0f s; CTR %.3f, %.3f", bad, waited, hurt.ctr, before.ctr)
@@ -366,11 +366,11 @@ def _running(workers: int) -> Iterator[Trial]:
         "serving": {"reuse_seconds": 0},
     }
     with folder_for("going-live", "social", changes) as home:
-        place = Trial(home, workers)
+        installation = Trial(home, workers)
         try:
-            yield place
+            yield installation
         finally:
-            place.run("down")
+            installation.run("down")
 
 
 def _csv(path: Path, header: Sequence[str], rows: Iterator[Sequence[object]]) -> None:

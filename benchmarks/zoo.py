@@ -26,24 +26,24 @@ def measure(size: Size, names: Sequence[str], scored_users: int, repeats: int) -
     folder = str(worlds.world(size).folder)
     rows = []
     for name in names:
-        ways = (OURS, LIBRARY) if name in BARE else (OURS,)
-        runs: dict[str, list[Run]] = {way: [] for way in ways}
+        makers = (OURS, LIBRARY) if name in BARE else (OURS,)
+        runs: dict[str, list[Run]] = {maker: [] for maker in makers}
         for _ in range(repeats):
-            for way in ways:
-                runs[way].append(watch(CHILD, [folder, name, way, str(scored_users)]))
+            for maker in makers:
+                runs[maker].append(watch(CHILD, [folder, name, maker, str(scored_users)]))
         rows += _rows(name, runs)
         log.info("%s: %.1f s", name, rows[-6].value)
     return rows
 
 
 def _rows(name: str, runs: dict[str, list[Run]]) -> list[Row]:
-    def best(way: str, part: str, stage: str) -> float | None:
-        seen = [getattr(run, part) for run in runs.get(way, [])]
+    def best(maker: str, part: str, stage: str) -> float | None:
+        seen = [getattr(run, part) for run in runs.get(maker, [])]
         # What is over between two looks used no more memory than there was before.
         return min((values.get(stage, values[PREPARE]) for values in seen), default=None)
 
     def row(what: str, part: str, stage: str, unit: str, scale: float = 1) -> Row:
-        ours, library = (best(way, part, stage) for way in (OURS, LIBRARY))
+        ours, library = (best(maker, part, stage) for maker in (OURS, LIBRARY))
         assert ours is not None
         if library is None:
             return Row(f"{what}, {name}", ours * scale, unit)

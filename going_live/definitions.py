@@ -183,10 +183,10 @@ def settings_problems(settings: dict[str, Any], profile: Profile, field: str) ->
 def _of_arms(given: ExperimentDefinition, profile: Profile) -> list[Problem]:
     found = []
     times = Counter(arm.name for arm in given.arms)
-    for place, arm in enumerate(given.arms):
+    for index, arm in enumerate(given.arms):
         if times[arm.name] > 1:
-            found.append(_problem(f"arms.{place}.name", f"{arm.name!r} is there more than once"))
-        found += settings_problems(arm.settings, profile, f"arms.{place}.settings")
+            found.append(_problem(f"arms.{index}.name", f"{arm.name!r} is there more than once"))
+        found += settings_problems(arm.settings, profile, f"arms.{index}.settings")
     return found
 
 
@@ -197,10 +197,10 @@ def _of_ramp(given: ExperimentDefinition) -> list[Problem]:
     if given.share is not None:
         message = "leave it out where there is a ramp: it begins with the first step's share"
         found.append(_problem("share", message))
-    for place, (before, step) in enumerate(zip(given.ramp, given.ramp[1:], strict=False), start=1):
+    for index, (before, step) in enumerate(zip(given.ramp, given.ramp[1:], strict=False), start=1):
         if step.share <= before.share:
             message = f"must be above {before.share:g}, the share of the step before"
-            found.append(_problem(f"ramp.{place}.share", message))
+            found.append(_problem(f"ramp.{index}.share", message))
     return found
 
 

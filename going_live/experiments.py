@@ -145,8 +145,8 @@ def start(
     _check_slice(conn, row)
     problems = [
         problem
-        for place, arm in enumerate(row.arms)
-        for problem in settings_problems(arm["settings"], profile, f"arms.{place}.settings")
+        for index, arm in enumerate(row.arms)
+        for problem in settings_problems(arm["settings"], profile, f"arms.{index}.settings")
     ]
     if problems:
         raise InvalidExperiment(problems)

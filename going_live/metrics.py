@@ -46,7 +46,7 @@ def metrics(
         },
         "by_variant": [
             {"variant": key[0], "model_version": key[1] or None}
-            | _told(totals, limits)
+            | _described(totals, limits)
             | {"coverage": _coverage(shown.get(key, 0), eligible)}
             for key, totals in found.items()
         ],
@@ -102,14 +102,14 @@ def of_experiment(
     shown = experiments.shown(conn, row)
     return {
         "arms": [
-            {"arm": arm.name, "control": place == 0, "ranked_by": arm.ranked_by}
-            | _told(found.get(arm.name, NOTHING), limits)
+            {"arm": arm.name, "control": index == 0, "ranked_by": arm.ranked_by}
+            | _described(found.get(arm.name, NOTHING), limits)
             | {
                 "differences": None
-                if place == 0
+                if index == 0
                 else _differences(found.get(arm.name, NOTHING), control, limits)
             }
-            for place, arm in enumerate(arms)
+            for index, arm in enumerate(arms)
         ],
         "sample_ratio": {
             "users": [shown[arm.name].users for arm in arms],
@@ -130,7 +130,7 @@ def _differences(arm: Totals, control: Totals, limits: Guardrails) -> dict[str, 
     )
 
 
-def _told(totals: Totals, limits: Guardrails) -> dict[str, Any]:
+def _described(totals: Totals, limits: Guardrails) -> dict[str, Any]:
     counts = {field.name: getattr(totals, field.name) for field in fields(Totals)}
     del counts["moments"]
     return counts | {"metrics": rates_of(totals, limits)}

@@ -127,12 +127,12 @@ def choices(order: NDArray[np.integer], shown: NDArray[np.integer]) -> NDArray[n
         return np.zeros(len(shown))
     sorter = np.argsort(order)
     near = sorter[np.minimum(np.searchsorted(order, shown, sorter=sorter), len(order) - 1)]
-    place = np.where(order[near] == shown, near, -1)
+    position = np.where(order[near] == shown, near, -1)
     # The first place that is free at a position: all before it were taken above.
     taken_at = np.full(len(order) + 1, len(shown))
-    taken_at[place[place >= 0]] = np.flatnonzero(place >= 0)
+    taken_at[position[position >= 0]] = np.flatnonzero(position >= 0)
     free = np.searchsorted(np.maximum.accumulate(taken_at), np.arange(len(shown)))
-    return (place == free).astype(np.float64)
+    return (position == free).astype(np.float64)
 
 
 def orders_of(

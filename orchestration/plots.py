@@ -68,7 +68,7 @@ def _margins(figure: Figure, *, left: float, bottom: float, top: float) -> None:
     )
 
 
-def _room_for(names: Iterable[str]) -> float:
+def _padding_for(names: Iterable[str]) -> float:
     """Inches beside the axes for names of rows."""
     return 0.2 + 0.06 * max(map(len, names), default=0)
 
@@ -156,11 +156,11 @@ def bars(values: Mapping[str, Mapping[str, float]], title: str) -> Figure:
     figure, axes = _plot(title, "", "")
     series = list(next(iter(values.values()), {}))
     width = 0.8 / max(len(series), 1)
-    places = np.arange(len(values))
+    positions = np.arange(len(values))
     for number, name in enumerate(series):
         heights = [of_metric.get(name, 0.0) for of_metric in values.values()]
-        axes.bar(places + number * width, heights, width, label=name, color=COLOURS[number % 8])
-    axes.set_xticks(places + 0.4 - width / 2, list(values))
+        axes.bar(positions + number * width, heights, width, label=name, color=COLOURS[number % 8])
+    axes.set_xticks(positions + 0.4 - width / 2, list(values))
     axes.legend(frameon=False, fontsize=8)
     return figure
 
@@ -188,10 +188,10 @@ def panels(
     from matplotlib.figure import Figure
 
     names = list(shown[0].rows)
-    places = {name: len(names) - number for number, name in enumerate(names)}
+    positions = {name: len(names) - number for number, name in enumerate(names)}
     figure = Figure(figsize=(1.6 + 2.4 * len(shown), 1.5 + 0.27 * len(names)))
     explained = any(panel.lines or panel.marks for panel in shown)
-    _margins(figure, left=_room_for(names), bottom=0.6 if explained else 0.35, top=0.65)
+    _margins(figure, left=_padding_for(names), bottom=0.6 if explained else 0.35, top=0.65)
     figure.suptitle(title, fontsize=11)
     parts = np.atleast_1d(figure.subplots(1, len(shown), sharex=same_scale))
     legend: dict[str, Artist] = {}
@@ -203,15 +203,15 @@ def panels(
         for name, (value, low, high) in panel.rows.items():
             colour = COLOURS[0] if name == highlight else QUIET
             if low is not None and high is not None:
-                axes.plot((low, high), (places[name],) * 2, color=colour, linewidth=2)
-            axes.plot(value, places[name], "o", color=colour, markersize=6)
+                axes.plot((low, high), (positions[name],) * 2, color=colour, linewidth=2)
+            axes.plot(value, positions[name], "o", color=colour, markersize=6)
         for (mark, of_rows), sign in zip(panel.marks.items(), "D^sv", strict=False):
-            at = [places[name] for name in of_rows]
+            at = [positions[name] for name in of_rows]
             axes.plot(list(of_rows.values()), at, sign, label=mark, mfc="none", color=COLOURS[3])
         axes.set_title(panel.title, fontsize=9)
         axes.set_ylim(0.4, len(names) + 0.6)
         if panel is shown[0]:
-            axes.set_yticks(list(places.values()), names, fontsize=9)
+            axes.set_yticks(list(positions.values()), names, fontsize=9)
         else:
             axes.yaxis.set_visible(False)
         axes.tick_params(axis="x", labelsize=8)
@@ -247,21 +247,21 @@ def shares(rows: Mapping[str, Sequence[float]], parts: Sequence[str], title: str
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7.5, 1.4 + 0.3 * len(rows)))
-    _margins(figure, left=_room_for(rows), bottom=0.6, top=0.35)
+    _margins(figure, left=_padding_for(rows), bottom=0.6, top=0.35)
     axes = figure.add_subplot()
-    places = np.arange(len(rows), 0, -1)
+    positions = np.arange(len(rows), 0, -1)
     values = np.array(list(rows.values()))
     left = np.zeros(len(rows))
     for part, of_rows, tone in zip(
         parts, values.T, np.linspace(0.15, 0.95, len(parts)), strict=True
     ):
         colour = colormaps["cividis"](tone)
-        axes.barh(places, of_rows, 0.7, left=left, label=part, color=colour)
-        for place, start, share in zip(places, left, of_rows, strict=True):
+        axes.barh(positions, of_rows, 0.7, left=left, label=part, color=colour)
+        for position, start, share in zip(positions, left, of_rows, strict=True):
             if share >= 0.06:
                 axes.text(
                     float(start + share / 2),
-                    float(place),
+                    float(position),
                     f"{share:.0%}",
                     ha="center",
                     va="center",
@@ -270,7 +270,7 @@ def shares(rows: Mapping[str, Sequence[float]], parts: Sequence[str], title: str
                 )
         left += of_rows
     axes.set_title(title, fontsize=11)
-    axes.set_yticks(places, list(rows), fontsize=9)
+    axes.set_yticks(positions, list(rows), fontsize=9)
     axes.set_xlim(0, 1)
     axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     axes.tick_params(axis="y", length=0)
@@ -308,8 +308,8 @@ def _cell(value: object) -> str:
 def search_history(reached: Mapping[str, Sequence[float]]) -> Figure:
     """Each trial of a search, and the best so far as a line: recommender → values in order."""
     figure, axes = _plot("Trials of the search", "trial", "mean nDCG of the windows")
-    for place, (name, values) in enumerate(reached.items()):
-        colour = COLOURS[place % len(COLOURS)]
+    for position, (name, values) in enumerate(reached.items()):
+        colour = COLOURS[position % len(COLOURS)]
         axes.plot(values, ".", color=colour, alpha=0.5)
         best = np.maximum.accumulate(np.array(values, np.float64))
         axes.step(range(len(values)), best, where="post", color=colour, label=name)

@@ -122,14 +122,14 @@ class Fault:
     happens: Callable[[Broken], AbstractContextManager[None]]
     seconds: float = 0.0
     needs_root: bool = False
-    is_over: Callable[[Broken], bool] = field(default=lambda place: True)
+    is_over: Callable[[Broken], bool] = field(default=lambda installation: True)
 
 
 def catalogue(seconds: float) -> list[Fault]:
     """All faults, those that hurt most at the end."""
     return [
-        Fault("a worker killed", _killed(lambda place: place.feed_workers()[:1])),
-        Fault("all workers killed", _killed(lambda place: place.feed_workers())),
+        Fault("a worker killed", _killed(lambda installation: installation.feed_workers()[:1])),
+        Fault("all workers killed", _killed(lambda installation: installation.feed_workers())),
         Fault("runner killed", _killed_service("feed")),
         Fault("gateway killed", _killed_service("gateway")),
         Fault("MLflow killed", _killed_service("mlflow")),
@@ -137,16 +137,20 @@ def catalogue(seconds: float) -> list[Fault]:
         Fault(
             "Dagster's daemon killed",
             _killed_service("dagster-daemon"),
-            is_over=lambda place: place.service("dagster-daemon") is not None,
+            is_over=lambda installation: installation.service("dagster-daemon") is not None,
         ),
         Fault(
             "code servers killed",
-            _killed(lambda place: place.processes("api", "grpc")),
-            is_over=lambda place: bool(place.processes("api", "grpc")),
+            _killed(lambda installation: installation.processes("api", "grpc")),
+            is_over=lambda installation: bool(installation.processes("api", "grpc")),
         ),
-        Fault("MLflow stopped", _stopped(lambda place: place.processes("mlflow")), seconds),
+        Fault(
+            "MLflow stopped",
+            _stopped(lambda installation: installation.processes("mlflow")),
+            seconds,
+        ),
         Fault("Postgres stopped", _stopped(Broken.postgres_family), seconds),
-        Fault("Postgres killed", _killed(lambda place: [place.postmaster()])),
+        Fault("Postgres killed", _killed(lambda installation: [installation.postmaster()])),
         Fault("Postgres restarted", _postgres_restarted),
         Fault("all connections taken", _connections_taken, seconds),
         Fault("spool's disk full", _spool_full, seconds),
@@ -173,8 +177,8 @@ Find = Callable[[Broken], list[psutil.Process]]
 
 def _killed(find: Find) -> Callable[[Broken], AbstractContextManager[None]]:
     @contextmanager
-    def happens(place: Broken) -> Iterator[None]:
-        victims = find(place)
+    def happens(installation: Broken) -> Iterator[None]:
+        victims = find(installation)
         if not victims:
             raise CannotBreak("there is no such process")
         _signal(victims, signal.SIGKILL)
@@ -185,41 +189,41 @@ def _killed(find: Find) -> Callable[[Broken], AbstractContextManager[None]]:
 
 
 def _killed_service(name: str) -> Callable[[Broken], AbstractContextManager[None]]:
-    def find(place: Broken) -> list[psutil.Process]:
-        process = place.service(name)
+    def find(installation: Broken) -> list[psutil.Process]:
+        process = installation.service(name)
         return [] if process is None else [process]
 
     return _killed(find)
 
 
 def _stopped(find: Find) -> Callable[[Broken], AbstractContextManager[None]]:
-    return lambda place: place.standing_still(find(place))
+    return lambda installation: installation.standing_still(find(installation))
 
 
 @contextmanager
-def _postgres_restarted(place: Broken) -> Iterator[None]:
-    place.postgres.stop()
-    place.postgres.start()
+def _postgres_restarted(installation: Broken) -> Iterator[None]:
+    installation.postgres.stop()
+    installation.postgres.start()
     yield
 
 
 @contextmanager
-def _connections_taken(place: Broken) -> Iterator[None]:
+def _connections_taken(installation: Broken) -> Iterator[None]:
     with ExitStack() as taken:
         with suppress(psycopg.OperationalError):
             while True:
-                taken.enter_context(psycopg.connect(place.database))
+                taken.enter_context(psycopg.connect(installation.database))
         yield
 
 
 @contextmanager
-def _spool_full(place: Broken) -> Iterator[None]:
+def _spool_full(installation: Broken) -> Iterator[None]:
     """Events go to the spool, whose disk takes hardly any."""
-    spool = place.state / "serving" / "spool"
+    spool = installation.state / "serving" / "spool"
     spool.mkdir(parents=True, exist_ok=True)
-    full = _small_disk(spool) if os.geteuid() == 0 else _small_files(place.feed_workers())
+    full = _small_disk(spool) if os.geteuid() == 0 else _small_files(installation.feed_workers())
     with full:
-        with place.standing_still(place.postgres_family()):
+        with installation.standing_still(installation.postgres_family()):
             yield
         _wait_until(lambda: not list(spool.glob("*.spool")))
 
@@ -250,8 +254,8 @@ def _small_files(family: list[psutil.Process]) -> Iterator[None]:
 
 
 @contextmanager
-def _home_full(place: Broken) -> Iterator[None]:
-    filler = place.state / "filler"
+def _home_full(installation: Broken) -> Iterator[None]:
+    filler = installation.state / "filler"
     try:
         with open(filler, "wb") as file, suppress(OSError):
             while True:
@@ -263,17 +267,17 @@ def _home_full(place: Broken) -> Iterator[None]:
 
 
 @contextmanager
-def _spool_corrupt(place: Broken) -> Iterator[None]:
+def _spool_corrupt(installation: Broken) -> Iterator[None]:
     """Some bytes of every segment go bad while Postgres hangs."""
-    with place.standing_still(place.postgres_family()):
+    with installation.standing_still(installation.postgres_family()):
         yield
-        for segment in (place.state / "serving" / "spool").glob("*.spool"):
+        for segment in (installation.state / "serving" / "spool").glob("*.spool"):
             _overwrite(segment, segment.stat().st_size // 3, b"\xff" * 16)
 
 
 @contextmanager
-def _profile_corrupt(place: Broken) -> Iterator[None]:
-    profile = place.home / "profile.yaml"
+def _profile_corrupt(installation: Broken) -> Iterator[None]:
+    profile = installation.home / "profile.yaml"
     sound = profile.read_bytes()
     profile.write_bytes(GARBAGE)
     try:
@@ -286,14 +290,14 @@ def _files_corrupt(pattern: str) -> Callable[[Broken], AbstractContextManager[No
     """Garbage in the middle and at the start of files; the workers then have to open them."""
 
     @contextmanager
-    def happens(place: Broken) -> Iterator[None]:
-        files = [path for path in place.state.glob(pattern) if path.is_file()]
+    def happens(installation: Broken) -> Iterator[None]:
+        files = [path for path in installation.state.glob(pattern) if path.is_file()]
         if not files:
             raise CannotBreak(f"no {pattern}")
         for file in files:
             _overwrite(file, 0, GARBAGE)
             _overwrite(file, file.stat().st_size // 2, GARBAGE)
-        victims = place.feed_workers()
+        victims = installation.feed_workers()
         _signal(victims, signal.SIGKILL)
         psutil.wait_procs(victims, timeout=10)
         yield
@@ -302,73 +306,73 @@ def _files_corrupt(pattern: str) -> Callable[[Broken], AbstractContextManager[No
 
 
 @contextmanager
-def _lake_corrupt(place: Broken) -> Iterator[None]:
+def _lake_corrupt(installation: Broken) -> Iterator[None]:
     """One day cannot be read when a training begins, which reads it again from Postgres."""
-    days = _days(place)
+    days = _days(installation)
     days[len(days) // 2].write_bytes(GARBAGE)
     try:
-        place.run("train")
+        installation.run("train")
     except BenchmarkError as error:
         log.warning("lake's day corrupt: %s", error)
     yield
 
 
-def _lake_is_whole(place: Broken) -> bool:
+def _lake_is_whole(installation: Broken) -> bool:
     """Whether every day can be read."""
     try:
-        pl.scan_parquet(_days(place)).collect()
+        pl.scan_parquet(_days(installation)).collect()
     except pl.exceptions.PolarsError:
         return False
     return True
 
 
-def _days(place: Broken) -> list[Path]:
-    return sorted((place.state / "lake").rglob("*.parquet"))
+def _days(installation: Broken) -> list[Path]:
+    return sorted((installation.state / "lake").rglob("*.parquet"))
 
 
 @contextmanager
-def _run_killed(place: Broken) -> Iterator[None]:
-    place.call("POST", "train", {"reason": "to be killed"})
-    _wait_until(lambda: bool(_runs(place)))
+def _run_killed(installation: Broken) -> Iterator[None]:
+    installation.call("POST", "train", {"reason": "to be killed"})
+    _wait_until(lambda: bool(_runs(installation)))
     time.sleep(3)
-    _signal(_runs(place), signal.SIGKILL)
+    _signal(_runs(installation), signal.SIGKILL)
     yield
 
 
-def _runs(place: Broken) -> list[psutil.Process]:
+def _runs(installation: Broken) -> list[psutil.Process]:
     """A run is a process that a code server spawns."""
     return [
         child
-        for server in place.processes("api", "grpc")
+        for server in installation.processes("api", "grpc")
         for child in server.children()
         if any("spawn_main" in word for word in child.cmdline())
     ]
 
 
-def _no_run_hangs(place: Broken) -> bool:
-    training = place.call("GET", "status")["training"]
+def _no_run_hangs(installation: Broken) -> bool:
+    training = installation.call("GET", "status")["training"]
     return training is None or not training["running"]
 
 
 @contextmanager
-def _supervisor_killed(place: Broken) -> Iterator[None]:
-    record = records.read(place.state)
+def _supervisor_killed(installation: Broken) -> Iterator[None]:
+    record = records.read(installation.state)
     supervisor = record.supervisor.process() if record is not None else None
     if supervisor is None:
         raise CannotBreak("there is no supervisor")
     supervisor.kill()
     supervisor.wait()
     time.sleep(1)
-    place.run("up", "--detach", "--no-sample")
+    installation.run("up", "--detach", "--no-sample")
     yield
 
 
 @contextmanager
-def _artifacts_deleted(place: Broken) -> Iterator[None]:
+def _artifacts_deleted(installation: Broken) -> Iterator[None]:
     """As a clean-up of the disk does it; the workers keep what they have fetched."""
-    artifacts, aside = place.state / "artifacts", place.home / "artifacts"
+    artifacts, aside = installation.state / "artifacts", installation.home / "artifacts"
     shutil.move(artifacts, aside)
-    victims = place.feed_workers()
+    victims = installation.feed_workers()
     _signal(victims, signal.SIGKILL)
     try:
         yield

@@ -263,8 +263,8 @@ def _pairs(rows: pl.DataFrame, users: IdIndex, items: IdIndex) -> sparse.csr_arr
 def _event_rows(rows: pl.DataFrame, users: Sequence[str]) -> list[list[EventRow]]:
     found: dict[str, list[EventRow]] = {user: [] for user in users}
     columns = rows.select("user_id", "item_id", "type", pl.col("occurred_at").dt.epoch("us"))
-    for place, (user, item, kind, moment) in enumerate(columns.iter_rows()):
-        row = EventRow(place.to_bytes(16, "big"), item, kind, moment / 1e6, None, None, None, None)
+    for index, (user, item, kind, moment) in enumerate(columns.iter_rows()):
+        row = EventRow(index.to_bytes(16, "big"), item, kind, moment / 1e6, None, None, None, None)
         found[user].append(row)
     return list(found.values())
 

@@ -48,12 +48,12 @@ Scoring = Callable[[NDArray[np.integer]], NDArray]
 Training = Callable[[], Scoring]
 
 
-def run(world: World, name: str, way: str, scored_users: int) -> None:
+def run(world: World, name: str, maker: str, scored_users: int) -> None:
     """Train, then score ``scored_users`` of the users, in blocks."""
     with stage(PREPARE):
         dataset = _dataset(world)
         _ = dataset.matrix.liked  # counted once, for all recommenders of a training
-        train = BARE[name](dataset) if way == "library" else _ours(name, dataset)
+        train = BARE[name](dataset) if maker == "library" else _ours(name, dataset)
     with stage(FIT):
         score = train()
     users = np.random.default_rng(0).permutation(len(dataset.users))[:scored_users]
@@ -290,9 +290,9 @@ def _skewed(users: int, items: int, pairs: int) -> sparse.csr_array:
     """Items as popular as the harmonic series, users of 200 tastes. float32 CSR."""
     rng = np.random.default_rng(0)
     row = np.repeat(np.arange(users), pairs // users)
-    place = np.exp(rng.random(len(row)) * np.log(items)).astype(np.int64) - 1
+    rank = np.exp(rng.random(len(row)) * np.log(items)).astype(np.int64) - 1
     own = rng.random(len(row)) < 0.7
-    column = (place + own * (row % 200) * (items // 200)) % items
+    column = (rank + own * (row % 200) * (items // 200)) % items
     return sparse.csr_array((np.ones(len(row), np.float32), (row, column)), shape=(users, items))
 
 

@@ -88,12 +88,12 @@ def recommender(settings: Settings) -> Check:
 
 
 def home(settings: Settings) -> Check:
-    place = _existing(settings.home)
-    ok = os.access(place, os.W_OK | os.X_OK) and place.is_dir()
+    folder = _existing(settings.home)
+    ok = os.access(folder, os.W_OK | os.X_OK) and folder.is_dir()
     return Check(
         "State folder",
         ok,
-        f"{settings.home}" if ok else f"No right to write to {place}",
+        f"{settings.home}" if ok else f"No right to write to {folder}",
         "Set FEEDWRIGHT_HOME to a folder of your own.",
         essential=True,
     )
@@ -187,7 +187,7 @@ def ports(settings: Settings) -> list[Check]:
 
 def _existing(path: Path) -> Path:
     """``path``, or the nearest folder above it that exists."""
-    return next(place for place in (path, *path.parents) if place.exists())
+    return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
 def summary() -> str:

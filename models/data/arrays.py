@@ -23,5 +23,5 @@ def among(values: NDArray[np.integer], some: NDArray[np.integer]) -> NDArray[np.
     """Which of the values are in ``some``, which ascends. O(n log m)."""
     if len(some) == 0:
         return np.zeros(len(values), bool)
-    place = np.minimum(np.searchsorted(some, values), len(some) - 1)
-    return some[place] == values
+    index = np.minimum(np.searchsorted(some, values), len(some) - 1)
+    return some[index] == values

@@ -157,8 +157,8 @@ def recent_items(
     row, column, kind = row[known], column[known], kinds.to_numpy()[known]
     order = np.argsort(row, kind="stable")
     row, column, kind = row[order], column[order], kind[order]
-    place = np.arange(len(row)) - np.searchsorted(row, row)
+    rank = np.arange(len(row)) - np.searchsorted(row, row)
     found = np.full((len(users), count), -1, np.int32)
     done = np.full((len(users), count), -1, np.int8)
-    found[row, place], done[row, place] = column, kind
+    found[row, rank], done[row, rank] = column, kind
     return found, done

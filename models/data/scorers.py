@@ -161,10 +161,10 @@ def collaborative(
     liked = neighbour_likes.indices[likely]
     weight = np.repeat(scores, np.diff(neighbour_likes.indptr))[likely]
     order = np.argsort(candidates, kind="stable")  # linear when they ascend, as they mostly do
-    place = np.searchsorted(candidates[order], liked)
-    place = order[np.minimum(place, len(candidates) - 1)]
-    hit = candidates[place] == liked
-    votes = np.bincount(place[hit], weights=weight[hit], minlength=len(candidates))
+    index = np.searchsorted(candidates[order], liked)
+    index = order[np.minimum(index, len(candidates) - 1)]
+    hit = candidates[index] == liked
+    votes = np.bincount(index[hit], weights=weight[hit], minlength=len(candidates))
     return np.minimum(votes / total, 1).astype(np.float32)
 
 

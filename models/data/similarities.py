@@ -58,8 +58,8 @@ def top_neighbours(
     row = np.repeat(np.arange(rows), np.diff(top.indptr))
     other = top.indices != row
     row, column, value = row[other], top.indices[other], top.data[other]
-    place = np.arange(len(row)) - np.searchsorted(row, row)
-    inside = place < k
-    indices[row[inside], place[inside]] = column[inside]
-    scores[row[inside], place[inside]] = np.minimum(value[inside], 1.0)
+    rank = np.arange(len(row)) - np.searchsorted(row, row)
+    inside = rank < k
+    indices[row[inside], rank[inside]] = column[inside]
+    scores[row[inside], rank[inside]] = np.minimum(value[inside], 1.0)
     return Neighbours(indices, scores)

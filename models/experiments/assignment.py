@@ -66,10 +66,10 @@ class Experiment:
 
     def arm_of(self, user_id: str) -> Arm | None:
         """The user's arm; None: not in the experiment."""
-        place = bucket(f"layer:{self.layer}", user_id)
-        if not self.layer_from <= place < self.layer_to:
+        position = bucket(f"layer:{self.layer}", user_id)
+        if not self.layer_from <= position < self.layer_to:
             return None
-        if (place - self.layer_from) / (self.layer_to - self.layer_from) >= self.share:
+        if (position - self.layer_from) / (self.layer_to - self.layer_from) >= self.share:
             return None
         ends = list(accumulate(arm.weight for arm in self.arms))
         point = bucket(self.salt, user_id) * ends[-1]

@@ -134,15 +134,15 @@ def explore(
         return Exploration(order.astype(np.intp), np.ones(n, np.float32), np.zeros(n, bool))
 
     head, tail = order[:horizon], order[horizon:]  # no slot sees further than the head
-    which = _places_in(items, head)
-    place = np.full(m, n)
+    which = _positions_in(items, head)
+    position = np.full(m, n)
     both = np.flatnonzero(which >= 0)
-    place[which[both]] = both
+    position[which[both]] = both
     sequence = np.argsort(rng.standard_exponential(m) / probabilities)
     slots = begin + np.flatnonzero(rng.random(horizon - begin) < share)
-    filled, drawn, also_next = _draw(slots.tolist(), sequence, place, n)
+    filled, drawn, also_next = _draw(slots.tolist(), sequence, position, n)
 
-    taken = place[drawn]
+    taken = position[drawn]
     kept = np.ones(len(head), bool)
     kept[taken[taken < n]] = False
     length = np.count_nonzero(kept) + len(drawn)
@@ -172,7 +172,7 @@ def explore(
     )
 
 
-def _places_in(items: NDArray[np.integer], wanted: NDArray[np.integer]) -> NDArray[np.intp]:
+def _positions_in(items: NDArray[np.integer], wanted: NDArray[np.integer]) -> NDArray[np.intp]:
     """Where each wanted item is among the items, -1 for those that are not there."""
     sorter = np.argsort(items)
     nearest = np.searchsorted(items, wanted, sorter=sorter)
@@ -181,7 +181,7 @@ def _places_in(items: NDArray[np.integer], wanted: NDArray[np.integer]) -> NDArr
 
 
 def _draw(
-    slots: list[int], sequence: NDArray[np.intp], place: NDArray[np.intp], n: int
+    slots: list[int], sequence: NDArray[np.intp], position: NDArray[np.intp], n: int
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
     """Fills slots with the first of the sequence that the list does not hold yet.
 
@@ -197,7 +197,7 @@ def _draw(
         The slots that were filled, the index drawn for each, and whether that item would
         have been next in the order anyway.
     """
-    queue = zip(sequence.tolist(), place[sequence].tolist(), strict=True)
+    queue = zip(sequence.tolist(), position[sequence].tolist(), strict=True)
     filled: list[int] = []
     drawn: list[int] = []
     also_next: list[bool] = []

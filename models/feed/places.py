@@ -64,12 +64,12 @@ class Places:
         lat, lon = lat[::-1][last], lon[::-1][last]
         known = np.isfinite(lat) & np.isfinite(lon)
         kept = ~np.isin(self._changed, rows)
-        place = np.searchsorted(self._rows, rows)
-        inside = place < len(self._rows)
-        inside[inside] = self._rows[place[inside]] == rows[inside]
+        index = np.searchsorted(self._rows, rows)
+        inside = index < len(self._rows)
+        inside[inside] = self._rows[index[inside]] == rows[inside]
         made = copy.copy(self)
         made._stale = self._stale.copy()
-        made._stale[place[inside]] = True
+        made._stale[index[inside]] = True
         made._stale_count = int(np.count_nonzero(made._stale))
         made._changed = np.concatenate([self._changed[kept], rows[known]])
         made._changed_points = np.concatenate(

@@ -58,11 +58,11 @@ def reasons(
     new = explored.tolist() if explored is not None else [False] * len(rows)
     return [
         Reason("new_here", {})
-        if new[place]
-        else SCORERS[names[best[place]]].reason(wording, place, row)
-        if top[place] > 0
+        if new[index]
+        else SCORERS[names[best[index]]].reason(wording, index, row)
+        if top[index] > 0
         else FOR_YOU
-        for place, row in enumerate(rows.tolist())
+        for index, row in enumerate(rows.tolist())
     ]
 
 

@@ -79,29 +79,29 @@ class Wording:
         self._rows = rows
         self._applied: set[int] | None = None
 
-    def nearby(self, place: int, row: int) -> Reason:
+    def nearby(self, index: int, row: int) -> Reason:
         city = int(self._live.items.city[row])
         return Reason("near_city", {"city": self._live.cities[city]}) if city >= 0 else NEAR
 
-    def chosen_tags(self, place: int, row: int) -> Reason:
-        return Reason("matches_tags", {"tags": ", ".join(self._chosen_tags[place])})
+    def chosen_tags(self, index: int, row: int) -> Reason:
+        return Reason("matches_tags", {"tags": ", ".join(self._chosen_tags[index])})
 
-    def taste(self, place: int, row: int) -> Reason:
-        if liked := self._liked_tags[place]:
+    def taste(self, index: int, row: int) -> Reason:
+        if liked := self._liked_tags[index]:
             return Reason("because_you_liked_tags", {"tags": ", ".join(liked)})
         return self._like_your_taste(row)
 
-    def popularity(self, place: int, row: int) -> Reason:
+    def popularity(self, index: int, row: int) -> Reason:
         is_popular = self._live.items.trending[row] >= POPULAR
         return Reason("popular" if is_popular else "well_liked", {})
 
-    def owner(self, place: int, row: int) -> Reason:
+    def owner(self, index: int, row: int) -> Reason:
         return Reason("trusted_owner", {"owner": self._profile.names.owner})
 
-    def novelty(self, place: int, row: int) -> Reason:
+    def novelty(self, index: int, row: int) -> Reason:
         return Reason("new", {})
 
-    def like_others(self, place: int, row: int) -> Reason:
+    def like_others(self, index: int, row: int) -> Reason:
         """Named after the item of the viewer's own that people who liked this liked too."""
         live, viewer, types = self._live, self._viewer, self._profile.interaction_types
         recent = viewer.recent

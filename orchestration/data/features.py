@@ -126,14 +126,14 @@ def item_similarities(
 
 def _store(conn: Connection, entity: str, ids: IdIndex, neighbours: Neighbours) -> None:
     indices, scores = neighbours
-    row, place = np.nonzero(indices >= 0)
+    row, position = np.nonzero(indices >= 0)
     names = ids.to_series()
     frame = pl.DataFrame(
         {
             f"{entity}_id": names.gather(row),
-            "similar_id": names.gather(indices[row, place]),
-            "rank": (place + 1).astype(np.int16),
-            "score": scores[row, place],
+            "similar_id": names.gather(indices[row, position]),
+            "rank": (position + 1).astype(np.int16),
+            "score": scores[row, position],
         }
     )
     replace_rows(conn, f"{entity}_similarities", frame)

@@ -87,7 +87,7 @@ class Heartbeat:
         trace: TracebackType | None,
     ) -> None:
         signal.set_wakeup_fd(self._former)
-        stopping = self.told_to_stop()
+        stopping = self.asked_to_stop()
         self._done.set()
         os.write(self._writer, bytes([DONE]))
         for thread in self._threads:
@@ -103,7 +103,7 @@ class Heartbeat:
             # Else Dagster takes an interrupted run for a failed one.
             self._instance.report_run_canceling(run, "The run was told to end.")
 
-    def told_to_stop(self) -> bool:
+    def asked_to_stop(self) -> bool:
         """Whether a signal came."""
         with self._reading:
             if select.select([self._reader], [], [], 0)[0]:
@@ -131,7 +131,7 @@ class Heartbeat:
 
     def _watch(self) -> None:
         """Wait for a signal, and then see to it that the body ends."""
-        while not self.told_to_stop():
+        while not self.asked_to_stop():
             select.select([self._reader], [], [], None)
             if self._done.is_set():
                 return
@@ -179,7 +179,7 @@ class BeatingExecutor(InProcessExecutor):
             for event in events:
                 yield event
                 # Dagster retries a step with a retry policy even when it was interrupted.
-                if heart.told_to_stop():
+                if heart.asked_to_stop():
                     raise dg.DagsterExecutionInterruptedError
 
 

@@ -77,7 +77,7 @@ class Buckets:
 
     def _find(self, name: str) -> tuple[int, int]:
         """The name's hash, and where its slot is, or the one to use for it."""
-        mark, start = _place(name)
+        mark, start = _slot_of(name)
         slots = _SET.unpack_from(self._table, start)
         try:
             way = slots[::2].index(mark)
@@ -87,7 +87,7 @@ class Buckets:
 
 
 @lru_cache(10_000)
-def _place(name: str) -> tuple[int, int]:
+def _slot_of(name: str) -> tuple[int, int]:
     """A name's hash, not 0, and where its set is."""
     digest = blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).digest()
     mark, number = struct.unpack("<QQ", digest)

@@ -176,7 +176,7 @@ class ExperimentCalls:
         asked_for = parse_query(ExperimentsAsked, request.query_params)
         statuses = (asked_for.status,) if asked_for.status else ()
         rows = await self._run(lambda c: stored.listed(c, *statuses))
-        return answer_json(request, {"experiments": [told(row) for row in rows]})
+        return answer_json(request, {"experiments": [described(row) for row in rows]})
 
     @endpoints.declare(
         "POST /api/v1/admin/experiments",
@@ -283,7 +283,7 @@ class ExperimentCalls:
         def work(connection: psycopg.Connection) -> dict[str, Any]:
             row = experiments.find(connection, id)
             shown = stored.shown(connection, row)
-            return told(row) | {
+            return described(row) | {
                 "shown": {
                     arm: {"users": of.users, "impressions": of.impressions,
                           "fallbacks": of.fallbacks}
@@ -337,7 +337,7 @@ class ExperimentCalls:
             row = await self._run(change)
         except RegistryAway as error:
             return problem(request, 503, f"{error}. Try again.", headers={"Retry-After": "5"})
-        return answer_json(request, told(row), status)
+        return answer_json(request, described(row), status)
 
     async def _run(self, work: Callable[[psycopg.Connection], T]) -> T:
         try:
@@ -350,7 +350,7 @@ class ExperimentCalls:
             raise InvalidParameters(error.problems) from error
 
 
-def told(row: ExperimentRow) -> dict[str, Any]:
+def described(row: ExperimentRow) -> dict[str, Any]:
     """An experiment as the calls tell it."""
     step, due = ramps.next_step(row.ramp, row.share), ramps.due_at(row)
     following = {"share": step.share, "not_before": due} if step and due else None

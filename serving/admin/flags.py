@@ -50,7 +50,7 @@ class FlagAsked(Asked):
         return self
 
 
-class FlagPlace(BaseModel):
+class FlagQuery(BaseModel):
     """Query of ``DELETE``."""
 
     environment: Environment = Field(default=EVERYWHERE, description="Of which.")
@@ -131,12 +131,12 @@ class FlagCalls:
         "DELETE /api/v1/admin/flags/{name:id}",
         Answer("It is gone", status=204),
         parameters=[NAME],
-        query=FlagPlace,
+        query=FlagQuery,
         problems=(404,),
     )
     async def unset_flag(self, request: Request) -> Response:
         """Remove a flag."""
-        name, place = _name(request), parse_query(FlagPlace, request.query_params)
+        name, place = _name(request), parse_query(FlagQuery, request.query_params)
         gone = await with_connection(
             self._settings,
             lambda c: unset_flag(c, name, environment=place.environment, actor=actor_of(request)),

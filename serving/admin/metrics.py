@@ -68,9 +68,9 @@ class MetricsCalls:
         profile, now = self._state().profile, datetime.now(UTC)
 
         def work(connection: psycopg.Connection) -> dict[str, Any]:
-            told = metrics(connection, profile, asked.days, now)
+            document = metrics(connection, profile, asked.days, now)
             start = now - timedelta(days=asked.days)
-            return told | {"served_series": _over_time(connection, start, now)}
+            return document | {"served_series": _over_time(connection, start, now)}
 
         return answer_json(request, await with_connection(self._settings, work))
 
@@ -90,9 +90,9 @@ def _over_time(connection: psycopg.Connection, start: datetime, end: datetime) -
     last = int(end.timestamp() // size)  # which is not over yet
     return [
         {
-            "start": datetime.fromtimestamp(place * size, UTC),
-            **Latency.sum(one.latency for one in bins.get(place, [])).as_json(),
-            "fallback_share": sum(fallback_shares(bins[place]).values()) if place in bins else None,
+            "start": datetime.fromtimestamp(bin * size, UTC),
+            **Latency.sum(one.latency for one in bins.get(bin, [])).as_json(),
+            "fallback_share": sum(fallback_shares(bins[bin]).values()) if bin in bins else None,
         }
-        for place in range(min(bins), max(last, min(bins) + 1))
+        for bin in range(min(bins), max(last, min(bins) + 1))
     ]

@@ -120,7 +120,7 @@ class ModelCalls:
         return answer_json(
             request,
             {
-                "versions": [told(version, withdrawn) for version in listing.versions],
+                "versions": [described(version, withdrawn) for version in listing.versions],
                 "champion": listing.champion and listing.champion.version,
                 "challenger": listing.challenger and listing.challenger.version,
                 "previous": previous and previous.version,
@@ -242,7 +242,7 @@ class ModelCalls:
         )
 
 
-def told(version: Version, withdrawn: dict[str, str]) -> dict[str, Any]:
+def described(version: Version, withdrawn: dict[str, str]) -> dict[str, Any]:
     """A version as the calls tell it."""
     tags = version.tags
     return {

@@ -16,7 +16,7 @@ from starlette.responses import Response
 from gateway.dagster_client import CODE_AWAY, DagsterAway, Run
 from models.evaluation.versions import RegistryAway
 from serving.admin.dagster import Dagster, Seen
-from serving.admin.models import ModelVersionTold, told
+from serving.admin.models import ModelVersionTold, described
 from serving.admin.registry import Listing, VersionList
 from serving.http.answers import answer_json
 from serving.http.endpoints import Answer, Endpoints
@@ -224,7 +224,10 @@ class StatusCalls:
         }
         return {
             name: version
-            and {**(row := told(version, reasons)), "age_seconds": _age(row["trained_at"], now)}
+            and {
+                **(row := described(version, reasons)),
+                "age_seconds": _age(row["trained_at"], now),
+            }
             for name, version in named.items()
         }
 
@@ -275,16 +278,16 @@ def _served(found: list[Served] | None) -> dict[str, Any]:
     """Of the last hour; None: Postgres is away."""
     if found is None:
         return {"requests_1h": None, "fallback": None, "latency": None}
-    total = Latency.sum(one.latency for one in found)
-    told = total.as_json()
+    total = Latency.sum(served.latency for served in found)
+    latency = total.as_json()
     shares = fallback_shares(found)
     return {
-        "requests_1h": told.pop("requests"),
+        "requests_1h": latency.pop("requests"),
         "fallback": {
             "share_1h": sum(shares.values()) if total.requests else None,
             "by_reason": dict(sorted(shares.items(), key=lambda pair: -pair[1])),
         },
-        "latency": told,
+        "latency": latency,
     }
 
 

@@ -34,10 +34,10 @@ def answer_row(
 ) -> Response:
     """JSON text with its ETag; 304 when the caller has it already."""
     tag = etag(row)
-    told = {"ETag": tag, "Cache-Control": "private, no-cache", **(headers or {})}
+    given = {"ETag": tag, "Cache-Control": "private, no-cache", **(headers or {})}
     if request.method in ("GET", "HEAD") and _named(request, "if-none-match", tag, weak=True):
-        return Response(status_code=304, headers={"X-Request-Id": request_id_of(request), **told})
-    return answer_json(request, row, status, told)
+        return Response(status_code=304, headers={"X-Request-Id": request_id_of(request), **given})
+    return answer_json(request, row, status, given)
 
 
 def etag(row: str) -> str:

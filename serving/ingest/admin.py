@@ -116,7 +116,7 @@ class RejectedCalls:
         users = {result.user_id for result in results if result.user_id is not None}
         if users:
             self._ingest.tell_committed(users)
-        told = [
+        outcomes = [
             {"id": result.id, "outcome": result.outcome, "reason": result.reason}
             for result in results
         ]
@@ -124,7 +124,7 @@ class RejectedCalls:
         return answer_json(
             request,
             {
-                "results": told,
+                "results": outcomes,
                 "accepted": count("accepted"),
                 "duplicates": count("duplicate"),
                 "rejected": count("rejected"),

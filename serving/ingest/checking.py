@@ -58,16 +58,16 @@ class Checked:
     """
 
     events: list[Event] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
     refusals: dict[int, Refusal] = field(default_factory=dict)
     refused: list[RefusedEvent] = field(default_factory=list)
 
     def leave_out(self, refusals: dict[int, Refusal]) -> None:
         """Refuse events by their places, without keeping them."""
         if refusals:
-            kept = [number for number, place in enumerate(self.places) if place not in refusals]
+            kept = [number for number, place in enumerate(self.positions) if place not in refusals]
             self.events = [self.events[number] for number in kept]
-            self.places = [self.places[number] for number in kept]
+            self.positions = [self.positions[number] for number in kept]
             self.refusals |= refusals
 
 
@@ -92,7 +92,7 @@ async def check(
             await asyncio.sleep(0)
         try:
             checked.events.append(to_event(entry, clock, types))
-            checked.places.append(place)
+            checked.positions.append(place)
         except _Refused as error:
             checked.refusals[place] = error.refusal
             checked.refused.append(refused(entry, error.refusal, place + 1))

@@ -88,7 +88,7 @@ class IngestCalls:
         problems=PROBLEMS,
     )
     async def send_interactions(self, request: Request) -> Response:
-        with self._room() as arrived:
+        with self._free_events() as arrived:
             return await self._take(request, entries_of(await read_json(request, arrived)))
 
     @endpoints.declare(
@@ -109,7 +109,7 @@ class IngestCalls:
             raise InvalidParameters(
                 [{"field": "user_id", "message": "given more than once: give it once"}]
             )
-        with self._room() as arrived:
+        with self._free_events() as arrived:
             body = await read_json(request, arrived)
             if not isinstance(body, dict):
                 raise InvalidParameters([{"field": "body", "message": "must be a JSON object"}])
@@ -125,7 +125,7 @@ class IngestCalls:
             return await self._take(request, [entry])
 
     @contextmanager
-    def _room(self) -> Iterator[Callable[[int], None]]:
+    def _free_events(self) -> Iterator[Callable[[int], None]]:
         """Room for one request; call what it gives with the bytes of each part as it comes.
 
         Raises:
@@ -160,16 +160,16 @@ class IngestCalls:
             for entry in entries
         ]
         refusals = checked.refusals | {
-            checked.places[number]: refusal for number, refusal in stored.refused.items()
+            checked.positions[number]: refusal for number, refusal in stored.refused.items()
         }
-        for place, refusal in refusals.items():
-            results[place].update(
+        for index, refusal in refusals.items():
+            results[index].update(
                 outcome="rejected", reason=refusal.reason, field=refusal.field or None
             )
-        for place in limited:
-            results[place]["retry_after"] = wait
+        for index in limited:
+            results[index]["retry_after"] = wait
         for number in stored.known:
-            results[checked.places[number]]["outcome"] = "duplicate"
+            results[checked.positions[number]]["outcome"] = "duplicate"
         counts = Counter(result["outcome"] for result in results)
         for outcome, count in counts.items():
             _COUNTERS[outcome].inc(count)
@@ -188,10 +188,10 @@ class IngestCalls:
         if caller.user_id is None and not caller.needs_token:
             return
         refused: dict[int, Refusal] = {}
-        for place, event in zip(checked.places, checked.events, strict=True):
+        for index, event in zip(checked.positions, checked.events, strict=True):
             why = forbidden_user(caller, event["user_id"])
             if why is not None:
-                refused[place] = Refusal("user_id", why)
+                refused[index] = Refusal("user_id", why)
             elif event["user_id"] is None:
                 event["user_id"] = caller.user_id
         checked.leave_out(refused)
@@ -205,12 +205,12 @@ class IngestCalls:
         """Leave out those that are over their user's limit: seconds until they may come again,
         and their places."""
         users: list[str | None] = [None] * entries
-        for place, event in zip(checked.places, checked.events, strict=True):
-            users[place] = event["user_id"]
+        for index, event in zip(checked.positions, checked.events, strict=True):
+            users[index] = event["user_id"]
         charged = charge_events(request, users)
-        over = [place for place, granted in enumerate(charged.granted) if not granted]
+        over = [index for index, granted in enumerate(charged.granted) if not granted]
         why = f"over the rate limit of this user: send it again in {charged.retry_after} s"
-        checked.leave_out({place: Refusal("user_id", why) for place in over})
+        checked.leave_out({index: Refusal("user_id", why) for index in over})
         return charged.retry_after, over
 
 

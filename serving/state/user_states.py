@@ -193,25 +193,26 @@ def as_events(
     rows = [row for row in rows if row.type in types]
     n = len(rows)
     # The same few items come again and again: each is looked up once.
-    found = {row.item_id: live.find_item(row.item_id) for row in rows if row.item_id is not None}
+    by_id = {row.item_id: live.find_item(row.item_id) for row in rows if row.item_id is not None}
     items = np.array(
-        [-1 if (at := found.get(row.item_id or "")) is None else at for row in rows], np.int32
+        [-1 if (at := by_id.get(row.item_id or "")) is None else at for row in rows],
+        np.int32,
     )
-    known = items >= 0
+    is_item = items >= 0
     tags = np.full((n, live.items.tags.shape[1]), -1, np.int32)
     categories, cities = np.full(n, -1, np.int32), np.full(n, -1, np.int32)
-    tags[known] = live.items.tags[items[known]]
-    categories[known], cities[known] = (
-        live.items.category[items[known]],
-        live.items.city[items[known]],
+    tags[is_item] = live.items.tags[items[is_item]]
+    categories[is_item], cities[is_item] = (
+        live.items.category[items[is_item]],
+        live.items.city[items[is_item]],
     )
-    for place, row in enumerate(rows):
+    for index, row in enumerate(rows):
         if row.item_id is None:
             named = {live.tags.find(tag) for tag in row.tags or ()} - {-1}
             few = sorted(named)[: tags.shape[1]]
-            tags[place, : len(few)] = few
-            categories[place] = live.categories.find(row.category)
-            cities[place] = live.cities.find(row.city)
+            tags[index, : len(few)] = few
+            categories[index] = live.categories.find(row.category)
+            cities[index] = live.cities.find(row.city)
     return Events(
         ids=np.frombuffer(b"".join(row.id for row in rows), ">u8").reshape(n, 2).astype(np.uint64),
         items=items,

@@ -66,13 +66,13 @@ def _sentence(error: Exception) -> str:
     """Why nothing came, for people."""
     if isinstance(error, SnapshotError):
         return str(error)
-    told = " ".join(str(error).split())
-    if GONE in told:
+    message = " ".join(str(error).split())
+    if GONE in message:
         return (
             "its files are gone from MLflow's store; bring them back, or choose another version "
             "(`feedwright models list`)"
         )
-    return f"MLflow does not give its files ({type(error).__name__}: {told})"
+    return f"MLflow does not give its files ({type(error).__name__}: {message})"
 
 
 if __name__ == "__main__":

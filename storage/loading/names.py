@@ -177,8 +177,11 @@ def role_of(name: str) -> str | None:
 def type_of(word: str, types: InteractionTypes = DEFAULT_TYPES) -> str | None:
     """Our type of an event that is called ``word``; None: its name says nothing."""
     plain = re.sub(r"[^\w]+", "_", re.sub(r"^(\d+)\.0+$", r"\1", word.strip().lower()))
-    ways = (plain, *(plain.removesuffix(end) for end in ("s", "d", "ed", "ped", "ning", "ing")))
-    return next((types.called[way] for way in ways if way in types.called), None)
+    stems = (
+        plain,
+        *(plain.removesuffix(end) for end in ("s", "d", "ed", "ped", "ning", "ing")),
+    )
+    return next((types.called[stem] for stem in stems if stem in types.called), None)
 
 
 def type_of_flag(name: str, types: InteractionTypes = DEFAULT_TYPES) -> str | None:

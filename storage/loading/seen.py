@@ -33,9 +33,9 @@ class Seen:
         wanted = hashes[order]
         for begin, length in self._runs:
             run, content = self._read(begin, length)
-            places = np.minimum(np.searchsorted(run, wanted), length - 1)
-            here = run[places] == wanted
-            found[order[here]] = content[places[here]]
+            indices = np.minimum(np.searchsorted(run, wanted), length - 1)
+            here = run[indices] == wanted
+            found[order[here]] = content[indices[here]]
             known[order[here]] = True
         return pl.Series(found).set(pl.Series(~known), None)
 

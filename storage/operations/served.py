@@ -39,7 +39,7 @@ ON CONFLICT (minute, variant, model_version, fallback_reason) DO UPDATE SET
 
 _COLUMNS = (
     "sum(requests)::bigint AS requests, sum(seconds) AS seconds, ARRAY["
-    + ", ".join(f"coalesce(sum(buckets[{place}]), 0)::bigint" for place in range(1, BUCKETS + 1))
+    + ", ".join(f"coalesce(sum(buckets[{index}]), 0)::bigint" for index in range(1, BUCKETS + 1))
     + "] AS buckets"
 )
 _WITHIN = "FROM feed.served_minutes WHERE minute >= %(start)s AND minute < %(end)s"
@@ -86,10 +86,10 @@ class Latency:
         if not self.requests:
             return None
         wanted, below = share * sum(self.buckets), 0.0
-        for place, count in enumerate(self.buckets[:-1]):
+        for index, count in enumerate(self.buckets[:-1]):
             if count and below + count >= wanted:
-                lower = BOUNDS[place - 1] if place else 0.0
-                return lower + (BOUNDS[place] - lower) * (wanted - below) / count
+                lower = BOUNDS[index - 1] if index else 0.0
+                return lower + (BOUNDS[index] - lower) * (wanted - below) / count
             below += count
         return BOUNDS[-1]
 

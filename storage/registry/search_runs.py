@@ -67,7 +67,7 @@ def log_trial(
         tags=tags | ({"error": trial.error} if trial.error else {}),
         run_name=f"{recommender} {trial.name}",
     )
-    metrics = {f"ndcg.window_{place}": value for place, value in enumerate(trial.ndcg, 1)}
+    metrics = {f"ndcg.window_{number}": value for number, value in enumerate(trial.ndcg, 1)}
     metrics |= {"ndcg": trial.mean, "seconds": trial.seconds}
     registry.client.log_batch(
         run.info.run_id,

@@ -173,9 +173,9 @@ class EntityCalls:
                 else "created"
                 if written[entry.id].created
                 else "updated",
-                "errors": [_below(f"{name}.{place}", error) for error in entry.errors],
+                "errors": [_below(f"{name}.{index}", error) for error in entry.errors],
             }
-            for place, entry in enumerate(entries)
+            for index, entry in enumerate(entries)
         ]
         counts = Counter(outcome["outcome"] for outcome in outcomes)
         numbers = {each: counts[each] for each in ("created", "updated", "rejected")}
@@ -212,13 +212,13 @@ class EntityCalls:
         """Each entry checked; of several with one id, the first good one counts."""
         checked: list[_Entry] = []
         first: dict[str, int] = {}
-        for place, entry in enumerate(entries):
-            if place % CHECKED_AT_ONCE == 0:
+        for index, entry in enumerate(entries):
+            if index % CHECKED_AT_ONCE == 0:
                 await asyncio.sleep(0)
             one = self._checked(entry)
             if not one.errors and one.id is not None:
-                before = first.setdefault(one.id, place)
-                if before != place:
+                before = first.setdefault(one.id, index)
+                if before != index:
                     message = f"given twice: {self._kind.entity}.{before} has it too"
                     one.errors.append({"field": "id", "message": message})
             checked.append(one)

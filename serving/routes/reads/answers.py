@@ -25,17 +25,17 @@ def listed(
     return [
         {
             "item_id": live.item_id(row),
-            "rank": place,
+            "rank": index,
             **dict(zip(columns, values, strict=True)),
-            **told(reason),
+            **reason_body(reason),
         }
-        for place, (row, reason, *values) in enumerate(
+        for index, (row, reason, *values) in enumerate(
             zip(rows.tolist(), why, *columns.values(), strict=True), 1
         )
     ]
 
 
-def told(reason: Reason) -> Body:
+def reason_body(reason: Reason) -> Body:
     return {
         "reason": reason.text,
         "reason_code": reason.code,

@@ -26,7 +26,7 @@ from serving.http.answers import not_found
 from serving.http.describe import path_id
 from serving.http.endpoints import Answer, Endpoints
 from serving.http.inputs import id_in, parse
-from serving.routes.reads.answers import Body, answer_versioned, told
+from serving.routes.reads.answers import Body, answer_versioned, reason_body
 from serving.routes.reads.shapes import ItemFeatures, PairFeatures, PairIds, UserFeatures
 from serving.routes.reads.view import View, Views
 
@@ -197,7 +197,7 @@ def pair_features(view: View, row: int) -> Body:
             "raw": _number(model_scores(live, view.taste, one)[0]),
             "unit": _number(unit[0], 4),
         },
-        **told(reason),
+        **reason_body(reason),
         "rules_broken": list(dict.fromkeys(always)),
         "seen": "seen" in asked,
         "applied": "applied" in asked,

@@ -92,9 +92,9 @@ class RankingCalls:
         items: list[dict[str, Any]] = []
         for start in range(0, len(rows), RENDERED_AT_ONCE):
             part = slice(start, start + RENDERED_AT_ONCE)
-            places = np.arange(len(rows))[part] + 1
+            ranks = np.arange(len(rows))[part] + 1
             items += _rendered(
-                view, ranked.ranking.rows[part], ranked.ranking.scores[part], places,
+                view, ranked.ranking.rows[part], ranked.ranking.scores[part], ranks,
                 sources=ranked.ranker[part], by_model=ranked.by_model,
             )  # fmt: skip
             await asyncio.sleep(0)
@@ -185,8 +185,8 @@ def _sorted_out(view: View, item_ids: list[str]) -> tuple[Indices, list[dict[str
     there = np.flatnonzero(found >= 0)
     first, names = view.first_broken(found[there])
     rules: list[str | None] = ["unknown_item"] * len(item_ids)
-    for place, rule in zip(there.tolist(), first.tolist(), strict=True):
-        rules[place] = names[rule] if rule >= 0 else None
+    for index, rule in zip(there.tolist(), first.tolist(), strict=True):
+        rules[index] = names[rule] if rule >= 0 else None
     excluded = [
         {"item_id": item_id, "rule": rule}
         for item_id, rule in zip(item_ids, rules, strict=True)
@@ -222,13 +222,13 @@ def _rendered(
     view: View,
     rows: Indices,
     scores: Scores,
-    places: NDArray[np.integer],
+    ranks: NDArray[np.integer],
     *,
     sources: Bits | None = None,
     by_model: bool = False,
 ) -> list[dict[str, Any]]:
     return render(
-        view.live, view.taste, view.profile, rows, scores, places,
+        view.live, view.taste, view.profile, rows, scores, ranks,
         now=view.now, sources=sources, by_model=by_model,
     )  # fmt: skip
 

@@ -53,15 +53,15 @@ class TrendingCalls:
         if view is None:
             return answer_json(request, {"items": [], "hours": None})
         rows, scores, hours = window(view, asked.hours)
-        places = np.flatnonzero(view.allowed(rows))[: asked.limit]
-        rows = rows[places]
+        kept = np.flatnonzero(view.allowed(rows))[: asked.limit]
+        rows = rows[kept]
         # "this week" would not be true of a longer window
         code = "popular" if hours is None or hours <= WEEK_HOURS else "well_liked"
         items = listed(
             view.live,
             rows,
             [Reason(code, {})] * len(rows),
-            trending_score=scores[places].astype(np.float64).clip(0, 1).round(4).tolist(),
+            trending_score=scores[kept].astype(np.float64).clip(0, 1).round(4).tolist(),
         )
         return answer_json(request, {"items": items, "hours": hours})
 

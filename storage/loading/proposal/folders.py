@@ -78,24 +78,24 @@ def kind_of(one: Look) -> str | None:
     return next((kind for kind in kinds if kind), None)
 
 
-def join_alike(found: Proposal, events: Look, others: list[Look]) -> None:
+def join_similar(found: Proposal, events: Look, others: list[Look]) -> None:
     """Files of the same columns are read together, where a pattern names just these."""
-    alike = [other for other in others if _is_alike(other, events)]
-    for one in alike:
+    similar = [other for other in others if _is_similar(other, events)]
+    for one in similar:
         if kind_of(one) != kind_of(events):
             found.unused[one.name] = (
                 "its name tells other events than that of the interactions: add its rows to them, "
                 "with a column that tells the type of each"
             )
-    alike = [one for one in alike if kind_of(one) == kind_of(events)]
-    files = sorted(file for one in (events, *alike) for file in one.files)
-    names = [events.name, *(one.name for one in alike)]
+    similar = [one for one in similar if kind_of(one) == kind_of(events)]
+    files = sorted(file for one in (events, *similar) for file in one.files)
+    names = [events.name, *(one.name for one in similar)]
     pattern = f"{_common(names)}*{_common([name[::-1] for name in names])[::-1]}"
-    if alike and sorted(found.folder.glob(pattern)) == files:
+    if similar and sorted(found.folder.glob(pattern)) == files:
         events.name, events.files = pattern, files
-        others[:] = [other for other in others if other not in alike]
+        others[:] = [other for other in others if other not in similar]
         return
-    for one in alike:
+    for one in similar:
         found.unused[one.name] = "its columns are those of the interactions: add its rows to them"
 
 
@@ -105,7 +105,7 @@ def _common(names: list[str]) -> str:
     return "".join(several[0] for several in signs)
 
 
-def _is_alike(one: Look, events: Look) -> bool:
+def _is_similar(one: Look, events: Look) -> bool:
     """Whether files have the same columns; of those with names for them some may lack some."""
     if one.form.kind != events.form.kind:
         return False

@@ -10,7 +10,7 @@ from storage.loading.names import plain_name, role_of, type_of, type_of_flag
 from storage.loading.proposal.catalogue import find_items, find_users, find_words
 from storage.loading.proposal.clocks import of_parts, with_clock
 from storage.loading.proposal.draft import Proposal
-from storage.loading.proposal.folders import join_alike, kind_of, looks_of
+from storage.loading.proposal.folders import join_similar, kind_of, looks_of
 from storage.loading.proposal.kinds import guess_of, steps_of_count, steps_of_rating, verdict_of
 from storage.loading.proposal.looks import HALF, Column, Look
 from storage.loading.proposal.roles import ORDERS, is_flag, is_scale, named, of_events, unread_time
@@ -40,7 +40,7 @@ def propose(folder: Path, types: InteractionTypes = DEFAULT_TYPES) -> Proposal:
         raise LoadError(_nothing_found(folder, looks, roles, found))
     found.files["interactions"], events_roles = events, roles[events.name]
     others = [look for look in looks if look is not events]
-    join_alike(found, events, others)
+    join_similar(found, events, others)
     _say_events(found, events, events_roles)
     find_items(found, others)
     find_users(found, others)

@@ -37,12 +37,12 @@ class Chunk:
 
     def only(self, kept: pl.Series) -> Chunk:
         """The rows where ``kept`` is true."""
-        places = kept.arg_true()
+        indices = kept.arg_true()
         return Chunk(
             self.frame.filter(kept),
             self.line.filter(kept),
             None if self.problem is None else self.problem.filter(kept),
-            lambda at: self.raw(places.gather(at)),
+            lambda at: self.raw(indices.gather(at)),
             self.notes,
         )
 

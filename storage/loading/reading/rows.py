@@ -305,12 +305,12 @@ def _own_columns(file: Path, form: Form) -> list[str]:
 
 def rows_of(file: Path, form: Form, wanted: Sequence[str], size: int = BLOCK) -> Iterator[Chunk]:
     """The rows of a file, under its own names, ``size`` bytes at a time; of CSV all columns."""
-    told = partition(file)
-    if not told:
+    of_folders = partition(file)
+    if not of_folders:
         yield from _own_rows(file, form, wanted, size)
         return
     own = _own_columns(file, form)
-    others = [pl.lit(value, pl.String).alias(name) for name, value in told.items()
+    others = [pl.lit(value, pl.String).alias(name) for name, value in of_folders.items()
               if name not in own]  # fmt: skip
     for chunk in _own_rows(file, form, wanted, size):
         yield replace(chunk, frame=chunk.frame.with_columns(others))

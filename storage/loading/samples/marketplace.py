@@ -282,7 +282,7 @@ def _draw_items(rng: np.random.Generator, world: _World, taste: Ints, city: Ints
         np.where(begins == ends, len(world.by_group), ends),
     )
     low, high = world.popularity[begins], world.popularity[ends]
-    place = (
+    index = (
         np.searchsorted(world.popularity, low + rng.random(len(low)) * (high - low), "right") - 1
     )
-    return world.by_group[np.clip(place, begins, ends - 1)]
+    return world.by_group[np.clip(index, begins, ends - 1)]

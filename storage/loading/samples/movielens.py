@@ -233,9 +233,9 @@ def _places(zip_codes: pl.Series) -> pl.DataFrame:
     return pl.DataFrame(
         {
             "zip_code": [code for code, _ in found],
-            "lat": [float(place["lat"]) for _, place in found],
-            "lon": [float(place["long"]) for _, place in found],
-            "city": [place["city"] for _, place in found],
+            "lat": [float(location["lat"]) for _, location in found],
+            "lon": [float(location["long"]) for _, location in found],
+            "city": [location["city"] for _, location in found],
         },
         schema={"zip_code": pl.String, "lat": pl.Float64, "lon": pl.Float64, "city": pl.String},
     )

@@ -32,11 +32,11 @@ class Shelves:
             Numbers of items; -1 where the group has none on that side.
         """
         within = np.clip(time - self._origin + later * -1, -1, self._span - 1)
-        place = np.searchsorted(self._keys, group * self._span + within, side="right")
+        index = np.searchsorted(self._keys, group * self._span + within, side="right")
         steps = np.arange(CHOICES) if later else -1 - np.arange(CHOICES)
-        places = place[:, None] + steps
-        inside = np.clip(places, 0, len(self._order) - 1)
-        there = (places == inside) & (self._group[inside] == group[:, None])
+        indices = index[:, None] + steps
+        inside = np.clip(indices, 0, len(self._order) - 1)
+        there = (indices == inside) & (self._group[inside] == group[:, None])
         items = self._order[inside]
         wish = np.where(there, appeal[items] + rng.gumbel(size=items.shape), -np.inf)
         chosen = wish.argmax(axis=1)[:, None]

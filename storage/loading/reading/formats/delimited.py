@@ -132,12 +132,12 @@ def _without_blanks(
         line = line.filter(there) if line is not None else None
     rows = frame
 
-    def raw(places: pl.Series) -> pl.Series:
-        cells = as_json(rows[places])
+    def raw(indices: pl.Series) -> pl.Series:
+        cells = as_json(rows[indices])
         return (
             cells
             if line is None
-            else line.gather(places).zip_with(line.gather(places).is_not_null(), cells)
+            else line.gather(indices).zip_with(line.gather(indices).is_not_null(), cells)
         )
 
     return Chunk(frame, at + first, problem, raw)

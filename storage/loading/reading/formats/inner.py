@@ -33,7 +33,7 @@ def each_word(chunk: Chunk, inner: str) -> Chunk:
         frame=frame,
         line=chunk.line.gather(at),
         problem=None if chunk.problem is None else chunk.problem.gather(at),
-        raw=lambda places: chunk.raw(at.gather(places)),
+        raw=lambda indices: chunk.raw(at.gather(indices)),
     )
 
 

@@ -48,8 +48,8 @@ def rows_of(value: Any, most: int | None = None) -> list[Any] | None:
         return _of_lists(value) if value and all(isinstance(one, list) for one in value) else value
     if not isinstance(value, dict) or not value:
         return None
-    for way in (_split, _by_column, _of_columns, _by_key):
-        if (rows := way(value)) is not None:
+    for parser in (_split, _by_column, _of_columns, _by_key):
+        if (rows := parser(value)) is not None:
             return rows
     return rows_within(value) or None if most is None or len(value) <= most else None
 
@@ -93,8 +93,8 @@ def _by_column(value: dict[str, Any]) -> list[Any] | None:
         isinstance(column, dict) and column and all(map(str.isdigit, column)) for column in columns
     ):
         return None
-    places = dict.fromkeys(place for column in columns for place in column)
-    return [{name: one.get(place) for name, one in value.items()} for place in places]
+    keys = dict.fromkeys(place for column in columns for place in column)
+    return [{name: one.get(place) for name, one in value.items()} for place in keys]
 
 
 def _of_columns(value: dict[str, Any]) -> list[Any] | None:

@@ -163,16 +163,16 @@ def _has_several(line: str) -> bool:
 
 def _delimited(form: Form, lines: list[str], said: FileForm) -> Form:
     blank = "\r ,;\t|"
-    places = [at for at, line in enumerate(lines) if line.strip(blank)]
-    is_drawn = any(is_rule(lines[at]) for at in places[:2])
-    places = [at for at in places if not (is_drawn and is_rule(lines[at]))]
-    remarks = _remarks([lines[at] for at in places])
-    header_at = places[remarks - 1] if remarks else None
-    places = places[remarks:][:SAMPLE] or places[:SAMPLE]
+    indices = [at for at, line in enumerate(lines) if line.strip(blank)]
+    is_drawn = any(is_rule(lines[at]) for at in indices[:2])
+    indices = [at for at in indices if not (is_drawn and is_rule(lines[at]))]
+    remarks = _remarks([lines[at] for at in indices])
+    header_at = indices[remarks - 1] if remarks else None
+    indices = indices[remarks:][:SAMPLE] or indices[:SAMPLE]
     if said.header is not False and not said.columns:
         known = [said.delimiter] if said.delimiter else DELIMITERS
-        places = places[titles([lines[at] for at in places], known) :]
-    sample = [lines[at].rstrip("\r") for at in places]
+        indices = indices[titles([lines[at] for at in indices], known) :]
+    sample = [lines[at].rstrip("\r") for at in indices]
     delimiter = said.delimiter or delimiter_of(sample)
     quote: str | None = said.quote or ("'" if _are_in_single_quotes(sample, delimiter) else '"')
     if said.quote == "none" or (
@@ -184,7 +184,7 @@ def _delimited(form: Form, lines: list[str], said: FileForm) -> Form:
     rows = [grammar.cells(line) for line in sample]
     header = has_header(rows) if said.header is None else said.header
     names = said.columns or _names(rows, header)
-    first = (places[0] if not header else places[1] if len(places) > 1 else places[0] + 1) + 1
+    first = (indices[0] if not header else indices[1] if len(indices) > 1 else indices[0] + 1) + 1
     if header_at is not None and not header and not said.columns:
         # some write the names of the columns into a remark
         named = grammar.cells(lines[header_at].lstrip("# ").rstrip("\r"))
