@@ -2,20 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import psycopg
-    from rich.console import Console
-
 import json
 
 import psycopg
 from rich.console import Console
 
 from feedwright.environment import remember
-from feedwright.local.loading import load_into, sample_log, shifted
-from models.catalogue.snapshot import FORMAT, MANIFEST
 from storage.settings import Settings
 
 SAMPLE_PROFILE = "social"
@@ -48,12 +40,16 @@ def champion_version(connection: psycopg.Connection, settings: Settings) -> str 
 def is_outdated(settings: Settings, version: str) -> bool:
     """Whether this machine's copy of a model was written by a release that lays it out
     differently: the feed cannot serve it."""
+    from models.catalogue.snapshot import FORMAT, MANIFEST
+
     file = settings.snapshots / version / MANIFEST
     return file.is_file() and json.loads(file.read_text()).get("format") != FORMAT
 
 
 def load_sample(connection: psycopg.Connection, settings: Settings, console: Console) -> Settings:
     """Load MovieLens 100K, and choose the profile that fits it unless one was chosen."""
+    from feedwright.local.loading import load_into, sample_log, shifted
+
     log = shifted(sample_log())
     console.print(f"[dim]{log.notice}[/]", highlight=False, soft_wrap=True)
     load_into(connection, log, console)

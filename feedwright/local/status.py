@@ -16,8 +16,10 @@ from feedwright.local.first_run import champion_version
 from feedwright.processes.services import addresses
 from feedwright.processes.supervisor import is_ready
 from gateway.dagster_client import DagsterAway, DagsterClient
+from models.evaluation.versions import CHAMPION, RegistryAway
 from models.profile.interaction_types import DEFAULT_TYPES
 from storage.postgres.database import DatabaseError, connect
+from storage.registry import rest
 from storage.settings import Settings, mlflow_tracking_uri
 
 COUNTS = {
@@ -142,13 +144,34 @@ def champion(connection: psycopg.Connection, settings: Settings, url: str) -> di
     """Version, time and metrics of the live model; None when there is none."""
     if champion_version(connection, settings) is None:
         return None
-    from storage.registry.registry import Registry
+    try:
+        return _champion_of(settings)
+    except RegistryAway:  # its tables are asked, by MLflow's library: importing it takes seconds
+        from storage.registry.registry import Registry
 
-    registry = Registry(mlflow_tracking_uri(settings, url), settings.model_name)
-    live = registry.champion()
+        live = Registry(mlflow_tracking_uri(settings, url), settings.model_name).champion()
     if live is None:
         return None
     return {"version": live.version, "trained_at": live.trained_at, "metrics": live.metrics}
+
+
+def _champion_of(settings: Settings) -> dict[str, Any] | None:
+    """As MLflow's server has it.
+
+    Raises:
+        RegistryAway: it does not answer.
+    """
+    address = settings.mlflow_address + rest.PATH
+    with rest.asking(), httpx.Client(base_url=address, timeout=3.0, trust_env=False) as client:
+        live = rest.named_version(client, settings.model_name, CHAMPION)
+        if live is None:
+            return None
+        run = rest.answer_of(client.get("runs/get", params={"run_id": live["run_id"]}))
+        return {
+            "version": str(live["version"]),
+            "trained_at": rest.tags_of(live.get("tags")).get("trained_at"),
+            "metrics": rest.metrics_of(run),
+        }
 
 
 async def assets(address: str) -> list[dict[str, Any]]:

@@ -151,9 +151,7 @@ class VersionList:
         try:
             with rest.asking():
                 async with self._turns:
-                    run = await self._get("runs/get", run_id=run_id)
-                rows = run["run"]["data"].get("metrics") or [] if run else []
-                numbers = {row["key"]: float(row["value"]) for row in rows}
+                    numbers = rest.metrics_of(await self._get("runs/get", run_id=run_id))
         except RegistryAway:
             return  # a version is told of without them
         if len(self._metrics) > 3 * MOST:

@@ -44,10 +44,9 @@ class Registry:
         Raises:
             RegistryAway: no answer within ``TIMEOUT_SECONDS``, or not MLflow's.
         """
-        asked = {"name": self._name, "alias": alias}
         with rest.asking():
-            found = rest.answer_of(self._client.get("registered-models/alias", params=asked))
-            return None if found is None else _named(found["model_version"])
+            version = rest.named_version(self._client, self._name, alias)
+            return None if version is None else _named(version)
 
     def close(self) -> None:
         self._client.close()

@@ -47,3 +47,20 @@ def answer_of(response: httpx.Response) -> dict[str, Any] | None:
 def tags_of(rows: Iterable[Mapping[str, str]] | None) -> dict[str, str]:
     """Tags as its answers have them, as a dict."""
     return {row["key"]: row["value"] for row in rows or ()}
+
+
+def named_version(client: httpx.Client, model: str, alias: str) -> dict[str, Any] | None:
+    """The version that the alias names, as MLflow has it; None: there is no alias, or no model.
+
+    Args:
+        client: of ``PATH`` on the server.
+    """
+    asked = {"name": model, "alias": alias}
+    answer = answer_of(client.get("registered-models/alias", params=asked))
+    return None if answer is None else answer["model_version"]
+
+
+def metrics_of(run: Mapping[str, Any] | None) -> dict[str, float]:
+    """The last of each metric in an answer of ``runs/get``; none of a run that is gone."""
+    rows = run["run"]["data"].get("metrics") or [] if run else []
+    return {row["key"]: float(row["value"]) for row in rows}
