@@ -160,12 +160,12 @@ def few_recommenders(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Non
 
 @pytest.fixture
 def with_profile(platform, monkeypatch: pytest.MonkeyPatch):
-    """Give sections of the profile other values."""
+    """Give sections of the profile other values; recommenders take the place of all others."""
 
     def change(**sections) -> None:
         profile = platform.profile.model_dump()
         for section, values in sections.items():
-            profile[section] |= values
+            profile[section] = values if section == "recommenders" else profile[section] | values
         changed = type(platform.profile).model_validate(profile)
         # Dagster copies a resource that it is given, so it is the class that must know.
         monkeypatch.setattr(type(platform), "profile", changed)

@@ -156,7 +156,7 @@ def test_whatever_wins_is_served(
 
     before, (base, kind) = registry.champion(), parts_of(name)
     with_profile(
-        recommenders={base: {}},
+        recommenders={base: {}, "popularity": {}},
         gate={"promote": "challenger"},
         ranker={"min_users": 2, "kinds": ["boosted"] if kind else []},
     )

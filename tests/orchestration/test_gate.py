@@ -142,14 +142,9 @@ def test_a_training_that_went_wrong_is_refused(
     assert detail["run"] == result.run_id
 
 
-def test_a_worse_recipe_is_refused_out_of_sample(
-    trained, instance, registry, with_profile, monkeypatch
-) -> None:
-    from models.evaluation import comparison as training
-
+def test_a_worse_recipe_is_refused_out_of_sample(trained, instance, registry, with_profile) -> None:
     live = registry.champion()
-    # It has hardly begun to learn, and the evaluation is told that it won all the same.
-    monkeypatch.setattr(training, "_choose", lambda *_: ("bpr", "forced"))
+    # It has hardly begun to learn.
     with_profile(recommenders={"bpr": {"iterations": 1}}, gate={"max_artifact_drop": 1.0})
     result = train(instance)
     assert result.success
@@ -165,7 +160,7 @@ def test_a_champion_whose_files_are_gone(trained, instance, registry, with_profi
     """The heuristic, which answers then, takes its place in the gate."""
     live = registry.champion()
     with_profile(
-        recommenders={live.tags["recommender"]: {}, "heuristic": {}},
+        recommenders={live.tags["recommender"]: {}, "popularity": {}, "heuristic": {}},
         gate={"min_effect": 1.0, "max_coverage_drop": 1.0},  # how much worse does not matter here
     )
     artifacts = registry.client.get_run(live.run_id).info.artifact_uri.removeprefix("file://")
@@ -185,17 +180,12 @@ def test_a_champion_whose_files_are_gone(trained, instance, registry, with_profi
         shutil.move(trained.home / "put aside", Path(artifacts) / SNAPSHOT_ARTIFACT)
 
 
-def test_what_may_not_go_live_by_itself(trained, instance, registry, conn, monkeypatch) -> None:
-    from orchestration.training import gate
-
-    def judged(platform, *arguments):
-        write_audit(conn, "a test", ROLLED_BACK, {"version": "0"})
-        return judge(platform, *arguments)
-
-    live, judge = registry.champion(), gate._judge
-    monkeypatch.setattr(gate, "_judge", judged)
+def test_what_may_not_go_live_by_itself(trained, instance, registry, conn) -> None:
+    live = registry.champion()
     try:
-        result = train(instance)
+        assert train(instance, *MODEL[:-1]).success
+        write_audit(conn, "a test", ROLLED_BACK, {"version": "0"})  # since the training began
+        result = train(instance, "champion")
         assert result.success
         new = registry.newest()
         assert "challenger: there was a rollback" in shown(result)["became"]

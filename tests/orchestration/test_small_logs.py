@@ -78,11 +78,9 @@ NO_ITEMS = "There are no items: send or load"
 @pytest.mark.parametrize(
     ("log", "said"),
     [
-        pytest.param(log_of(1, each=8), LIVE, id="one user"),
-        pytest.param(log_of(40, 1), LIVE, id="one item"),
+        pytest.param(log_of(1, types=("view",), each=8), LIVE, id="one user, one type"),
+        pytest.param(log_of(40, 1, days=0), LIVE, id="one item, one moment"),
         pytest.param(log_of(1, 1, each=1), LIVE, id="one row"),
-        pytest.param(log_of(days=0), LIVE, id="one moment"),
-        pytest.param(log_of(types=("view",)), LIVE, id="one type"),
         pytest.param(log_of(20, 5, each=5), LIVE, id="everybody likes everything"),
         pytest.param(log_of(until=YESTERDAY - timedelta(days=900)), LIVE, id="no one lately"),
         pytest.param(log_of(types=("dismiss", "impression")), NO_LIKES, id="no likes"),

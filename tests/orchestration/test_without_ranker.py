@@ -21,7 +21,6 @@ def test_the_recommender_goes_on_alone_and_the_verdict_says_so(
         gate={"promote": "challenger"},
         ranker={"min_users": 2, "kinds": ["boosted"]},
     )
-    monkeypatch.setattr(training, "_choose", lambda *_: ("user_knn", "forced"))
     monkeypatch.setattr(training, "_with_best_ranker", lambda *_: ("user_knn-boosted", "forced"))
 
     from orchestration.training import models as assets
