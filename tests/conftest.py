@@ -109,7 +109,8 @@ def _rewrite_assertions(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     order = {name: place for place, name in enumerate(LONGEST)}
-    items.sort(key=lambda item: order.get(item.path.parent.name, len(order)))
+    last = len(order)
+    items.sort(key=lambda item: min(order.get(part, last) for part in item.nodeid.split("/")))
 
 
 @pytest.hookimpl(wrapper=True)

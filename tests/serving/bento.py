@@ -74,7 +74,8 @@ def bento(
         mlflow_url=mlflow.url,
         feed_port=free_port(),
         feed_workers=WORKERS,
-        model_poll_seconds=0.5,
+        model_poll_seconds=0.2,
+        catalogue_poll_seconds=0.1,
     )
     for version in ("1", "2"):
         make_snapshot(version, users=200, items=500).save(settings.snapshots / version)
