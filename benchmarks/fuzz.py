@@ -53,21 +53,21 @@ class Tally:
     failed: Counter[tuple[str, int]] = field(default_factory=Counter)
     hung: Counter[str] = field(default_factory=Counter)
 
-    def note(self, one: Input, status: int | None, hung: bool) -> None:
+    def note(self, sent: Input, status: int | None, hung: bool) -> None:
         self.inputs += 1
         self.statuses[status] += 1
         bad = status is not None and status >= 500
-        if bad and not (status == 503 and one.route in self.described_503):
+        if bad and not (status == 503 and sent.route in self.described_503):
             assert status is not None
-            self.failed[one.route, status] += 1
+            self.failed[sent.route, status] += 1
         elif hung:
-            self.hung[one.route] += 1
+            self.hung[sent.route] += 1
         else:
             return
         if self.failed.total() + self.hung.total() <= REPORTED:
             log.warning(
-                "%s: %s; %s, %s %r %r %r", "hung" if hung else status, one.route, one.kind,
-                one.method, one.target[:200], one.headers[:5], one.body[:300],
+                "%s: %s; %s, %s %r %r %r", "hung" if hung else status, sent.route, sent.kind,
+                sent.method, sent.target[:200], sent.headers[:5], sent.body[:300],
             )  # fmt: skip
 
 
@@ -156,15 +156,15 @@ def _drawn(document: Mapping[str, Any], count: int, number: int) -> Iterator[lis
 def _send(port: int, part: Sequence[Input], tally: Tally) -> None:
     pool = ThreadPoolExecutor(CLIENTS)
     try:
-        for one, (status, hung) in zip(
-            part, pool.map(lambda one: answered(port, one), part), strict=True
+        for sent, (status, hung) in zip(
+            part, pool.map(lambda sent: answered(port, sent), part), strict=True
         ):
-            tally.note(one, status, hung)
+            tally.note(sent, status, hung)
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def answered(port: int, one: Input) -> tuple[int | None, bool]:
+def answered(port: int, sent: Input) -> tuple[int | None, bool]:
     """The status of the answer (None: the connection was ended without one), and whether there
     was neither in time."""
     deadline = time.monotonic() + HANG_SECONDS
@@ -172,8 +172,8 @@ def answered(port: int, one: Input) -> tuple[int | None, bool]:
     try:
         with socket.create_connection((servers.HOST, port), timeout=HANG_SECONDS) as connection:
             with suppress(BrokenPipeError, ConnectionResetError):  # refused before it was all sent
-                connection.sendall(one.encoded())
-                if not one.whole and not select([connection], [], [], PATIENCE_SECONDS)[0]:
+                connection.sendall(sent.encoded())
+                if not sent.whole and not select([connection], [], [], PATIENCE_SECONDS)[0]:
                     connection.shutdown(socket.SHUT_WR)
             while time.monotonic() < deadline:
                 chunk = connection.recv(65_536)

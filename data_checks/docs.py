@@ -78,12 +78,12 @@ def _row(finding: Finding) -> str:
 
 def _index(latest: list[dict]) -> str:
     rows = "".join(
-        f"<tr><td>{_verdict(one['success'])}</td>"
-        f"<td><a href='{html.escape(one['suite'])}.html'>{html.escape(one['suite'])}</a></td>"
-        f"<td class='count'>{one['rows_checked']:,}</td><td>{one['checked_at']}</td>"
-        f"<td>{'<br>'.join(html.escape(failed) for failed in one['failed'])}</td>"
+        f"<tr><td>{_verdict(run['success'])}</td>"
+        f"<td><a href='{html.escape(run['suite'])}.html'>{html.escape(run['suite'])}</a></td>"
+        f"<td class='count'>{run['rows_checked']:,}</td><td>{run['checked_at']}</td>"
+        f"<td>{'<br>'.join(html.escape(failed) for failed in run['failed'])}</td>"
         "</tr>"
-        for one in latest
+        for run in latest
     )
     return _document(
         "Data checks",

@@ -132,14 +132,17 @@ def winner_of(
         gain = sign * (difference.relative or 0)
         if gain > 0 and difference.p_value < alpha:
             won.append((gain, arm, difference))
-    return max(won, key=lambda one: one[0])[1:] if won else None
+    return max(won, key=lambda candidate: candidate[0])[1:] if won else None
 
 
 def is_about_version(row: ExperimentRow, arm: str) -> bool:
     """Whether the arm differs from the control in this alone: the challenger ranks, and not the
     champion. Only of such a win does it follow that the version belongs in the champion's place.
     """
-    control, other = row.arms[0], next(one for one in row.arms if one["name"] == arm)
+    control, other = (
+        row.arms[0],
+        next(candidate for candidate in row.arms if candidate["name"] == arm),
+    )
     return (
         control["ranked_by"] in (None, "champion")
         and other["ranked_by"] == "challenger"

@@ -148,9 +148,9 @@ def passed(instance: dg.DagsterInstance, run_id: str) -> tuple[set[str], set[str
     """The steps and the data checks that a run passed."""
     steps = {str(entry.step_key) for entry in instance.all_logs(run_id, of_type=TOLD)}
     checks = {
-        f"{one.asset_key.to_user_string()}/{one.check_name}"
-        for _, one in _evaluated(instance, run_id)
-        if holds(one)
+        f"{evaluation.asset_key.to_user_string()}/{evaluation.check_name}"
+        for _, evaluation in _evaluated(instance, run_id)
+        if holds(evaluation)
     }
     return steps, checks
 

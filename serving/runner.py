@@ -138,7 +138,7 @@ class Runner:
 
 
 def _name(number: int) -> str:
-    return next((one.name for one in signal.Signals if one == number), f"SIG{number}")
+    return next((other.name for other in signal.Signals if other == number), f"SIG{number}")
 
 
 def listen(host: str, port: int) -> socket.socket:

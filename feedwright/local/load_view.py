@@ -31,7 +31,7 @@ def check(log: Log) -> list[Entity]:
     """
     for entity in log.entities:
         _check(log, entity)
-    return [entity for entity, one in log.summary.entities.items() if not one.good]
+    return [entity for entity, summary in log.summary.entities.items() if not summary.good]
 
 
 def _check(log: Log, entity: Entity) -> None:
@@ -52,8 +52,13 @@ def peek(log: Log) -> None:
 def show_check(log: Log, console: Console) -> None:
     """Say what a load of a checked log would do."""
     counts = Table("", "rows", "good", "duplicate", "refused", title="Dry run: nothing is loaded")
-    for entity, one in log.summary.entities.items():
-        numbers = (one.good + one.duplicates + one.refused, one.good, one.duplicates, one.refused)
+    for entity, summary in log.summary.entities.items():
+        numbers = (
+            summary.good + summary.duplicates + summary.refused,
+            summary.good,
+            summary.duplicates,
+            summary.refused,
+        )
         counts.add_row(str(entity), *(f"{number:,}" for number in numbers))
     console.print(counts)
     show_preview(log, console)
@@ -64,12 +69,12 @@ def show_check(log: Log, console: Console) -> None:
 
 def show_preview(log: Log, console: Console) -> None:
     """The first rows of each file, as they would be loaded."""
-    for entity, one in log.summary.entities.items():
-        if one.preview is None or one.preview.is_empty():
+    for entity, summary in log.summary.entities.items():
+        if summary.preview is None or summary.preview.is_empty():
             continue
         form = ", ".join(_form(log.rows[entity].document()))
         title = f"{entity}, from {escape(log.source(entity))}{f' ({form})' if form else ''}"
-        rows = one.preview.drop("row_number")
+        rows = summary.preview.drop("row_number")
         shown = Table(*rows.columns, title=title, title_justify="left")
         for row in rows.iter_rows():
             shown.add_row(*(escape(_cell(cell)) for cell in row))
@@ -105,13 +110,13 @@ def document(log: Log) -> dict[str, Any]:
     return {
         "files": {
             str(entity): {
-                "good": one.good,
-                "refused": one.refused,
+                "good": summary.good,
+                "refused": summary.refused,
                 "form": log.rows[entity].document(),
                 "warnings": [*_notices(log, entity), *log.summary.warnings(entity)],
                 "reasons": log.summary.reasons(entity),
             }
-            for entity, one in log.summary.entities.items()
+            for entity, summary in log.summary.entities.items()
         }
     }
 

@@ -121,19 +121,25 @@ def load_into(connection: psycopg.Connection, log: Log, console: Console) -> lis
 
         report = load(connection, log, progress=progress)
     counted = {
-        name: (one.read, one.inserted + one.implied, one.updated, one.duplicate, one.rejected)
-        for name, one in report.entities.items()
+        name: (
+            counts.read,
+            counts.inserted + counts.implied,
+            counts.updated,
+            counts.duplicate,
+            counts.rejected,
+        )
+        for name, counts in report.entities.items()
     }
     console.print(load_view.table(counted))
-    for name, one in report.entities.items():
-        if one.implied:
-            made = f"{one.implied:,} {name if one.implied > 1 else name.removesuffix('s')}"
+    for name, counts in report.entities.items():
+        if counts.implied:
+            made = f"{counts.implied:,} {name if counts.implied > 1 else name.removesuffix('s')}"
             console.print(f"{made} made from interactions alone", highlight=False)
     load_view.say_findings(log, console)
-    for name, one in report.entities.items():
+    for name, counts in report.entities.items():
         found = log.summary.entities[name].reasons if name in log.summary.entities else {}
-        for reason in one.reasons.keys() - found.keys():  # those that the tables tell
-            console.print(f"  {one.reasons[reason]:,} × {name}: {reason}", highlight=False)
+        for reason in counts.reasons.keys() - found.keys():  # those that the tables tell
+            console.print(f"  {counts.reasons[reason]:,} × {name}: {reason}", highlight=False)
     if report.rejected:
         console.print("  Kept in feed.interactions_rejected: feedwright rejected", highlight=False)
     return report.lost

@@ -202,10 +202,10 @@ class InteractionTypes(RootModel[dict[str, InteractionType]]):
             if not isinstance(name, str) or not re.match(NAME, name):
                 raise ValueError(f"interaction_types.{name!s:.60}: use a-z, 0-9 and _ in names")
         own = {
-            name: {**_DEFAULTS[name].model_dump(exclude_unset=True), **one}
-            if name in _DEFAULTS and isinstance(one, Mapping)
-            else one
-            for name, one in given.items()
+            name: {**_DEFAULTS[name].model_dump(exclude_unset=True), **entry}
+            if name in _DEFAULTS and isinstance(entry, Mapping)
+            else entry
+            for name, entry in given.items()
         }
         return {**_DEFAULTS, **own}
 
@@ -214,8 +214,8 @@ class InteractionTypes(RootModel[dict[str, InteractionType]]):
         if len(self.root) > MOST:
             raise ValueError(f"{len(self.root)} types, with the defaults; at most {MOST}")
         texts: dict[str, str] = {}
-        for name, one in self.root.items():
-            if unknown := set(one.undoes) - self.root.keys():
+        for name, entry in self.root.items():
+            if unknown := set(entry.undoes) - self.root.keys():
                 raise ValueError(
                     f"interaction_types.{name}.undoes: no type {min(unknown)!r}; there are "
                     + ", ".join(self.names)
@@ -230,10 +230,12 @@ class InteractionTypes(RootModel[dict[str, InteractionType]]):
     def _differences(self) -> dict[str, dict[str, Any]]:
         fresh = InteractionType()
         found = {}
-        for name, one in self.root.items():
+        for name, entry in self.root.items():
             usual = _DEFAULTS.get(name, fresh)
             said = {
-                field: value for field, value in vars(one).items() if value != getattr(usual, field)
+                field: value
+                for field, value in vars(entry).items()
+                if value != getattr(usual, field)
             }
             if said or name not in _DEFAULTS:
                 found[name] = said
@@ -250,7 +252,7 @@ class InteractionTypes(RootModel[dict[str, InteractionType]]):
         return tuple(self.root)
 
     def counted_as(self, *counts: Count) -> list[str]:
-        return [name for name, one in self.root.items() if one.counts_as in counts]
+        return [name for name, entry in self.root.items() if entry.counts_as in counts]
 
     @cached_property
     def impressions(self) -> frozenset[str]:
@@ -259,19 +261,19 @@ class InteractionTypes(RootModel[dict[str, InteractionType]]):
 
     @cached_property
     def without_item(self) -> frozenset[str]:
-        return frozenset(name for name, one in self.root.items() if not one.needs_item)
+        return frozenset(name for name, entry in self.root.items() if not entry.needs_item)
 
     @cached_property
     def with_item(self) -> tuple[str, ...]:
-        return tuple(name for name, one in self.root.items() if one.needs_item)
+        return tuple(name for name, entry in self.root.items() if entry.needs_item)
 
     @cached_property
     def timed(self) -> frozenset[str]:
-        return frozenset(name for name, one in self.root.items() if one.timed)
+        return frozenset(name for name, entry in self.root.items() if entry.timed)
 
     @cached_property
     def attributed(self) -> frozenset[str]:
-        return frozenset(name for name, one in self.root.items() if one.attributed)
+        return frozenset(name for name, entry in self.root.items() if entry.attributed)
 
     @cached_property
     def conversions(self) -> frozenset[str]:
@@ -286,8 +288,8 @@ class InteractionTypes(RootModel[dict[str, InteractionType]]):
     @cached_property
     def of_dismissed(self) -> tuple[frozenset[str], frozenset[str]]:
         """The same of items that somebody does not want to see."""
-        unwanted = frozenset(name for name, one in self.root.items() if one.wanted is False)
-        wanted = frozenset(name for name, one in self.root.items() if one.wanted)
+        unwanted = frozenset(name for name, entry in self.root.items() if entry.wanted is False)
+        wanted = frozenset(name for name, entry in self.root.items() if entry.wanted)
         return unwanted, wanted | self._undoing(unwanted)
 
     @cached_property
@@ -295,8 +297,8 @@ class InteractionTypes(RootModel[dict[str, InteractionType]]):
         """Those that say of an item that the user may like it, the strongest first."""
         found = [
             name
-            for name, one in self.root.items()
-            if one.needs_item and one.wanted is not False and not one.undoes
+            for name, entry in self.root.items()
+            if entry.needs_item and entry.wanted is not False and not entry.undoes
             and name not in self.impressions
         ]  # fmt: skip
         return tuple(sorted(found, key=lambda name: -(self._own(name, "interest") or 0)))
@@ -314,9 +316,9 @@ class InteractionTypes(RootModel[dict[str, InteractionType]]):
     def ranker_weights(self) -> dict[str, float]:
         """Of the positive examples of the logistic ranker."""
         found = {
-            name: 1.0 if one.ranker_weight is None and self.is_own(name) and one.wanted
-            else one.ranker_weight
-            for name, one in self.root.items()
+            name: 1.0 if entry.ranker_weight is None and self.is_own(name) and entry.wanted
+            else entry.ranker_weight
+            for name, entry in self.root.items()
         }  # fmt: skip
         return {name: weight for name, weight in found.items() if weight}
 
@@ -324,21 +326,21 @@ class InteractionTypes(RootModel[dict[str, InteractionType]]):
     def called(self) -> dict[str, str]:
         """Type by each word that logs have for it. The names and words of the profile's own go
         before those of the defaults: it may have a `purchase` that is no `apply`."""
-        own = {name: one for name, one in self.root.items() if self.is_own(name)}
-        rest = {name: one for name, one in self.root.items() if name not in own}
+        own = {name: entry for name, entry in self.root.items() if self.is_own(name)}
+        rest = {name: entry for name, entry in self.root.items() if name not in own}
         words: dict[str, str] = {}
         for types in (own, rest):
             words = {name: name for name in types} | words
-            for name, one in types.items():
-                words = dict.fromkeys(one.words, name) | words
+            for name, entry in types.items():
+                words = dict.fromkeys(entry.words, name) | words
         return words
 
     def reason(self, name: str) -> tuple[str, str] | None:
         """Message id and English text of what is recommended because of it; None: it is none."""
-        one = self.root.get(name)
-        if one is None or one.reason is None:
+        entry = self.root.get(name)
+        if entry is None or entry.reason is None:
             return None
-        return one.reason_code or f"because_of_{name}", one.reason
+        return entry.reason_code or f"because_of_{name}", entry.reason
 
     def weights(self, field: WeightField) -> dict[str, float]:
         """What the profile itself says of ``field``, by type."""
@@ -354,16 +356,16 @@ class InteractionTypes(RootModel[dict[str, InteractionType]]):
         return name not in _DEFAULTS
 
     def _own(self, name: str, field: WeightField) -> float | None:
-        one = self.root[name]
-        value: float | None = getattr(one, field)
-        return one.weight if value is None and self.is_own(name) else value
+        entry = self.root[name]
+        value: float | None = getattr(entry, field)
+        return entry.weight if value is None and self.is_own(name) else value
 
     def _undoing(self, types: frozenset[str]) -> frozenset[str]:
-        return frozenset(name for name, one in self.root.items() if types & {*one.undoes})
+        return frozenset(name for name, entry in self.root.items() if types & {*entry.undoes})
 
 
 DEFAULT_TYPES = InteractionTypes({})
 INTERESTS: dict[str, float] = {
-    name: one.interest for name, one in _DEFAULTS.items() if one.interest is not None
+    name: entry.interest for name, entry in _DEFAULTS.items() if entry.interest is not None
 }
 """What each of the defaults teaches of taste."""

@@ -125,7 +125,9 @@ def _in_use(platform: Platform) -> set[str]:
     """Versions that may be served from one moment to the next: the live one, the one before it,
     and the one on trial."""
     registry = platform.registry
-    aliases = [one.version for one in (registry.champion(), registry.challenger()) if one]
+    aliases = [
+        version.version for version in (registry.champion(), registry.challenger()) if version
+    ]
     return {*aliases, *registry.history()[-2:]}
 
 

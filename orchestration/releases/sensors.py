@@ -73,7 +73,7 @@ def guardrail_breach(
 )
 def pending_rollbacks(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SkipReason:
     moved = Releases.of(platform.settings, platform.url).finish_pending()
-    return dg.SkipReason("; ".join(one.note for one in moved) or "nothing waits")
+    return dg.SkipReason("; ".join(move.note for move in moved) or "nothing waits")
 
 
 @dg.sensor(

@@ -55,7 +55,9 @@ def end_dead_runs(instance: dg.DagsterInstance, job: str) -> None:
 
 def next_in_line(instance: dg.DagsterInstance, job: str) -> dg.DagsterRun | None:
     """The run of the job that executes or is about to; without a daemon the queue stands still."""
-    statuses = GOING if _has_daemon(instance) else [one for one in GOING if one.value != "QUEUED"]
+    statuses = (
+        GOING if _has_daemon(instance) else [status for status in GOING if status.value != "QUEUED"]
+    )
     runs = instance.get_runs(dg.RunsFilter(job_name=job, statuses=statuses))
     return runs[-1] if runs else None
 

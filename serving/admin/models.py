@@ -149,7 +149,7 @@ class ModelCalls:
         missing = (
             known is not None
             and len(known.versions) < MOST
-            and all(one.version != version for one in known.versions)
+            and all(other.version != version for other in known.versions)
         )
         if missing:
             raise not_found("version", version)

@@ -107,10 +107,10 @@ class LiveState:
         Args:
             version: the one that is on trial; None: whichever the challenger is.
         """
-        one = self.challenger
-        if one is None or version not in (None, one.version):
+        challenger = self.challenger
+        if challenger is None or version not in (None, challenger.version):
             return None
-        return None if self._is_stale(one.trained_at, now) else one
+        return None if self._is_stale(challenger.trained_at, now) else challenger
 
     def fallback_for(
         self, viewer: Viewer, now: float, database_up: bool, *, challenger: bool = False

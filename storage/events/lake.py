@@ -156,9 +156,9 @@ class Lake:
 
     def drop_before(self, day: date) -> list[date]:
         """Remove the files of all days before ``day``; the lake begins there then. Returns them."""
-        old = [one for one in self.days() if one < day]
-        for one in old:
-            self.write_day(one, pl.DataFrame(schema=SCHEMA))
+        old = [old_day for old_day in self.days() if old_day < day]
+        for old_day in old:
+            self.write_day(old_day, pl.DataFrame(schema=SCHEMA))
         extent = self.extent()
         if extent is not None and extent.first_day < day:
             self.set_extent(Extent(day, extent.received_until))

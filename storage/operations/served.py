@@ -151,10 +151,10 @@ def served_series(
 def fallback_shares(served: Iterable[Served]) -> Mapping[str, float]:
     """Share of all pages by the reason why the model did not rank them; without those it did."""
     served = list(served)
-    total = sum(one.latency.requests for one in served)
+    total = sum(minute.latency.requests for minute in served)
     shares: dict[str, float] = {}
-    for one in served:
-        if one.fallback_reason is not None and total:
-            share = one.latency.requests / total
-            shares[one.fallback_reason] = shares.get(one.fallback_reason, 0.0) + share
+    for minute in served:
+        if minute.fallback_reason is not None and total:
+            share = minute.latency.requests / total
+            shares[minute.fallback_reason] = shares.get(minute.fallback_reason, 0.0) + share
     return shares

@@ -33,7 +33,7 @@ def users_in(entity: Entity, row: Any) -> list[str]:
         found = [id for value, is_user in level for id in _ids(value, is_user)]
         if found:
             return list(dict.fromkeys(found))
-        below = (one for value, is_user in level for one in _below(value, is_user))
+        below = (inner for value, is_user in level for inner in _below(value, is_user))
         level = list(islice(below, MOST))
     return []
 
@@ -51,10 +51,10 @@ def _below(value: Any, is_user: bool) -> Iterator[tuple[Any, bool]]:
     """Objects and lists in one of them, and whether each is a user's."""
     found: Iterable[tuple[Any, bool]] = ()
     if isinstance(value, dict):
-        nested = ((name, one) for name, one in value.items() if isinstance(one, dict | list))
-        found = ((one, _names_user(name)) for name, one in nested)
+        nested = ((name, inner) for name, inner in value.items() if isinstance(inner, dict | list))
+        found = ((inner, _names_user(name)) for name, inner in nested)
     elif isinstance(value, list):
-        found = ((one, is_user) for one in value if isinstance(one, dict | list))
+        found = ((inner, is_user) for inner in value if isinstance(inner, dict | list))
     return iter(found)
 
 

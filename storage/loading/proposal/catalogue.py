@@ -70,32 +70,32 @@ def find_items(found: Proposal, others: list[Look]) -> None:
         _switch_off(found, found.files["items"])
 
 
-def _key(one: Look, values: pl.Series, role: str) -> Column | None:
+def _key(look: Look, values: pl.Series, role: str) -> Column | None:
     """The column with the ids of the interactions: the one that shares most, or is called so."""
-    unique = [column for column in one.columns if column.is_unique]
+    unique = [column for column in look.columns if column.is_unique]
     shared = max(unique, key=lambda column: _shared(column, values), default=None)
     if shared is not None and _shared(shared, values):
         return shared
-    if one.form.header is False:
+    if look.form.header is False:
         return None
-    by_name = named(one, role, set())
+    by_name = named(look, role, set())
     return by_name if by_name is not None and by_name.is_unique else None
 
 
-def _catalogue(one: Look, key: Column) -> dict[str, str | None]:
+def _catalogue(look: Look, key: Column) -> dict[str, str | None]:
     """Role -> column of a file of items."""
     taken = {key.name}
     columns: dict[str, str | None] = {}
-    for role in OF_CATALOGUE if one.form.header is not False else ():
-        if (column := named(one, role, taken)) is not None:
+    for role in OF_CATALOGUE if look.form.header is not False else ():
+        if (column := named(look, role, taken)) is not None:
             columns[role] = column.name
             taken.add(column.name)
     if ("lat" in columns) != ("lon" in columns):
         columns.pop("lat", None)
         columns.pop("lon", None)
-    _title_of_text(one, columns)
-    if one.form.header is False:
-        texts = [c for c in one.columns if c is not key and is_title(c) and not c.is_time]
+    _title_of_text(look, columns)
+    if look.form.header is False:
+        texts = [c for c in look.columns if c is not key and is_title(c) and not c.is_time]
         title = max(texts, key=lambda c: c.distinct, default=None)
         if title is not None:
             columns["title"] = title.name
@@ -142,10 +142,10 @@ def _of_item(events: Look, role: str, taken: set[str], item: Column) -> Column |
     return None
 
 
-def _title_of_text(one: Look, columns: dict[str, str | None]) -> None:
+def _title_of_text(look: Look, columns: dict[str, str | None]) -> None:
     """A short description is the title where there is no other."""
     text = columns.get("text")
-    if text and "title" not in columns and is_title(one.column(text)):
+    if text and "title" not in columns and is_title(look.column(text)):
         columns["title"] = columns.pop("text")
 
 

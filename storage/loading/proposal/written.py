@@ -38,13 +38,13 @@ def _head(found: Proposal) -> Iterator[str]:
 def _files(found: Proposal) -> Iterator[str]:
     yield "files:"
     for entity in ENTITIES:
-        if (one := found.files.get(entity)) is None:
+        if (look := found.files.get(entity)) is None:
             if any(stem(Path(name)) == entity for name in found.unused):
                 yield f"  {entity}: null  # the file of that name is not used"
             continue
-        name = _word(one.name)
-        said = f"{{name: {name}, rows: {_word(one.inner)}}}" if one.inner else name
-        yield f"  {entity}: {said}  # {_form(one)}"
+        name = _word(look.name)
+        said = f"{{name: {name}, rows: {_word(look.inner)}}}" if look.inner else name
+        yield f"  {entity}: {said}  # {_form(look)}"
     for name, why in list(found.unused.items())[:FILES]:
         yield f"  # not used: {_printable(name)}: {_printable(' '.join(why.split()))}"
     if len(found.unused) > FILES:
@@ -133,9 +133,9 @@ def _step(step: Step) -> str:
     return f"{{{bound}type: {step.type}}}"
 
 
-def _form(one: Look) -> str:
+def _form(look: Look) -> str:
     names = {"\t": "tabs", ",": "commas", ";": "semicolons", " ": "spaces", "\x01": "0x01"}
-    form = one.form
+    form = look.form
     if form.kind in BY_COLUMNS:
         return form.kind.capitalize()
     if form.kind == "blocks":
