@@ -41,7 +41,7 @@ class Strays:
 
     Attributes:
         rows: how many of ``all_rows``; those of both count once.
-        users: how many such users there are. Who they are is not told: it would stay in the log.
+        users: how many such users there are. Who they are is left out: it would stay in the log.
         items: how many such items there are, and the ``most`` frequent of them with their rows.
     """
 

@@ -1,4 +1,4 @@
-"""What processes of one installation are told by their environment."""
+"""The environment variables of an installation's processes."""
 
 from __future__ import annotations
 

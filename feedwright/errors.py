@@ -29,7 +29,7 @@ class Problem:
 
 
 def is_failure(error: BaseException) -> bool:
-    """Whether it is to be told, and is no exit, interrupt or error of usage."""
+    """Whether it is to be reported: no exit, interrupt or error of usage."""
     # a panic of a library's Rust code is no Exception
     if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
         return False

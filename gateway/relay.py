@@ -179,7 +179,7 @@ async def _to_page(console: ClientConnection, send: Send) -> None:
 
 
 async def _close(console: ClientConnection, send: Send) -> None:
-    """Tell the page what the console told."""
+    """Pass on to the page what the console sent."""
     code = console.close_code
     with suppress(OSError):  # the page is gone too
         await send({"type": "websocket.close", "code": 1011 if code in (None, 1006) else code})

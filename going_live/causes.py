@@ -49,7 +49,7 @@ class Key:
 def failed(
     conn: psycopg.Connection, key: Key, severity: Severity, said: str, detail: Mapping[str, Any]
 ) -> bool:
-    """Tell of a failure, unless it was told within a day and lasts; whether it was.
+    """Raise an alert of a failure, unless one of the last day lasts. Returns whether it did.
 
     Args:
         said: why, in a sentence.
@@ -64,7 +64,7 @@ def failed(
 
 
 def lasting(conn: psycopg.Connection, job: str) -> list[Key]:
-    """What of a job failed, and was not told to be over."""
+    """What of a job failed, and has no alert yet that it is over."""
     return [key for key, (kind, _) in _last(conn, job).items() if kind == FAILED]
 
 

@@ -1,4 +1,4 @@
-"""What people are told: alerts are delivered, failed runs become some, and so does their end."""
+"""Alerts for people: they are delivered, failed runs become some, and so does their end."""
 
 import dagster as dg
 

@@ -131,7 +131,7 @@ def failed_document(
     """The same of a log that cannot be loaded as it is: what can be read, and why the rest not."""
     try:
         files = {} if path is None else _files_one_by_one(path, form, mapping, types())
-    except Exception as second:  # it cannot be told which files there are: the first error says so
+    except Exception as second:  # which files there are is not known: the first error says so
         if not is_failure(second):
             raise
         files = {}

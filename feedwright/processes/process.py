@@ -20,7 +20,7 @@ servers put their workers into sessions of their own, where no process group fin
 MAX_LOG = 20 * 2**20  # bytes; a longer log is put aside, and one old one is kept
 KILL_SECONDS = 5.0
 SWEEP_SECONDS = 12.0
-"""A run of the pipeline that is told to end does so within nine."""
+"""A run of the pipeline that is asked to end does so within nine."""
 
 
 @dataclass(frozen=True)

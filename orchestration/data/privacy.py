@@ -107,7 +107,7 @@ def delete_old(context: dg.OpExecutionContext, platform: Platform) -> None:
 
 
 def _time_to_delete_by(context: dg.OpExecutionContext, conn: psycopg.Connection) -> datetime:
-    """Now, unless the clock jumped ahead, of which people are told."""
+    """Now, unless the clock jumped ahead, of which an alert tells."""
     now = datetime.now(UTC)
     followed = retention.follow_clock(conn, now)
     if followed < now:

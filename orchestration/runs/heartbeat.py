@@ -1,9 +1,9 @@
-"""The signs of life that a run gives while it executes, and its end when it is told to end.
+"""The signs of life that a run gives while it executes, and its end when it is asked to end.
 
 A run whose process was killed, or whose machine is gone, cannot say so. So it renews its row in
 ``feed.run_heartbeats``, and one that is silent is dead (see ``orchestration/runs/silence.py``).
 
-A run that is told to end, by a signal or by ``launcher.py``, does so within ``END_SECONDS``,
+A run that is asked to end, by a signal or by ``launcher.py``, does so within ``END_SECONDS``,
 whatever it waits for. Python looks at a signal only between two of its own instructions, and a
 statement in Postgres may take hours: so another thread cancels it.
 """
@@ -39,7 +39,7 @@ from storage.settings import get_settings
 log = logging.getLogger(__name__)
 
 END_SECONDS = 8.0
-"""A run that was told to end and has not by then is ended hard."""
+"""A run that was asked to end and has not by then is ended hard."""
 LOOK_SECONDS = 0.5
 """Between two looks at a run that is ending."""
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -33,7 +33,7 @@ class AuditLog:
         self._lost = 0
 
     def note(self, actor: str, method: str, rule: Rule, text: str, **detail: Any) -> None:
-        """One call; ``text`` is what stands in its path. Whom it is about is told as a hash."""
+        """One call; ``text`` is what stands in its path. Whom it is about is kept as a hash."""
         if "{user}" in rule.path:
             known = text.encode("utf-8", "surrogatepass")
             detail["user_sha256"] = hashlib.sha256(known).hexdigest()

@@ -135,7 +135,7 @@ class RecordCalls:
 
     @_page("alerts", AlertPage)
     async def find_alerts(self, request: Request) -> Response:
-        """What people were told of."""
+        """Alerts that were raised."""
         return await self._page(request, "alerts", records.alerts)
 
     @_page("guardrails", GuardrailPage)

@@ -18,7 +18,7 @@ from storage.registry import rest
 LOOK_SECONDS = 1.5
 MOST = 100
 LOOK_BACK = 5
-"""Earlier champions that are told of, however long ago they were registered."""
+"""Earlier champions that are listed, however long ago they were registered."""
 METRICS_KEPT_SECONDS = 60.0
 METRICS_SECONDS = 0.7
 """What runs measured is waited for so long: each is a question of its own."""
@@ -153,7 +153,7 @@ class VersionList:
                 async with self._turns:
                     numbers = rest.metrics_of(await self._get("runs/get", run_id=run_id))
         except RegistryAway:
-            return  # a version is told of without them
+            return  # a version is listed without them
         if len(self._metrics) > 3 * MOST:
             self._metrics.clear()
         self._metrics[run_id] = time.monotonic(), numbers

@@ -31,7 +31,7 @@ class Plan:
     Attributes:
         ranked_by: what ranks, if it can.
         profile: by which.
-        mark: tells it from other plans, in every worker alike.
+        mark: tells it from other plans; the same in every worker.
         asked: the request chose it, so no flag and no experiment counts.
         impersonal: as for somebody of whom only the place is known.
         reason: why something else ranks than usual.

@@ -23,7 +23,7 @@ from serving.http.problems import InvalidParameters
 
 MAX_BODY_BYTES = 8 * 2**20
 MAX_ERRORS = 50
-"""Errors of one request that are told."""
+"""Errors of one request that are reported."""
 SHOWN_FIELD = 100
 """Characters of a field's name that an error repeats."""
 

@@ -41,9 +41,9 @@ class Ingest:
             retention: how long events are kept: a time before that is not believed.
             types: of interactions, as the profile now has them.
             complete: may fill in metadata of events, before they are written.
-            committed: told the users of events that are in Postgres now.
-            signalled: told, in the transaction that stores them, the users of events that change
-                what they should be shown; see ``storage.catalogue.refresh_queue.request``.
+            committed: called with the users of events that are in Postgres now.
+            signalled: called in the transaction that stores them, with the users of events that
+                change what they should be shown; see ``storage.catalogue.refresh_queue.request``.
             spool_bytes: of all workers of the machine.
         """
         self._retention = retention

@@ -213,7 +213,7 @@ class Spool:
         """After a failed write or sync nobody knows what is on disk: the segment ends before it,
         and goes if nothing was before it."""
         segment.full = True
-        with contextlib.suppress(OSError):  # then it is replayed, though nobody was told so
+        with contextlib.suppress(OSError):  # then it is replayed, though nobody got that answer
             os.ftruncate(segment.file, segment.end)
         if segment.end == 0:
             self._segments.remove(segment)
@@ -227,7 +227,7 @@ class Spool:
         detail = {"detail": f"{segment.path}: byte {at} of {end}"}
         there = _next_record(segment.file, at + 1, end)
         if there is None and _is_torn(segment.file, at, end):
-            # As a kill leaves it: nobody was told that it is durable.
+            # As a kill leaves it: nobody got the answer that it is durable.
             log.info("spool: torn record dropped", extra=detail)
         else:
             DAMAGED.inc()

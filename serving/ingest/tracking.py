@@ -156,7 +156,7 @@ class IngestCalls:
         wait, limited = self._keep_to_the_limits(request, checked, len(entries))
         stored = await self._ingest.write(checked)
         results: list[dict[str, Any]] = [
-            {"event_id": _told_id(entry), "outcome": "accepted", "reason": None}
+            {"event_id": _sent_id(entry), "outcome": "accepted", "reason": None}
             for entry in entries
         ]
         refusals = checked.refusals | {
@@ -214,7 +214,7 @@ class IngestCalls:
         return charged.retry_after, over
 
 
-def _told_id(entry: Any) -> str | None:
-    """The event id as it was sent, if it can be told."""
+def _sent_id(entry: Any) -> str | None:
+    """The event id as it was sent, if it is known."""
     sent = entry.get("event_id") if isinstance(entry, dict) else None
     return as_text(sent[:100]) if isinstance(sent, str) else None

@@ -47,7 +47,7 @@ REPLAY_BYTES = 512 * 2**10
 AGAIN_SECONDS = 0.25
 ADOPT_SECONDS = 5.0
 ANSWER_SECONDS = 4.0
-"""After which a caller is told to come again: what is written all the same is then a duplicate."""
+"""After which a caller is asked to come again: what is written all the same is then a duplicate."""
 SAID_SECONDS = 60.0
 """A spool that waits says so each minute."""
 

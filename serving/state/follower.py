@@ -53,8 +53,8 @@ class Follower:
         """
         Args:
             current: catalogues in use, the champion's first.
-            erased: told who was erased.
-            touched: told who did something, through whichever machine it came in.
+            erased: notified of who was erased.
+            touched: notified of who did something, through whichever machine it came in.
         """
         self._address = address
         self._current = current

@@ -70,7 +70,7 @@ CATALOGUE_READ = Gauge(
 
 
 TALLY_SECONDS = 0.25
-"""So late, and less, what another worker counted is told."""
+"""So late, and less, what another worker counted is shown."""
 
 
 @cache

@@ -287,7 +287,7 @@ class LiveModel:
 
 
 def _log_change(before: LiveState, after: LiveState) -> None:
-    def told(state: LiveState) -> dict[str, Any]:
+    def summary(state: LiveState) -> dict[str, Any]:
         return {
             "model_version": state.model_version,
             "challenger_version": state.challenger and state.challenger.version,
@@ -297,6 +297,8 @@ def _log_change(before: LiveState, after: LiveState) -> None:
             "detail": state.detail,
         }
 
-    if after.polled_at is not None and (told(before) != told(after) or before.polled_at is None):
+    if after.polled_at is not None and (
+        summary(before) != summary(after) or before.polled_at is None
+    ):
         level = logging.WARNING if after.problem else logging.INFO
-        log.log(level, "live state changed", extra=told(after))
+        log.log(level, "live state changed", extra=summary(after))

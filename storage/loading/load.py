@@ -75,7 +75,7 @@ def load(conn: psycopg.Connection, log: Log, *, progress: Progress | None = None
 
     Args:
         conn: a connection to a migrated database, outside a transaction.
-        progress: told (entity, rows done, rows in all or 0) as rows are read.
+        progress: called with (entity, rows done, rows in all or 0) as rows are read.
 
     Raises:
         LoadError: a file cannot be read to its end.

@@ -46,7 +46,7 @@ def read_log(
 
     Args:
         path: the folder, or the file of interactions alone.
-        form: ``movielens``, or which endings count; what is in a file is told by its content.
+        form: ``movielens``, or which endings count; what is in a file is seen from its content.
         mapping: how the log calls things (``storage.loading.mapping``); None: as we do.
         types: of interactions, that there are.
         up_to_damage: of a file that cannot be read to its end take the rows before the damage.
@@ -212,7 +212,7 @@ _INSTEAD = {
 
 
 def _like(name: str, rows: FileRows) -> str | None:
-    """A column of the file that is called much alike and is not given to another of ours."""
+    """A column of the file with a similar name that is not given to another of ours."""
     taken = set(rows.columns.values())
     plain = {_plain(column): column for column in rows.there if column not in taken}
     near = difflib.get_close_matches(_plain(name), list(plain)[:1_000], n=1, cutoff=LIKE_ENOUGH)
@@ -246,7 +246,7 @@ def readable(
     What is wrong with one file, expected or not, never hides the others.
 
     Raises:
-        LoadError: it cannot be told which files there are.
+        LoadError: which files there are is not clear.
     """
     rows: dict[Entity, FileRows] = {}
     failed: dict[Entity, tuple[dict[str, str | bool | None], BaseException]] = {}

@@ -11,9 +11,9 @@ from storage.loading.values.columns import COLUMNS, Entity
 from storage.loading.values.judging import Tally
 
 PREVIEW = 5
-MOST = 20  # reasons and warnings that are told
+MOST = 20  # reasons and warnings that are reported
 LONGEST = 300  # characters of one of them
-HARDLY = 0.1  # share of the interactions' ids in the catalogue, below which it is told
+HARDLY = 0.1  # share of the interactions' ids in the catalogue, below which it is reported
 NOTHING = [form for word in ("null", "nan", "none", "na", "n/a", "<na>", "\\n", "nil", "undefined")
            for form in (word, word.upper(), word.capitalize())] + ["NaN"]  # fmt: skip
 LOOKED_AT = 10_000  # rows of each chunk whose ids are looked at for blanks

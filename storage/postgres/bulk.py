@@ -18,22 +18,22 @@ def copy_frame(
     frame: pl.DataFrame,
     *,
     chunk: int = CHUNK_ROWS,
-    told: Callable[[int], None] = lambda rows: None,
+    sent: Callable[[int], None] = lambda rows: None,
 ) -> None:
     """Append a frame's rows to a table; columns go by name. The caller commits.
 
     Args:
         chunk: rows that are written as text at a time.
-        told: called with the rows that are sent, after each chunk; once with 0 for none.
+        sent: called with the rows that are sent, after each chunk; once with 0 for none.
     """
     columns = sql.SQL(", ").join(map(sql.Identifier, frame.columns))
     statement = sql.SQL("COPY {} ({}) FROM STDIN").format(table, columns)
     with conn.cursor() as cursor, cursor.copy(statement) as copy:
         for start in range(0, len(frame), chunk):
             copy.write(as_copy_text(frame.slice(start, chunk)))
-            told(min(start + chunk, len(frame)))
+            sent(min(start + chunk, len(frame)))
     if frame.is_empty():
-        told(0)
+        sent(0)
 
 
 def as_copy_text(rows: pl.DataFrame) -> bytes:

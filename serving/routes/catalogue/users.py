@@ -101,7 +101,7 @@ class UserCalls(EntityCalls):
                 part: await people.page(connection, part, id, None, EXPORT_ROWS) for part in PARTS
             }
 
-        # What fails before the first row can still be told by a status.
+        # What fails before the first row can still be answered by a status.
         pages = await self._database.run(begin)
         if not any(page.rows for page in pages.values()):
             raise not_found("user", id)

@@ -1,4 +1,4 @@
-"""How lists of items are told."""
+"""Answers that list items."""
 
 from __future__ import annotations
 

@@ -247,7 +247,7 @@ def _length_of(vector: NDArray[np.floating] | None) -> Body:
 
 
 def _number(value: Any, digits: int = 6) -> float | None:
-    """To be told; None: missing. Few digits for what fades with time, so that an ETag lasts."""
+    """For JSON; None: missing. Few digits for what fades with time, so that an ETag lasts."""
     return None if math.isnan(value) else round(float(value), digits)
 
 

@@ -63,7 +63,7 @@ class SimilarCalls:
         if view is None or row is None or not view.live.items.published[row]:
             raise not_found("item", item_id)
         by_people, cosine = liked_by_the_same(view, row, asked.limit)
-        by_content, likeness = alike(view, row, by_people, asked.limit - len(by_people))
+        by_content, likeness = similar_content(view, row, by_people, asked.limit - len(by_people))
         rows = np.concatenate([by_people, by_content])
         similarity = np.concatenate([cosine, likeness]).astype(np.float64)
         reason = Reason("similar_to", {"title": view.live.title(row), "item_id": item_id})
@@ -86,10 +86,10 @@ def liked_by_the_same(view: View, row: int, count: int) -> tuple[Indices, NDArra
     return rows[keep][:count], cosines[keep][:count]
 
 
-def alike(
+def similar_content(
     view: View, row: int, others: Indices, count: int
 ) -> tuple[Indices, NDArray[np.floating]]:
-    """Items that share tags, category, city and price with it, most alike first, but for
+    """Items that share tags, category, city and price with it, most similar first, but for
     ``others``, and the cosines. Looked for among the most popular of its tags, the most
     popular of all, and the latest."""
     live = view.live

@@ -108,7 +108,7 @@ class Look:
     def cells(self, name: str) -> Iterator[pl.Series]:
         """A column of all files, as text, some rows at a time."""
         for file in self.files:
-            with suppress(Damaged):  # told when its rows are read
+            with suppress(Damaged):  # reported when its rows are read
                 for chunk in rows_of(file, self.form, [name]):
                     yield to_text(chunk.frame[name])
 

@@ -136,11 +136,11 @@ def _say_flags(found: Proposal, events: Look, taken: set[str]) -> None:
     strongest = events.types.strongest
     known = {name: kind for name, kind in kinds.items() if kind in strongest}
     found.flags = dict(sorted(known.items(), key=lambda pair: strongest.index(pair[1])))
-    told = kind_of(events)
-    if told in (None, "impression", "view"):  # where a view is all there is, it is the interest
-        told = "click"
+    choice = kind_of(events)
+    if choice in (None, "impression", "view"):  # where a view is all there is, it is the interest
+        choice = "click"
     is_interest = {*found.flags.values()} - {"dismiss", "unapply"}
-    found.default_type = "impression" if is_interest else told  # what was not skipped was wanted
+    found.default_type = "impression" if is_interest else choice  # what was not skipped was wanted
 
 
 def _say_types(found: Proposal, events: Look, name: str) -> None:

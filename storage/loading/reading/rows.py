@@ -104,7 +104,7 @@ class FileRows:
 
     def flags(self, names: Sequence[str]) -> list[str]:
         """Those of ``names`` whose first cells all say if something was done."""
-        with suppress(Damaged):  # told when its rows are read
+        with suppress(Damaged):  # reported when its rows are read
             for chunk in rows_of(self.files[0], self.form, names):
                 cells = {
                     name: to_text(chunk.frame[name]).head(LOOKED_AT).drop_nulls()
@@ -161,7 +161,7 @@ class FileRows:
         return self._noted(replace(chunk, frame=frame))
 
     def _noted(self, chunk: Chunk) -> Chunk:
-        """Of values that were left out those that are needed refuse their row; others are told."""
+        """Of values left out those that are needed refuse their row; others are reported."""
         if not chunk.notes:
             return chunk
         needed = {column.name for column in COLUMNS[self.entity] if column.required}
@@ -271,7 +271,7 @@ def _following(events: FileRows, columns: dict[str, str], key: str) -> dict[str,
 
 
 def follows(cells: pl.Series, keys: pl.Series) -> bool:
-    """Whether what stands in a cell is told by its key, but for some rows."""
+    """Whether a cell's meaning follows from its key, but for some rows."""
     rows = pl.DataFrame({"key": keys, "cell": cells}).drop_nulls()
     return rows.n_unique() <= ALIKE * rows["key"].n_unique()
 

@@ -35,7 +35,7 @@ _BROKEN = (EOFError, zlib.error, lzma.LZMAError, pa.ArrowException, OSError)
 
 @contextmanager
 def opened(file: Path) -> Iterator[IO[bytes]]:
-    """The decompressed bytes; what compresses them is told by their first bytes.
+    """The decompressed bytes; their first bytes say what compresses them.
 
     Raises:
         LoadError: the file cannot be read.
@@ -105,7 +105,7 @@ def lines_of(
     Characters that the encoding does not know become U+FFFD; UTF-8 is left as it is.
 
     Raises:
-        Damaged: after the last whole line before the damage, which is told as the last.
+        Damaged: after the last whole line before the damage, which it reports last.
     """
     first, rest = 1, b""
     with opened(file) as stream:

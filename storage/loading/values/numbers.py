@@ -1,6 +1,6 @@
 """Numbers as people write them: 1234.5, 1,234.50, 1.234,50, 1'234.50, 13/20, true.
 
-What parts the decimals is told by the cells of a column that leave no doubt. Where none does,
+What parts the decimals follows from the cells of a column that leave no doubt. Where none does,
 1,234 is no number, and 1.234 is one where nothing speaks for thousands.
 """
 

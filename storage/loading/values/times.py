@@ -1,8 +1,8 @@
 """Columns of times, in whatever way a log writes them, to UTC.
 
-Numbers are told by their size: 20260930 and 2019 as seconds would be days of 1970, and what
+Numbers are recognised by their size: 20260930 and 2019 as seconds would be days of 1970, and what
 would be one is never read as seconds unless the mapping says so. Whether 1/2/2026 is in January
-or February is told by the other cells of the column.
+or February follows from the other cells of the column.
 """
 
 from __future__ import annotations

@@ -27,7 +27,7 @@ _HALF = re.compile("[\ud800-\udfff]")
 NO_OBJECT = "row: not a JSON object"
 REST = 10_000  # characters of a document that are kept of what is no JSON
 FEW = 1_000  # lines that are read one by one where one of them is no object
-LOOKED_AT = 1_000  # rows whose keys are told as the file's columns
+LOOKED_AT = 1_000  # rows whose keys are the file's columns
 
 
 def read(file: Path, form: Form, wanted: Sequence[str], size: int = BLOCK) -> Iterator[Chunk]:
@@ -199,10 +199,10 @@ def _read(lines: pl.Series, number: pl.Series, schema: dict[str, type[pl.String]
             for at in range(0, len(lines), FEW)
         ]
         frames, texts, bads, notes = zip(*parts, strict=True)
-        told = [note for part in notes for note in part]
-        return _Lines(pl.concat(frames), pl.concat(texts), pl.concat(bads), told)
+        all_notes = [note for part in notes for note in part]
+        return _Lines(pl.concat(frames), pl.concat(texts), pl.concat(bads), all_notes)
     found = [parsed(line) for line in lines]
-    told = [
+    all_notes = [
         Note(field, said, said, at)
         for (_, _, left_out), at in zip(found, number, strict=True)
         for field, said in left_out
@@ -216,7 +216,7 @@ def _read(lines: pl.Series, number: pl.Series, schema: dict[str, type[pl.String]
         dtype=pl.String,
     )
     bad = pl.Series([one is None for one, _, _ in found], dtype=pl.Boolean)
-    return _Lines(pl.read_ndjson("\n".join(text).encode(), schema=schema), text, bad, told)
+    return _Lines(pl.read_ndjson("\n".join(text).encode(), schema=schema), text, bad, all_notes)
 
 
 def _as_it_is(lines: pl.Series, schema: dict[str, type[pl.String]]) -> pl.DataFrame | None:

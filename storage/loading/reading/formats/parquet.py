@@ -77,7 +77,7 @@ def byte_columns(files: Sequence[Path], wanted: Collection[str]) -> frozenset[st
             paths = _paths(content.schema_arrow)
         there = [name for name, path in paths.items() if _is_bytes(path.kind)]
         for name in {*there} & {*wanted} - found:
-            with suppress(Damaged):  # told when its rows are read
+            with suppress(Damaged):  # reported when its rows are read
                 if not all(
                     are_text(_series(name, cells.column(0))) for cells in _batches(file, [name])
                 ):

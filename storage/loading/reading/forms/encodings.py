@@ -37,7 +37,7 @@ def encoding_of(file: Path) -> str:
     if start.count(b"\0") > len(start) // 4:
         return "utf-16-le" if start[1:2] == b"\0" else "utf-16-be"
     good, bad = False, list[bytes]()
-    with suppress(Damaged):  # told when its rows are read
+    with suppress(Damaged):  # reported when its rows are read
         for _, block, _ in lines_of(file, "utf-8"):
             if block.isascii():
                 continue
