@@ -29,36 +29,30 @@ async def page(
     connection: Connection, limit: int, after: int | None = None, entity: Entity | None = None
 ) -> list[Rejection]:
     """The newest rows first; ``after``: only those with smaller ids."""
-    cursor = await connection.execute(
-        f"SELECT {_COLUMNS} FROM feed.interactions_rejected"
-        " WHERE id < coalesce(%s, 9223372036854775807) AND entity = coalesce(%s, entity)"
-        " ORDER BY id DESC LIMIT %s",
-        (after, entity, limit),
-    )
-    return [Rejection(*row) for row in await cursor.fetchall()]
+    where = "id < coalesce(%s, 9223372036854775807) AND entity = coalesce(%s, entity)"
+    return await _rows(connection, f"{where} ORDER BY id DESC LIMIT %s", (after, entity, limit))
 
 
 async def lock(connection: Connection, ids: Sequence[int]) -> list[Rejection]:
     """The rows of these ids that there are, oldest first, kept from others until the end of
     the transaction."""
-    cursor = await connection.execute(
-        f"SELECT {_COLUMNS} FROM feed.interactions_rejected WHERE id = ANY(%s)"
-        " ORDER BY id FOR UPDATE",
-        (list(ids),),
-    )
-    return [Rejection(*row) for row in await cursor.fetchall()]
+    return await _rows(connection, "id = ANY(%s) ORDER BY id FOR UPDATE", (list(ids),))
 
 
 async def lock_next(
     connection: Connection, limit: int, after: int = 0, reason: str = ""
 ) -> list[Rejection]:
     """As ``lock``: the oldest interactions after an id whose reason has ``reason`` in it."""
-    cursor = await connection.execute(
-        f"SELECT {_COLUMNS} FROM feed.interactions_rejected"
-        " WHERE entity = 'interactions' AND id > %s AND strpos(reason, %s) > 0"
-        " ORDER BY id LIMIT %s FOR UPDATE",
-        (after, reason, limit),
-    )
+    where = "entity = 'interactions' AND id > %s AND strpos(reason, %s) > 0"
+    parameters = after, reason, limit
+    return await _rows(connection, f"{where} ORDER BY id LIMIT %s FOR UPDATE", parameters)
+
+
+async def _rows(
+    connection: Connection, where: str, parameters: tuple[object, ...]
+) -> list[Rejection]:
+    query = f"SELECT {_COLUMNS} FROM feed.interactions_rejected WHERE {where}"
+    cursor = await connection.execute(query, parameters)
     return [Rejection(*row) for row in await cursor.fetchall()]
 
 
