@@ -1,16 +1,17 @@
-"""What every synthetic sample draws: ids, places, times, tags."""
+"""What every synthetic sample draws: words, ids, places, times, tags."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import yaml
 from numpy.typing import NDArray
 from polars import selectors
-
-from storage.loading.samples.cities import CITIES
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -18,6 +19,15 @@ Ints = NDArray[np.int64]
 DAY = 86_400_000_000  # microseconds
 END = datetime(2026, 1, 1, tzinfo=UTC)
 """When every sample's log ends as it is drawn: what is drawn depends on no clock."""
+
+
+def words(name: str) -> Any:
+    """The content of ``words/NAME.yaml``."""
+    file = Path(__file__).parent / "words" / f"{name}.yaml"
+    return yaml.safe_load(file.read_text(encoding="utf-8"))
+
+
+CITIES: list[tuple[str, float, float, int]] = [tuple(city) for city in words("cities")]
 
 
 def microseconds(moment: datetime) -> int:

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import polars as pl
 
 from storage.loading.log import Log
-from storage.loading.samples.cities import CITIES
 from storage.loading.samples.drawing import (
+    CITIES,
     DAY,
     END,
     Floats,
@@ -31,11 +32,14 @@ from storage.loading.samples.drawing import (
     places,
     times,
     users_frame,
+    words,
 )
-from storage.loading.samples.programme import FRAMES, PROGRAMME
 from storage.loading.samples.sessions import PAGE, Shown, begins, exactly, happens, interactions_of
 from storage.loading.samples.shelves import Shelves
 
+WORDS: dict[str, Any] = words("events")
+PROGRAMME: dict[str, dict[str, str]] = WORDS["programme"]
+TITLES: list[str] = WORDS["titles"]
 NOTICE = "SYNTHETIC data: made-up events. No visitor, organiser or event in it is real."
 
 AHEAD_DAYS = 60  # how far ahead of the log's end events start
@@ -166,7 +170,9 @@ def _world(
             "publish_at": times(publish),
             "starts_at": times(starts),
             "_called": called.gather(category * TAGS + tag),
-            "_frame": pl.Series(FRAMES).gather(rng.integers(0, len(FRAMES), items)),
+            "_frame": pl.Series(WORDS["titles"]).gather(
+                rng.integers(0, len(WORDS["titles"]), items)
+            ),
         }
     )
     name = pl.col("_frame").str.replace("{}", pl.col("_called"), literal=True)

@@ -16,9 +16,8 @@ import numpy as np
 import polars as pl
 
 from storage.loading.log import Log
-from storage.loading.samples.categories import CATEGORIES
-from storage.loading.samples.cities import CITIES
 from storage.loading.samples.drawing import (
+    CITIES,
     DAY,
     END,
     Floats,
@@ -33,10 +32,12 @@ from storage.loading.samples.drawing import (
     places,
     times,
     users_frame,
+    words,
     zipf,
 )
 from storage.loading.samples.sessions import PAGE, Shown, begins, exactly, happens, interactions_of
 
+CATEGORIES: dict[str, list[str]] = words("marketplace")
 NOTICE = "SYNTHETIC data: a made-up marketplace. No person, listing or number in it is real."
 
 ZIPF = 0.9  # exponent of the items' popularity

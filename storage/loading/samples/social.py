@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -29,11 +30,14 @@ from storage.loading.samples.drawing import (
     places,
     times,
     users_frame,
+    words,
 )
 from storage.loading.samples.sessions import PAGE, Shown, begins, exactly, happens, interactions_of
 from storage.loading.samples.shelves import Shelves
-from storage.loading.samples.topics import FRAMES, TOPICS
 
+WORDS: dict[str, Any] = words("social")
+TOPICS: dict[str, dict[str, str]] = WORDS["topics"]
+TITLES: list[str] = WORDS["titles"]
 NOTICE = "SYNTHETIC data: a made-up social network. No member or post in it is real."
 
 SEEN_DAYS = 2.5  # mean age of the posts that are shown
@@ -137,7 +141,9 @@ def _world(
             "_lon": lon[author],
             "_placed": placed,
             "_about": about.gather(topic * TAGS + tag),
-            "_frame": pl.Series(FRAMES).gather(rng.integers(0, len(FRAMES), items)),
+            "_frame": pl.Series(WORDS["titles"]).gather(
+                rng.integers(0, len(WORDS["titles"]), items)
+            ),
         }
     ).select(
         "id",
