@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, date, datetime
 from pathlib import Path
 
 import dagster as dg
 import psycopg
 import pytest
+import yaml
+from dagster._core.workspace.context import WorkspaceProcessContext
+from dagster._core.workspace.load_target import WorkspaceFileTarget
 
 from feedwright.dagster.home import write_dagster_home
 from feedwright.environment import dagster_variables, settings_variables
+from models.profile.schema import SHIPPED
 from storage.loading.load import load
 from storage.loading.samples.marketplace import generate
 from storage.postgres.database import connect
 from storage.registry.registry import Registry
 from storage.settings import Settings, get_settings, mlflow_tracking_uri
-from tests.conftest import TEMPLATE, _fresh, url_of
+from tests.conftest import ROOT, TEMPLATE, _fresh, url_of
 
 DAYS = 12
 LEARNT_FROM = (
@@ -125,6 +130,24 @@ def conn(installation: Settings) -> Iterator[psycopg.Connection]:
 def instance(installation: Settings) -> Iterator[dg.DagsterInstance]:
     with dg.DagsterInstance.get() as found:
         yield found
+
+
+@pytest.fixture(scope="session")
+def workspace(
+    trained: Settings, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[WorkspaceProcessContext]:
+    """Dagster's code server as the daemon starts it, where LightFM trains for minutes. Whoever
+    kills it comes last."""
+    content = yaml.safe_load((SHIPPED / "marketplace.yaml").read_text(encoding="utf-8"))
+    profile = tmp_path_factory.mktemp("endless") / "endless.yaml"
+    profile.write_text(yaml.safe_dump(content | {"lightfm": {"epochs": 1000, "dims": 512}}))
+    target = WorkspaceFileTarget([str(ROOT / "workspace.yaml")])
+    with ExitStack() as stack, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEEDWRIGHT_PROFILE", str(profile))
+        instance = stack.enter_context(dg.DagsterInstance.get())
+        process = stack.enter_context(WorkspaceProcessContext(instance, target))
+        patch.undo()  # the server has it
+        yield process
 
 
 @pytest.fixture

@@ -7,13 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
-import pytest
-import yaml
 from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster_graphql.test.utils import execute_dagster_graphql
 
-from models.profile.schema import SHIPPED
 from storage.registry import tracking
 from tests.orchestration.conftest import LEARNT_FROM
 
@@ -40,52 +36,47 @@ def wait_for(true: Callable[[], object], seconds: float, what: str) -> None:
         time.sleep(0.2)
 
 
-def endless(folder: Path) -> Path:
-    """A profile whose LightFM trains for minutes."""
-    content = yaml.safe_load((SHIPPED / "marketplace.yaml").read_text(encoding="utf-8"))
-    file = folder / "endless.yaml"
-    file.write_text(yaml.safe_dump(content | {"lightfm": {"epochs": 1000, "dims": 512}}))
-    return file
+def launch(workspace: WorkspaceProcessContext, job: str, *assets: str) -> str:
+    """Start a run as the daemon does, of these assets alone where they are named; its id."""
+    context = workspace.create_request_context()
+    selector: dict[str, object] = {
+        "repositoryName": "__repository__",
+        "repositoryLocationName": "feedwright",
+        "pipelineName": job,
+    }
+    if assets:
+        selector["assetSelection"] = [{"path": [name]} for name in assets]
+    params = {"selector": selector, "mode": "default"}
+    answer = execute_dagster_graphql(context, LAUNCH, {"params": params}).data["launchRun"]
+    run_id = answer["run"]["runId"]
+    workspace.instance.launch_run(run_id, context)
+    return run_id
 
 
 def test_a_training_ends_when_it_is_terminated(
-    trained, instance: dg.DagsterInstance, registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    trained, instance: dg.DagsterInstance, registry, workspace: WorkspaceProcessContext
 ) -> None:
     from orchestration.runs.going import OVER
 
-    monkeypatch.setenv("FEEDWRIGHT_PROFILE", str(endless(tmp_path)))
     before = registry.versions()
-    with WorkspaceProcessContext(
-        instance, WorkspaceFileTarget([str(ROOT / "workspace.yaml")])
-    ) as process:
-        context = process.create_request_context()
-        params = {
-            "selector": {
-                "repositoryName": "__repository__",
-                "repositoryLocationName": "feedwright",
-                "pipelineName": "daily",
-                "assetSelection": [{"path": [name]} for name in SELECTION],
-            },
-            "mode": "default",
-        }
-        answer = execute_dagster_graphql(context, LAUNCH, {"params": params}).data["launchRun"]
-        run_id = answer["run"]["runId"]
-        instance.launch_run(run_id, context)  # as the daemon does
+    run_id = launch(workspace, "daily", *SELECTION)
 
-        def steps() -> set[str]:
-            kind = dg.DagsterEventType.STEP_START
-            return {str(one.step_key) for one in instance.all_logs(run_id, of_type=kind)}
+    def steps() -> set[str]:
+        kind = dg.DagsterEventType.STEP_START
+        return {str(one.step_key) for one in instance.all_logs(run_id, of_type=kind)}
 
-        def status() -> dg.DagsterRunStatus:
-            run = instance.get_run_by_id(run_id)
-            assert run is not None
-            return run.status
+    def status() -> dg.DagsterRunStatus:
+        run = instance.get_run_by_id(run_id)
+        assert run is not None
+        return run.status
 
-        wait_for(lambda: "lightfm_hybrid" in steps(), 120, "the training did not begin")
-        time.sleep(2)  # into the epochs
-        ended = execute_dagster_graphql(context, TERMINATE, {"run": run_id}).data["terminateRun"]
-        assert ended["__typename"] == "TerminateRunSuccess", ended
-        wait_for(lambda: status() in OVER, 240, "it went on training")
+    wait_for(lambda: "lightfm_hybrid" in steps(), 120, "the training did not begin")
+    time.sleep(2)  # into the epochs
+    ended = execute_dagster_graphql(
+        workspace.create_request_context(), TERMINATE, {"run": run_id}
+    ).data["terminateRun"]
+    assert ended["__typename"] == "TerminateRunSuccess", ended
+    wait_for(lambda: status() in OVER, 240, "it went on training")
     assert status() is dg.DagsterRunStatus.CANCELED
     assert registry.versions() == before
     left = f"tags.{tracking.DAGSTER_RUN} = '{run_id}'"

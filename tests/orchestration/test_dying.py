@@ -14,15 +14,13 @@ from pathlib import Path
 import dagster as dg
 import psycopg
 import pytest
-from dagster._core.workspace.context import WorkspaceProcessContext
-from dagster._core.workspace.load_target import WorkspaceFileTarget
 from dagster._daemon.monitoring import execute_run_monitoring_iteration
 from dagster_graphql.test.utils import execute_dagster_graphql
 
 from storage.operations import heartbeats
 from storage.postgres.database import connect
 from storage.settings import get_settings
-from tests.orchestration.test_cancelling import LAUNCH, ROOT, TERMINATE, wait_for
+from tests.orchestration.test_cancelling import ROOT, TERMINATE, launch, wait_for
 
 CANCELED, FAILURE = dg.DagsterRunStatus.CANCELED, dg.DagsterRunStatus.FAILURE
 WAITING = (
@@ -108,29 +106,6 @@ def test_a_training_that_was_killed_keeps_nobody_waiting(
         wait_for(ended, 240, "it is taken for alive")
         wait_for(lambda: waits_no_more(conn, run_id), 120, "its statement goes on")
     assert next_in_line(instance, "daily") is None
-
-
-@pytest.fixture
-def workspace(instance: dg.DagsterInstance) -> Iterator[WorkspaceProcessContext]:
-    target = WorkspaceFileTarget([str(ROOT / "workspace.yaml")])
-    with WorkspaceProcessContext(instance, target) as process:
-        yield process
-
-
-def launch(workspace: WorkspaceProcessContext, job: str) -> str:
-    context = workspace.create_request_context()
-    params = {
-        "selector": {
-            "repositoryName": "__repository__",
-            "repositoryLocationName": "feedwright",
-            "pipelineName": job,
-        },
-        "mode": "default",
-    }
-    answer = execute_dagster_graphql(context, LAUNCH, {"params": params}).data["launchRun"]
-    run_id = answer["run"]["runId"]
-    workspace.instance.launch_run(run_id, context)  # as the daemon does
-    return run_id
 
 
 def test_runs_of_the_code_server(
