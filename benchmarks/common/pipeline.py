@@ -23,7 +23,8 @@ from feedwright.environment import child_environment
 from serving.launch import ROOT
 from storage.loading.load import load
 from storage.loading.log import Log
-from storage.postgres.database import connect, prepare
+from storage.postgres.database import connect
+from storage.preparation import prepare
 from storage.settings import Settings
 
 LOOK_SECONDS = 0.05

@@ -160,7 +160,7 @@ def env() -> None:
 
     from feedwright.dagster.home import write_dagster_home
     from feedwright.environment import dagster_variables, settings_variables
-    from storage.postgres.database import prepare
+    from storage.preparation import prepare
 
     current = settings()
     url = prepare(current)

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from feedwright.processes import record as records
-from storage.postgres.database import prepare
 from storage.postgres.embedded import EmbeddedPostgres
+from storage.preparation import prepare
 from storage.settings import Settings
 
 
@@ -27,7 +27,7 @@ def running_database(settings: Settings) -> Iterator[str]:
     came to need it meanwhile.
 
     Raises:
-        DatabaseError, EmbeddedPostgresError: see ``storage.postgres.database.prepare``.
+        DatabaseError, EmbeddedPostgresError: see ``storage.preparation.prepare``.
     """
     server = EmbeddedPostgres(settings.postgres_dir) if settings.database_url is None else None
     was_running = server is None or server.is_running()

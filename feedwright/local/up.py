@@ -41,8 +41,9 @@ from feedwright.processes.supervisor import (
 from storage.home import tighten
 from storage.operations import heartbeats
 from storage.postgres.binaries import EmbeddedPostgresError
-from storage.postgres.database import connect, prepare
+from storage.postgres.database import connect
 from storage.postgres.embedded import EmbeddedPostgres
+from storage.preparation import prepare
 from storage.settings import Settings
 
 log = logging.getLogger("feedwright")

@@ -8,8 +8,9 @@ from __future__ import annotations
 import sys
 
 from storage.migrations import head
-from storage.postgres.database import DatabaseError, prepare
+from storage.postgres.database import DatabaseError
 from storage.postgres.embedded import EmbeddedPostgresError
+from storage.preparation import prepare
 from storage.settings import get_settings
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ from typing import Any
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from storage.home import make_closed
 from storage.postgres.binaries import OLDEST_MAJOR
 from storage.postgres.embedded import EmbeddedPostgres
 from storage.settings import Settings, with_driver
@@ -74,25 +73,6 @@ def connect(url: str, **options: Any) -> psycopg.Connection:
             "or newer. Upgrade it, or name another in FEEDWRIGHT_DATABASE_URL."
         )
     return connection
-
-
-def prepare(settings: Settings) -> str:
-    """Start the database if it is ours to start, migrate it, and return its address.
-
-    After the home was moved it follows to the new place. Safe to be called by several processes
-    at once, and quick when there is nothing to do.
-
-    Raises:
-        DatabaseError, EmbeddedPostgresError: see ``migrate``, ``database_url`` and
-            ``artifact_paths.follow_home``.
-    """
-    from storage import artifact_paths
-
-    make_closed(settings.home)
-    url = database_url(settings)
-    migrate(url)
-    artifact_paths.follow_home(settings, url)
-    return url
 
 
 def migrate(url: str) -> None:

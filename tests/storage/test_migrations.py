@@ -14,14 +14,9 @@ import pytest
 from alembic import command
 
 from storage import migrations
-from storage.postgres.database import (
-    DatabaseError,
-    connect,
-    database_url,
-    migrate,
-    prepare,
-)
+from storage.postgres.database import DatabaseError, connect, database_url, migrate
 from storage.postgres.embedded import EmbeddedPostgres
+from storage.preparation import prepare
 from storage.settings import Settings
 from tests.conftest import fast_folder
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from storage.postgres.database import DatabaseError, connect, prepare
+from storage.postgres.database import DatabaseError, connect
 from storage.postgres.embedded import EmbeddedPostgres
+from storage.preparation import prepare
 from storage.registry.registry import Registry
 from storage.settings import Settings, mlflow_tracking_uri
 from tests.conftest import fast_folder

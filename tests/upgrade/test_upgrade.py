@@ -26,8 +26,9 @@ from models.profile.schema import SHIPPED
 from serving.app import FeedApp
 from storage.events.lake import Lake
 from storage.postgres.binaries import find_binaries
-from storage.postgres.database import connect, prepare
+from storage.postgres.database import connect
 from storage.postgres.embedded import EmbeddedPostgres
+from storage.preparation import prepare
 from storage.registry.registry import Registry
 from storage.settings import Settings, mlflow_tracking_uri
 from tests.conftest import fast_folder
