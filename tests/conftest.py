@@ -54,26 +54,27 @@ if (folder / "postgres").exists():
     EmbeddedPostgres(folder / "postgres").remove()
     shutil.rmtree(folder)
 """
+SHARED = "tests/orchestration/test_"
+"""Files that share an installation that was trained on: one worker takes them all."""
 LONGEST = (
-    "orchestration",
-    "e2e",
-    "benchmarks",
-    "deploy",
-    "upgrade",
-    "feedwright",
-    "serving",
-    "models",
+    SHARED,
+    "tests/e2e/",
+    "tests/benchmarks/",
+    "tests/deploy/",
+    "tests/orchestration/",
+    "tests/upgrade/",
+    "tests/feedwright/",
+    "tests/serving/",
+    "tests/models/",
 )
-"""Folders in the order in which they should begin: the short ones fill what is left at the end."""
-SHARED = "tests/orchestration"
-"""A folder whose files share an installation that was trained on: one worker takes them all."""
+"""In the order in which they should begin: the short ones fill what is left at the end."""
 
 
 class ByInstallation(LoadFileScheduling):
-    """The tests of a file go to one worker, and those of a folder that shares what is dear."""
+    """The tests of a file go to one worker, and those of files that share what is dear."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return SHARED if nodeid.startswith(f"{SHARED}/") else super()._split_scope(nodeid)
+        return SHARED if nodeid.startswith(SHARED) else super()._split_scope(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -108,9 +109,11 @@ def _rewrite_assertions(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    order = {name: place for place, name in enumerate(LONGEST)}
-    last = len(order)
-    items.sort(key=lambda item: min(order.get(part, last) for part in item.nodeid.split("/")))
+    def place(item: pytest.Item) -> int:
+        found = (at for at, start in enumerate(LONGEST) if item.nodeid.startswith(start))
+        return next(found, len(LONGEST))
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -17,9 +17,9 @@ from models.profile.schema import SHIPPED
 from storage.loading.load import load
 from storage.postgres.database import connect
 from storage.settings import Settings
+from tests.orchestration.own.test_small_logs import log_of
 from tests.orchestration.test_cancelling import ROOT, wait_for
 from tests.orchestration.test_dying import WAITING, locked
-from tests.orchestration.test_small_logs import log_of
 
 
 def of_one_recommender(folder: Path) -> Path:
