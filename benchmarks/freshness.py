@@ -32,7 +32,6 @@ from benchmarks.parts.freshness_served import Asked, Record, Scores, Served, own
 from models.evaluation import list_quality
 from models.recommenders import judging
 from models.recommenders.base import Recommender
-from models.recommenders.neighbours.ease import EASE, EASESettings
 from models.recommenders.simple.popularity import PopularityRecommender
 from models.recommenders.zoo import ZOO
 
@@ -74,10 +73,7 @@ class Plan:
 
 
 def makers(names: Sequence[str]) -> dict[str, Callable[[], Recommender]]:
-    made: dict[str, Callable[[], Recommender]] = {name: ZOO[name] for name in names}
-    if "ease" in made:  # whole, it would take most of the time
-        made["ease"] = lambda: EASE(EASESettings(dense_items=4_000))
-    return made
+    return {name: ZOO[name] for name in names}
 
 
 def marketplace(size: Size) -> Plan:

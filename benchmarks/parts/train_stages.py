@@ -119,7 +119,7 @@ def _evaluate(past: Dataset, world: World, judged_users: int) -> None:
     fact("users judged", len(test.users))
     for name in PROFILE.recommenders:
         with stage(f"fit on the past, {name}"):
-            fitted = as_served(zoo.make(name, PROFILE).fit(past))
+            fitted = as_served(zoo.make(name, PROFILE).fit(past), past)
         with stage(f"evaluate, {name}"):
             judged = evaluation.evaluate(fitted, past, test, k=rules.k)
         fact(f"ndcg {name}", judged.metrics[f"ndcg@{rules.k}"])

@@ -35,6 +35,7 @@ from benchmarks.two_stage.first_stage import (
     ranks,
 )
 from benchmarks.two_stage.sessions import Nearness, SessionEase, SessionNeighbours, SessionUsers
+from benchmarks.two_stage.svd import PureSVD
 from models.catalogue.building import Vectors
 from models.ranking.table import Table
 from models.recommenders import files
@@ -48,7 +49,7 @@ BLOCK_SCORES = 20_000_000
 """Scores of all recommenders held at once (80 MB)."""
 BASE = "ease"
 DENSE_ITEMS = 3_000
-"""Beyond so many items the first stage has EASE in its low-rank form: each fold trains it."""
+"""EASE of the first stage is solved for so many items: each fold trains it."""
 
 Folds = Callable[[Dataset], Iterable[Fold]]
 FIVE_FOLDS: Folds = partial(out_of_fold, count=5)
@@ -75,10 +76,6 @@ def usual_first_stage(times: sparse.csr_array | None = None) -> dict[str, Callab
     def ease(**settings: float) -> Callable:
         return lambda: EASE(EASESettings(dense_items=DENSE_ITEMS, **settings))
 
-    def truncated(dims: int) -> Callable:
-        # With hardly a ridge, low-rank EASE is a truncated SVD (PureSVD, Cremonesi et al. 2010).
-        return lambda: EASE(EASESettings(dense_items=1, large_rank=dims, ridge=1.0))
-
     def als(dims: int) -> Callable:
         return lambda: ALS(ALSSettings(dims=dims))
 
@@ -91,9 +88,9 @@ def usual_first_stage(times: sparse.csr_array | None = None) -> dict[str, Callab
         "item_knn": ItemKNN,
         "als_8": als(8),
         "als_16": als(16),
-        "svd_8": truncated(8),
-        "svd_16": truncated(16),
-        "svd_32": truncated(32),
+        "svd_8": partial(PureSVD, 8),
+        "svd_16": partial(PureSVD, 16),
+        "svd_32": partial(PureSVD, 32),
     }
     if times is not None:
         steps, minutes = Nearness("steps", 10.0), Nearness("seconds", 300.0)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +14,7 @@ from scipy import sparse
 
 from models.catalogue.padding import MOST_TAGS, TAG_SLOTS, extended
 from models.catalogue.snapshot import Items, Manifest, Snapshot, Users
+from models.catalogue.tables import Blend, ScoreTable, table_settings
 from models.data import scorers
 from models.data.ids import IdIndex
 from models.data.matrices import InteractionMatrix
@@ -63,6 +65,8 @@ class Vectors:
             nearly so. None: ``models.catalogue.fold_in`` finds a step by ridge regression.
         weighted: the row holds how much each item is liked, as ``InteractionMatrix.liked``;
             False: 1 for each.
+        tables: score tables beside the vectors, by name; with any, ``blend`` weighs them, and
+            the vectors, and is what ranks.
 
     Raises:
         NotFiniteError: a number is NaN or infinite, or the scores could be.
@@ -73,6 +77,8 @@ class Vectors:
     bias: NDArray[np.float32]
     fold: NDArray[np.float32] | None = None
     weighted: bool = False
+    tables: Mapping[str, ScoreTable] = field(default_factory=dict)
+    blend: Blend = field(default_factory=Blend)
 
     def __post_init__(self) -> None:
         largest = {name: _largest(name, value) for name, value in self.arrays().items()}
@@ -256,6 +262,8 @@ def build_snapshot(
         train_seconds=model.train_seconds if model else None,
         interaction_types=list(profile.interaction_types.names),
         fold_weighted=vectors.weighted,
+        tables={name: table_settings(table) for name, table in vectors.tables.items()},
+        blend=asdict(vectors.blend),
     )
     return Snapshot(
         manifest,
@@ -265,6 +273,7 @@ def build_snapshot(
         _owner_quality(catalogue.owners, owner_ids.to_series()),
         popular,
         _items_of_tags(tagged, popular, len(tags)),
+        tables=vectors.tables,
     )
 
 

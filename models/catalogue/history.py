@@ -124,6 +124,8 @@ def history_of(
             new = slice(None) if snapshot.row is None else touched.times >= trained_at
             told = _told(touched.items[new], value[new])
             vector = _folded(live, fold_in, snapshot, (liked, liking), told)
+    if vector is None and live.snapshot.tables and len(liked):
+        vector = np.zeros(live.items.vectors.shape[1], np.float32)  # the tables know what to say
     return History(
         seen=np.union1d(snapshot.seen, touched.items).astype(np.int32),
         applied=_last_word(snapshot.applied, on_item, types.of_applied, names),

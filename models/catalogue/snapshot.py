@@ -13,7 +13,8 @@ import json
 import shutil
 import tempfile
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,6 +22,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalogue.nearest import Nearest
+from models.catalogue.tables import (
+    Blend,
+    ScoreTable,
+    check_tables,
+    read_tables,
+    table_arrays,
+)
 from models.data.feature_set import described, digest_of
 from models.data.ids import IdIndex
 from models.data.ragged import Ragged
@@ -54,6 +62,7 @@ class Manifest:
         ranker: digest of the file ``ranker.json`` beside it; None: the recommender's own order
             is the feed's.
         fold_weighted: ``items.fold`` counts how much an item is liked; False: 1 for each.
+        tables: the score tables by name: their kind and settings. blend: how they are weighed.
     """
 
     model_version: str | None
@@ -70,6 +79,8 @@ class Manifest:
     interaction_types: list[str] | None = None
     ranker: str | None = None
     fold_weighted: bool = False
+    tables: dict[str, dict[str, Any]] = field(default_factory=dict)
+    blend: dict[str, Any] = field(default_factory=dict)
     format: int = FORMAT
 
 
@@ -152,6 +163,7 @@ class Snapshot:
         folder: where it was loaded from.
         ranker: what puts the recommender's first items in order, as ``models.ranking.learned``
             reads it.
+        tables: score tables beside the vectors, by name; none: the vectors alone rank.
     """
 
     manifest: Manifest
@@ -163,6 +175,17 @@ class Snapshot:
     tag_items: Ragged
     folder: Path | None = None
     ranker: bytes | None = None
+    tables: Mapping[str, ScoreTable] = field(default_factory=dict)
+
+    @cached_property
+    def blend(self) -> Blend:
+        """How the tables are weighed."""
+        return Blend(**self.manifest.blend)
+
+    @property
+    def personal(self) -> bool:
+        """Whether the model tells users apart; popularity alone does not."""
+        return bool(self.items.vectors.shape[1] or self.tables)
 
     @property
     def has_model(self) -> bool:
@@ -205,6 +228,8 @@ class Snapshot:
             for name in ("owner_quality", "popular", "tag_items"):
                 _save_column(draft, name, getattr(self, name))
             _save_column(draft, "owners.ids", self.owners)
+            for name, array in table_arrays(self.tables).items():
+                _save_column(draft, name, array)
             if nearest is not None:
                 nearest.save(draft / NEAREST)
             for name, content in files.items():
@@ -240,6 +265,9 @@ class Snapshot:
                 _load_column(folder, "tag_items", "Ragged"),
                 folder,
                 _read_ranker(folder, content.get("ranker")),
+                read_tables(
+                    content.get("tables", {}), lambda name: _load_column(folder, name, "Floats")
+                ),
             )
             snapshot.check()
             snapshot.check_features()
@@ -288,6 +316,7 @@ class Snapshot:
             raise SnapshotError("column items.tags: not a matrix")
         if self.owners.offsets[-1] != len(self.owners.data):
             raise SnapshotError("column owners.ids: texts do not fit offsets")
+        check_tables(self.tables, len(self.items.ids), len(self.users.ids))
         shapes = self.items.vectors.shape, self.users.vectors.shape
         if {len(shape) for shape in shapes} != {2} or shapes[0][1] != shapes[1][1]:
             raise SnapshotError(f"items.vectors and users.vectors differ in width: {shapes}")

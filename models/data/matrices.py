@@ -15,7 +15,7 @@ from models.data.ids import IdIndex
 from models.data.undoing import last_words
 from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes, Weights
 
-RECENT_ITEMS = 20
+RECENT_ITEMS = 50
 """How many of a user's last items a snapshot keeps."""
 
 
@@ -111,6 +111,30 @@ def interaction_matrix(
             .select("user_id", "item_id", value=pl.lit(1.0))
             .collect()
         ),
+    )
+
+
+def liked_times(
+    interactions: pl.LazyFrame, users: IdIndex, items: IdIndex, weights: Weights
+) -> sparse.csr_array:
+    """When each user last did what counts for an item: float64 CSR of epoch seconds, shape
+    (users, items). O(interactions)."""
+    liking = [name for name, weight in weights.items() if weight > 0]
+    pairs = (
+        interactions.filter(
+            pl.col("type").is_in(liking)
+            & pl.col("item_id").is_not_null()
+            & pl.col("user_id").is_not_null()
+        )
+        .group_by("user_id", "item_id")
+        .agg(at=pl.col("occurred_at").max().dt.timestamp("us") / 1e6)
+        .collect()
+    )
+    row, column = users.indices(pairs["user_id"]), items.indices(pairs["item_id"])
+    known = (row >= 0) & (column >= 0)
+    return sparse.csr_array(
+        (pairs["at"].to_numpy()[known], (row[known], column[known])),
+        shape=(len(users), len(items)),
     )
 
 

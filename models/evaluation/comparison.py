@@ -16,7 +16,7 @@ from models.catalogue.building import Catalogue, Vectors
 from models.data.engagement import engagement
 from models.data.features import Features
 from models.data.ids import IdIndex
-from models.data.matrices import InteractionMatrix, interaction_matrix
+from models.data.matrices import InteractionMatrix, interaction_matrix, liked_times
 from models.data.popularity import popularity
 from models.evaluation import metrics as evaluation
 from models.evaluation.feed import FeedJudge
@@ -25,7 +25,7 @@ from models.profile.schema import Profile
 from models.ranking.learned import LearnedRanker
 from models.ranking.second_stage import SecondStage
 from models.recommenders import judging, zoo
-from models.recommenders.base import Dataset, ProgressOf, Scorer
+from models.recommenders.base import Dataset, Plan, ProgressOf, Scorer
 from models.recommenders.served import ByVectors, as_served
 from models.recommenders.validation import with_validation
 
@@ -75,6 +75,7 @@ def build_dataset(
         catalogue=replace(catalogue, engagement=counted),
         profile=profile,
         as_of=as_of,
+        times=liked_times(known, users, items, profile.interaction_weights),
     )
     shares = [profile.lightfm.validation_share]
     shares += [one.validation_share for one in profile.recommenders.values()]
@@ -91,6 +92,7 @@ class Comparison:
         verdict: why, in a sentence.
         test: who was judged, and by what.
         failed: why others could not be trained, by name.
+        plans: of the blends among them, by name.
         vectors: of the winning recommender, as it was trained on the past, where a ranker won
             behind it: the ranker that goes live learns from what they put first.
     """
@@ -103,6 +105,7 @@ class Comparison:
     test: judging.TestSet
     failed: dict[str, str] = field(default_factory=dict)
     vectors: Vectors | None = None
+    plans: dict[str, Plan] = field(default_factory=dict)
 
     def without_ranker(self, why: str) -> Comparison:
         """The same, where the recommender goes live without the ranker that won behind it."""
@@ -167,6 +170,7 @@ def compare(
     judge = FeedJudge.of(dataset, test, interactions)
     evaluations: list[evaluation.Evaluation] = []
     failed: dict[str, str] = {}
+    plans: dict[str, Plan] = {}
 
     def judged(name: str, make: Callable[[], Made]) -> Made | None:
         try:
@@ -177,6 +181,8 @@ def compare(
         except Exception as error:
             failed[name] = reason_of(error)
             return None
+        if isinstance(made[0], ByVectors) and made[0].plan is not None:
+            plans[name] = made[0].plan
         seconds = {
             "seconds_to_train": trained - started,
             "seconds_to_score": time.perf_counter() - trained,
@@ -195,7 +201,7 @@ def compare(
     vectors = None
     if earlier is not None and profile.ranker.kinds:
         if favourite is None or favourite.name != winner:  # an earlier one stands again
-            favourite = _fitted(winner, dataset, progress)
+            favourite = _fitted(winner, dataset, progress, plans.get(winner))
         if isinstance(favourite, ByVectors):
             base, alone = favourite, len(evaluations)
             behind = SecondStage(base, earlier, judge.past.events)
@@ -203,7 +209,9 @@ def compare(
                 judged(with_ranker(winner, kind), partial(_behind, base, behind, kind, progress))
             winner, verdict = _with_best_ranker(winner, verdict, evaluations, alone, rules.k)
             vectors = base.vectors if parts_of(winner)[1] else None
-    return Comparison(dataset.as_of, evaluations, winner, verdict, rules.k, test, failed, vectors)
+    return Comparison(
+        dataset.as_of, evaluations, winner, verdict, rules.k, test, failed, vectors, plans
+    )
 
 
 def _nobody_to_judge(dataset: Dataset, future: InteractionMatrix) -> str:
@@ -218,9 +226,11 @@ def _nobody_to_judge(dataset: Dataset, future: InteractionMatrix) -> str:
     return f"nobody likes anything: interactions that count as that are needed ({likes})"
 
 
-def _fitted(name: str, dataset: Dataset, progress: ProgressOf | None) -> Scorer:
+def _fitted(
+    name: str, dataset: Dataset, progress: ProgressOf | None, plan: Plan | None = None
+) -> Scorer:
     tell = progress and progress(name)
-    return as_served(zoo.make(name, dataset.profile).fit(dataset, progress=tell))
+    return as_served(zoo.make(name, dataset.profile, plan).fit(dataset, progress=tell), dataset)
 
 
 def _alone(name: str, dataset: Dataset, progress: ProgressOf | None) -> Made:

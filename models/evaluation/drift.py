@@ -26,8 +26,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from models.catalogue.snapshot import Snapshot
+<<<<<<< HEAD
 from models.profile.interaction_types import Weights
 from models.profile.training_sections import Drift
+=======
+from models.profile.schema import Drift, Weights
+from models.recommenders.served import of_snapshot
+>>>>>>> 6fc4f57 (wip)
 
 DRIFT = "drift.json"
 """File beside a snapshot that holds the reference."""
@@ -166,10 +171,10 @@ def _scores(snapshot: Snapshot, users: pl.Series) -> pl.DataFrame:
     places = rng.choice(len(users), min(SAMPLED_USERS, len(users)), replace=False)
     chosen = users.gather(np.sort(places))
     rows = snapshot.users.ids.indices(chosen)
-    vectors = snapshot.users.vectors[np.maximum(rows, 0)] * (rows >= 0)[:, None]
-    if not len(snapshot.users.ids):
-        vectors = np.zeros((len(chosen), items.vectors.shape[1]), np.float32)
-    scores = vectors @ items.vectors[columns].T + items.bias[columns]
+    scores = np.tile(items.bias[columns], (len(chosen), 1))
+    trained = np.flatnonzero(rows >= 0)
+    if len(trained):
+        scores[trained] = of_snapshot(snapshot).score(rows[trained])[:, columns]
     return pl.DataFrame(
         {
             "user": chosen.gather(np.repeat(np.arange(len(chosen)), len(columns))),

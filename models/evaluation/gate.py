@@ -33,7 +33,6 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse, stats
 
-from models.catalogue.building import Vectors
 from models.catalogue.snapshot import Snapshot
 from models.data.ids import IdIndex
 from models.data.splits import of_known
@@ -48,7 +47,7 @@ from models.ranking.second_stage import SecondStage, training_moment
 from models.recommenders import zoo
 from models.recommenders.base import Dataset, ProgressOf
 from models.recommenders.judging import TestSet, ndcg_and_coverage, random_ndcg
-from models.recommenders.served import ByVectors, as_served
+from models.recommenders.served import ByVectors, as_served, of_snapshot
 from models.recommenders.simple.heuristic import Heuristic
 from models.recommenders.simple.popularity import PopularityRecommender
 
@@ -74,28 +73,27 @@ class Version:
     recipe: Recipe | None
     users: IdIndex
     items: IdIndex
-    vectors: Vectors
+    served: ByVectors
     metrics: Mapping[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(cls, registered: ModelVersion, snapshot: Snapshot) -> Self:
         """The version whose snapshot this is."""
-        tags, items = registered.tags, snapshot.items
+        tags = registered.tags
         recipe = tags.get("recipe")
-        known = len(items.ids)  # the rows after them are empty
         return cls(
             registered.version,
             tags.get("recommender", snapshot.manifest.recommender or "unknown"),
             Recipe.from_json(recipe) if recipe else None,
             snapshot.users.ids,
-            items.ids,
-            Vectors(snapshot.users.vectors, items.vectors[:known], items.bias[:known]),
+            snapshot.items.ids,
+            of_snapshot(snapshot),
             registered.metrics,
         )
 
 
 class Frozen:
-    """A version's own vectors over the ids of another dataset.
+    """What a version serves, over the ids of another dataset.
 
     Users whom it does not know get what it ranks for anybody, its bias. Items that it does not
     know cannot come from it.
@@ -103,18 +101,18 @@ class Frozen:
 
     def __init__(self, version: Version, users: IdIndex, items: IdIndex) -> None:
         self.name = version.recommender
-        self._vectors = version.vectors
+        self._served = version.served
         self._user_rows = version.users.indices(users.to_series())
         item_rows = version.items.indices(items.to_series())
         self._known = item_rows >= 0
-        self._items = version.vectors.items[item_rows[self._known]]
-        self._bias = version.vectors.bias[item_rows[self._known]]
+        self._item_rows = item_rows[self._known]
 
     def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
         rows = self._user_rows[users]
-        vectors = self._vectors.users[np.maximum(rows, 0)] * (rows >= 0)[:, None]
         scores = np.full((len(users), len(self._known)), -np.inf, np.float32)
-        scores[:, self._known] = vectors @ self._items.T + self._bias
+        scores[:, self._known] = self._served.vectors.bias[self._item_rows]
+        known = np.flatnonzero(rows >= 0)
+        scores[np.ix_(known, self._known)] = self._served.score(rows[known])[:, self._item_rows]
         return scores
 
 
@@ -371,7 +369,7 @@ def _refitted(
     name, kind = parts_of(recipe.recommender)
     known = past(changed, split)
     tell = progress and progress(f"{name}, of the champion's recipe")
-    made = as_served(zoo.make(name, changed).fit(known, progress=tell))
+    made = as_served(zoo.make(name, changed).fit(known, progress=tell), known)
     judge, ranker = FeedJudge.of(known, comparison.test, interactions), None
     if kind and changed.ranker.kinds and isinstance(made, ByVectors):
         counted = of_known(interactions, known.users, known.items)

@@ -183,7 +183,7 @@ def ndcg(
     fitted = zoo.make(recommender, profile).fit(dataset, progress=progress)
     if window.judge is None:
         return ndcg_and_coverage(fitted, window.test, k=profile.evaluation.k)[0]
-    return ndcg_of(window.judge.lists(as_served(fitted))["diversity"], window.test)
+    return ndcg_of(window.judge.lists(as_served(fitted, dataset))["diversity"], window.test)
 
 
 def study_name(profile: Profile, recommender: str, data: str, chosen_by: Sequence[Window]) -> str:

@@ -11,7 +11,7 @@ from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Indices, Viewer
 from models.data.scorers import Scores
 from models.feed.scorers import SCORERS
-from models.feed.scores import MODEL
+from models.feed.scores import MODEL, standard_scores
 from models.feed.wording import ENGLISH, FOR_YOU, SIMILAR, Reason, Wording, texts_of
 from models.profile.schema import Profile
 
@@ -72,6 +72,16 @@ def _share_of_taste(live: LiveCatalogue, viewer: Viewer, rows: Indices) -> NDArr
     What is recommended is mostly popular too, so popularity counts only as far as it sets an
     item apart from the others of the page.
     """
+    if live.snapshot.tables:
+        weights = live.snapshot.blend.weights
+        parts = {
+            name: np.float32(weights.get(name, 0.0)) * scores
+            for name, scores in standard_scores(live, viewer, rows).items()
+        }
+        liked_by_all = parts.pop("popularity", np.zeros(len(rows), np.float32))
+        own = np.maximum(sum(parts.values(), np.zeros(len(rows), np.float32)), 1e-6)
+        popular = np.maximum(liked_by_all - liked_by_all.mean(), 1e-6)
+        return np.asarray(own / (own + popular), np.float32)
     assert viewer.vector is not None, "the model's score is among the components"
     user, bias = viewer.vector, live.items.bias[rows]
     mean = float(user @ live.moments.vector)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from models.catalogue.live import LiveCatalogue
+from models.catalogue.tables import MOST_STANDARD, VECTORS, TableScores
 from models.catalogue.viewer import Indices, Viewer
 from models.data import scorers
 from models.feed.scorers import SCORERS, Pairs
@@ -58,6 +60,17 @@ def time_scores(key: NDArray[np.floating], profile: Profile, now: float) -> scor
 
 
 def model_scores(live: LiveCatalogue, viewer: Viewer, rows: Indices) -> NDArray[np.float32]:
+    """``user vector · item vector + item bias`` of each item, unbounded; where the version has
+    tables, the weighted sum of their standard scores and that one's."""
+    if not live.snapshot.tables:
+        return vector_scores(live, viewer, rows)
+    weights, total = live.snapshot.blend.weights, np.zeros(len(rows), np.float32)
+    for name, scores in standard_scores(live, viewer, rows).items():
+        total += np.float32(weights.get(name, 0.0)) * scores
+    return total
+
+
+def vector_scores(live: LiveCatalogue, viewer: Viewer, rows: Indices) -> NDArray[np.float32]:
     """``user vector · item vector + item bias`` of each item, unbounded."""
     if viewer.vector is None:
         raise ValueError("the model does not know this user")
@@ -67,8 +80,36 @@ def model_scores(live: LiveCatalogue, viewer: Viewer, rows: Indices) -> NDArray[
     return scores
 
 
+def table_scores(live: LiveCatalogue, viewer: Viewer) -> Mapping[str, TableScores]:
+    """What each table says for the viewer. Worked out once a request."""
+    known: Mapping[str, TableScores] | None = viewer.worked_out.get("table_scores")
+    if known is None:
+        likes = live.users.liked
+        known = {name: table.ask(viewer, likes) for name, table in live.snapshot.tables.items()}
+        viewer.worked_out["table_scores"] = known
+    return known
+
+
+def standard_scores(
+    live: LiveCatalogue, viewer: Viewer, rows: Indices
+) -> Mapping[str, NDArray[np.float32]]:
+    """Of each table, and of the vectors where there are some: how many standard deviations each
+    item stands above the mean of all."""
+    parts = {name: found.standard(rows) for name, found in table_scores(live, viewer).items()}
+    if live.items.vectors.shape[1]:
+        if viewer.vector is None:
+            raise ValueError("the model does not know this user")
+        mean, spread = live.moments.of_scores(viewer.vector)
+        standard = (vector_scores(live, viewer, rows) - mean) / (spread if spread > 0 else 1.0)
+        parts[VECTORS] = np.clip(standard, -MOST_STANDARD, MOST_STANDARD).astype(np.float32)
+    return parts
+
+
 def usual_scores(live: LiveCatalogue, viewer: Viewer) -> tuple[float, float]:
-    """Mean and spread of the viewer's scores over all items. Worked out once a request."""
+    """Mean and spread of the viewer's scores over all items; of a blend, what is usual among the
+    best for anybody. Worked out once a request."""
+    if live.snapshot.tables:
+        return live.snapshot.blend.centre, live.snapshot.blend.spread
     known: tuple[float, float] | None = viewer.worked_out.get("usual_scores")
     if known is None:
         if viewer.vector is None:
@@ -125,7 +166,7 @@ def explained(
         name: np.minimum(scores, 1)  # the boost of what is fresh puts it above others, no more
         for name, scores in score_components(live, viewer, profile, rows, now=now).items()
     }
-    if by == "model" and viewer.vector is not None and live.items.vectors.shape[1]:
+    if by == "model" and viewer.vector is not None and live.snapshot.personal:
         components[MODEL] = unit_scores(
             model_scores(live, viewer, rows), *usual_scores(live, viewer)
         )

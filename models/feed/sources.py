@@ -19,9 +19,11 @@ from numpy.typing import NDArray
 from models.catalogue.live import LiveCatalogue, alike
 from models.catalogue.nearest import Nearest, build
 from models.catalogue.snapshot import NEAREST, Snapshot
+from models.catalogue.tables import VECTORS
 from models.catalogue.viewer import LEARNED_TAGS, NOTHING, Indices, Viewer
 from models.data.arrays import top_places
 from models.feed.places import Places
+from models.feed.scores import table_scores
 from models.feed.shortlists import Shortlists
 from models.profile.feed_sections import Candidates as Budgets
 from models.profile.schema import Profile
@@ -38,6 +40,7 @@ STRIKES = 3
 REST_SECONDS = 30.0
 QUERIES = 300
 """Users whose searches tell how many cells of the index to look into."""
+MOST_OF_TABLES = 600
 MOST_WITHIN = 20_000
 """Items within a viewer's limit of distance that are scored, the nearest first."""
 
@@ -156,11 +159,11 @@ class Source:
 
 SOURCES: dict[str, Source] = {
     "model": Source(
-        lambda asked, count: nearest_by_model(
+        lambda asked, count: best_of_model(
             asked.live, asked.viewer, asked.shortlists, asked.indexes, count
         ),
         lambda budgets: budgets.model,
-        lambda asked: asked.viewer.vector is not None and asked.live.items.vectors.shape[1] > 0,
+        lambda asked: asked.viewer.vector is not None and asked.live.snapshot.personal,
     ),
     "similar_users": Source(
         lambda asked, count: liked_by_similar_users(asked.live, asked.viewer, count),
@@ -284,7 +287,25 @@ def candidates(
     return merged
 
 
-def nearest_by_model(
+def best_of_model(
+    live: LiveCatalogue, viewer: Viewer, shortlists: Shortlists, indexes: Indexes, count: int
+) -> Indices:
+    """The best of each of the model's tables, and of its vectors: of each table that the blend
+    weighs ``count`` items, but no more than ``MOST_OF_TABLES`` in all."""
+    weights, parts = live.snapshot.blend.weights, list[Indices]()
+    if live.items.vectors.shape[1] and (not live.snapshot.tables or weights.get(VECTORS, 0) > 0):
+        parts.append(nearest_by_vector(live, viewer, shortlists, indexes, count))
+    named = {
+        name: scores
+        for name, scores in table_scores(live, viewer).items()
+        if weights.get(name, 0) > 0
+    }
+    share = min(count, MOST_OF_TABLES // max(len(named), 1))
+    parts += [scores.best(share) for scores in named.values()]
+    return np.concatenate(parts) if parts else NOTHING
+
+
+def nearest_by_vector(
     live: LiveCatalogue, viewer: Viewer, shortlists: Shortlists, indexes: Indexes, count: int
 ) -> Indices:
     """Items with the highest ``user · item + bias``.

@@ -9,9 +9,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
+<<<<<<< HEAD
 from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, create_model
 
 from models.profile.section import Section
+=======
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SerializeAsAny,
+    create_model,
+    model_validator,
+)
+>>>>>>> 6fc4f57 (wip)
 
 Count = Annotated[int, Field(ge=1)]
 Above = Annotated[float, Field(gt=0)]
@@ -103,25 +115,29 @@ class ItemToItemSettings(Settings):
     """
     Attributes:
         weighted: learn from how much an item was liked; False: only from whether it was.
-        rank: dimensions of the vectors that stand for the weights.
+        kept: the strongest weights of an item that are served.
     """
 
     weighted: bool = False
-    rank: Count = 128
+    kept: Count = 500
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_rank(cls, given: object) -> object:
+        """Earlier releases served these as vectors, of a rank that profiles and versions name."""
+        if not isinstance(given, Mapping):
+            return given
+        gone = ("rank", "large_rank", *(() if "seed" in cls.model_fields else ("seed",)))
+        return {name: value for name, value in given.items() if name not in gone}
 
 
 class EASESettings(ItemToItemSettings):
     ridge: Above = Field(default=500.0, description="λ.")
     dense_items: Count = Field(
-        default=10_000,
-        description="A catalogue of at most so many items is solved whole, in "
-        "4 * items² bytes (0.4 GB at 10,000); a larger one by low rank.",
+        default=4_000,
+        description="The so many most used items are solved, in 4 * items² bytes (64 MB at "
+        "4,000); the others have no weights.",
     )
-    large_rank: Count = Field(
-        default=256,
-        description="Rank for larger catalogues; about 16 * (users + items) * rank bytes.",
-    )
-    seed: Seed = 42
 
 
 Weighting = Literal["cosine", "tfidf", "bm25"]
@@ -139,6 +155,10 @@ class KNNSettings(ItemToItemSettings):
         description="What more than this share touched says nothing and is left out: with less "
         "than 1 large logs are much quicker.",
     )
+    most_fans: Count = Field(
+        default=2_000,
+        description="Users who like one item that a feed looks at, to find similar users.",
+    )
     threads: Count = 1
 
 
@@ -147,6 +167,79 @@ class ItemKNNSettings(KNNSettings):
 
     neighbours: Count = 256
     weighting: Weighting = "bm25"
+
+
+class TransitionsSettings(Settings):
+    """
+    Attributes:
+        scale: steps at which what comes after counts 1/e of what comes next.
+        reach: how many of the items that come after are looked at.
+        fade: how fast what a user did before their newest item counts less, in items.
+        kept: the strongest followers of an item that are served.
+    """
+
+    scale: Above = 5.0
+    reach: Count = 20
+    fade: Above = 2.0
+    kept: Count = 200
+
+
+class LinearTransitionsSettings(TransitionsSettings):
+    scale: Above = 20.0
+    reach: Count = 60
+    fade: Above = 4.0
+    ridge: Above = Field(default=400.0, description="λ.")
+    dense_items: Count = Field(
+        default=4_000, description="As of ``ease``: the others have no weights."
+    )
+
+
+class ContentSettings(Settings):
+    """
+    Attributes:
+        neighbours: the most similar items of each that are served.
+        fade: as of ``transitions``.
+    """
+
+    neighbours: Count = 100
+    fade: Above = 4.0
+    threads: Count = 1
+
+
+Part = Literal[
+    "als",
+    "ease",
+    "item_knn",
+    "user_knn",
+    "transitions",
+    "linear_transitions",
+    "content",
+    "popularity",
+]
+
+
+class BlendSettings(Settings):
+    """
+    Attributes:
+        parts: recommenders whose scores are weighed; those that cannot be trained are left out.
+        held_back: what the weights are learnt from: each user's newest items, as feeds are
+            asked for what comes next, or items drawn at random, for a test that is so.
+        share: of each user's liked items that are held back.
+        max_users: users whose newest items are held back for that.
+        candidates: of each part's best items so many are looked at.
+        least: a part of less than this share of all weights is left out.
+    """
+
+    parts: tuple[Part, ...] = (
+        "als", "ease", "item_knn", "user_knn", "transitions", "linear_transitions", "content",
+        "popularity",
+    )  # fmt: skip
+    held_back: Literal["newest", "random"] = "newest"
+    share: Annotated[float, Field(gt=0, lt=1)] = 0.2
+    max_users: Count = 2_000
+    candidates: Count = 100
+    least: Annotated[float, Field(ge=0, lt=1)] = 0.01
+    seed: Seed = 42
 
 
 class Known(NamedTuple):
@@ -170,6 +263,12 @@ RECOMMENDERS: dict[str, Known] = {
     "ease": Known("neighbours.ease:EASE", EASESettings),
     "item_knn": Known("neighbours.knn:ItemKNN", ItemKNNSettings),
     "user_knn": Known("neighbours.knn:UserKNN", KNNSettings),
+    "transitions": Known("neighbours.transitions:Transitions", TransitionsSettings),
+    "linear_transitions": Known(
+        "neighbours.transitions:LinearTransitions", LinearTransitionsSettings
+    ),
+    "content": Known("neighbours.content:Content", ContentSettings),
+    "blend": Known("blending.blend:BlendOfTables", BlendSettings),
     "popularity": Known("simple.popularity:PopularityRecommender", BySection),
     "heuristic": Known("simple.heuristic:Heuristic", BySection),
 }
@@ -198,4 +297,4 @@ def _by_name(chosen: object) -> object:
 Chosen = Annotated[dict[str, SerializeAsAny[Settings]], BeforeValidator(_by_name)]
 """Name → settings of the recommenders that compete, the preferred first."""
 
-DEFAULT = ("lightfm_hybrid", "ease", "als", "user_knn", "popularity", "heuristic")
+DEFAULT = ("blend", "lightfm_hybrid", "ease", "als", "user_knn", "popularity", "heuristic")

@@ -24,7 +24,7 @@ from models.feed.sources import Bits
 from models.profile.ranker_settings import BoostedSettings, Kind
 from models.profile.schema import Profile
 from models.ranking.calibration import Calibration
-from models.ranking.live_features import FEATURES, Pairs, features_of
+from models.ranking.live_features import FEATURES, OF_TABLE, Pairs, directions, features_of
 from models.ranking.logistic import LogisticRanker
 from models.ranking.table import FeatureMismatch, Table, check_names, digest
 
@@ -62,7 +62,6 @@ class Trees:
         """
         import lightgbm
 
-        rising = {name for name, feature in FEATURES["boosted"].items() if feature.rising}
         parameters = {
             "objective": settings.objective,
             "learning_rate": settings.learning_rate,
@@ -73,7 +72,7 @@ class Trees:
             "bagging_freq": 1,
             "lambda_l2": settings.ridge,
             "max_bin": settings.bins,
-            "monotone_constraints": [int(name in rising) for name in table.names],
+            "monotone_constraints": directions(table.names),
             "num_threads": 1,
             "deterministic": True,
             "force_row_wise": True,
@@ -204,7 +203,8 @@ class LearnedRanker:
             stored = json.loads(content)
             kind, names, model = stored["kind"], stored["names"], stored["model"]
             calibration = Calibration.from_json(stored["calibration"])
-            check_names(names, tuple(FEATURES[kind]))
+            of_tables = [name for name in names if name.startswith(OF_TABLE)]
+            check_names(names, (*FEATURES[kind], *of_tables))
             read = Trees.from_json if kind == "boosted" else LogisticRanker.from_json
             return cls(kind, tuple(names), read(model), calibration)
         except FeatureMismatch:

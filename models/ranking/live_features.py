@@ -1,13 +1,14 @@
 """What the feed's ranker sees of a (viewer, item): made from the live catalogue.
 
 A feature is one entry of ``FEATURES``, which training and serving read alike, so that a row means
-the same in both. Everything is a vectorised pass over some 200 rows. NaN: not known.
+the same in both; beside them the trees see what each of the version's tables says. Everything is a
+vectorised pass over some 200 rows. NaN: not known.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -16,10 +17,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.catalogue.live import LiveCatalogue
+from models.catalogue.snapshot import Snapshot
+from models.catalogue.tables import VECTORS
 from models.catalogue.viewer import Indices, Viewer
 from models.data.arrays import among
 from models.feed.context import DEVICES, Context
-from models.feed.scores import all_components, model_scores, usual_scores
+from models.feed.scores import all_components, model_scores, standard_scores, usual_scores
 from models.feed.sources import BITS, SOURCES, Bits
 from models.feed.taste import taste_of
 from models.profile.feed_sections import SCORERS, ScorerName
@@ -50,6 +53,13 @@ class Pairs:
     @cached_property
     def scores(self) -> NDArray[np.float32]:
         return model_scores(self.live, self.viewer, self.rows)
+
+    @cached_property
+    def tables(self) -> Mapping[str, NDArray[np.float32]]:
+        """Standard scores by each table of the version."""
+        if not self.live.snapshot.tables:
+            return {}
+        return standard_scores(self.live, self.viewer, self.rows)
 
     @cached_property
     def components(self) -> Mapping[ScorerName, NDArray[np.floating]]:
@@ -160,11 +170,39 @@ FEATURES: dict[Kind, dict[str, Feature]] = {
 """Of each kind of ranker, by name, in the order of its table's columns."""
 
 
+OF_TABLE = "table."
+"""Begins the names of the features that a version's tables make: a score and a rank of each."""
+
+
+def names_of(kind: Kind, snapshot: Snapshot) -> tuple[str, ...]:
+    """The columns that a version's ranker of that kind is given, in their order."""
+    own = tuple(FEATURES[kind])
+    if kind != "boosted" or not snapshot.tables:
+        return own
+    tables = [*snapshot.tables, *([VECTORS] if snapshot.items.vectors.shape[1] else [])]
+    return own + tuple(f"{OF_TABLE}{name}.{what}" for name in tables for what in ("score", "rank"))
+
+
+def directions(names: Sequence[str]) -> list[int]:
+    """Of each column: 1 if it never counts against an item, -1 if never for it, else 0."""
+    rising = {name for name, feature in FEATURES["boosted"].items() if feature.rising}
+
+    def of(name: str) -> int:
+        if name.startswith(OF_TABLE):
+            return 1 if name.endswith(".score") else -1
+        return int(name in rising)
+
+    return [of(name) for name in names]
+
+
 def features_of(kind: Kind, pairs: Pairs) -> Table:
     """The columns of a kind of ranker, float32, shape (n, columns)."""
-    return Table.of(
-        {name: feature.column(pairs) for name, feature in FEATURES[kind].items()}, len(pairs.rows)
-    )
+    columns = {name: feature.column(pairs) for name, feature in FEATURES[kind].items()}
+    if kind == "boosted":
+        for name, scores in pairs.tables.items():
+            columns[f"{OF_TABLE}{name}.score"] = scores
+            columns[f"{OF_TABLE}{name}.rank"] = np.log1p(_places(scores))
+    return Table.of(columns, len(pairs.rows))
 
 
 def _standard_scores(pairs: Pairs) -> NDArray[np.floating]:

@@ -66,6 +66,7 @@ class SecondStage:
 
     def _backtest(self, progress: Progress | None) -> tuple[Dataset, Backtest]:
         earlier = self._earlier()
-        fitted = zoo.make(self._base.name, earlier.profile).fit(earlier, progress=progress)
+        made = zoo.make(self._base.name, earlier.profile, self._base.plan)
+        fitted = made.fit(earlier, progress=progress)
         before = self._events.filter(pl.col("occurred_at") < earlier.as_of)
         return earlier, PastCatalogue(earlier, before).served_by(vectors_of(fitted, earlier))

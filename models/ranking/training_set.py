@@ -33,7 +33,7 @@ from models.profile.ranker_settings import Kind
 from models.profile.schema import Profile
 from models.ranking.backtest import Backtest, rows_of
 from models.ranking.calibration import MOST_WEIGHT, examination
-from models.ranking.live_features import FEATURES, Pairs, features_of
+from models.ranking.live_features import Pairs, features_of, names_of
 from models.ranking.table import Table
 from models.recommenders.base import Progress
 
@@ -135,7 +135,7 @@ def training_set(
             parts.append((table, *_outcome(rows, visit, seen, unshown_weight), rows))
         if progress is not None:
             progress(done, len(users))
-    names = tuple(FEATURES[kind])
+    names = names_of(kind, live.snapshot)
     if not parts:
         nothing = np.zeros(0)
         values = np.zeros((0, len(names)), np.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.catalogue.building import Catalogue, Vectors
+from models.catalogue.tables import Histories
 from models.data.features import Features
 from models.data.ids import IdIndex
 from models.data.matrices import InteractionMatrix
@@ -53,6 +54,8 @@ class Dataset:
     Attributes:
         as_of: nothing that happened after this moment is in it.
         validation: the same interactions, split in time; None: it was not split.
+        times: when each pair was last liked, float64 CSR of epoch seconds; pairs that the matrix
+            does not have may be in it. None: not known.
     """
 
     matrix: InteractionMatrix
@@ -63,6 +66,11 @@ class Dataset:
     profile: Profile
     as_of: datetime
     validation: Validation | None = None
+    times: sparse.csr_array | None = None
+
+    @property
+    def histories(self) -> Histories:
+        return Histories(self.matrix.liked, self.times)
 
     @property
     def users(self) -> IdIndex:
@@ -71,6 +79,21 @@ class Dataset:
     @property
     def items(self) -> IdIndex:
         return self.matrix.items
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a blend is made of, as it was found on one dataset; others are then trained by it.
+
+    Attributes:
+        settings: that were chosen, by recommender.
+        fades: by part, of those that are tables.
+        weights: by part.
+    """
+
+    settings: Mapping[str, Mapping[str, float]]
+    fades: Mapping[str, float | None]
+    weights: Mapping[str, float]
 
 
 class Scorer(Protocol):

@@ -6,30 +6,67 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from models.catalogue.building import Vectors
-from models.recommenders.base import Dataset, Recommender, Scorer
+from models.catalogue.snapshot import Snapshot
+from models.catalogue.tables import VECTORS, Histories
+from models.recommenders.base import Dataset, Plan, Recommender, Scorer
+from models.recommenders.serving import standard
 from models.recommenders.simple.popularity import PopularityRecommender
 
 
 @dataclass
 class ByVectors:
-    """Scores ``user · item + bias``."""
+    """Scores ``user · item + bias``, or the blend of its tables.
+
+    Attributes:
+        histories: of the vectors' users, which tables are asked with.
+        plan: of a blend.
+    """
 
     name: str
     vectors: Vectors
+    histories: Histories
+    plan: Plan | None = None
 
     def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
-        scores = self.vectors.users[users] @ self.vectors.items.T
-        scores += self.vectors.bias
-        return scores
+        vectors, weights = self.vectors, self.vectors.blend.weights
+        scores = vectors.users[users] @ vectors.items.T
+        scores += vectors.bias
+        if not vectors.tables:
+            return scores
+        total = np.float32(weights.get(VECTORS, 0.0)) * standard(scores)
+        for name, table in vectors.tables.items():
+            asked = self.histories.asked(users, table.fade, weighted=table.weighted)
+            found = table.scores(asked, users, self.histories.liked)
+            total += np.float32(weights.get(name, 0.0)) * standard(found)
+        return total
 
 
-def as_served(recommender: Recommender) -> Scorer:
-    """What users would get of a fitted recommender: where its vectors are not exact, they are
-    what counts. The heuristic has none, and is served as it is."""
+def of_snapshot(snapshot: Snapshot) -> ByVectors:
+    """What a snapshot serves, over its own users and items."""
+    items, users, known = snapshot.items, snapshot.users, len(snapshot.items.ids)
+    vectors = Vectors(
+        users.vectors,
+        items.vectors[:known],
+        items.bias[:known],
+        tables=snapshot.tables,
+        blend=snapshot.blend,
+    )
+    liked = sparse.csr_array(users.liked.to_csr(known))
+    name = snapshot.manifest.recommender or "unknown"
+    return ByVectors(name, vectors, Histories(liked, recent=users.recent))
+
+
+def as_served(recommender: Recommender, dataset: Dataset) -> Scorer:
+    """What users would get of a recommender that was fitted on a dataset: what a snapshot holds of
+    it. The heuristic has nothing there, and is served as it is."""
     vectors = recommender.vectors
-    return recommender if vectors is None else ByVectors(recommender.name, vectors)
+    if vectors is None:
+        return recommender
+    plan: Plan | None = getattr(recommender, "plan", None)
+    return ByVectors(recommender.name, vectors, dataset.histories, plan)
 
 
 def vectors_of(recommender: Recommender, dataset: Dataset) -> Vectors:

@@ -7,7 +7,7 @@ from importlib import import_module
 
 from models.profile.recommender_settings import RECOMMENDERS, BySection
 from models.profile.schema import Profile
-from models.recommenders.base import Recommender
+from models.recommenders.base import Plan, Recommender
 
 
 def class_of(made_by: str) -> type[Recommender]:
@@ -22,8 +22,11 @@ ZOO: dict[str, type[Recommender]] = {
 }
 
 
-def make(name: str, profile: Profile) -> Recommender:
+def make(name: str, profile: Profile, plan: Plan | None = None) -> Recommender:
     """A recommender, untrained, with its settings in the profile, or else its defaults.
+
+    Args:
+        plan: of a blend that was trained before; it searches no other.
 
     Raises:
         ValueError: there is no such recommender.
@@ -32,4 +35,5 @@ def make(name: str, profile: Profile) -> Recommender:
         raise ValueError(f"no recommender {name!r}; there are {', '.join(ZOO)}")
     kind: Callable[..., Recommender] = ZOO[name]
     settings = profile.recommenders.get(name)
-    return kind() if settings is None or isinstance(settings, BySection) else kind(settings)
+    given = [] if settings is None or isinstance(settings, BySection) else [settings]
+    return kind(*given) if plan is None else kind(*given, plan=plan)

@@ -31,7 +31,7 @@ from models.ranking.second_stage import training_moment
 from models.ranking.training import Report as RankerReport
 from models.ranking.training import TooLittleData, train_ranker
 from models.recommenders import zoo
-from models.recommenders.base import Dataset
+from models.recommenders.base import Dataset, Plan
 from models.recommenders.served import vectors_of
 from orchestration import plots
 from orchestration.data.partitions import RANGE_END, RANGE_START
@@ -290,7 +290,8 @@ def recommender(
             if lightfm_hybrid is not None and winner == HYBRID:
                 trained = lightfm_hybrid
             else:
-                trained = _trained(context, winner, training_set.dataset)
+                plan = comparison.plans.get(winner)
+                trained = _trained(context, winner, training_set.dataset, plan)
             break
         except Exception as error:
             context.log.warning(CANNOT_TRAIN, winner, error)
@@ -356,9 +357,11 @@ def ranker(
     )
 
 
-def _trained(context: dg.AssetExecutionContext, name: str, dataset: Dataset) -> Trained:
+def _trained(
+    context: dg.AssetExecutionContext, name: str, dataset: Dataset, plan: Plan | None = None
+) -> Trained:
     started = time.monotonic()
-    model = zoo.make(name, dataset.profile)
+    model = zoo.make(name, dataset.profile, plan)
     model.fit(dataset, progress=progress_of(context, f"{name}, on everything"))
     vectors = vectors_of(model, dataset)
     return Trained(name, vectors, time.monotonic() - started)

@@ -44,7 +44,7 @@ class RecommenderModel(PythonModel):
             )
         self.users = IdIndex(stored["user_offsets"], stored["user_data"])
         self.items = IdIndex(stored["item_offsets"], stored["item_data"])
-        self.vectors = {name: stored[name] for name in ("users", "items", "bias")}
+        self.served = _served(stored)
 
     def predict(
         self, context: Any, model_input: pd.DataFrame, params: dict | None = None
@@ -55,9 +55,9 @@ class RecommenderModel(PythonModel):
         answers = [pd.DataFrame(columns=list(COLUMNS)).astype(COLUMNS)]
         for user_id, limit in zip(model_input["user_id"], limits, strict=True):
             row = self.users.find(user_id)
-            scores = self.vectors["bias"]
+            scores = self.served.vectors.bias
             if row is not None:
-                scores = self.vectors["items"] @ self.vectors["users"][row] + scores
+                scores = self.served.score(np.array([row]))[0]
             best = top_places(scores, max(int(limit), 0))
             answers.append(
                 pd.DataFrame(
@@ -70,6 +70,34 @@ class RecommenderModel(PythonModel):
                 )
             )
         return pd.concat(answers[1:] or answers, ignore_index=True)
+
+
+def _served(stored: Any) -> Any:
+    """The vectors and tables of a file, as ``models.recommenders.served.ByVectors``."""
+    import json
+
+    from scipy import sparse
+
+    from models.catalogue.building import Vectors
+    from models.catalogue.tables import Blend, Histories, read_tables
+    from models.data.ragged import Ragged
+    from models.recommenders.served import ByVectors
+
+    tables = json.loads(str(stored["tables"])) if "tables" in stored else {}
+    shape = len(stored["users"]), len(stored["items"])
+    histories = Histories(sparse.csr_array(([], ([], [])), shape=shape))
+    if tables:
+        liked = Ragged(*(stored[f"liked.{name}"] for name in Ragged._fields))
+        histories = Histories(sparse.csr_array(liked.to_csr(shape[1])), recent=stored["recent"])
+    blend = Blend(**json.loads(str(stored["blend"]))) if tables else Blend()
+    vectors = Vectors(
+        stored["users"],
+        stored["items"],
+        stored["bias"],
+        tables=read_tables(tables, stored.__getitem__),
+        blend=blend,
+    )
+    return ByVectors("recommender", vectors, histories)
 
 
 def log_recommender(client: MlflowClient, run_id: str, path: Path, features: Path) -> ModelInfo:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,10 +17,13 @@ from typing import Any
 import numpy as np
 from mlflow.entities import Dataset as LoggedDataset
 from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
+from numpy.typing import NDArray
 
 from models.catalogue.building import Vectors
 from models.catalogue.snapshot import FEATURES
+from models.catalogue.tables import table_arrays, table_settings
 from models.data.feature_set import FeatureSet
+from models.data.ragged import Ragged
 from models.evaluation.comparison import Comparison
 from models.evaluation.lineage import Lineage
 from models.evaluation.recipe import Recipe
@@ -172,6 +177,12 @@ def register(
             user_data=dataset.users.data,
             item_offsets=dataset.items.offsets,
             item_data=dataset.items.data,
+            tables=json.dumps(
+                {name: table_settings(table) for name, table in vectors.tables.items()}
+            ),
+            blend=json.dumps(asdict(vectors.blend)),
+            **_histories(dataset, vectors),  # type: ignore[arg-type]
+            **table_arrays(vectors.tables),  # type: ignore[arg-type]
         )
         logged = log_recommender(registry.client, run_id, path, names)
     if lineage is not None:
@@ -189,6 +200,16 @@ def register(
             **(lineage.tags() if lineage else {}),
         },
     )
+
+
+def _histories(dataset: Dataset, vectors: Vectors) -> dict[str, NDArray]:
+    """What tables are asked with, as arrays; nothing where there are no tables."""
+    if not vectors.tables:
+        return {}
+    users = np.arange(len(dataset.users))
+    liked = Ragged.of(dataset.matrix.liked)
+    recent = dataset.histories.newest(users)
+    return {f"liked.{name}": array for name, array in liked._asdict().items()} | {"recent": recent}
 
 
 def log_gate(registry: Registry, version: ModelVersion, report: Mapping[str, object]) -> None:

@@ -30,7 +30,7 @@ from models.feed.sources import (
     liked_by_similar_users,
     most_votes,
     names_of,
-    nearest_by_model,
+    nearest_by_vector,
     similar_items,
 )
 from tests.models.test_live_catalogue import item
@@ -73,7 +73,7 @@ def test_every_source_names_its_own(shelf: Shelf, busy: str) -> None:
     found = gathered(shelf, busy)
     assert (np.diff(found.rows) > 0).all()
     expected: dict[str, Indices] = {
-        "model": nearest_by_model(live, viewer, shelf.shortlists, shelf.indexes, budgets.model),
+        "model": nearest_by_vector(live, viewer, shelf.shortlists, shelf.indexes, budgets.model),
         "similar_users": liked_by_similar_users(live, viewer, budgets.similar_users),
         "similar_items": similar_items(live, viewer.recent[:10], budgets.similar_items)[0],
         "near": sources.near(live, viewer, shelf.indexes.places, budgets.near),
@@ -93,7 +93,7 @@ def test_the_model_is_exact_in_a_small_catalogue(shelf: Shelf) -> None:
     viewer = replace(viewer, preferences=Preferences())
     shown = shelf.shortlists.shown
     scores = live.items.vectors[shown] @ live.users.vectors[viewer.row] + live.items.bias[shown]
-    found = nearest_by_model(live, viewer, shelf.shortlists, shelf.indexes, 20)
+    found = nearest_by_vector(live, viewer, shelf.shortlists, shelf.indexes, 20)
     assert found.tolist() == shown[np.argsort(-scores, kind="stable")[:20]].tolist()
 
 
@@ -105,7 +105,7 @@ def test_a_limit_of_distance_is_looked_at_first(shelf: Shelf) -> None:
     km = haversine_km(viewer.lat, viewer.lon, live.items.lat[shown], live.items.lon[shown])
     inside = shown[km <= 30]
     scores = live.items.vectors[inside] @ live.users.vectors[viewer.row] + live.items.bias[inside]
-    found = nearest_by_model(live, viewer, shelf.shortlists, shelf.indexes, 5)
+    found = nearest_by_vector(live, viewer, shelf.shortlists, shelf.indexes, 5)
     assert len(inside) > 5
     assert found[:5].tolist() == inside[np.argsort(-scores, kind="stable")[:5]].tolist()
     assert len(found) == 10  # and the best of all, for what has no place
@@ -117,9 +117,9 @@ def test_an_index_is_used_where_there_is_one(shelf: Shelf) -> None:
     index = build(
         live.items.vectors, live.items.bias, rows, sample_queries=live.users.vectors[:0], count=20
     )
-    exact = nearest_by_model(live, viewer, shelf.shortlists, shelf.indexes, 20)
+    exact = nearest_by_vector(live, viewer, shelf.shortlists, shelf.indexes, 20)
     indexes = replace(shelf.indexes, nearest=index)
-    found = nearest_by_model(live, viewer, shelf.shortlists, indexes, 20)
+    found = nearest_by_vector(live, viewer, shelf.shortlists, indexes, 20)
     assert sorted(found.tolist()) == sorted(exact.tolist())
 
 

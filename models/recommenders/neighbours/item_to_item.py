@@ -5,40 +5,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, NamedTuple, Self
+from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.linalg import aslinearoperator
 
 from models.catalogue.building import Vectors
+from models.catalogue.tables import Histories, ItemTable
+from models.data.ragged import Ragged
 from models.profile.recommender_settings import ItemToItemSettings as ItemToItemSettings
 from models.recommenders import files
 from models.recommenders.base import Dataset, Progress, signal, tie_break
-from models.recommenders.factorisation import low_rank
-
-
-class Factors(NamedTuple):
-    """Weights too large to be held: ``left rightᵀ - diag(diagonal)``.
-
-    Attributes:
-        left, right: float32, shape (items, rank).
-        diagonal: float32, shape (items,).
-    """
-
-    left: NDArray[np.float32]
-    right: NDArray[np.float32]
-    diagonal: NDArray[np.float32]
-
-
-Weights = NDArray[np.float32] | sparse.csr_array | Factors
+from models.recommenders.serving import served_by_table
 
 
 class ItemToItem(ABC):
     """Scores ``x @ weights`` of a user's row x: folding in is scoring.
 
-    Its vectors are a low-rank form (see ``low_rank.py``), made when they are first asked for.
+    It is served as a score table.
     """
 
     name: str
@@ -49,11 +34,12 @@ class ItemToItem(ABC):
         self.settings = settings or self.settings_class()
 
     @abstractmethod
-    def _weights(self, rows: sparse.csr_array, progress: Progress) -> Weights:
+    def _weights(self, rows: sparse.csr_array, progress: Progress) -> sparse.csr_array:
         """From what users like, float32 CSR of shape (users, items), shape (items, items)."""
 
     def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Self:
-        self.__dict__.pop("vectors", None)
+        for made in ("vectors", "table"):
+            self.__dict__.pop(made, None)
         self._rows = signal(dataset.matrix.liked, weighted=self.settings.weighted)
         self._bias = tie_break(dataset)
         self._matrix = self._weights(self._rows, progress or (lambda done, total: None))
@@ -66,24 +52,15 @@ class ItemToItem(ABC):
         return self._scored(signal(liked, weighted=self.settings.weighted))
 
     @cached_property
+    def table(self) -> ItemTable:
+        return ItemTable(Ragged.of(self._matrix), weighted=self.settings.weighted)
+
+    @cached_property
     def vectors(self) -> Vectors | None:
-        weighted = self.settings.weighted
-        if isinstance(self._matrix, Factors):
-            # Without the diagonal, which only lowers the score of what the user has liked.
-            left, right, _ = self._matrix
-            return Vectors(self._rows @ left, right, self._bias, left, weighted)
-        return low_rank.linear(
-            self._rows,
-            aslinearoperator(self._matrix),
-            self.settings.rank,
-            self._bias,
-            weighted=weighted,
-        )
+        return served_by_table(self.name, self.table, Histories(self._rows), self._bias)
 
     def save(self, folder: Path) -> None:
-        weights = self._matrix
-        parts = weights._asdict() if isinstance(weights, Factors) else {"weights": weights}
-        arrays = {"rows": self._rows, "bias": self._bias} | parts
+        arrays = {"rows": self._rows, "bias": self._bias, "weights": self._matrix}
         files.write(folder, self.name, self.settings.model_dump(), arrays)
 
     @classmethod
@@ -91,17 +68,10 @@ class ItemToItem(ABC):
         settings, arrays = files.read(folder, cls.name)
         made = cls(cls.settings_class(**settings))
         made._rows, made._bias = arrays.pop("rows"), arrays.pop("bias")
-        made._matrix = arrays["weights"] if "weights" in arrays else Factors(**arrays)
+        made._matrix = arrays["weights"]
         return made
 
     def _scored(self, rows: sparse.csr_array) -> NDArray[np.float32]:
-        if isinstance(self._matrix, Factors):
-            left, right, diagonal = self._matrix
-            scores = (rows @ left) @ right.T
-            row = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-            scores[row, rows.indices] -= rows.data * diagonal[rows.indices]
-        else:
-            product = rows @ self._matrix
-            scores = product.toarray() if sparse.issparse(product) else product
+        scores = np.asarray((rows @ self._matrix).toarray(), np.float32)
         scores += self._bias
         return scores

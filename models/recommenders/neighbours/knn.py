@@ -10,7 +10,7 @@ more of them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -18,17 +18,18 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse.linalg import aslinearoperator
 from sparse_dot_topn import sp_matmul_topn
 
 from models.catalogue.building import Vectors
+from models.catalogue.tables import Histories, UserTable
+from models.data.ragged import Ragged
 from models.data.similarities import unit_rows
 from models.profile.recommender_settings import ItemKNNSettings, Weighting
 from models.profile.recommender_settings import KNNSettings as KNNSettings
 from models.recommenders import files
 from models.recommenders.base import Dataset, Progress, signal, tie_break
-from models.recommenders.factorisation import low_rank
-from models.recommenders.neighbours.item_to_item import ItemToItem, Weights
+from models.recommenders.neighbours.item_to_item import ItemToItem
+from models.recommenders.serving import served_by_table
 
 K1, B = 1.2, 0.75  # of BM25, as published
 PARTS = 8  # of the rows, between which progress is told
@@ -84,7 +85,7 @@ class ItemKNN(ItemToItem):
     settings: KNNSettings
     settings_class = ItemKNNSettings
 
-    def _weights(self, rows: sparse.csr_array, progress: Progress) -> Weights:
+    def _weights(self, rows: sparse.csr_array, progress: Progress) -> sparse.csr_array:
         items = rows.T.tocsr()
         weighted = Terms.of(items, self.settings).weighted(items)
         return _similar(weighted, self.settings, progress).T.tocsr()
@@ -93,8 +94,8 @@ class ItemKNN(ItemToItem):
 class UserKNN:
     """O(Σ_items users²) time, and k similarities a user.
 
-    Who is new is compared with all users that were trained on. The vectors are the low-rank
-    form of all users' scores; by them, who is new is what the fans of their items are in the mean.
+    Who is new is compared with all users that were trained on. It is served as a score table, in
+    which the fans of one item are at most ``most_fans``, drawn evenly.
     """
 
     name = "user_knn"
@@ -104,7 +105,7 @@ class UserKNN:
 
     def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Self:
         settings = self.settings
-        for made in ("vectors", "_terms", "_by_item"):
+        for made in ("vectors", "table", "_terms", "_by_item"):
             self.__dict__.pop(made, None)
         self._rows = signal(dataset.matrix.liked, weighted=settings.weighted)
         self._bias = tie_break(dataset)
@@ -128,11 +129,18 @@ class UserKNN:
         return self._scored(sparse.csr_array(near))
 
     @cached_property
+    def table(self) -> UserTable:
+        fans = _at_most(sparse.csr_array(self._by_item), self.settings.most_fans)
+        return UserTable(
+            Ragged.of(fans),
+            self._terms.rarity,
+            self.settings.neighbours,
+            weighted=self.settings.weighted,
+        )
+
+    @cached_property
     def vectors(self) -> Vectors | None:
-        scores = aslinearoperator(self._similar) @ aslinearoperator(self._rows)
-        found = low_rank.vectors(scores, self.settings.rank, self._bias)
-        fold = low_rank.mean_of_fans(self._rows, found.users)
-        return replace(found, fold=fold, weighted=self.settings.weighted)
+        return served_by_table(self.name, self.table, Histories(self._rows), self._bias)
 
     def save(self, folder: Path) -> None:
         arrays = {"rows": self._rows, "bias": self._bias, "similar": self._similar}
@@ -160,6 +168,17 @@ class UserKNN:
         scores = (similar @ self._rows).toarray()
         scores += self._bias
         return scores
+
+
+def _at_most(matrix: sparse.csr_array, count: int) -> sparse.csr_array:
+    """At most so many entries of each row, drawn evenly."""
+    lengths = np.diff(matrix.indptr)
+    row = np.repeat(np.arange(matrix.shape[0]), lengths)
+    place = np.arange(matrix.nnz) - matrix.indptr[row]
+    share = np.minimum(count / np.maximum(lengths, 1), 1)[row]
+    kept = np.floor((place + 1) * share) > np.floor(place * share)
+    indptr = np.concatenate(([0], np.cumsum(np.bincount(row[kept], minlength=len(lengths)))))
+    return sparse.csr_array((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
 
 
 def _similar(

@@ -1,0 +1,1 @@
+"""Several recommenders as one: each a score table, weighed by what users liked besides."""

@@ -1,0 +1,332 @@
+"""The blend: several recommenders, each a score table, by one weighted sum of standard scores.
+
+Of a sample of users the newest items are held back. On what is left each part is trained, its
+settings are chosen (how fast history fades, the ridge of EASE), and the weights are learnt that
+order what was held back best. Then each part that has a weight is trained on everything.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.catalogue.building import Vectors
+from models.catalogue.tables import VECTORS, Blend, Histories, ScoreTable
+from models.profile.recommender_settings import BlendSettings
+from models.profile.schema import Profile
+from models.recommenders import files
+from models.recommenders.base import Dataset, Plan, Progress, Recommender
+from models.recommenders.blending.weights import learn_weights
+from models.recommenders.folds import Fold, hold_back
+from models.recommenders.judging import TestSet, ndcg_of, recommend
+from models.recommenders.serving import SAMPLE, standard, usual
+from models.recommenders.simple.popularity import PopularityRecommender
+
+log = logging.getLogger("feedwright.training")
+K = 10
+FADES = (1.0, 2.5, 6.0, 15.0)
+"""Of a table that is asked with the newest items, one of these. It stands beside the same table
+asked with all that is liked, under its name and ``RECENT``."""
+RECENT = "_recent"
+TRIED: dict[str, tuple[dict[str, float], ...]] = {
+    "ease": ({"ridge": 150.0}, {"ridge": 500.0}, {"ridge": 1_500.0}),
+    "transitions": ({"scale": 5.0, "reach": 20}, {"scale": 20.0, "reach": 60}),
+    "linear_transitions": ({"ridge": 100.0}, {"ridge": 400.0}),
+}
+"""Settings that depend on the data: the best of these is taken."""
+BLOCK_SCORES = 20_000_000
+"""Scores that are held at once (80 MB)."""
+MOST_SCORES = 2_000_000_000
+"""Scores that a blend is learnt from at most: in a large catalogue of fewer users."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """One part of a blend, trained.
+
+    Attributes:
+        table: None: it is vectors.
+    """
+
+    name: str
+    recommender: Recommender
+    table: ScoreTable | None
+
+    @classmethod
+    def of(cls, recommender: Recommender) -> Self:
+        vectors = recommender.vectors
+        assert vectors is not None, "every part has vectors or a table"
+        return cls(recommender.name, recommender, next(iter(vectors.tables.values()), None))
+
+    def scores(self, histories: Histories, users: NDArray[np.integer]) -> NDArray[np.float32]:
+        """Standard scores of all items, shape (n, items)."""
+        if self.table is None:
+            return standard(self.recommender.score(users))
+        asked = histories.asked(users, self.table.fade, weighted=self.table.weighted)
+        return standard(self.table.scores(asked, users, histories.liked))
+
+    def fading(self, fade: float | None) -> Self:
+        """The same, asked with the newest items; None: with all that is liked."""
+        name = self.recommender.name + (RECENT if fade is not None else "")
+        table = replace(self.table, fade=fade)  # type: ignore[type-var]
+        return replace(self, name=name, table=table)
+
+
+class BlendOfTables:
+    """O(parts' training * 2 + users of the fold * items * parts)."""
+
+    name = "blend"
+
+    def __init__(self, settings: BlendSettings | None = None, *, plan: Plan | None = None) -> None:
+        """
+        Args:
+            plan: of an earlier training, which is then not searched again.
+        """
+        self.settings, self.plan = settings or BlendSettings(), plan
+        self.failed: dict[str, str] = {}
+        self.vectors: Vectors | None = None
+
+    def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Self:
+        """
+        Raises:
+            ValueError: no part could be trained, or there is nothing to learn weights from.
+        """
+        steps, done = 2 * len(self.settings.parts) + 1, 0
+
+        def step() -> None:
+            nonlocal done
+            done += 1
+            if progress is not None:
+                progress(min(done, steps), steps)
+
+        if self.plan is None:
+            fold = hold_back(
+                dataset,
+                self.settings.share,
+                newest=self.settings.held_back == "newest",
+                max_users=_affordable(self.settings, len(dataset.items)),
+                seed=self.settings.seed,
+            )
+            self.plan = self._planned(fold, step)
+        self._histories = dataset.histories
+        self.parts = []
+        for name, settings in self.plan.settings.items():
+            recommender = _made(name, dataset.profile, settings).fit(dataset)
+            self.parts += self._of_plan(recommender)
+            step()
+        self.vectors = self._served(dataset)
+        return self
+
+    def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
+        assert self.plan is not None, "fit comes first"
+        weights = self.plan.weights
+        total = np.zeros((len(users), self._histories.liked.shape[1]), np.float32)
+        for part in self.parts:
+            total += np.float32(weights[part.name]) * part.scores(self._histories, users)
+        return total
+
+    def fold_in(self, liked: sparse.csr_array) -> NDArray[np.float32]:
+        assert self.plan is not None, "fit comes first"
+        total = np.zeros(liked.shape, np.float32)
+        for part in self.parts:
+            found = standard(part.recommender.fold_in(liked))
+            total += np.float32(self.plan.weights[part.name]) * found
+        return total
+
+    def save(self, folder: Path) -> None:
+        assert self.plan is not None, "fit comes first"
+        assert self.vectors is not None
+        arrays: dict[str, Any] = {"liked": self._histories.liked, "bias": self.vectors.bias}
+        if self._histories.times is not None:
+            arrays["times"] = self._histories.times
+        blend = self.vectors.blend
+        manifest = {
+            "settings": self.settings.model_dump(),
+            "plan": {name: dict(value) for name, value in vars(self.plan).items()},
+            "usual": [blend.centre, blend.spread],
+        }
+        files.write(folder, self.name, manifest, arrays)
+        for name, recommender in {
+            part.recommender.name: part.recommender for part in self.parts
+        }.items():
+            recommender.save(folder / name)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        from models.recommenders.zoo import ZOO  # which names this class
+
+        manifest, arrays = files.read(folder, cls.name)
+        made = cls(BlendSettings(**manifest["settings"]), plan=Plan(**manifest["plan"]))
+        assert made.plan is not None
+        made._histories = Histories(arrays["liked"], arrays.get("times"))
+        made.parts = []
+        for name in made.plan.settings:
+            made.parts += made._of_plan(ZOO[name].load(folder / name))
+        made.vectors = made._combined(arrays["bias"], *manifest["usual"])
+        return made
+
+    def _of_plan(self, recommender: Recommender) -> list[Part]:
+        """The parts that the plan has of a recommender: as it is, and asked with the newest."""
+        assert self.plan is not None
+        part, fades = Part.of(recommender), self.plan.fades
+        if part.table is None:
+            return [part]
+        names = (part.name, part.name + RECENT)
+        return [replace(part.fading(fades[name]), name=name) for name in names if name in fades]
+
+    def _planned(self, fold: Fold, step: Any) -> Plan:
+        parts, settings = list[Part](), dict[str, Mapping[str, float]]()
+        for name in self.settings.parts:
+            try:
+                found, chosen = self._best(name, fold)
+            except Exception as error:
+                self.failed[name] = f"{type(error).__name__}: {error}"
+                log.warning("blend: %s is left out: %s", name, error)
+            else:
+                parts += found
+                settings[name] = chosen
+            step()
+        if not parts:
+            raise ValueError(f"blend: no part could be trained: {self.failed}")
+        parts = _one_of_vectors(parts, fold)
+        weights = _weights(parts, fold, self.settings.candidates)
+        total = sum(weights.values())
+        if total <= 0:
+            raise ValueError("blend: no part orders what users liked next better than chance")
+        kept = [part for part in parts if weights[part.name] > self.settings.least * total]
+        return Plan(
+            {part.recommender.name: settings[part.recommender.name] for part in kept},
+            {part.name: part.table.fade for part in kept if part.table},
+            {part.name: weights[part.name] for part in kept},
+        )
+
+    def _best(self, name: str, fold: Fold) -> tuple[list[Part], Mapping[str, float]]:
+        """The parts of a recommender with the settings that order best what was held back, and
+        those."""
+        known, tried = fold.known, list[tuple[float, list[Part], Mapping[str, float]]]()
+        for chosen in TRIED.get(name, ({},)):
+            made = Part.of(_made(name, known.profile, chosen).fit(known))
+            parts = [made]
+            if made.table is not None and made.table.kind != "constant":
+                parts = [made.fading(None)]
+                if known.times is not None:
+                    recent = [made.fading(fade) for fade in FADES]
+                    parts.append(max(recent, key=lambda part: _ndcg(part, fold)))
+            tried.append((max(_ndcg(part, fold) for part in parts), parts, chosen))
+        _, parts, settings = max(tried, key=lambda one: one[0])
+        return parts, settings
+
+    def _served(self, dataset: Dataset) -> Vectors:
+        users = np.flatnonzero(np.diff(dataset.matrix.liked.indptr))
+        scores = self.score(users[:: max(1, len(users) // SAMPLE)])
+        popular = PopularityRecommender().fit(dataset).vectors
+        assert popular is not None
+        return self._combined(popular.bias, *usual(scores))
+
+    def _combined(self, popular: NDArray[np.float32], centre: float, spread: float) -> Vectors:
+        """
+        Args:
+            popular: what to rank for anybody, shape (items,).
+        """
+        assert self.plan is not None
+        weights = self.plan.weights
+        tables = {part.name: part.table for part in self.parts if part.table is not None}
+        dense = next((part for part in self.parts if part.table is None), None)
+        named = {part.name if part.table else VECTORS: weights[part.name] for part in self.parts}
+        blend = Blend(named, centre, spread)
+        if dense is not None and dense.recommender.vectors is not None:
+            return replace(dense.recommender.vectors, tables=tables, blend=blend)
+        n_users, n_items = self._histories.liked.shape
+        return Vectors(
+            np.zeros((n_users, 0), np.float32),
+            np.zeros((n_items, 0), np.float32),
+            popular,
+            tables=tables,
+            blend=blend,
+        )
+
+
+def _affordable(settings: BlendSettings, items: int) -> int:
+    most = MOST_SCORES // max(items * len(settings.parts), 1)
+    return int(np.clip(most, 50, settings.max_users))
+
+
+def _made(name: str, profile: Profile, settings: Mapping[str, float]) -> Recommender:
+    from models.recommenders import zoo  # which names this class
+
+    recommender = zoo.make(name, profile)
+    if not settings:
+        return recommender
+    changed = recommender.settings.model_copy(update=dict(settings))  # type: ignore[attr-defined]
+    made: Recommender = type(recommender)(changed)  # type: ignore[call-arg]
+    return made
+
+
+def _test_of(fold: Fold) -> TestSet:
+    seen = fold.known.matrix.values[fold.users]
+    segments = np.full(len(fold.users), "warm")
+    return TestSet(fold.users, fold.wanted.astype(np.float32), sparse.csr_array(seen), segments)
+
+
+class _Named:
+    """A part as what can be judged."""
+
+    def __init__(self, part: Part, histories: Histories) -> None:
+        self.name = part.name
+        self.score = partial(part.scores, histories)
+
+
+def _ndcg(part: Part, fold: Fold) -> float:
+    test = _test_of(fold)
+    scorer = _Named(part, fold.known.histories)
+    return float(ndcg_of(recommend(scorer, test.users, test.seen, K), test).mean())
+
+
+def _one_of_vectors(parts: list[Part], fold: Fold) -> list[Part]:
+    """A version has one set of vectors: of several parts that need them, the best."""
+    dense = [part for part in parts if part.table is None]
+    if len(dense) < 2:
+        return parts
+    best = max(dense, key=lambda part: _ndcg(part, fold))
+    return [part for part in parts if part.table is not None or part is best]
+
+
+def _weights(parts: list[Part], fold: Fold, candidates: int) -> dict[str, float]:
+    """By name; learnt from each user's candidates, the best of every part."""
+    histories, seen = fold.known.histories, fold.known.matrix.values
+    n_items = seen.shape[1]
+    size = max(1, BLOCK_SCORES // max(1, n_items * len(parts)))
+    starts = [*range(0, len(fold.users), size), len(fold.users)]
+    rows, labels, groups = [], [], []
+    for start, end in pairwise(starts):
+        users = fold.users[start:end]
+        scores = [part.scores(histories, users) for part in parts]
+        known = sparse.csr_array(seen[users])
+        at = np.repeat(np.arange(len(users)), np.diff(known.indptr))
+        chosen = np.zeros((len(users), n_items), bool)
+        for of_part in scores:
+            masked = of_part.copy()
+            masked[at, known.indices] = -np.inf
+            count = min(candidates, n_items)
+            best = np.argpartition(-masked, count - 1, axis=1)[:, :count]
+            np.put_along_axis(chosen, best, True, axis=1)
+        chosen[at, known.indices] = False
+        wanted = fold.wanted[start:end].toarray()
+        chosen[~(wanted & chosen).any(axis=1)] = False  # nothing to learn from
+        rows.append(np.column_stack([of_part[chosen] for of_part in scores]))
+        labels.append(wanted[chosen])
+        groups.append(chosen.sum(axis=1))
+    counts = np.concatenate(groups)
+    if not counts.any():
+        return {part.name: 0.0 for part in parts}
+    found = learn_weights(np.concatenate(rows), np.concatenate(labels), counts[counts > 0])
+    return {part.name: float(weight) for part, weight in zip(parts, found, strict=True)}

@@ -1,0 +1,109 @@
+"""Folds: a dataset without some of what its users like, which a learner is then judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from models.data.popularity import Popularity
+from models.recommenders.base import Dataset
+
+LEAST_LIKED = 3
+"""Of who likes fewer items none is held back."""
+
+
+@dataclass(frozen=True)
+class Fold:
+    """
+    Attributes:
+        known: what may be learnt from.
+        users: rows, shape (n,): of whom something was held back.
+        wanted: bool CSR, shape (n, items): what they like besides. Nothing of it is in ``known``.
+    """
+
+    known: Dataset
+    users: NDArray[np.intp]
+    wanted: sparse.csr_array
+
+
+def hold_back(dataset: Dataset, share: float, *, newest: bool, max_users: int, seed: int) -> Fold:
+    """Some of what users like is held back, at least one item of each. O(n log n) in the liked
+    pairs.
+
+    Args:
+        share: of each user's items.
+        newest: the newest items, where an order is known; else drawn at random.
+        max_users: that many are drawn; the others stay as they are.
+
+    Raises:
+        ValueError: no user likes enough items.
+    """
+    liked, rng = dataset.matrix.liked, np.random.default_rng(seed)
+    counts = np.diff(liked.indptr)
+    users = np.flatnonzero(counts >= LEAST_LIKED)
+    if not len(users):
+        raise ValueError(f"no user likes {LEAST_LIKED} items: nothing can be held back")
+    if len(users) > max_users:
+        users = np.sort(rng.choice(users, max_users, replace=False))
+    rows = sparse.csr_array(liked[users])
+    at = np.repeat(np.arange(len(users)), np.diff(rows.indptr))
+    times = (
+        np.zeros(rows.nnz)
+        if dataset.times is None or not newest
+        else np.asarray(dataset.times[users[at], rows.indices]).ravel()
+    )
+    order = np.lexsort((rng.random(rows.nnz), -times, at))
+    place = np.arange(rows.nnz) - rows.indptr[at]
+    held = order[place < np.maximum((counts[users][at] * share).astype(int), 1)]
+    wanted = sparse.csr_array(
+        (np.ones(len(held), bool), (at[held], rows.indices[held])), shape=rows.shape
+    )
+    values = dataset.matrix.values
+    row = np.repeat(np.arange(values.shape[0]), np.diff(values.indptr)).astype(np.int64)
+    keys = row * values.shape[1] + values.indices
+    hidden = users[at[held]].astype(np.int64) * values.shape[1] + rows.indices[held]
+    return Fold(knowing(dataset, only(values, ~np.isin(keys, hidden))), users, wanted)
+
+
+def knowing(dataset: Dataset, known: sparse.csr_array) -> Dataset:
+    """The dataset as if only the pairs of ``known``, some of its own, had been there; popularity
+    loses of each item the share of weight that is gone."""
+    before, after = (
+        np.bincount(of.indices, np.maximum(of.data, 0), of.shape[1])
+        for of in (dataset.matrix.values, known)
+    )
+    left = np.divide(after, before, out=np.zeros(len(before)), where=before > 0)
+
+    def scaled(shares: NDArray[np.float64]) -> NDArray[np.float64]:
+        kept = shares * left
+        return kept / kept.mean() if kept.any() else kept
+
+    popularity = dataset.popularity
+    return replace(
+        dataset,
+        matrix=replace(
+            dataset.matrix,
+            values=known,
+            applied=sparse.csr_array(dataset.matrix.applied.multiply(pattern(known))),
+        ),
+        popularity=Popularity(scaled(popularity.recent), scaled(popularity.overall)),
+        validation=None,
+    )
+
+
+def pattern(matrix: sparse.csr_array) -> sparse.csr_array:
+    """Where the matrix holds an entry, explicit zeros too: bool CSR."""
+    return sparse.csr_array(
+        (np.ones(matrix.nnz, bool), matrix.indices, matrix.indptr), shape=matrix.shape
+    )
+
+
+def only(matrix: sparse.csr_array, kept: NDArray[np.bool_]) -> sparse.csr_array:
+    """The stored entries of a mask."""
+    before = np.concatenate(([0], np.cumsum(kept)))
+    return sparse.csr_array(
+        (matrix.data[kept], matrix.indices[kept], before[matrix.indptr]), shape=matrix.shape
+    )

@@ -1,0 +1,130 @@
+"""Content: items that are described alike.
+
+Each item is a TF-IDF row of its features (tags, category, owner, city, attributes, price) and of
+the words of its title (Salton and Buckley 1988, "Term-weighting approaches in automatic text
+retrieval"); the cosine of two rows is how much liking one speaks for the other (Pazzani and Billsus
+2007, "Content-based recommendation systems"). It knows items that nobody has touched.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from scipy import sparse
+from sparse_dot_topn import sp_matmul_topn
+
+from models.catalogue.building import Vectors
+from models.catalogue.tables import Histories, ItemTable
+from models.data.ids import IdIndex
+from models.data.ragged import Ragged
+from models.data.similarities import unit_rows
+from models.profile.recommender_settings import ContentSettings
+from models.recommenders import files
+from models.recommenders.base import Dataset, Progress
+from models.recommenders.serving import served_by_table
+
+COMMON = 0.5
+"""A feature that a greater share of the items has says nothing."""
+
+
+class Content:
+    """O(Σ_features items²) time, and k similarities an item."""
+
+    name = "content"
+
+    def __init__(self, settings: ContentSettings | None = None) -> None:
+        self.settings = settings or ContentSettings()
+
+    def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Self:
+        """
+        Raises:
+            ValueError: nothing is known of any item.
+        """
+        settings, self._histories = self.settings, dataset.histories
+        described = sparse.csr_array(
+            sparse.hstack(
+                [dataset.item_features.values, _words(dataset.catalogue.items, dataset.items)],
+                format="csr",
+            )
+        )
+        unit = sparse.csr_matrix(unit_rows(_tfidf(described)))
+        if not unit.nnz:
+            raise ValueError("items have no tags, categories, titles or other features")
+        related = sp_matmul_topn(
+            unit,
+            sparse.csr_matrix(unit.T),
+            top_n=settings.neighbours + 1,
+            n_threads=settings.threads,
+        )
+        related.setdiag(0)
+        related.eliminate_zeros()
+        # Where no order is known, nothing can fade.
+        fade = None if dataset.times is None else settings.fade
+        self.table = ItemTable(Ragged.of(sparse.csr_array(related)), fade=fade)
+        if progress is not None:
+            progress(1, 1)
+        return self
+
+    @property
+    def vectors(self) -> Vectors | None:
+        return served_by_table(self.name, self.table, self._histories)
+
+    def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
+        asked = self._histories.asked(users, self.table.fade, weighted=False)
+        return self.table.scores(asked, users, self._histories.liked)
+
+    def fold_in(self, liked: sparse.csr_array) -> NDArray[np.float32]:
+        """All items count the same: their order is not known."""
+        asked = Histories(liked).asked(np.arange(liked.shape[0]), None, weighted=False)
+        return self.table.scores(asked, np.arange(liked.shape[0]), liked)
+
+    def save(self, folder: Path) -> None:
+        related = self.table.related.to_csr(self.table.related.rows)
+        arrays = {"related": related, "liked": self._histories.liked}
+        if self._histories.times is not None:
+            arrays["times"] = self._histories.times
+        files.write(folder, self.name, self.settings.model_dump(), arrays)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        settings, arrays = files.read(folder, cls.name)
+        made = cls(ContentSettings(**settings))
+        made._histories = Histories(arrays["liked"], arrays.get("times"))
+        fade = None if "times" not in arrays else made.settings.fade
+        made.table = ItemTable(Ragged.of(arrays["related"]), fade=fade)
+        return made
+
+
+def _words(items: pl.DataFrame, index: IdIndex) -> sparse.csr_array:
+    """Words of the titles, ones, float32 CSR, shape (items, words)."""
+    if "title" not in items.columns:
+        return sparse.csr_array(np.zeros((len(index), 0), np.float32))
+    long = (
+        items.select("id", word=pl.col("title").str.to_lowercase().str.extract_all(r"\w+"))
+        .explode("word")
+        .drop_nulls()
+        .unique()
+    )
+    words = long["word"].unique().sort()
+    row, column = index.indices(long["id"]), IdIndex.of(words).indices(long["word"])
+    known = row >= 0
+    ones = np.ones(int(known.sum()), np.float32)
+    return sparse.csr_array(
+        (ones, (row[known], column[known])), shape=(len(index), max(len(words), 1))
+    )
+
+
+def _tfidf(rows: sparse.csr_array) -> sparse.csr_array:
+    n = rows.shape[0]
+    having = np.bincount(rows.indices, minlength=rows.shape[1])
+    rarity = np.log((n + 1) / (having + 1))
+    rarity[(having > COMMON * n) | (having < 2)] = 0  # what one item alone has links it to none
+    ones = sparse.csr_array(
+        (rarity[rows.indices].astype(np.float32), rows.indices, rows.indptr), shape=rows.shape
+    )
+    ones.eliminate_zeros()
+    return ones

@@ -1,0 +1,155 @@
+"""Transitions: what users liked next, after an item, counted or learnt.
+
+``F[j, i] = Σ exp(-(steps from j to i - 1) / scale)`` over the users' pairs in which i came after j,
+up to ``reach`` items later, and ``score(i) = Σ_j exp(-n_j / fade) F[j, i] / (count(j) + 2)``, where
+j is the user's n-th newest item: sequential rules (Kamehkhosh, Jannach and Ludewig 2017, "A
+comparison of frequent pattern techniques and a deep learning method for session-based
+recommendation"). What came at the same moment follows by half, in both directions.
+
+``LinearTransitions`` learns what follows by ridge regression instead, ``B = (F + Fᵀ + diag(count) +
+λI)⁻¹ F`` (Choi et al. 2021, "Session-aware linear item-item models for session-based
+recommendation"), of the most used items.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import linalg, sparse
+
+from models.catalogue.building import Vectors
+from models.catalogue.tables import Histories, ItemTable
+from models.data.ragged import Ragged
+from models.profile.recommender_settings import LinearTransitionsSettings, TransitionsSettings
+from models.recommenders import files
+from models.recommenders.base import Dataset, Progress
+from models.recommenders.neighbours.strongest import strongest
+from models.recommenders.serving import served_by_table
+
+SMOOTHING = 2.0
+
+
+class Transitions:
+    """O(liked pairs * reach)."""
+
+    name = "transitions"
+    settings_class: ClassVar[type[TransitionsSettings]] = TransitionsSettings
+
+    def __init__(self, settings: TransitionsSettings | None = None) -> None:
+        self.settings = settings or self.settings_class()
+
+    def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Self:
+        """
+        Raises:
+            ValueError: the times of what users liked tell no order.
+        """
+        settings = self.settings
+        self._histories = dataset.histories
+        users, items, steps = _in_order(self._histories)
+        follows = _following(users, items, steps, settings.scale, settings.reach)
+        n_items = dataset.matrix.values.shape[1]
+        total = sparse.csr_array((follows[2], (follows[0], follows[1])), shape=(n_items, n_items))
+        total.setdiag(0)
+        total.eliminate_zeros()
+        related = self._related(total, np.bincount(items, minlength=n_items))
+        self.table = ItemTable(Ragged.of(strongest(related, settings.kept)), fade=settings.fade)
+        if progress is not None:
+            progress(1, 1)
+        return self
+
+    def _related(self, follows: sparse.csr_array, counts: NDArray[np.int64]) -> sparse.csr_array:
+        """From F and how many users like each item, shape (items, items)."""
+        rare = sparse.diags_array((1 / (counts + SMOOTHING)).astype(np.float32))
+        return sparse.csr_array(rare @ follows)
+
+    @property
+    def vectors(self) -> Vectors | None:
+        return served_by_table(self.name, self.table, self._histories)
+
+    def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
+        asked = self._histories.asked(users, self.table.fade, weighted=False)
+        return self.table.scores(asked, users, self._histories.liked)
+
+    def fold_in(self, liked: sparse.csr_array) -> NDArray[np.float32]:
+        """All items count the same: their order is not known."""
+        return replace(self.table, fade=None).scores(liked, np.zeros(0, int), liked)
+
+    def save(self, folder: Path) -> None:
+        related = self.table.related.to_csr(self.table.related.rows)
+        arrays = {"related": related, "liked": self._histories.liked}
+        if self._histories.times is not None:
+            arrays["times"] = self._histories.times
+        files.write(folder, self.name, self.settings.model_dump(), arrays)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        settings, arrays = files.read(folder, cls.name)
+        made = cls(cls.settings_class(**settings))
+        made._histories = Histories(arrays["liked"], arrays.get("times"))
+        made.table = ItemTable(Ragged.of(arrays["related"]), fade=made.settings.fade)
+        return made
+
+
+class LinearTransitions(Transitions):
+    """O(liked pairs * reach + dense_items³)."""
+
+    name = "linear_transitions"
+    settings_class = LinearTransitionsSettings
+
+    def _related(self, follows: sparse.csr_array, counts: NDArray[np.int64]) -> sparse.csr_array:
+        settings = self.settings
+        assert isinstance(settings, LinearTransitionsSettings)
+        used = np.sort(np.argsort(-counts, kind="stable")[: settings.dense_items])
+        after = follows[used][:, used].toarray()
+        gram = after + after.T
+        gram[np.diag_indices_from(gram)] = counts[used] + settings.ridge
+        # Quicker than ``solve``, whose symmetric form is not blocked.
+        weights = linalg.inv(gram, overwrite_a=True, check_finite=False) @ after
+        np.fill_diagonal(weights, 0)
+        found = strongest(weights.astype(np.float32, copy=False), settings.kept).tocoo()
+        return sparse.csr_array(
+            (found.data, (used[found.coords[0]], used[found.coords[1]])), shape=follows.shape
+        )
+
+
+def _in_order(
+    histories: Histories,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Users, items and steps (distinct moments) of all liked pairs, each user's oldest first."""
+    liked, times = histories.liked, histories.times
+    users = np.repeat(np.arange(liked.shape[0]), np.diff(liked.indptr))
+    items = liked.indices.astype(np.int64)
+    moments = np.zeros(len(users)) if times is None else np.asarray(times[users, items]).ravel()
+    order = np.lexsort((items, moments, users))
+    users, items, moments = users[order], items[order], moments[order]
+    same = users[1:] == users[:-1]
+    if not (np.diff(moments)[same] > 0).any():
+        raise ValueError("the times of what users liked tell no order: there are no transitions")
+    steps = np.concatenate(([0], np.cumsum((np.diff(moments) != 0) | ~same)))
+    return users, items, steps[: len(users)]
+
+
+def _following(
+    users: NDArray[np.int64],
+    items: NDArray[np.int64],
+    steps: NDArray[np.int64],
+    scale: float,
+    reach: int,
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    """Entries of F: item, the one that followed, and how near."""
+    before, after, near = [items[:0]], [items[:0]], [np.zeros(0, np.float32)]
+    for lag in range(1, min(reach, len(users) - 1) + 1):
+        same = np.flatnonzero(users[lag:] == users[:-lag])
+        if not len(same):
+            break
+        distance = steps[same + lag] - steps[same]
+        tied = distance == 0
+        weight = np.where(tied, 0.5, np.exp(-(distance - 1) / scale)).astype(np.float32)
+        before += [items[same], items[same + lag][tied]]
+        after += [items[same + lag], items[same][tied]]
+        near += [weight, weight[tied]]
+    return np.concatenate(before), np.concatenate(after), np.concatenate(near)
