@@ -32,14 +32,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
+from models.catalogue.viewer import AGAINST as AGAINST
 
 # Chosen on MovieLens 100K by the split in time; nDCG@10 changes little from half to twice of each.
 RIDGE = 0.5
 """λ, in units of the mean variance of the vectors."""
 DOUBT = 2.0
 """Liked items at which the step has half its length."""
-AGAINST = 0.25
-"""A dismissed item counts so much of a liked one: who dismisses an item looked at its kind."""
 SAMPLE = 2_000
 LEAST_BY_RIDGE = 3
 """Items liked from which a new user is better served by a ridge step than by the heuristic with

@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.catalogue.viewer import NOTHING, Indices, Viewer
-from models.data.arrays import top_places
+from models.catalogue.viewer import AGAINST, NOTHING, Indices, Viewer
+from models.data.arrays import entries_at, top_places
 from models.data.matrices import RECENT_ITEMS
 from models.data.ragged import Ragged
 
@@ -289,7 +289,7 @@ class Histories:
         if self.times is None:
             raise ValueError("times are not known: nothing can fade")
         at = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
-        times = np.asarray(self.times[np.asarray(users)[at], rows.indices]).ravel()
+        times = entries_at(self.times, np.asarray(users)[at], rows.indices)
         order = np.lexsort((rows.indices, -times, at))
         place = np.arange(len(order)) - rows.indptr[at[order]]
         kept = place < RECENT_ITEMS
@@ -383,9 +383,11 @@ def _is_column(value: object) -> bool:
 def history_of_viewer(
     viewer: Viewer, fade: float | None, *, weighted: bool
 ) -> tuple[Indices, NDArray[np.float32]]:
-    """The items that a table is asked with, and what each counts."""
+    """The items that a table is asked with, and what each counts: what was dismissed against."""
     if fade is not None:
         return viewer.recent, np.exp(-np.arange(len(viewer.recent)) / fade).astype(np.float32)
-    if weighted:
-        return viewer.liked, viewer.liked_weights
-    return viewer.liked, np.ones(len(viewer.liked), np.float32)
+    weights = viewer.liked_weights if weighted else np.ones(len(viewer.liked), np.float32)
+    if not len(viewer.dismissed):
+        return viewer.liked, weights
+    against = np.full(len(viewer.dismissed), -AGAINST, np.float32)
+    return np.concatenate([viewer.liked, viewer.dismissed]), np.concatenate([weights, against])

@@ -15,6 +15,8 @@ from models.data.arrays import top_places
 Indices = NDArray[np.int32]
 NOTHING: Indices = np.zeros(0, np.int32)
 NOTHING.flags.writeable = False
+AGAINST = 0.25
+"""A dismissed item counts so much of a liked one: who dismisses an item looked at its kind."""
 LEARNED_TAGS = 5
 """Who chose no tags is shown items of so many that they like most."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 
 def top_places(scores: NDArray[np.floating], count: int) -> NDArray[np.intp]:
@@ -17,6 +18,15 @@ def top_places(scores: NDArray[np.floating], count: int) -> NDArray[np.intp]:
     else:
         chosen = np.arange(len(scores))
     return chosen[np.argsort(-scores[chosen], kind="stable")][:count]
+
+
+def entries_at(
+    matrix: sparse.csr_array, rows: NDArray[np.integer], columns: NDArray[np.integer]
+) -> NDArray[np.floating]:
+    """The entries at those places, 0 where there is none, shape of ``rows``."""
+    if not len(rows):  # SciPy answers with a sparse array
+        return np.zeros(0, matrix.dtype)
+    return np.asarray(matrix[rows, columns]).ravel()
 
 
 def among(values: NDArray[np.integer], some: NDArray[np.integer]) -> NDArray[np.bool_]:

@@ -67,6 +67,8 @@ def model_scores(live: LiveCatalogue, viewer: Viewer, rows: Indices) -> NDArray[
     weights, total = live.snapshot.blend.weights, np.zeros(len(rows), np.float32)
     for name, scores in standard_scores(live, viewer, rows).items():
         total += np.float32(weights.get(name, 0.0)) * scores
+    if not live.items.vectors.shape[1]:
+        total += live.items.bias[rows]  # decides between items that are level otherwise
     return total
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
+from models.data.arrays import entries_at
 from models.data.popularity import Popularity
 from models.recommenders.base import Dataset
 
@@ -53,7 +54,7 @@ def hold_back(dataset: Dataset, share: float, *, newest: bool, max_users: int, s
     times = (
         np.zeros(rows.nnz)
         if dataset.times is None or not newest
-        else np.asarray(dataset.times[users[at], rows.indices]).ravel()
+        else entries_at(dataset.times, users[at], rows.indices)
     )
     order = np.lexsort((rng.random(rows.nnz), -times, at))
     place = np.arange(rows.nnz) - rows.indptr[at]

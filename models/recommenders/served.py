@@ -41,6 +41,8 @@ class ByVectors:
             asked = self.histories.asked(users, table.fade, weighted=table.weighted)
             found = table.scores(asked, users, self.histories.liked)
             total += np.float32(weights.get(name, 0.0)) * standard(found)
+        if not vectors.items.shape[1]:
+            total += vectors.bias  # decides between items that are level otherwise
         return total
 
 

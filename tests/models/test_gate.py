@@ -10,6 +10,7 @@ import polars as pl
 import pytest
 
 from models.catalogue.building import Catalogue, Vectors
+from models.catalogue.tables import Histories
 from models.data.splits import split_moment
 from models.evaluation import gate
 from models.evaluation.comparison import Comparison, compare
@@ -17,7 +18,7 @@ from models.evaluation.gate import Paired, Report, Version
 from models.evaluation.recipe import Recipe
 from models.profile.schema import Profile
 from models.recommenders.base import Dataset
-from models.recommenders.served import vectors_of
+from models.recommenders.served import ByVectors, as_served
 from models.recommenders.simple.popularity import PopularityRecommender
 from models.recommenders.zoo import make
 from tests.models.worlds import PROFILE, dataset_of
@@ -37,15 +38,13 @@ def good(dataset: Dataset) -> Version:
     """Popularity, trained on everything."""
     vectors = PopularityRecommender().fit(dataset).vectors
     assert vectors is not None
-    return Version("2", NAME, RECIPE, dataset.users, dataset.items, vectors)
+    served = ByVectors(NAME, vectors, dataset.histories)
+    return Version("2", NAME, RECIPE, dataset.users, dataset.items, served)
 
 
 def biased(version: Version, bias: np.ndarray) -> Version:
-    return replace(version, vectors=version.vectors.__class__(*_parts(version, bias)))
-
-
-def _parts(version: Version, bias: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return version.vectors.users, version.vectors.items, bias.astype(np.float32)
+    vectors = replace(version.served.vectors, bias=bias.astype(np.float32))
+    return replace(version, served=replace(version.served, vectors=vectors))
 
 
 @pytest.fixture
@@ -86,7 +85,7 @@ def test_the_first_version_is_only_asked_to_make_sense(judge, good) -> None:
 
 @pytest.mark.parametrize("kind", ["inverted", "shuffled"])
 def test_a_collapse_is_refused(judge, good, rng, kind: str) -> None:
-    bias = good.vectors.bias
+    bias = good.served.vectors.bias
     bad = -bias if kind == "inverted" else rng.permutation(bias)
     found = statuses(judge(biased(good, bad), good))
     assert found["final"] == found["artifacts"] == "refused"
@@ -119,9 +118,10 @@ def test_another_recipe_is_refitted_on_the_same_past(judge, good, comparison) ->
 
 def by_vectors(name: str, dataset: Dataset, number: str = "3") -> Version:
     """A recommender trained on everything, as it is served."""
-    vectors = vectors_of(make(name, PROFILE).fit(dataset), dataset)
+    served = as_served(make(name, PROFILE).fit(dataset), dataset)
+    assert isinstance(served, ByVectors)
     recipe = Recipe.of(name, PROFILE)
-    return Version(number, name, recipe, dataset.users, dataset.items, vectors)
+    return Version(number, name, recipe, dataset.users, dataset.items, served)
 
 
 @pytest.mark.parametrize("name", ["ease", "als", "user_knn"])
@@ -132,8 +132,12 @@ def test_any_recommender_by_the_vectors_that_serve(judge, dataset, comparison, n
     assert found["final"].paired.champion == pytest.approx(
         comparison.of(name).per_user["ndcg"].mean(), abs=0.05
     )
-    right = version.vectors
-    broken = replace(version, vectors=Vectors(-right.users, right.items, -right.bias))
+    right = version.served.vectors
+    turned = {part: -weight for part, weight in right.blend.weights.items()}
+    wrong = replace(
+        right, users=-right.users, bias=-right.bias, blend=replace(right.blend, weights=turned)
+    )
+    broken = replace(version, served=replace(version.served, vectors=wrong))
     assert "refused" in statuses(judge(broken, version)).values()
 
 
@@ -186,19 +190,20 @@ def test_few_users_say_little(judge, good) -> None:
     strict = PROFILE.model_copy(
         update={"gate": PROFILE.gate.model_copy(update={"min_users": 10_000})}
     )
-    found = statuses(judge(biased(good, -good.vectors.bias), good, strict))
+    found = statuses(judge(biased(good, -good.served.vectors.bias), good, strict))
     assert set(found.values()) == {"passed", "not_enough_data"}
 
 
 def test_what_a_side_does_not_know(judge, good, dataset) -> None:
     """A champion of fewer items and users: compared by what both know."""
     known = np.arange(0, len(dataset.items), 2)
-    vectors = Vectors(good.vectors.users[::2], good.vectors.items[known], good.vectors.bias[known])
+    of_all = good.served.vectors
+    vectors = Vectors(of_all.users[::2], of_all.items[known], of_all.bias[known])
     smaller = replace(
         good,
         users=type(good.users).of(good.users.to_series()[::2]),
         items=type(good.items).of(good.items.to_series().gather(known)),
-        vectors=vectors,
+        served=ByVectors(NAME, vectors, Histories(dataset.matrix.liked[::2][:, known])),
     )
     found = judge(good, smaller)
     assert found["artifacts"].status == "passed"

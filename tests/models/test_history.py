@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.catalogue.changes import Changes, ItemRow
 from models.catalogue.fold_in import AGAINST, fold_in_of
 from models.catalogue.history import Events, events_since, history_of
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import History
 from models.data.ids import IdIndex
 from models.data.matrices import interaction_matrix, recent_items
+from models.feed.scores import table_scores
 from models.profile.interaction_types import DEFAULT_TYPES
 from models.profile.schema import Profile
 from models.recommenders.base import signal
@@ -246,27 +246,29 @@ def by_ease(*, weighted: bool) -> tuple[EASE, LiveCatalogue]:
     dataset = dataset_of(
         catalogue_of([{"id": "anna"}, {"id": "ben"}], ITEMS), interactions_frame(BEFORE)
     )
-    model = EASE(EASESettings(rank=2, ridge=1.0, weighted=weighted)).fit(dataset)
+    model = EASE(EASESettings(ridge=1.0, weighted=weighted)).fit(dataset)
     return model, LiveCatalogue(snapshot_of(dataset, model.vectors, recommender="ease"))
 
 
-LINEAR = {weighted: by_ease(weighted=weighted) for weighted in (False, True)}
+BY_TABLE = {weighted: by_ease(weighted=weighted) for weighted in (False, True)}
 
 
 def own_scores(model: EASE, rows: list[tuple[str, str, str, datetime]]) -> np.ndarray:
-    """Of the user of the rows: ``x B V Vᵀ``, from the model's whole weights."""
-    users, items = IdIndex.of([rows[0][0]]), LINEAR[False][1].snapshot.items.ids
-    frame = interactions_frame(rows)
-    liked = interaction_matrix(frame, users, items, PROFILE.interaction_weights).liked
-    vectors = model.vectors
-    assert vectors is not None
+    """Of the user of the rows, from the model's weights."""
+    users, items = IdIndex.of([rows[0][0]]), BY_TABLE[False][1].snapshot.items.ids
+    liked = interaction_matrix(
+        interactions_frame(rows), users, items, PROFILE.interaction_weights
+    ).liked
     row = signal(liked, weighted=model.settings.weighted)
-    return (row @ model._matrix @ vectors.items @ vectors.items.T)[0]
+    return (row @ model.table.related.to_csr(len(items))).toarray()[0]
 
 
-def served_scores(live: LiveCatalogue, found: History) -> np.ndarray:
-    assert found.vector is not None
-    return live.items.vectors[: len(ITEMS)] @ found.vector
+def served_scores(live: LiveCatalogue, user: str, *events: Event) -> np.ndarray:
+    viewer = live.viewer(user, history=history(user, *events, live=live))
+    found = table_scores(live, viewer)["ease"]
+    scores = np.zeros(found.n_items)
+    scores[found.rows] = found.scores
+    return scores
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -277,48 +279,26 @@ def served_scores(live: LiveCatalogue, found: History) -> np.ndarray:
         min_size=1,
     )
 )
-def test_a_linear_model_folds_in_by_its_own_weights(weighted: bool, liked: dict[int, str]) -> None:
+def test_a_table_is_asked_with_what_just_happened(weighted: bool, liked: dict[int, str]) -> None:
     """A new user gets the scores of their row, and a known one those of the row made anew."""
-    model, live = LINEAR[weighted]
+    model, live = BY_TABLE[weighted]
     events = [Event(n, item, kind) for n, (item, kind) in enumerate(liked.items())]
-    if served := history("new", *events, live=live).vector is not None:
-        rows = [("new", f"i{item}", kind, ago(days=0)) for item, kind in liked.items()]
-        found = served_scores(live, history("new", *events, live=live))
-        assert found == pytest.approx(own_scores(model, rows), abs=1e-5)
-    assert served or not live.items.fold[list(liked)].any()
+    assert history("new", *events, live=live).vector is not None
+    rows = [("new", f"i{item}", kind, ago(days=0)) for item, kind in liked.items()]
+    assert served_scores(live, "new", *events) == pytest.approx(own_scores(model, rows), abs=1e-5)
     more = [e for e in events if e.item not in (0, 1, 2)]  # of which she has said nothing yet
     rows = [*BEFORE[:3], *(("anna", f"i{e.item}", e.type, ago(days=0)) for e in more)]
-    found = served_scores(live, history("anna", *more, live=live))
-    assert found == pytest.approx(own_scores(model, rows), abs=1e-5)
+    assert served_scores(live, "anna", *more) == pytest.approx(own_scores(model, rows), abs=1e-5)
 
 
-def test_a_linear_model_unlearns_and_turns_away() -> None:
-    model, live = LINEAR[False]
-    dropped = served_scores(live, history("anna", Event(1, 0, "dismiss"), live=live))
+def test_a_table_unlearns_and_turns_away() -> None:
+    model, live = BY_TABLE[False]
+    dropped = served_scores(live, "anna", Event(1, 0, "dismiss"))
     without = own_scores(model, BEFORE[1:3])
     liked = own_scores(model, BEFORE[:3]) - without  # what i0 adds
     assert liked.any()
     assert dropped == pytest.approx(without - AGAINST * liked, abs=1e-5)
-    before = served_scores(live, history("anna", live=live))
-    turned = served_scores(live, history("anna", Event(1, 5, "dismiss"), live=live))
-    added = own_scores(model, [("new", "i5", "save", ago(days=0))])
-    assert turned == pytest.approx(before - AGAINST * added, abs=1e-5)
     assert history("new", Event(1, 5, "dismiss"), live=live).vector is None
-
-
-FRESH = ItemRow(
-    "fresh", None, ["t0"], None, None, None, None, None, None, "published", None, MOMENT, None, None
-)
-
-
-def test_an_item_made_since_folds_in_as_those_like_it() -> None:
-    _, live = by_ease(weighted=False)
-    live.apply(Changes("", items=[FRESH]))
-    row = live.find_item("fresh")
-    assert row is not None
-    assert live.items.fold[row] == pytest.approx(live.items.fold[[0, 3, 6]].mean(axis=0))
-    found = history("new", Event(1, row, "save"), live=live).vector
-    assert found == pytest.approx(live.items.fold[row])
 
 
 def test_the_window_holds_ten_half_lives_and_all_since_training() -> None:

@@ -466,8 +466,8 @@ def test_it_beats_the_recommender_on_later_data(
     )
     test = judging.test_set(known.matrix, future, heavy_user=50, max_users=100)
     judge = FeedJudge.of(known, test, interactions.lazy())
-    alone = judge.evaluate("popularity", as_served(base))
-    both = judge.evaluate("popularity-boosted", as_served(base), ranker)
+    alone = judge.evaluate("popularity", as_served(base, known))
+    both = judge.evaluate("popularity-boosted", as_served(base, known), ranker)
     assert both.metrics["ndcg@10"] > alone.metrics["ndcg@10"] * 1.1
     stages = both.stages(10)
     assert list(stages) == ["recommender", "candidates", "ranker", "diversity"]

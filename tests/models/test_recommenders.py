@@ -17,6 +17,7 @@ from models.recommenders.factorisation.als import ALS
 from models.recommenders.factorisation.lightfm_hybrid import LightFMHybrid
 from models.recommenders.neighbours.ease import EASE
 from models.recommenders.served import as_served, vectors_of
+from models.recommenders.serving import standard
 from models.recommenders.simple.heuristic import Heuristic
 from models.recommenders.simple.popularity import PopularityRecommender
 from models.recommenders.zoo import ZOO, make
@@ -161,19 +162,18 @@ def test_an_interrupt_ends_the_comparison() -> None:
 
 
 def test_what_is_judged_is_what_would_be_served() -> None:
-    """Of rank 1 the vectors are far from the scores, and it is the vectors that users get."""
-    past, rows = past_and_rows(ease={"rank": 1}, heuristic={}, popularity={})
+    """Of one weight an item the table is far from the whole, and it is the table that users get."""
+    past, rows = past_and_rows(ease={"kept": 1}, heuristic={}, popularity={})
     users = np.arange(40)
     ease = make("ease", past.profile).fit(past)
     assert isinstance(ease, EASE)
-    served = as_served(ease).score(users)
-    vectors = vectors_of(ease, past)
-    assert served == pytest.approx(vectors.users[users] @ vectors.items.T + vectors.bias)
-    assert served != pytest.approx(ease.score(users), abs=0.01)
-    judged = evaluate(as_served(ease), past, compare(past, rows).test, k=10)
+    assert (np.diff(ease.table.related.indptr) <= 1).all()
+    served = as_served(ease, past).score(users)
+    assert served == pytest.approx(standard(ease.score(users)), abs=1e-3)
+    judged = evaluate(as_served(ease, past), past, compare(past, rows).test, k=10)
     assert compare(past, rows).of("ease").per_user["ndcg"] == pytest.approx(judged.per_user["ndcg"])
     heuristic = make("heuristic", past.profile).fit(past)
-    assert as_served(heuristic) is heuristic
+    assert as_served(heuristic, past) is heuristic
     popular = PopularityRecommender().fit(past).vectors
     assert popular is not None
     assert (vectors_of(heuristic, past).bias == popular.bias).all()

@@ -102,7 +102,7 @@ def test_what_rankers_share_is_made_once_with_progress(catalogue, interactions) 
     vectors = PopularityRecommender().fit(past).vectors
     assert vectors is not None
     before = with_metadata(log.filter(pl.col("occurred_at") < past.as_of))
-    behind = SecondStage(ByVectors("popularity", vectors), earlier, before)
+    behind = SecondStage(ByVectors("popularity", vectors, past.histories), earlier, before)
     assert [behind.ranker(kind, progress=progress).kind for kind in KINDS] == list(KINDS)
     assert len(made) == 1
     assert said == [

@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
 from scipy import sparse
-from scipy.sparse.linalg import aslinearoperator
 from sklearn.metrics.pairwise import cosine_similarity
 
 from models.data.features import Features
@@ -22,8 +21,7 @@ from models.data.matrices import InteractionMatrix
 from models.data.popularity import Popularity
 from models.profile.recommender_settings import SETTINGS, BySection
 from models.profile.schema import Profile
-from models.recommenders.base import Dataset, Recommender, Validation, signal
-from models.recommenders.factorisation import low_rank
+from models.recommenders.base import Dataset, Recommender, Validation
 from models.recommenders.factorisation.als import ALS
 from models.recommenders.factorisation.bpr import BPR, BPRSettings
 from models.recommenders.factorisation.factorised import Factorised
@@ -32,8 +30,9 @@ from models.recommenders.factorisation.lightfm_hybrid import LightFMHybrid
 from models.recommenders.factorisation.nmf import NMF
 from models.recommenders.files import MANIFEST, RecommenderFileError
 from models.recommenders.neighbours.ease import EASE, EASESettings
-from models.recommenders.neighbours.item_to_item import Factors, ItemToItem
 from models.recommenders.neighbours.knn import ItemKNN, KNNSettings, Terms, UserKNN
+from models.recommenders.served import as_served
+from models.recommenders.serving import standard
 from models.recommenders.validation import with_validation
 from models.recommenders.zoo import ZOO, make
 from tests.models.worlds import NOW, PROFILE, ago, catalogue_of, dataset_of, interactions_frame
@@ -41,6 +40,14 @@ from tests.models.worlds import NOW, PROFILE, ago, catalogue_of, dataset_of, int
 ALL = list(ZOO)
 LEARN = [name for name in ALL if name not in ("popularity", "heuristic")]
 BY_POPULARITY = ["als", "nmf", "ease", "item_knn", "user_knn", "popularity"]
+SLOW = ("lightfm", "lightfm_hybrid", "blend")
+NEED_MORE = {
+    "blend": "no user likes",
+    "transitions": "tell no order",
+    "linear_transitions": "tell no order",
+    "content": "no tags",
+}
+"""What the smallest worlds lack for them."""
 TASTES, USERS, ITEMS = 4, 80, 48
 HERMIT, UNTOUCHED = USERS, ITEMS  # the last user and the last item of the world
 
@@ -55,13 +62,18 @@ def world_of(values: np.ndarray) -> Dataset:
     def no_features(rows: int) -> Features:
         return Features([], sparse.csr_array(np.zeros((rows, 0), np.float32)))
 
+    def of_taste(rows: int) -> Features:
+        place = np.arange(rows)
+        found = sparse.csr_array((np.ones(rows, np.float32), (place, place % TASTES)))
+        return Features([f"category:{taste}" for taste in range(found.shape[1])], found)
+
     return Dataset(
         InteractionMatrix(
             users, items, matrix, sparse.csr_array(np.zeros_like(values, np.float32))
         ),
         Popularity(share, share),
         no_features(len(users)),
-        no_features(len(items)),
+        of_taste(len(items)),
         catalogue_of(
             [{"id": user} for user in users.to_list()],
             [
@@ -71,7 +83,14 @@ def world_of(values: np.ndarray) -> Dataset:
         ),
         PROFILE,
         NOW,
+        times=_in_order(matrix),
     )
+
+
+def _in_order(matrix: sparse.csr_array) -> sparse.csr_array:
+    """Each pair at its own moment."""
+    moments = 1.0 + np.random.default_rng(0).permutation(matrix.nnz)
+    return sparse.csr_array((moments, matrix.indices, matrix.indptr), shape=matrix.shape)
 
 
 def tastes(seed: int = 0) -> np.ndarray:
@@ -203,19 +222,18 @@ def test_without_history(fitted: dict[str, Recommender], data: Dataset, name: st
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_vectors_rank_as_the_scores(
+def test_what_serves_ranks_as_the_scores(
     fitted: dict[str, Recommender], data: Dataset, name: str
 ) -> None:
-    """In a world as small as this the low rank holds everything."""
-    vectors = fitted[name].vectors
+    """In a world as small as this a table holds everything."""
+    vectors, users, new = fitted[name].vectors, np.arange(USERS), unseen(data)[:USERS]
     if vectors is None:
         assert name == "heuristic"
         return
-    product = vectors.users @ vectors.items.T + vectors.bias
-    new = unseen(data)
-    assert product[new] == pytest.approx(
-        fitted[name].score(np.arange(USERS + 1))[new], abs=2e-5 * float(np.abs(product).max())
-    )
+    served, scores = as_served(fitted[name], data).score(users), fitted[name].score(users)
+    if vectors.tables and name != "blend":
+        scores = standard(scores)
+    assert served[new] == pytest.approx(scores[new], abs=1e-4 * float(np.abs(served).max()))
     assert {part.dtype for part in vectors.arrays().values()} == {np.dtype(np.float32)}
 
 
@@ -244,7 +262,12 @@ def test_progress_and_cancelling(data: Dataset, name: str) -> None:
 )
 def test_the_smallest_worlds(name: str, values: list[list[float]]) -> None:
     data = world_of(np.array(values))
-    model = ZOO[name]().fit(data)
+    try:
+        model = ZOO[name]().fit(data)
+    except ValueError as error:
+        if NEED_MORE.get(name, "nothing") not in str(error):
+            raise
+        return
     shape = data.matrix.values.shape
     for scores in (model.score(np.arange(shape[0])), model.fold_in(data.matrix.liked)):
         assert scores.shape == shape
@@ -261,6 +284,9 @@ def test_nobody_liked_anything(name: str) -> None:
     if issubclass(ZOO[name], Factorised) or name == "lightfm_hybrid":
         with pytest.raises(ValueError, match="nothing to train on"):
             ZOO[name]().fit(data)
+    elif name in NEED_MORE:
+        with pytest.raises(ValueError, match=NEED_MORE[name]):
+            ZOO[name]().fit(data)
     else:
         assert np.isfinite(ZOO[name]().fit(data).score(np.arange(2))).all()
 
@@ -272,14 +298,21 @@ matrices = arrays(
 )
 
 
-@pytest.mark.parametrize("name", [name for name in LEARN if "lightfm" not in name])
+@pytest.mark.parametrize(
+    "name", [name for name in LEARN if "lightfm" not in name and name != "blend"]
+)
 @given(values=matrices)
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_small_matrix(name: str, values: np.ndarray) -> None:
     data = world_of(values)
     if not (values > 0).any():
         return
-    model = ZOO[name]().fit(data)
+    try:
+        model = ZOO[name]().fit(data)
+    except ValueError as error:
+        if NEED_MORE.get(name, "nothing") not in str(error):
+            raise
+        return
     for scores in (model.score(np.arange(len(values))), model.fold_in(data.matrix.liked)):
         assert scores.shape == values.shape
         assert np.isfinite(scores).all()
@@ -338,86 +371,32 @@ def ease_by_hand(rows: np.ndarray, ridge: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("ridge", [0.5, 20.0])
-@pytest.mark.parametrize("dense_items", [1, 1_000])
-def test_ease_as_the_formula(rng: np.random.Generator, ridge: float, dense_items: int) -> None:
-    """Whole, and by factors of full rank."""
+def test_ease_as_the_formula(rng: np.random.Generator, ridge: float) -> None:
     data = world_of((rng.random((70, 30)) < 0.2) * 2.0)
-    model = EASE(EASESettings(ridge=ridge, dense_items=dense_items)).fit(data)
-    assert isinstance(model._matrix, Factors) == (dense_items == 1)
+    model = EASE(EASESettings(ridge=ridge)).fit(data)
     expected = ease_by_hand((data.matrix.liked.toarray() > 0).astype(float), ridge)
     assert model.score(np.arange(70)) == pytest.approx(expected, abs=1e-4)
 
 
-def test_ease_of_low_rank_is_kept(data: Dataset, tmp_path: Path) -> None:
-    model = EASE(EASESettings(dense_items=10, large_rank=6, ridge=1)).fit(data)
-    model.save(tmp_path)
-    loaded, users = EASE.load(tmp_path), np.arange(USERS + 1)
-    assert (loaded.score(users) == model.score(users)).all()
-    assert loaded.settings == model.settings
-    vectors, new = loaded.vectors, unseen(data)
-    assert vectors is not None
-    assert vectors.items.shape == (ITEMS + 1, 6)
-    product = vectors.users @ vectors.items.T + vectors.bias
-    assert product[new] == pytest.approx(model.score(users)[new], abs=1e-5)
+def test_ease_of_a_large_catalogue_is_that_of_its_most_used_items(rng: np.random.Generator) -> None:
+    rows = (rng.random((70, 30)) < np.linspace(0.05, 0.4, 30)) * 2.0
+    model = EASE(EASESettings(ridge=5.0, dense_items=12)).fit(world_of(rows))
+    counts = (rows > 0).sum(axis=0)
+    used = np.sort(np.argsort(-counts, kind="stable")[:12])
+    expected = np.zeros((70, 30))
+    expected[:, used] = ease_by_hand((rows[:, used] > 0).astype(float), 5.0)
+    scores = model.score(np.arange(70))
+    assert scores == pytest.approx(expected, abs=1e-3)
 
 
-@pytest.mark.parametrize("kind", [EASE, ItemKNN])
-def test_low_rank_keeps_the_best_of_the_scores(data: Dataset, kind: type[ItemToItem]) -> None:
-    """No vectors of that many dimensions come closer to the scores (Eckart and Young)."""
-    model = kind(kind.settings_class(rank=5)).fit(data)
-    vectors, scores = model.vectors, model.score(np.arange(USERS + 1))
-    assert vectors is not None
-    product = vectors.users @ vectors.items.T
-    singular = np.linalg.svd(scores - vectors.bias, compute_uv=False)
-    lost = np.linalg.norm(scores - vectors.bias - product)
-    assert lost == pytest.approx(np.sqrt((singular[5:] ** 2).sum()), rel=0.01)
-
-
-@given(
-    rows=st.integers(1, 12),
-    columns=st.integers(1, 12),
-    rank=st.integers(0, 4),
-    size=st.sampled_from([1e-6, 1.0, 1e6]),
-    seed=st.integers(0, 2**32 - 1),
-)
-@settings(max_examples=100)
-def test_axes_of_scores_of_any_rank(
-    rows: int, columns: int, rank: int, size: float, seed: int
-) -> None:
-    """As many as the scores have dimensions, and those lose nothing: what is rounding alone is
-    no axis, or it would be divided by nearly 0."""
-    rng = np.random.default_rng(seed)
-    scores = size * rng.normal(size=(rows, rank)) @ rng.normal(size=(rank, columns))
-    scores = scores.astype(np.float32)
-    found, singular = low_rank.axes(aslinearoperator(scores), 8)
-    assert found.shape == (columns, len(singular))
-    assert len(singular) <= min(rank, rows, columns)
-    assert found.T @ found == pytest.approx(np.eye(len(singular)), abs=1e-3)
-    lost = np.linalg.norm(scores - scores @ found @ found.T)
-    assert lost <= 5e-3 * np.linalg.norm(scores)
-
-
-def test_vectors_that_fold_in(data: Dataset) -> None:
-    """Rows of trained users give their vectors: exactly where the model is linear, else nearly."""
-    for model in (
-        EASE(EASESettings(rank=5)),
-        EASE(EASESettings(rank=5, weighted=True)),
-        EASE(EASESettings(dense_items=1, large_rank=12)),
-        ItemKNN(),
-        UserKNN(),
-    ):
-        vectors = model.fit(data).vectors
-        assert vectors is not None
-        assert vectors.fold is not None
-        folded = signal(data.matrix.liked, weighted=vectors.weighted) @ vectors.fold
-        if isinstance(model, ItemToItem):
-            assert folded == pytest.approx(vectors.users, abs=1e-5)
-        else:
-            apart = np.linalg.norm(folded - vectors.users) / np.linalg.norm(vectors.users)
-            assert apart < 0.5
-    vectors = ALS().fit(data).vectors
-    assert vectors is not None
-    assert vectors.fold is None
+def test_of_weights_the_strongest_are_kept(data: Dataset) -> None:
+    whole = EASE(EASESettings(ridge=5.0)).fit(data)
+    cut = EASE(EASESettings(ridge=5.0, kept=7)).fit(data)
+    weights = whole.table.related.to_csr(ITEMS + 1).toarray()
+    kept = cut.table.related.to_csr(ITEMS + 1).toarray()
+    assert ((kept != 0).sum(axis=1) <= 7).all()
+    least = -np.sort(-np.abs(weights), axis=1)[:, 7:8]
+    assert (kept == np.where(np.abs(weights) > least, weights, 0)).all()
 
 
 def test_a_second_training_leaves_nothing_of_the_first(data: Dataset) -> None:
@@ -429,7 +408,8 @@ def test_a_second_training_leaves_nothing_of_the_first(data: Dataset) -> None:
         fresh, again = kind().fit(other), model.fit(other)
         assert again.vectors is not None
         assert fresh.vectors is not None
-        assert again.vectors.items == pytest.approx(fresh.vectors.items)
+        users = np.arange(len(other.users))
+        assert (as_served(again, other).score(users) == as_served(fresh, other).score(users)).all()
         liked = other.matrix.liked
         assert (again.fold_in(liked) == fresh.fold_in(liked)).all()
 

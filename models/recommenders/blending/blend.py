@@ -24,12 +24,11 @@ from models.catalogue.tables import VECTORS, Blend, Histories, ScoreTable
 from models.profile.recommender_settings import BlendSettings
 from models.profile.schema import Profile
 from models.recommenders import files
-from models.recommenders.base import Dataset, Plan, Progress, Recommender
+from models.recommenders.base import Dataset, Plan, Progress, Recommender, tie_break
 from models.recommenders.blending.weights import learn_weights
 from models.recommenders.folds import Fold, hold_back
 from models.recommenders.judging import TestSet, ndcg_of, recommend
 from models.recommenders.serving import SAMPLE, standard, usual
-from models.recommenders.simple.popularity import PopularityRecommender
 
 log = logging.getLogger("feedwright.training")
 K = 10
@@ -124,6 +123,8 @@ class BlendOfTables:
             self.parts += self._of_plan(recommender)
             step()
         self.vectors = self._served(dataset)
+        if progress is not None:
+            progress(steps, steps)
         return self
 
     def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
@@ -228,15 +229,9 @@ class BlendOfTables:
     def _served(self, dataset: Dataset) -> Vectors:
         users = np.flatnonzero(np.diff(dataset.matrix.liked.indptr))
         scores = self.score(users[:: max(1, len(users) // SAMPLE)])
-        popular = PopularityRecommender().fit(dataset).vectors
-        assert popular is not None
-        return self._combined(popular.bias, *usual(scores))
+        return self._combined(tie_break(dataset), *usual(scores))
 
-    def _combined(self, popular: NDArray[np.float32], centre: float, spread: float) -> Vectors:
-        """
-        Args:
-            popular: what to rank for anybody, shape (items,).
-        """
+    def _combined(self, bias: NDArray[np.float32], centre: float, spread: float) -> Vectors:
         assert self.plan is not None
         weights = self.plan.weights
         tables = {part.name: part.table for part in self.parts if part.table is not None}
@@ -249,7 +244,7 @@ class BlendOfTables:
         return Vectors(
             np.zeros((n_users, 0), np.float32),
             np.zeros((n_items, 0), np.float32),
-            popular,
+            bias,
             tables=tables,
             blend=blend,
         )

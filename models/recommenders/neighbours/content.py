@@ -45,13 +45,16 @@ class Content:
             ValueError: nothing is known of any item.
         """
         settings, self._histories = self.settings, dataset.histories
+        tell = progress or (lambda done, total: None)
         described = sparse.csr_array(
             sparse.hstack(
                 [dataset.item_features.values, _words(dataset.catalogue.items, dataset.items)],
                 format="csr",
             )
         )
+        tell(1, 4)
         unit = sparse.csr_matrix(unit_rows(_tfidf(described)))
+        tell(2, 4)
         if not unit.nnz:
             raise ValueError("items have no tags, categories, titles or other features")
         related = sp_matmul_topn(
@@ -60,13 +63,13 @@ class Content:
             top_n=settings.neighbours + 1,
             n_threads=settings.threads,
         )
+        tell(3, 4)
         related.setdiag(0)
         related.eliminate_zeros()
         # Where no order is known, nothing can fade.
         fade = None if dataset.times is None else settings.fade
         self.table = ItemTable(Ragged.of(sparse.csr_array(related)), fade=fade)
-        if progress is not None:
-            progress(1, 1)
+        tell(4, 4)
         return self
 
     @property

@@ -13,7 +13,6 @@ recommendation"), of the most used items.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -23,6 +22,7 @@ from scipy import linalg, sparse
 
 from models.catalogue.building import Vectors
 from models.catalogue.tables import Histories, ItemTable
+from models.data.arrays import entries_at
 from models.data.ragged import Ragged
 from models.profile.recommender_settings import LinearTransitionsSettings, TransitionsSettings
 from models.recommenders import files
@@ -50,15 +50,15 @@ class Transitions:
         settings = self.settings
         self._histories = dataset.histories
         users, items, steps = _in_order(self._histories)
-        follows = _following(users, items, steps, settings.scale, settings.reach)
+        tell = progress or (lambda done, total: None)
+        follows = _following(users, items, steps, settings.scale, settings.reach, tell)
         n_items = dataset.matrix.values.shape[1]
         total = sparse.csr_array((follows[2], (follows[0], follows[1])), shape=(n_items, n_items))
         total.setdiag(0)
         total.eliminate_zeros()
         related = self._related(total, np.bincount(items, minlength=n_items))
         self.table = ItemTable(Ragged.of(strongest(related, settings.kept)), fade=settings.fade)
-        if progress is not None:
-            progress(1, 1)
+        tell(settings.reach + 1, settings.reach + 1)
         return self
 
     def _related(self, follows: sparse.csr_array, counts: NDArray[np.int64]) -> sparse.csr_array:
@@ -76,7 +76,9 @@ class Transitions:
 
     def fold_in(self, liked: sparse.csr_array) -> NDArray[np.float32]:
         """All items count the same: their order is not known."""
-        return replace(self.table, fade=None).scores(liked, np.zeros(0, int), liked)
+        users = np.arange(liked.shape[0])
+        asked = Histories(liked).asked(users, None, weighted=False)
+        return self.table.scores(asked, users, liked)
 
     def save(self, folder: Path) -> None:
         related = self.table.related.to_csr(self.table.related.rows)
@@ -123,7 +125,7 @@ def _in_order(
     liked, times = histories.liked, histories.times
     users = np.repeat(np.arange(liked.shape[0]), np.diff(liked.indptr))
     items = liked.indices.astype(np.int64)
-    moments = np.zeros(len(users)) if times is None else np.asarray(times[users, items]).ravel()
+    moments = np.zeros(len(users)) if times is None else entries_at(times, users, items)
     order = np.lexsort((items, moments, users))
     users, items, moments = users[order], items[order], moments[order]
     same = users[1:] == users[:-1]
@@ -139,6 +141,7 @@ def _following(
     steps: NDArray[np.int64],
     scale: float,
     reach: int,
+    progress: Progress,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
     """Entries of F: item, the one that followed, and how near."""
     before, after, near = [items[:0]], [items[:0]], [np.zeros(0, np.float32)]
@@ -152,4 +155,5 @@ def _following(
         before += [items[same], items[same + lag][tied]]
         after += [items[same + lag], items[same][tied]]
         near += [weight, weight[tied]]
+        progress(lag, reach + 1)
     return np.concatenate(before), np.concatenate(after), np.concatenate(near)
