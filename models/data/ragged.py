@@ -56,3 +56,8 @@ class Ragged(NamedTuple):
     def row_of_entry(self) -> NDArray[np.int64]:
         """The row that each entry belongs to, shape of ``indices``."""
         return np.repeat(np.arange(self.rows), np.diff(self.indptr))
+
+    def to_csr(self, columns: int) -> sparse.csr_array:
+        return sparse.csr_array(
+            (self.values, self.indices, self.indptr), shape=(self.rows, columns)
+        )

@@ -26,13 +26,9 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from models.catalogue.snapshot import Snapshot
-<<<<<<< HEAD
 from models.profile.interaction_types import Weights
 from models.profile.training_sections import Drift
-=======
-from models.profile.schema import Drift, Weights
 from models.recommenders.served import of_snapshot
->>>>>>> 6fc4f57 (wip)
 
 DRIFT = "drift.json"
 """File beside a snapshot that holds the reference."""

@@ -9,13 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, NamedTuple
 
-<<<<<<< HEAD
-from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, create_model
-
-from models.profile.section import Section
-=======
 from pydantic import (
-    BaseModel,
     BeforeValidator,
     ConfigDict,
     Field,
@@ -23,7 +17,8 @@ from pydantic import (
     create_model,
     model_validator,
 )
->>>>>>> 6fc4f57 (wip)
+
+from models.profile.section import Section
 
 Count = Annotated[int, Field(ge=1)]
 Above = Annotated[float, Field(gt=0)]
