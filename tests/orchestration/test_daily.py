@@ -172,7 +172,7 @@ def test_whatever_wins_is_served(
     assert recipe.recommender == name
     snapshot = Snapshot.load(trained.snapshots / version.version)
     assert snapshot.manifest.recommender == name
-    assert snapshot.users.vectors.any() == (name != "heuristic")
+    assert (snapshot.personal and snapshot.has_model) == (name != "heuristic")
     ranker = ranker_of(snapshot)
     assert (ranker.kind if ranker else None) == kind
     assert f"{name}.ndcg_at_10" not in version.metrics  # as the winner, under its own name
