@@ -42,6 +42,8 @@ TRIED: dict[str, tuple[dict[str, float], ...]] = {
     "linear_transitions": ({"ridge": 100.0}, {"ridge": 400.0}),
 }
 """Settings that depend on the data: the best of these is taken."""
+CHOSEN_BY = 500
+"""Users by whom settings are chosen; the weights are learnt from all that are held back."""
 BLOCK_SCORES = 20_000_000
 """Scores that are held at once (80 MB)."""
 MOST_SCORES = 2_000_000_000
@@ -216,13 +218,15 @@ class BlendOfTables:
         known, tried = fold.known, list[tuple[float, list[Part], Mapping[str, float]]]()
         for chosen in TRIED.get(name, ({},)):
             made = Part.of(_made(name, known.profile, chosen).fit(known))
-            parts = [made]
-            if made.table is not None and made.table.kind != "constant":
-                parts = [made.fading(None)]
+            if made.table is None or made.table.kind == "constant":
+                found = [(_ndcg(made, fold), made)]
+            else:
+                whole = made.fading(None)
+                found = [(_ndcg(whole, fold), whole)]
                 if known.times is not None:
                     recent = [made.fading(fade) for fade in FADES]
-                    parts.append(max(recent, key=lambda part: _ndcg(part, fold)))
-            tried.append((max(_ndcg(part, fold) for part in parts), parts, chosen))
+                    found.append(_best_of([(_ndcg(part, fold), part) for part in recent]))
+            tried.append((_best_of(found)[0], [part for _, part in found], chosen))
         _, parts, settings = max(tried, key=lambda one: one[0])
         return parts, settings
 
@@ -266,10 +270,16 @@ def _made(name: str, profile: Profile, settings: Mapping[str, float]) -> Recomme
     return made
 
 
+def _best_of(found: list[tuple[float, Part]]) -> tuple[float, Part]:
+    return max(found, key=lambda one: one[0])
+
+
 def _test_of(fold: Fold) -> TestSet:
-    seen = fold.known.matrix.values[fold.users]
-    segments = np.full(len(fold.users), "warm")
-    return TestSet(fold.users, fold.wanted.astype(np.float32), sparse.csr_array(seen), segments)
+    """By a part of the users, evenly drawn."""
+    places = np.arange(0, len(fold.users), max(1, -(-len(fold.users) // CHOSEN_BY)))
+    users, wanted = fold.users[places], sparse.csr_array(fold.wanted[places])
+    seen = sparse.csr_array(fold.known.matrix.values[users])
+    return TestSet(users, wanted.astype(np.float32), seen, np.full(len(users), "warm"))
 
 
 class _Named:
