@@ -18,6 +18,7 @@ from models.data.features import Features
 from models.data.ids import IdIndex
 from models.data.matrices import InteractionMatrix, interaction_matrix, liked_times
 from models.data.popularity import popularity
+from models.data.splits import of_known, split_moment
 from models.evaluation import metrics as evaluation
 from models.evaluation.feed import FeedJudge
 from models.profile.ranker_settings import Kind, parts_of, with_ranker
@@ -30,6 +31,8 @@ from models.recommenders.served import ByVectors, as_served
 from models.recommenders.validation import with_validation
 
 Made = tuple[Scorer, LearnedRanker | None]
+WINDOW_USERS = 50
+"""Of a window of its own to choose by, and of one to judge by, at least."""
 
 
 class NothingToJudge(ValueError):
@@ -140,7 +143,8 @@ def compare(
     progress: ProgressOf | None = None,
 ) -> Comparison:
     """Train the profile's recommenders on ``dataset``, each judged by the feed that it gives, by
-    what came after ``dataset.as_of``.
+    what came after ``dataset.as_of``: chosen by the first half of it, judged by the second. Where
+    either half has fewer than ``WINDOW_USERS`` to judge by, both are done by all of it.
 
     The first one that no other beats beyond the noise (paired, by nDCG) wins, in the order of
     the profile. Then rankers are trained behind it: one wins if it beats the recommender alone
@@ -155,19 +159,13 @@ def compare(
         ValueError: none could be trained.
     """
     profile, rules = dataset.profile, dataset.profile.evaluation
-    future = interaction_matrix(
-        interactions.filter(pl.col("occurred_at") >= dataset.as_of),
-        dataset.users,
-        dataset.items,
-        profile.interaction_weights,
-        profile.interaction_types,
-    )
-    test = judging.test_set(
-        dataset.matrix, future, heavy_user=rules.heavy_user, max_users=rules.max_users
-    )
+    came = interactions.filter(pl.col("occurred_at") >= dataset.as_of)
+    future, test = _test_of(dataset, came)
     if len(test.users) == 0:
         raise NothingToJudge(_nobody_to_judge(dataset, future))
-    judge = FeedJudge.of(dataset, test, interactions)
+    windows = _windows(dataset, came)
+    choosing, test = windows or (None, test)
+    judge = FeedJudge.of(dataset, test, interactions, choosing)
     evaluations: list[evaluation.Evaluation] = []
     failed: dict[str, str] = {}
     plans: dict[str, Plan] = {}
@@ -212,6 +210,35 @@ def compare(
     return Comparison(
         dataset.as_of, evaluations, winner, verdict, rules.k, test, failed, vectors, plans
     )
+
+
+def _test_of(dataset: Dataset, later: pl.LazyFrame) -> tuple[InteractionMatrix, judging.TestSet]:
+    """What users did later, and who is judged by what of it."""
+    profile, rules = dataset.profile, dataset.profile.evaluation
+    future = interaction_matrix(
+        later,
+        dataset.users,
+        dataset.items,
+        profile.interaction_weights,
+        profile.interaction_types,
+    )
+    return future, judging.test_set(
+        dataset.matrix, future, heavy_user=rules.heavy_user, max_users=rules.max_users
+    )
+
+
+def _windows(
+    dataset: Dataset, came: pl.LazyFrame
+) -> tuple[judging.TestSet, judging.TestSet] | None:
+    """To choose by, and to judge by; None: too few users for two."""
+    middle = split_moment(of_known(came, dataset.users, dataset.items), 0.5)
+    at = pl.col("occurred_at")
+    choosing, judged = (
+        _test_of(dataset, came.filter(part))[1] for part in (at < middle, at >= middle)
+    )
+    if min(len(choosing.users), len(judged.users)) < WINDOW_USERS:
+        return None
+    return choosing, judged
 
 
 def _nobody_to_judge(dataset: Dataset, future: InteractionMatrix) -> str:
@@ -259,9 +286,9 @@ def _choose(
 
 
 def _best(evaluations: list[evaluation.Evaluation], k: int) -> tuple[str, str]:
-    best = max(evaluations, key=lambda one: one.per_user["ndcg"].mean())
+    best = max(evaluations, key=lambda one: one.choosing.mean())
     for one in evaluations:
-        stands, difference, half = judging.not_worse(one.per_user["ndcg"], best.per_user["ndcg"])
+        stands, difference, half = judging.not_worse(one.choosing, best.choosing)
         if one is best:
             return one.recommender, f"{one.recommender} has the highest nDCG@{k}"
         if stands:
@@ -280,9 +307,9 @@ def _with_best_ranker(
     rankers = evaluations[alone:]
     if not rankers:
         return winner, verdict
-    best = max(rankers, key=lambda one: one.per_user["ndcg"].mean())
+    best = max(rankers, key=lambda one: one.choosing.mean())
     base = next(one for one in evaluations if one.recommender == winner)
-    stands, difference, half = judging.not_worse(base.per_user["ndcg"], best.per_user["ndcg"])
+    stands, difference, half = judging.not_worse(base.choosing, best.choosing)
     found = f"{best.recommender} differs from it by {-difference:+.4f} ± {half:.4f}"
     if stands:
         return winner, f"{verdict}; {found}, so there is no ranker"

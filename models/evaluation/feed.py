@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Literal, Self
 
@@ -62,14 +62,26 @@ def feed_lists(
 
 @dataclass(frozen=True)
 class FeedJudge:
-    """Judges feeds by one test: what users liked after the moment up to which all was known."""
+    """Judges feeds by one test: what users liked after the moment up to which all was known.
+
+    Attributes:
+        choosing: another test, of an earlier window, by which the winner is chosen; None: by this
+            one.
+    """
 
     past: PastCatalogue
     test: judging.TestSet
     background: evaluation.Background
+    choosing: judging.TestSet | None = None
 
     @classmethod
-    def of(cls, dataset: Dataset, test: judging.TestSet, interactions: pl.LazyFrame) -> Self:
+    def of(
+        cls,
+        dataset: Dataset,
+        test: judging.TestSet,
+        interactions: pl.LazyFrame,
+        choosing: judging.TestSet | None = None,
+    ) -> Self:
         """
         Args:
             dataset: what was known; ``test`` came later.
@@ -78,17 +90,22 @@ class FeedJudge:
         """
         events = with_metadata(interactions.filter(pl.col("occurred_at") < dataset.as_of))
         background = evaluation.Background.of(dataset, test, k=dataset.profile.evaluation.k)
-        return cls(PastCatalogue(dataset, events), test, background)
+        return cls(PastCatalogue(dataset, events), test, background, choosing)
 
     def lists(
         self, scorer: Scorer, ranker: LearnedRanker | None = None
     ) -> dict[JudgedStage, NDArray[np.int64]]:
         """``feed_lists`` of the test's users, with a ranker behind the recommender or without."""
+        return self._lists(self.test.users, scorer, ranker)
+
+    def _lists(
+        self, rows: NDArray[np.integer], scorer: Scorer, ranker: LearnedRanker | None
+    ) -> dict[JudgedStage, NDArray[np.int64]]:
         backtest = self.past.served_by(scorer.vectors if isinstance(scorer, ByVectors) else None)
         if ranker is not None:
             backtest = backtest.with_ranker(ranker)
         ids = self.past.known.users
-        users = [ids[int(row)] for row in self.test.users]
+        users = [ids[int(row)] for row in rows]
         return feed_lists(backtest, users, self.past.known.profile.evaluation.k)
 
     def evaluate(
@@ -96,7 +113,16 @@ class FeedJudge:
     ) -> evaluation.Evaluation:
         """The feed that users would have got, and nDCG after each of its stages."""
         known, k = self.past.known, self.past.known.profile.evaluation.k
-        lists = self.lists(scorer, ranker)
+        rows = self.test.users
+        if self.choosing is not None:
+            rows = np.union1d(rows, self.choosing.users)
+        of_all = self._lists(rows, scorer, ranker)
+
+        def of(test: judging.TestSet) -> dict[JudgedStage, NDArray[np.int64]]:
+            places = np.searchsorted(rows, test.users)
+            return {stage: top[places] for stage, top in of_all.items()}
+
+        lists = of(self.test)
         alone = judging.recommend(scorer, self.test.users, self.test.seen, k)
         found = evaluation.evaluate_lists(
             name, lists["diversity"], known, self.test, k=k, background=self.background
@@ -104,7 +130,12 @@ class FeedJudge:
         ndcg = {"recommender": judging.ndcg_of(alone, self.test)}
         for stage, top in lists.items():
             ndcg[stage] = judging.ndcg_of(top, self.test)
-        return found.with_stages(ndcg, k)
+        found = found.with_stages(ndcg, k)
+        if self.choosing is None:
+            return found
+        chosen_by = judging.ndcg_of(of(self.choosing)["diversity"], self.choosing)
+        metrics = found.metrics | {f"ndcg@{k}.choosing": float(chosen_by.mean())}
+        return replace(found, metrics=metrics, chosen_by=chosen_by)
 
 
 @dataclass(frozen=True)

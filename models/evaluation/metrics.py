@@ -70,6 +70,8 @@ class Evaluation:
             those who liked a cold item, and nothing but cold items counts.
         exposure: of what the lists show.
         background: what this is held against.
+        chosen_by: nDCG of the users of the choosing window, by which the winner is found; None: by
+            those of the test.
     """
 
     recommender: str
@@ -78,6 +80,12 @@ class Evaluation:
     groups: dict[str, NDArray[np.float64]]
     exposure: Exposure
     background: Background
+    chosen_by: NDArray[np.float64] | None = None
+
+    @property
+    def choosing(self) -> NDArray[np.float64]:
+        """nDCG of each user by whom recommenders are chosen."""
+        return self.per_user["ndcg"] if self.chosen_by is None else self.chosen_by
 
     def with_stages(self, stages: Mapping[str, NDArray[np.float64]], k: int) -> Self:
         """With the nDCG after each stage of the feed among the metrics: ``ndcg@10.after_ranker``.

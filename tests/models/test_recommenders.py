@@ -7,11 +7,15 @@ import polars as pl
 import pytest
 
 from models.catalogue.building import Catalogue, NotFiniteError, Vectors
+from models.data.matrices import interaction_matrix
 from models.data.popularity import Popularity
 from models.data.splits import split_moment
 from models.evaluation.comparison import Comparison, NothingToJudge, compare, fingerprint
+from models.evaluation.feed import FeedJudge
 from models.evaluation.metrics import evaluate
+from models.profile.recommender_settings import SETTINGS
 from models.profile.schema import Profile
+from models.recommenders import judging
 from models.recommenders.base import Dataset
 from models.recommenders.factorisation.als import ALS
 from models.recommenders.factorisation.lightfm_hybrid import LightFMHybrid
@@ -159,6 +163,40 @@ def test_an_interrupt_ends_the_comparison() -> None:
     past, rows = past_and_rows(als={}, popularity={})
     with pytest.raises(KeyboardInterrupt):
         compare(past, rows, progress=lambda name: interrupted)
+
+
+def test_the_winner_is_chosen_by_one_window_and_judged_by_another(
+    catalogue: Catalogue, interactions: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    split = split_moment(interactions.lazy(), 0.2)
+    settings = {name: SETTINGS[name]() for name in ("heuristic", "popularity")}
+    profile = PROFILE.model_copy(update={"recommenders": settings})
+    past = dataset_of(catalogue, interactions, as_of=split, profile=profile)
+    found = compare(past, interactions.lazy())
+    judged = found.of("popularity")
+    assert judged.chosen_by is not None
+    assert len(judged.per_user["ndcg"]) == len(found.test.users)
+    later = interactions.filter(pl.col("occurred_at") >= split)
+    middle = split_moment(later.lazy(), 0.5)
+
+    def test_of(rows: pl.DataFrame) -> judging.TestSet:
+        future = interaction_matrix(rows, past.users, past.items, PROFILE.interaction_weights)
+        return judging.test_set(past.matrix, future, heavy_user=20, max_users=10_000)
+
+    first, second = (test_of(later.filter(part)) for part in (
+        pl.col("occurred_at") < middle, pl.col("occurred_at") >= middle
+    ))  # fmt: skip
+    assert found.test.users.tolist() == second.users.tolist()
+    assert (found.test.relevant.toarray() == second.relevant.toarray()).all()
+    assert len(judged.chosen_by) == len(first.users)
+    assert judged.metrics["ndcg@10.choosing"] == judged.chosen_by.mean()
+    alone = FeedJudge.of(past, first, interactions.lazy())
+    again = alone.evaluate("popularity", as_served(make("popularity", profile).fit(past), past))
+    assert again.per_user["ndcg"].tolist() == judged.chosen_by.tolist()
+    monkeypatch.setattr("models.evaluation.comparison.WINDOW_USERS", 10_000)
+    whole = compare(past, interactions.lazy())
+    assert whole.of("popularity").chosen_by is None
+    assert len(whole.test.users) > len(second.users)
 
 
 def test_what_is_judged_is_what_would_be_served() -> None:
