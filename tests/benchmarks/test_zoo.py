@@ -32,6 +32,9 @@ def in_this_process(module: str, arguments: Sequence[str]) -> Run:
     return run
 
 
+NO_LIBRARY = ("blend", "transitions", "linear_transitions", "content", "popularity")
+
+
 def test_every_recommender_beside_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zoo, "watch", in_this_process)
     names = [name for name in ZOO if name != "heuristic"]
@@ -40,7 +43,7 @@ def test_every_recommender_beside_its_library(monkeypatch: pytest.MonkeyPatch) -
         for what in ("train", "cpu of train", "peak memory of train", "score"):
             row = rows[f"{what}, {name}"]
             assert row.value > 0
-            assert row.baseline == (None if name == "popularity" else "library alone")
+            assert row.baseline == (None if name in NO_LIBRARY else "library alone")
 
 
 def test_similarities_in_a_process_of_their_own() -> None:
