@@ -52,10 +52,10 @@ def test_the_next_best_goes_live_where_the_winner_cannot_be_trained(
 
     fit = assets._trained
 
-    def overflows(context, name: str, dataset):
+    def overflows(context, name: str, dataset, plan=None):
         if name != "popularity":
             raise NotFiniteError("users: some of the numbers are not finite")
-        return fit(context, name, dataset)
+        return fit(context, name, dataset, plan)
 
     monkeypatch.setattr(assets, "_trained", overflows)
     monkeypatch.setattr(training, "_best", lambda found, k: (found[0].recommender, "the first"))
