@@ -9,7 +9,7 @@ come from recommenders that have not seen its outcome: it was hidden (out of fol
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Protocol, Self
 
@@ -17,9 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.data.popularity import Popularity
 from models.data.splits import folds
 from models.recommenders.base import Dataset, Progress, Scorer
+from models.recommenders.folds import knowing, only, pattern
 
 
 class Learner(Scorer, Protocol):
@@ -57,8 +57,8 @@ def out_of_fold(dataset: Dataset, count: int, *, seed: int = 0) -> Iterator[Fold
     fold = folds(count, values.nnz, seed=seed)
     for one in range(count):
         hidden = fold == one
-        wanted = _pattern(_only(values, hidden & (values.data > 0)))
-        yield Fold(knowing(dataset, _only(values, ~hidden)), wanted)
+        wanted = pattern(only(values, hidden & (values.data > 0)))
+        yield Fold(knowing(dataset, only(values, ~hidden)), wanted)
 
 
 def out_of_time(moments: Sequence[Dataset]) -> Iterator[Fold]:
@@ -73,37 +73,11 @@ def out_of_time(moments: Sequence[Dataset]) -> Iterator[Fold]:
     for known, later in pairwise(moments):
         if known.as_of >= later.as_of:
             raise ValueError("out_of_time: the moments must rise")
-        liked = _pattern(later.matrix.positive)
-        seen = liked.multiply(_pattern(known.matrix.values))
+        liked = pattern(later.matrix.positive)
+        seen = liked.multiply(pattern(known.matrix.values))
         wanted = sparse.csr_array(liked.astype(np.int8) - seen.astype(np.int8))
         wanted.eliminate_zeros()
         yield Fold(known, wanted.astype(bool))
-
-
-def knowing(dataset: Dataset, known: sparse.csr_array) -> Dataset:
-    """The dataset as if only the pairs of ``known``, some of its own, had been there; popularity
-    loses of each item the share of weight that is gone."""
-    before, after = (
-        np.bincount(of.indices, np.maximum(of.data, 0), of.shape[1])
-        for of in (dataset.matrix.values, known)
-    )
-    left = np.divide(after, before, out=np.zeros(len(before)), where=before > 0)
-
-    def scaled(shares: NDArray[np.float64]) -> NDArray[np.float64]:
-        kept = shares * left
-        return kept / kept.mean() if kept.any() else kept
-
-    popularity = dataset.popularity
-    return replace(
-        dataset,
-        matrix=replace(
-            dataset.matrix,
-            values=known,
-            applied=sparse.csr_array(dataset.matrix.applied.multiply(_pattern(known))),
-        ),
-        popularity=Popularity(scaled(popularity.recent), scaled(popularity.overall)),
-        validation=None,
-    )
 
 
 class FirstStage:
@@ -138,7 +112,7 @@ def standardised(scores: NDArray[np.float32]) -> NDArray[np.float32]:
 def ranks(scores: NDArray[np.float32], seen: sparse.csr_array) -> NDArray[np.int32]:
     """Rank of each item among those that the user has not seen, from 0; ties by column.
     What is seen comes last. O(users * items log items)."""
-    masked = np.where(dense_pattern(seen), -np.inf, scores)
+    masked = np.where(densepattern(seen), -np.inf, scores)
     order = np.argsort(-masked, axis=1, kind="stable")
     found = np.empty(order.shape, np.int32)
     np.put_along_axis(found, order, np.arange(order.shape[1], dtype=np.int32)[None], axis=1)
@@ -152,7 +126,7 @@ def candidates(
     recommenders (Cormack, Clarke and Büttcher 2009), shape (users, count), -1 where a user has
     fewer."""
     fused = np.sum([1 / (np.float32(60) + of_one) for of_one in ranked], axis=0)
-    fused = np.where(dense_pattern(seen), -1, fused)
+    fused = np.where(densepattern(seen), -1, fused)
     count = min(count, fused.shape[1])
     best = np.argpartition(-fused, count - 1, axis=1)[:, :count]
     best.sort(axis=1)
@@ -160,22 +134,8 @@ def candidates(
     return best
 
 
-def dense_pattern(matrix: sparse.csr_array) -> NDArray[np.bool_]:
+def densepattern(matrix: sparse.csr_array) -> NDArray[np.bool_]:
     """Where the matrix holds an entry, explicit zeros too, shape of ``matrix``."""
     found = np.zeros(matrix.shape, bool)
     found[np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr)), matrix.indices] = True
     return found
-
-
-def _pattern(matrix: sparse.csr_array) -> sparse.csr_array:
-    return sparse.csr_array(
-        (np.ones(matrix.nnz, bool), matrix.indices, matrix.indptr), shape=matrix.shape
-    )
-
-
-def _only(matrix: sparse.csr_array, kept: NDArray[np.bool_]) -> sparse.csr_array:
-    """The stored entries of a mask."""
-    before = np.concatenate(([0], np.cumsum(kept)))
-    return sparse.csr_array(
-        (matrix.data[kept], matrix.indices[kept], before[matrix.indptr]), shape=matrix.shape
-    )

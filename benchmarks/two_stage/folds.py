@@ -13,9 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from benchmarks.two_stage.first_stage import Fold, knowing
+from benchmarks.two_stage.first_stage import Fold
 from benchmarks.two_stage.sessions import Histories
 from models.recommenders.base import Dataset, Validation
+from models.recommenders.folds import knowing
 
 Mask = NDArray[np.bool_]
 
