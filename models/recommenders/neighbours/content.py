@@ -8,33 +8,29 @@ retrieval"); the cosine of two rows is how much liking one speaks for the other 
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Self
 
 import numpy as np
 import polars as pl
-from numpy.typing import NDArray
 from scipy import sparse
 from sparse_dot_topn import sp_matmul_topn
 
-from models.catalogue.building import Vectors
-from models.catalogue.tables import Histories, ItemTable
 from models.data.ids import IdIndex
-from models.data.ragged import Ragged
 from models.data.similarities import unit_rows
 from models.profile.recommender_settings import ContentSettings
-from models.recommenders import files
 from models.recommenders.base import Dataset, Progress
-from models.recommenders.serving import served_by_table
+from models.recommenders.neighbours.by_history import ByHistory
 
 COMMON = 0.5
 """A feature that a greater share of the items has says nothing."""
 
 
-class Content:
+class Content(ByHistory):
     """O(Σ_features items²) time, and k similarities an item."""
 
     name = "content"
+    settings: ContentSettings
+    settings_class = ContentSettings
 
     def __init__(self, settings: ContentSettings | None = None) -> None:
         self.settings = settings or ContentSettings()
@@ -44,7 +40,7 @@ class Content:
         Raises:
             ValueError: nothing is known of any item.
         """
-        settings, self._histories = self.settings, dataset.histories
+        settings = self.settings
         tell = progress or (lambda done, total: None)
         described = sparse.csr_array(
             sparse.hstack(
@@ -66,40 +62,9 @@ class Content:
         tell(3, 4)
         related.setdiag(0)
         related.eliminate_zeros()
-        # Where no order is known, nothing can fade.
-        fade = None if dataset.times is None else settings.fade
-        self.table = ItemTable(Ragged.of(sparse.csr_array(related)), fade=fade)
+        self._keep(dataset.histories, sparse.csr_array(related))
         tell(4, 4)
         return self
-
-    @property
-    def vectors(self) -> Vectors | None:
-        return served_by_table(self.name, self.table, self._histories)
-
-    def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
-        asked = self._histories.asked(users, self.table.fade, weighted=False)
-        return self.table.scores(asked, users, self._histories.liked)
-
-    def fold_in(self, liked: sparse.csr_array) -> NDArray[np.float32]:
-        """All items count the same: their order is not known."""
-        asked = Histories(liked).asked(np.arange(liked.shape[0]), None, weighted=False)
-        return self.table.scores(asked, np.arange(liked.shape[0]), liked)
-
-    def save(self, folder: Path) -> None:
-        related = self.table.related.to_csr(self.table.related.rows)
-        arrays = {"related": related, "liked": self._histories.liked}
-        if self._histories.times is not None:
-            arrays["times"] = self._histories.times
-        files.write(folder, self.name, self.settings.model_dump(), arrays)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        settings, arrays = files.read(folder, cls.name)
-        made = cls(ContentSettings(**settings))
-        made._histories = Histories(arrays["liked"], arrays.get("times"))
-        fade = None if "times" not in arrays else made.settings.fade
-        made.table = ItemTable(Ragged.of(arrays["related"]), fade=fade)
-        return made
 
 
 def _words(items: pl.DataFrame, index: IdIndex) -> sparse.csr_array:

@@ -13,30 +13,27 @@ recommendation"), of the most used items.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
-from models.catalogue.building import Vectors
-from models.catalogue.tables import Histories, ItemTable
+from models.catalogue.tables import Histories
 from models.data.arrays import entries_at
-from models.data.ragged import Ragged
 from models.profile.recommender_settings import LinearTransitionsSettings, TransitionsSettings
-from models.recommenders import files
 from models.recommenders.base import Dataset, Progress
+from models.recommenders.neighbours.by_history import ByHistory
 from models.recommenders.neighbours.strongest import strongest
-from models.recommenders.serving import served_by_table
 
 SMOOTHING = 2.0
 
 
-class Transitions:
+class Transitions(ByHistory):
     """O(liked pairs * reach)."""
 
     name = "transitions"
+    settings: TransitionsSettings
     settings_class: ClassVar[type[TransitionsSettings]] = TransitionsSettings
 
     def __init__(self, settings: TransitionsSettings | None = None) -> None:
@@ -48,8 +45,7 @@ class Transitions:
             ValueError: the times of what users liked tell no order.
         """
         settings = self.settings
-        self._histories = dataset.histories
-        users, items, steps = _in_order(self._histories)
+        users, items, steps = _in_order(dataset.histories)
         tell = progress or (lambda done, total: None)
         follows = _following(users, items, steps, settings.scale, settings.reach, tell)
         n_items = dataset.matrix.values.shape[1]
@@ -57,7 +53,7 @@ class Transitions:
         total.setdiag(0)
         total.eliminate_zeros()
         related = self._related(total, np.bincount(items, minlength=n_items))
-        self.table = ItemTable(Ragged.of(strongest(related, settings.kept)), fade=settings.fade)
+        self._keep(dataset.histories, strongest(related, settings.kept))
         tell(settings.reach + 1, settings.reach + 1)
         return self
 
@@ -65,35 +61,6 @@ class Transitions:
         """From F and how many users like each item, shape (items, items)."""
         rare = sparse.diags_array((1 / (counts + SMOOTHING)).astype(np.float32))
         return sparse.csr_array(rare @ follows)
-
-    @property
-    def vectors(self) -> Vectors | None:
-        return served_by_table(self.name, self.table, self._histories)
-
-    def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
-        asked = self._histories.asked(users, self.table.fade, weighted=False)
-        return self.table.scores(asked, users, self._histories.liked)
-
-    def fold_in(self, liked: sparse.csr_array) -> NDArray[np.float32]:
-        """All items count the same: their order is not known."""
-        users = np.arange(liked.shape[0])
-        asked = Histories(liked).asked(users, None, weighted=False)
-        return self.table.scores(asked, users, liked)
-
-    def save(self, folder: Path) -> None:
-        related = self.table.related.to_csr(self.table.related.rows)
-        arrays = {"related": related, "liked": self._histories.liked}
-        if self._histories.times is not None:
-            arrays["times"] = self._histories.times
-        files.write(folder, self.name, self.settings.model_dump(), arrays)
-
-    @classmethod
-    def load(cls, folder: Path) -> Self:
-        settings, arrays = files.read(folder, cls.name)
-        made = cls(cls.settings_class(**settings))
-        made._histories = Histories(arrays["liked"], arrays.get("times"))
-        made.table = ItemTable(Ragged.of(arrays["related"]), fade=made.settings.fade)
-        return made
 
 
 class LinearTransitions(Transitions):
