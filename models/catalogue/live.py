@@ -450,13 +450,14 @@ class LiveCatalogue:
 def alike(live: LiveCatalogue, viewer: Viewer) -> tuple[NDArray[np.float32], Ragged]:
     """The users most similar to a viewer who has a row: cosine, shape (k,), and what they
     liked, k rows. Looked up once a request."""
-    known: tuple[NDArray[np.float32], Ragged] | None = viewer.worked_out.get("alike")
-    if known is None:
+
+    def look_up() -> tuple[NDArray[np.float32], Ragged]:
         neighbours = live.users.neighbours[viewer.row]
         neighbours = neighbours[neighbours >= 0]
         scores = live.users.neighbour_scores[viewer.row][: len(neighbours)]
-        known = viewer.worked_out["alike"] = scores, live.users.liked.gather(neighbours)
-    return known
+        return scores, live.users.liked.gather(neighbours)
+
+    return viewer.worked_out.value("alike", look_up)
 
 
 def _or_nan(value: float | None) -> float:

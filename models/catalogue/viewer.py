@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.catalogue.interests import NO_INTERESTS, Interests
+from models.catalogue.worked_out import WorkedOut
 from models.data.arrays import top_places
 
 Indices = NDArray[np.int32]
@@ -107,7 +107,7 @@ class Viewer:
     interests: Interests = NO_INTERESTS
     vector: NDArray[np.float32] | None = None
     city: int = -1
-    worked_out: dict[str, Any] = field(default_factory=dict, init=False, compare=False, repr=False)
+    worked_out: WorkedOut = field(default_factory=WorkedOut, init=False, compare=False, repr=False)
 
     def impersonal(self) -> Viewer:
         """The same for who does not want to be known: only the place and the rules are left."""

@@ -84,41 +84,45 @@ def vector_scores(live: LiveCatalogue, viewer: Viewer, rows: Indices) -> NDArray
 
 def table_scores(live: LiveCatalogue, viewer: Viewer) -> Mapping[str, TableScores]:
     """What each table says for the viewer. Worked out once a request."""
-    known: Mapping[str, TableScores] | None = viewer.worked_out.get("table_scores")
-    if known is None:
+
+    def make() -> Mapping[str, TableScores]:
         likes = live.users.liked
-        known = {name: table.ask(viewer, likes) for name, table in live.snapshot.tables.items()}
-        viewer.worked_out["table_scores"] = known
-    return known
+        return {name: table.ask(viewer, likes) for name, table in live.snapshot.tables.items()}
+
+    return viewer.worked_out.value("table_scores", make)
 
 
 def standard_scores(
     live: LiveCatalogue, viewer: Viewer, rows: Indices
 ) -> Mapping[str, NDArray[np.float32]]:
     """Of each table, and of the vectors where there are some: how many standard deviations each
-    item stands above the mean of all."""
-    parts = {name: found.standard(rows) for name, found in table_scores(live, viewer).items()}
-    if live.items.vectors.shape[1]:
-        if viewer.vector is None:
-            raise ValueError("the model does not know this user")
-        mean, spread = live.moments.of_scores(viewer.vector)
-        standard = (vector_scores(live, viewer, rows) - mean) / (spread if spread > 0 else 1.0)
-        parts[VECTORS] = np.clip(standard, -MOST_STANDARD, MOST_STANDARD).astype(np.float32)
-    return parts
+    item stands above the mean of all. Worked out once a request for each item."""
+
+    def make() -> dict[str, NDArray[np.float32]]:
+        parts = {name: table.standard(rows) for name, table in table_scores(live, viewer).items()}
+        if live.items.vectors.shape[1]:
+            mean, spread = _moments(live, viewer)
+            standard = (vector_scores(live, viewer, rows) - mean) / (spread if spread > 0 else 1.0)
+            parts[VECTORS] = np.clip(standard, -MOST_STANDARD, MOST_STANDARD).astype(np.float32)
+        return parts
+
+    return viewer.worked_out.columns("standard_scores", rows, (live.version,), make)
 
 
 def usual_scores(live: LiveCatalogue, viewer: Viewer) -> tuple[float, float]:
     """Mean and spread of the viewer's scores over all items; of a blend, what is usual among the
-    best for anybody. Worked out once a request."""
+    best for anybody."""
     if live.snapshot.tables:
         return live.snapshot.blend.centre, live.snapshot.blend.spread
-    known: tuple[float, float] | None = viewer.worked_out.get("usual_scores")
-    if known is None:
-        if viewer.vector is None:
-            raise ValueError("the model does not know this user")
-        known = live.moments.of_scores(viewer.vector)
-        viewer.worked_out["usual_scores"] = known
-    return known
+    return _moments(live, viewer)
+
+
+def _moments(live: LiveCatalogue, viewer: Viewer) -> tuple[float, float]:
+    """Mean and spread of what ``vector_scores`` gives all items. Worked out once a request."""
+    vector = viewer.vector
+    if vector is None:
+        raise ValueError("the model does not know this user")
+    return viewer.worked_out.value("moments", lambda: live.moments.of_scores(vector))
 
 
 def unit_scores(scores: NDArray[np.floating], mean: float, spread: float) -> scorers.Scores:
@@ -148,10 +152,15 @@ def all_components(
     *,
     now: float,
 ) -> dict[ScorerName, scorers.Scores]:
-    """The same of every scorer there is."""
-    missing, pairs = np.full(len(rows), np.nan, np.float32), Pairs(live, viewer, profile, rows, now)
-    found = {name: scorer.score(pairs) for name, scorer in SCORERS.items()}
-    return {name: missing if scores is None else scores for name, scores in found.items()}
+    """The same of every scorer there is. Worked out once a request for each item."""
+
+    def make() -> dict[ScorerName, scorers.Scores]:
+        missing = np.full(len(rows), np.nan, np.float32)
+        pairs = Pairs(live, viewer, profile, rows, now)
+        scored = {name: scorer.score(pairs) for name, scorer in SCORERS.items()}
+        return {name: missing if scores is None else scores for name, scores in scored.items()}
+
+    return viewer.worked_out.columns("components", rows, (live.version, profile, now), make)
 
 
 def explained(

@@ -15,6 +15,8 @@ from models.catalogue.snapshot import Snapshot
 from models.data.arrays import top_places
 from models.data.scorers import hybrid
 from models.feed.rules import allowed
+from models.feed.scorers import SCORERS as SCORERS_OF
+from models.feed.scorers import Pairs
 from models.feed.scores import By, explained, model_scores, score_components, unit_scores
 from models.feed.sources import names_of
 from models.feed.stage_timer import StageTimer
@@ -171,6 +173,30 @@ def test_components_are_those_of_the_profile(shelf: Shelf, busy: str) -> None:
     assert set(nobody) == set(SCORERS)
     for name in ("location", "tags", "collaborative", "content"):
         assert np.isnan(nobody[name]).all()
+
+
+@pytest.mark.parametrize("by", ["model", "heuristic"])
+def test_the_page_takes_what_ranked_the_list(
+    shelf: Shelf, busy: str, by: By, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What made a score is worked out once, and is what it would be for the page alone."""
+    of_tags, asked = SCORERS_OF["tags"], list[int]()
+
+    def counted(pairs: Pairs) -> np.ndarray | None:
+        asked.append(len(pairs.rows))
+        return of_tags.score(pairs)
+
+    monkeypatch.setitem(SCORERS_OF, "tags", replace(of_tags, score=counted))
+    viewer = shelf.viewer(busy)
+    first = shelf.rank(viewer, by).rows[20:0:-2]
+    page = explained(shelf.live, viewer, shelf.profile, first, now=MOMENT, by=by)
+    assert len(asked) == 1, asked
+    alone = explained(shelf.live, shelf.viewer(busy), shelf.profile, first, now=MOMENT, by=by)
+    assert page.keys() == alone.keys()
+    for name, scores in alone.items():
+        np.testing.assert_allclose(page[name], scores, rtol=1e-6, err_msg=name)
+    explained(shelf.live, viewer, shelf.profile, first, now=MOMENT + 1, by=by)
+    assert len(asked) == 3, "of another moment they are others"
 
 
 def test_weights_of_the_request_go_before_those_of_the_profile(shelf: Shelf, busy: str) -> None:
