@@ -215,7 +215,9 @@ class FeedApp:
             *catalogue_routes(self.database, written=self.follower.soon, may_show=self._may_show),
             *service.endpoints.routes(service_calls),
             *user_tokens.endpoints.routes(user_tokens.UserTokenCalls(self.access.ring)),
-            *admin.admin_routes(self._settings, self.database, self.live, self._spool_age),
+            *admin.admin_routes(
+                self._settings, self.database, self.live, lambda: self.engine, self._spool_age
+            ),
             *(route for group in pages.GROUPS for route in group.routes()),
         ]
 

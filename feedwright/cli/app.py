@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from feedwright.cli import data, experiments, keys, models, privacy, rejected, search
+from feedwright.cli import data, evaluate, experiments, keys, models, privacy, rejected, search
 from feedwright.cli.shell import (
     application,
     choose_profile,
@@ -24,7 +24,7 @@ app = application(
     "[bold]feedwright up[/] starts everything on this machine: database, pipeline, model "
     "registry, feed. Settings are variables FEEDWRIGHT_… or lines of .env."
 )
-for group in (data.commands, privacy.commands, search.commands):
+for group in (data.commands, evaluate.commands, privacy.commands, search.commands):
     app.add_typer(group)
 app.add_typer(rejected.group, name="rejected")
 app.add_typer(models.models, name="models")

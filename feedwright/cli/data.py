@@ -242,7 +242,9 @@ def feed(
 ) -> None:
     """Show the feed of a user, as the server answers it."""
     from feedwright.cli.views import feed as feed_view
+    from feedwright.local.feed_calls import call
 
-    answer = feed_view.fetch(settings(), user, limit)
+    asked = {"user_id": user, "limit": limit}
+    answer = call(settings(), "GET", "/api/v1/feed", scope="read", params=asked)
     names = feed_view.titles(settings(), [item["item_id"] for item in answer["items"]])
     feed_view.show(answer, user, names, console, svg)

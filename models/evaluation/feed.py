@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from models.evaluation import metrics as evaluation
+from models.feed.judged_stages import JUDGED, JudgedStage, judged_stages
 from models.feed.pipeline import Query
 from models.ranking.backtest import Backtest, PastCatalogue, with_metadata
 from models.ranking.learned import LearnedRanker
@@ -19,16 +20,8 @@ from models.recommenders import judging
 from models.recommenders.base import Dataset, Scorer
 from models.recommenders.served import ByVectors
 
-JudgedStage = Literal["candidates", "ranker", "diversity"]
-"""After the recommender has put in order what the sources name and the rules allow; after the
-ranker, where there is one; the feed, with diversity and without exploration."""
 MOST_LOSS = 0.02
 """A stage that loses a greater share of nDCG is named in the run."""
-_JUDGED: dict[str, JudgedStage] = {
-    "scores": "candidates",
-    "ranker": "ranker",
-    "exploration": "diversity",
-}
 
 
 def feed_lists(
@@ -36,7 +29,7 @@ def feed_lists(
 ) -> dict[JudgedStage, NDArray[np.int64]]:
     """The first k items that each user has not seen, after each stage, exploration off.
 
-    A few milliseconds a user. Without a ranker the list after it is the one before.
+    A few milliseconds a user; see ``judged_stages``.
 
     Args:
         users: ids.
@@ -46,17 +39,14 @@ def feed_lists(
     """
     pipeline = backtest.pipeline
     lists: dict[JudgedStage, NDArray[np.int64]] = {
-        stage: np.full((len(users), k), -1, np.int64) for stage in _JUDGED.values()
+        stage: np.full((len(users), k), -1, np.int64) for stage in JUDGED.values()
     }
     query = Query(backtest.now, exclude_seen=True)
     for place, viewer in enumerate(backtest.viewers(users, np.full(len(users), backtest.now))):
         viewer = viewer if viewer.preferences.personalized else viewer.impersonal()
-        for name, ranking in pipeline.stages(viewer, query):
-            if stage := _JUDGED.get(name):
-                first = ranking.rows[:k]
-                lists[stage][place, : len(first)] = first
-                if name == "scores":
-                    lists["ranker"][place] = lists[stage][place]
+        for stage, ranking in judged_stages(pipeline, viewer, query).items():
+            first = ranking.rows[:k]
+            lists[stage][place, : len(first)] = first
     return lists
 
 

@@ -149,11 +149,15 @@ class FeedPipeline:
         Args:
             now: epoch seconds.
         """
-        patient = profile.candidates.model_copy(update={"time_budget_ms": PATIENCE_MS})
-        profile = profile.model_copy(update={"candidates": patient})
         shortlists = Shortlists.of(live, profile, now, np.random.default_rng(0))
         indexes = Indexes.of(live, profile, now=now)
-        return cls(live, profile, shortlists, indexes, ranker=ranker)
+        return cls(live, profile, shortlists, indexes, ranker=ranker).patient()
+
+    def patient(self) -> FeedPipeline:
+        """The same, but no source is dropped for being slow."""
+        budgets = self.profile.candidates.model_copy(update={"time_budget_ms": PATIENCE_MS})
+        profile = self.profile.model_copy(update={"candidates": budgets})
+        return replace(self, profile=profile, guard=SourceGuard())
 
     def ranked_by(self, viewer: Viewer) -> By:
         """What ranks for a viewer if nothing else is asked for."""

@@ -10,23 +10,30 @@ from collections.abc import Callable
 from starlette.routing import Route
 
 from gateway.dagster_client import DagsterClient
-from serving.admin import experiments, flags, metrics, models, records, status, train
+from serving.admin import experiments, flags, metrics, models, records, stages, status, train
 from serving.admin.dagster import Dagster
 from serving.admin.registry import VersionList
+from serving.feed.engine import FeedEngine
 from serving.postgres.database import Database
 from serving.versions.live_model import LiveModel
 from serving.versions.live_state import LiveState
 from storage.settings import Settings
 
 GROUPS = tuple(
-    group.endpoints for group in (status, metrics, models, train, records, experiments, flags)
+    group.endpoints
+    for group in (status, metrics, models, train, records, experiments, flags, stages)
 )
 
 
 def admin_routes(
-    settings: Settings, database: Database, live: LiveModel, spool_age: Callable[[], float]
+    settings: Settings,
+    database: Database,
+    live: LiveModel,
+    engine: Callable[[], FeedEngine],
+    spool_age: Callable[[], float],
 ) -> list[Route]:
-    """The routes of all groups; see ``StatusCalls`` for ``spool_age``."""
+    """The routes of all groups; see ``StatusCalls`` for ``spool_age``, ``StagesCalls`` for
+    ``engine``."""
     versions = VersionList(settings.mlflow_address, settings.model_name)
     dagster = Dagster(DagsterClient(settings.dagster_address), settings.dagster_public_address)
 
@@ -43,4 +50,5 @@ def admin_routes(
         *records.endpoints.routes(records.RecordCalls(settings, database, state)),
         *experiments.endpoints.routes(experiments.ExperimentCalls(settings, versions, state)),
         *flags.endpoints.routes(flags.FlagCalls(settings)),
+        *stages.endpoints.routes(stages.StagesCalls(engine)),
     ]

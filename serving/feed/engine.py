@@ -27,7 +27,7 @@ from serving.feed.kept_lists import KeptLists, catalogue_of
 from serving.feed.lists import FeedLists
 from serving.feed.pages import Pages, RenderedPage, empty_page
 from serving.feed.plans import Plan, Plans
-from serving.feed.ranking import FailureLog, FeedRanking
+from serving.feed.ranking import FailureLog, FeedRanking, Stages
 from serving.feed.shapes import FeedRequest
 from serving.feed.translations import Translations
 from serving.feed.visit import MODELS, Visit, choose, list_key
@@ -117,6 +117,17 @@ class FeedEngine:
         meta = kept.meta
         self._count(meta["variant"], meta["model_version"], meta["fallback_reason"], start)
         return page.with_request_id(request_id)
+
+    async def stages(self, request: FeedRequest) -> tuple[Visit, Stages] | None:
+        """How a new feed would be ranked, stage by stage, with nothing explored: to be judged, so
+        nothing of it is kept or counted. None: there is no catalogue."""
+        state = self._live()
+        if state.catalogue is None:
+            return None
+        self._notice(state)
+        plan = self._plans.of(request, state.profile)
+        visit = await self._visit(request, state, state.catalogue, plan, self._clock())
+        return visit, await asyncio.to_thread(self.ranking.stages, visit)
 
     async def _visit(
         self,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from time import monotonic
 from typing import Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 
 from models.catalogue.viewer import NOTHING, Viewer
 from models.feed.context import Context
+from models.feed.judged_stages import JudgedStage, judged_stages
 from models.feed.pipeline import Query, Ranking
 from models.feed.scores import By
 from models.feed.sources import SEEN, SourceGuard
@@ -39,6 +40,20 @@ class FailureLog:
         if monotonic() - self._last >= LOG_EVERY_SECONDS:
             self._last = monotonic()
             log.error("ranking failed", exc_info=error, extra={"ranked_by": what})
+
+
+@dataclass(frozen=True)
+class Stages:
+    """A viewer's list after each stage that is judged, and what ranked it."""
+
+    variant: Variant
+    fallback: FallbackReason | None
+    lists: dict[JudgedStage, Ranking]
+
+    @property
+    def is_by_version(self) -> bool:
+        """A version of the model ranked."""
+        return self.variant in MODELS
 
 
 class FeedRanking:
@@ -77,29 +92,36 @@ class FeedRanking:
                 return self._list(visit, ranking, choice.variant, fallback)
             fallback = ranking
         if fallback != "time_budget_exceeded":
-            by: Literal["time", "heuristic"] = "time" if choice.variant == "time" else "heuristic"
-            viewer = visit.viewer
-            if choice.plan.impersonal or not viewer.preferences.personalized:
-                viewer = viewer.impersonal()
+            by, viewer = _without_model(visit)
             ranking = await self._attempt(visit, viewer, by)
             if isinstance(ranking, Ranking):
                 return self._list(visit, ranking, by, fallback)
             fallback = fallback or ranking
         return self._list(visit, _popular(visit), "heuristic", fallback)
 
+    def stages(self, visit: Visit) -> Stages:
+        """What ``new_list`` would rank, stage by stage; nothing is explored, and nobody waits."""
+        choice, fallback = visit.choice, visit.fallback
+        if choice.is_model and fallback in MODEL_RANKS:
+            variant, by, viewer = choice.variant, choice.model_ranks_by, visit.viewer
+        else:
+            by, viewer = _without_model(visit)
+            variant = by
+        pipeline = choice.catalogue.pipeline(visit.profile, SourceGuard()).patient()
+        try:
+            return Stages(variant, fallback, judged_stages(pipeline, viewer, _query(visit, by)))
+        except Exception as error:
+            if variant not in MODELS:
+                raise
+            self._failures.add(by, error)
+            return self.stages(replace(visit, fallback="model_error"))
+
     async def _attempt(self, visit: Visit, viewer: Viewer, by: By) -> Ranking | FallbackReason:
         """The ranking, or why there is none."""
-        choice, request = visit.choice, visit.request
+        choice = visit.choice
         model: Variant = "challenger" if choice.variant == "challenger" else "champion"
         pipeline = choice.catalogue.pipeline(visit.profile, self._guards[model])
-        query = Query(
-            visit.now,
-            by,
-            exclude_seen=request.exclude_seen,
-            exclude_applied=request.exclude_applied,
-            context=Context.at(visit.now, request.device),
-            rng=self._rng,
-        )
+        query = _query(visit, by, self._rng)
         took: dict[str, float] = {}
 
         def work() -> Ranking:
@@ -154,6 +176,26 @@ class FeedRanking:
                 "erased": visit.erased,
             },
         )
+
+
+def _without_model(visit: Visit) -> tuple[Literal["time", "heuristic"], Viewer]:
+    """What ranks then, and for whom."""
+    choice, viewer = visit.choice, visit.viewer
+    if choice.plan.impersonal or not viewer.preferences.personalized:
+        viewer = viewer.impersonal()
+    return "time" if choice.variant == "time" else "heuristic", viewer
+
+
+def _query(visit: Visit, by: By, rng: np.random.Generator | None = None) -> Query:
+    request = visit.request
+    return Query(
+        visit.now,
+        by,
+        exclude_seen=request.exclude_seen,
+        exclude_applied=request.exclude_applied,
+        context=Context.at(visit.now, request.device),
+        rng=rng,
+    )
 
 
 def _popular(visit: Visit) -> Ranking:

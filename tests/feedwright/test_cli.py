@@ -24,8 +24,8 @@ from storage.settings import get_settings
 
 COMMANDS = (
     "up", "down", "status", "load", "map", "rejected", "train", "feed", "logs", "doctor", "env",
-    "clean", "version", "models list", "models show", "models activate", "models rollback",
-    "profile show", "profile check", "profile use",
+    "clean", "evaluate", "version", "models list", "models show", "models activate",
+    "models rollback", "profile show", "profile check", "profile use",
 )  # fmt: skip
 
 

@@ -611,15 +611,19 @@ def test_admin_calls_are_noted_and_name_no_user(required: Server) -> None:
 def test_who_is_refused_what_is_only_looked_at_is_noted_too(required: Server) -> None:
     since = noted(required)
     assert required.get("/api/v1/admin/flags", "admin").status_code == 200
-    watched = [one.path for one in openapi.ENDPOINTS if one.scope == "admin" and not one.audited]
-    assert len(watched) == 8
-    for path in watched:
-        problem_of(required.get(path), 401)
-        problem_of(required.get(path, "read"), 403)
+    watched = [
+        (one.method, one.path)
+        for one in openapi.ENDPOINTS
+        if one.scope == "admin" and not one.audited
+    ]
+    assert len(watched) == 9
+    for method, path in watched:
+        problem_of(required.call(method, path), 401)
+        problem_of(required.call(method, path, "read"), 403)
     wait_until(lambda: len(audit(required, since)) >= 2 * len(watched))
     lines = audit(required, since)
     assert {(line[1], line[2]["status"]) for line in lines} == {
-        (f"GET {path}", status) for path in watched for status in (401, 403)
+        (f"{method} {path}", status) for method, path in watched for status in (401, 403)
     }
     assert all(line[2]["refused"] for line in lines)
 

@@ -3,31 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import pytest
 
-from models.catalogue.snapshot import RANKER, Snapshot
-from models.ranking.calibration import Calibration
+from models.catalogue.snapshot import RANKER
 from models.ranking.learned import LearnedRanker
-from models.ranking.logistic import FEATURES, LogisticRanker
 from storage.settings import Settings
 from tests.serving.conftest import Worker, running_worker
 from tests.serving.fake_mlflow import FakeMlflow
-from tests.serving.worlds import make_snapshot
+from tests.serving.worlds import TAGS_FIRST, make_snapshot, with_ranker
 
 KNOWN = "u0012"
 """Not whom the fixtures ask for."""
-PLACE = Calibration("platt", np.array([1.0, -1.0]), np.zeros(0))
-TAGS_FIRST = LearnedRanker(
-    "logistic", FEATURES, LogisticRanker(FEATURES, np.array([-1.0, 3, 1, 0, 0, 0, 0.5, 0])), PLACE
-)
-
-
-def with_ranker(version: str, ranker: LearnedRanker = TAGS_FIRST) -> Snapshot:
-    return replace(make_snapshot(version), ranker=ranker.to_bytes())
 
 
 @pytest.fixture

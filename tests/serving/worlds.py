@@ -15,10 +15,19 @@ from models.data.ids import IdIndex
 from models.data.matrices import InteractionMatrix
 from models.data.similarities import Neighbours
 from models.profile.schema import load_profile
+from models.ranking.calibration import Calibration
+from models.ranking.learned import LearnedRanker
+from models.ranking.logistic import FEATURES, LogisticRanker
 
 PROFILE = load_profile("marketplace")
 TAGS = sorted(["art", "books", "café", "games", "music", "sport"])
 CITIES = ["Lisbon", "Oslo"]
+TAGS_FIRST = LearnedRanker(
+    "logistic",
+    FEATURES,
+    LogisticRanker(FEATURES, np.array([-1.0, 3, 1, 0, 0, 0, 0.5, 0])),
+    Calibration("platt", np.array([1.0, -1.0]), np.zeros(0)),
+)
 
 
 def make_snapshot(
@@ -127,6 +136,10 @@ def make_snapshot(
             np.full((users, 4), 5, np.int8),
         ),
     )
+
+
+def with_ranker(version: str, ranker: LearnedRanker = TAGS_FIRST) -> Snapshot:
+    return replace(make_snapshot(version), ranker=ranker.to_bytes())
 
 
 def with_bad_vectors(snapshot: Snapshot) -> Snapshot:

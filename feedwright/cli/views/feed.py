@@ -1,54 +1,22 @@
-"""A user's feed, fetched from the server and shown as a table or a picture."""
+"""A user's feed as a table or a picture."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from http import HTTPStatus
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
-import httpx
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from feedwright.errors import FeedwrightError
 from feedwright.local.database import database_address
-from feedwright.local.status import feed_client
 from storage.postgres.database import connect
 from storage.settings import Settings
 
 PICTURE_WIDTH = 110  # characters
-
-
-def fetch(settings: Settings, user: str, limit: int) -> dict[str, Any]:
-    """The server's answer.
-
-    Raises:
-        FeedwrightError: the server is down, or refuses.
-    """
-    try:
-        with feed_client(settings, 10.0) as client:
-            answer = client.get("/api/v1/feed", params={"user_id": user, "limit": limit})
-    except httpx.HTTPError as error:
-        raise FeedwrightError(
-            f"The feed at {settings.feed_address} does not answer ({type(error).__name__}).",
-            "Start it with: feedwright up",
-        ) from error
-    if answer.status_code in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
-        raise FeedwrightError(
-            f"The feed at {settings.feed_address} wants a key.",
-            "Make one, feedwright keys make --scope read --name shell, and set it as "
-            "FEEDWRIGHT_API_KEY.",
-        )
-    if not answer.is_success:
-        raise FeedwrightError(
-            f"The feed answered {answer.status_code}: {' '.join(answer.text.split())[:300]}",
-            "See: feedwright logs feed",
-        )
-    return answer.json()
 
 
 def titles(settings: Settings, items: list[str]) -> dict[str, str]:

@@ -21,6 +21,7 @@ from models.feed.scores import By
 from models.feed.sources import RANKED, Bits, SourceGuard
 from serving.access import require_user
 from serving.feed.engine import FeedEngine
+from serving.feed.excluded import sorted_out
 from serving.feed.pages import render
 from serving.feed.shapes import FeedRequest
 from serving.http.answers import answer_json
@@ -87,7 +88,10 @@ class RankingCalls:
         view = self._views.of(user_id, lat=asked.lat, lon=asked.lon)
         if view is None:
             return answer_json(request, _nothing(asked))
-        rows, excluded = _sorted_out(view, asked.item_ids)
+        rows, excluded = sorted_out(
+            view.live, view.viewer, view.profile, asked.item_ids,
+            now=view.now, exclude_seen=False, exclude_applied=False,
+        )  # fmt: skip
         ranked = _ranked(view, asked.variant, rows)
         items: list[dict[str, Any]] = []
         for start in range(0, len(rows), RENDERED_AT_ONCE):
@@ -177,22 +181,6 @@ class _Ranked(NamedTuple):
     def ranker(self) -> Bits:
         """Which the ranker ordered; no source named any."""
         return (self.ranking.sources & RANKED).astype(np.uint16)
-
-
-def _sorted_out(view: View, item_ids: list[str]) -> tuple[Indices, list[dict[str, str]]]:
-    """Rows of the items that the viewer may see, and what became of the others."""
-    found = view.live.find_items(item_ids)
-    there = np.flatnonzero(found >= 0)
-    first, names = view.first_broken(found[there])
-    rules: list[str | None] = ["unknown_item"] * len(item_ids)
-    for index, rule in zip(there.tolist(), first.tolist(), strict=True):
-        rules[index] = names[rule] if rule >= 0 else None
-    excluded = [
-        {"item_id": item_id, "rule": rule}
-        for item_id, rule in zip(item_ids, rules, strict=True)
-        if rule is not None
-    ]
-    return found[there[first < 0]], excluded
 
 
 def _ranked(view: View, asked: Variant | None, rows: Indices) -> _Ranked:

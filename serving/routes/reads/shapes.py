@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from models.profile.feed_sections import Eligibility, Names, ScorerName, ScorerSettings
+from serving.feed.excluded import ExcludedItem
 from serving.feed.shapes import FeedItem, SourceName
 from serving.http.fields import Id, Latitude, Longitude, Text, whole_number
 from serving.versions.fallback import FallbackReason, Variant
@@ -136,14 +137,6 @@ class SimilarItem(_Shown):
 class SimilarItems(BaseModel):
     items: list[SimilarItem]
     request_id: str
-
-
-class ExcludedItem(BaseModel):
-    item_id: str
-    rule: str = Field(
-        description="The first rule that excludes it, or `unknown_item`.",
-        examples=["not_published", "blocked_owner", "distance"],
-    )
 
 
 class RankedItems(BaseModel):

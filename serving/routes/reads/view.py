@@ -6,12 +6,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
-from numpy.typing import NDArray
-
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import History, Indices, Viewer
-from models.feed.rules import Mask, allowed, broken
+from models.feed.rules import Mask, allowed
 from models.profile.schema import Profile
 from serving.versions.fallback import FallbackReason
 from serving.versions.live_state import Catalogue, LiveState
@@ -67,24 +64,6 @@ class View:
             exclude_seen=exclude_seen,
             exclude_applied=exclude_applied,
         )
-
-    def first_broken(self, rows: Indices) -> tuple[NDArray[np.intp], list[str]]:
-        """The first rule that excludes each item, an index into the names; -1: none does. What the
-        user has seen or applied to is not excluded: who names items may want those too."""
-        first = np.full(len(rows), -1)
-        names: list[str] = []
-        for name, mask in broken(
-            self.live,
-            self.viewer,
-            self.profile,
-            rows,
-            now=self.now,
-            exclude_seen=False,
-            exclude_applied=False,
-        ):
-            first[mask & (first < 0)] = len(names)
-            names.append(name)
-        return first, names
 
 
 class Views:
