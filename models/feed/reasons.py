@@ -11,7 +11,7 @@ from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewer import Indices, Viewer
 from models.data.scorers import Scores
 from models.feed.scorers import SCORERS
-from models.feed.scores import MODEL, standard_scores
+from models.feed.scores import MODEL, weighed_scores
 from models.feed.wording import ENGLISH, FOR_YOU, SIMILAR, Reason, Wording, texts_of
 from models.profile.schema import Profile
 
@@ -73,11 +73,7 @@ def _share_of_taste(live: LiveCatalogue, viewer: Viewer, rows: Indices) -> NDArr
     item apart from the others of the page.
     """
     if live.snapshot.tables:
-        weights = live.snapshot.blend.weights
-        parts = {
-            name: np.float32(weights.get(name, 0.0)) * scores
-            for name, scores in standard_scores(live, viewer, rows).items()
-        }
+        parts = weighed_scores(live, viewer, rows)
         liked_by_all = parts.pop("popularity", np.zeros(len(rows), np.float32))
         own = np.maximum(sum(parts.values(), np.zeros(len(rows), np.float32)), 1e-6)
         popular = np.maximum(liked_by_all - liked_by_all.mean(), 1e-6)

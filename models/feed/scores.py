@@ -19,8 +19,9 @@ from models.profile.feed_sections import ScorerName
 from models.profile.schema import Profile
 
 By = Literal["model", "heuristic", "time"]
-MODEL, RANKER = "model", "ranker"
-"""Names of the components that hold the recommender's own score, and the ranker's probability."""
+MODEL, RANKER, TABLE = "model", "ranker", "table."
+"""Names of the components that hold the recommender's own score, the ranker's probability, and,
+before a table's name, what ``table_shares`` gives."""
 
 
 def scores_of(
@@ -64,9 +65,9 @@ def model_scores(live: LiveCatalogue, viewer: Viewer, rows: Indices) -> NDArray[
     tables, the weighted sum of their standard scores and that one's."""
     if not live.snapshot.tables:
         return vector_scores(live, viewer, rows)
-    weights, total = live.snapshot.blend.weights, np.zeros(len(rows), np.float32)
-    for name, scores in standard_scores(live, viewer, rows).items():
-        total += np.float32(weights.get(name, 0.0)) * scores
+    total = np.zeros(len(rows), np.float32)
+    for scores in weighed_scores(live, viewer, rows).values():
+        total += scores
     if not live.items.vectors.shape[1]:
         total += live.items.bias[rows]  # decides between items that are level otherwise
     return total
@@ -107,6 +108,34 @@ def standard_scores(
         return parts
 
     return viewer.worked_out.columns("standard_scores", rows, (live.version,), make)
+
+
+def weighed_scores(
+    live: LiveCatalogue, viewer: Viewer, rows: Indices
+) -> dict[str, NDArray[np.float32]]:
+    """What each table that the blend weighs adds to ``model_scores``, and the vectors."""
+    weights = live.snapshot.blend.weights
+    return {
+        name: np.float32(weights[name]) * scores
+        for name, scores in standard_scores(live, viewer, rows).items()
+        if weights.get(name, 0.0) > 0
+    }
+
+
+def table_shares(
+    live: LiveCatalogue, viewer: Viewer, rows: Indices
+) -> dict[str, NDArray[np.float32]]:
+    """The share that each table has of what lifts an item above an ordinary one, in [0, 1]; NaN
+    where nothing lifts it."""
+    lifts = {
+        name: np.maximum(scores, 0) for name, scores in weighed_scores(live, viewer, rows).items()
+    }
+    total = sum(lifts.values(), np.zeros(len(rows), np.float32))
+    missing = np.full(len(rows), np.nan, np.float32)
+    return {
+        name: np.divide(lift, total, out=missing.copy(), where=total > 0)
+        for name, lift in lifts.items()
+    }
 
 
 def usual_scores(live: LiveCatalogue, viewer: Viewer) -> tuple[float, float]:

@@ -20,7 +20,7 @@ from models.data.scorers import Scores
 from models.feed.exploration import logged
 from models.feed.reasons import FOR_YOU, Reason, reasons
 from models.feed.rules import Mask
-from models.feed.scores import RANKER, By, explained
+from models.feed.scores import MODEL, RANKER, TABLE, By, explained, table_shares
 from models.feed.sources import RANKED, SEEN, names_of
 from models.profile.schema import Profile
 from serving.feed.feed_list import FeedList
@@ -65,6 +65,9 @@ def render(
         by: By = "model" if by_model else "heuristic"
         components = explained(live, viewer, profile, rows, now=now, by=by)
         why = reasons(live, viewer, profile, rows, components, explored)
+        if MODEL in components and live.snapshot.tables:
+            for name, shares in table_shares(live, viewer, rows).items():
+                components[TABLE + name] = shares
         if sources is not None and (by_ranker := (sources & RANKED) > 0).any():
             components[RANKER] = np.where(by_ranker, scores, np.nan)
     except Exception:  # an item without its reasons is better than none

@@ -142,8 +142,9 @@ class FeedItem(BaseModel):
     reason_parameters: dict[str, str] = Field(description="What the text is filled with.")
     components: dict[str, float | None] = Field(
         description="What each scorer gave, 0 to 1; null where it knows nothing. `model` is "
-        "the recommender's own score, `ranker` the probability of the ranker behind it, null "
-        "for items below those that it looks at."
+        "the recommender's own score, `table.ease` the share that this table has of it, where "
+        "the version is a blend, `ranker` the probability of the ranker behind it, null for items "
+        "below those that it looks at."
     )
     sources: list[SourceName] = Field(description="Where the candidate came from.")
     explored: bool = Field(description="A new item that exploration put there.")

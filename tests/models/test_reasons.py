@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from string import Formatter
 from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from models.catalogue.live import LiveCatalogue
+from models.catalogue.tables import Blend, ConstantTable
 from models.catalogue.viewer import Viewer
 from models.data.scorers import haversine_km
 from models.feed.reasons import ENGLISH, SIMILAR, Reason, reasons, texts_of
 from models.feed.scorers import SCORERS, Pairs, Scorer
-from models.feed.scores import By, explained
+from models.feed.scores import By, explained, table_shares
 from models.profile.feed_sections import SCORERS as NAMES
 from models.profile.interaction_types import DEFAULT_TYPES
-from tests.models.worlds import MOMENT, PROFILE, Shelf, ago, patient, shelf_of_rows
+from models.recommenders.base import Dataset
+from tests.models.worlds import (
+    MOMENT,
+    PROFILE,
+    Shelf,
+    ago,
+    patient,
+    random_vectors,
+    shelf_of_rows,
+    snapshot_of,
+)
 
 
 def check(shelf: Shelf, viewer: Viewer, row: int, reason: Reason) -> None:
@@ -231,3 +244,26 @@ def test_without_components_it_is_just_recommended(small: Shelf) -> None:
     rows = np.array([0], np.int32)
     said = reasons(small.live, Viewer(), patient(), rows, {})
     assert [one.code for one in said] == ["for_you"]
+
+
+def test_each_table_has_its_share_of_what_lifts_an_item(dataset: Dataset) -> None:
+    rng, n = np.random.default_rng(0), len(dataset.items)
+    columns = {name: rng.random(n).astype(np.float32) for name in ("popularity", "trend", "off")}
+    vectors = replace(
+        random_vectors(dataset),
+        tables={name: ConstantTable(column) for name, column in columns.items()},
+        blend=Blend({"popularity": 1.0, "trend": 3.0}),
+    )
+    live = LiveCatalogue(snapshot_of(dataset, vectors, recommender="blend"))
+    viewer, rows = live.viewer(dataset.users[0]), np.arange(n, dtype=np.int32)
+    shares = table_shares(live, viewer, rows)
+    assert list(shares) == ["popularity", "trend"]
+    lift = {
+        name: weight * np.maximum((columns[name] - columns[name].mean()) / columns[name].std(), 0)
+        for name, weight in (("popularity", 1), ("trend", 3))
+    }
+    with np.errstate(invalid="ignore"):
+        for name, share in shares.items():
+            expected = lift[name] / (lift["popularity"] + lift["trend"])
+            assert share == pytest.approx(expected, abs=1e-4, nan_ok=True)
+    assert np.isnan(shares["trend"]).any()

@@ -27,7 +27,7 @@ from storage.settings import Settings
 from tests.browser import Visit, running_browser, visit
 from tests.conftest import TEMPLATE, url_of
 from tests.serving.fake_mlflow import FakeMlflow
-from tests.serving.worlds import PROFILE, TAGS, make_snapshot
+from tests.serving.worlds import PROFILE, TAGS, with_tables
 
 MARKUP = "<img src=x onerror=alert(1)>"
 MOST_BYTES = 120_000
@@ -61,7 +61,7 @@ def served(
         mlflow_url=mlflow.url,
         model_poll_seconds=0.2,
     )
-    make_snapshot("1").save(settings.snapshots / "1")
+    with_tables("1").save(settings.snapshots / "1")
     with connect(settings.database_url or "") as connection:
         key = make_key(connection, "admin", "demo")
     app = FeedApp(settings)
@@ -189,6 +189,12 @@ def test_a_first_visit_shows_a_personal_feed_with_reasons(desk: Visit) -> None:
         assert card.locator(".sources li").count() == len(item["sources"])
         values = card.locator("dd").all_inner_texts()
         wanted = item["components"].values()
+        shares = [item["components"][f"table.{name}"] for name in ("ease", "popularity")]
+        assert shares[0] + shares[1] == pytest.approx(1, abs=1e-3)
+        named = sorted(zip(shares, ("EASE", "popularity"), strict=True), reverse=True)
+        expect(card.locator(".tables li")).to_have_text(
+            [f"{name} {int(100 * share + 0.5)} %" for share, name in named if share >= 0.2]
+        )
         assert values == ["not known" if v is None else f"{v:.2f}" for v in wanted]
         widths = card.locator(".level i").evaluate_all(
             "bars => bars.map(b => b.offsetWidth / b.parentElement.offsetWidth)"

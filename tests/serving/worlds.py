@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -11,8 +12,10 @@ from scipy import sparse
 
 from models.catalogue.building import Catalogue, ModelInfo, Vectors, build_snapshot
 from models.catalogue.snapshot import Snapshot
+from models.catalogue.tables import Blend, ConstantTable, ItemTable, ScoreTable
 from models.data.ids import IdIndex
 from models.data.matrices import InteractionMatrix
+from models.data.ragged import Ragged
 from models.data.similarities import Neighbours
 from models.profile.schema import load_profile
 from models.ranking.calibration import Calibration
@@ -40,6 +43,8 @@ def make_snapshot(
     trained_at: datetime | None = None,
     recommender: str = "lightfm_hybrid",
     position: str | None = None,
+    tables: Mapping[str, ScoreTable] | None = None,
+    blend: Blend | None = None,
 ) -> Snapshot:
     """A snapshot of users ``u0000``… and items ``i0000``…; every version ranks differently.
 
@@ -123,6 +128,8 @@ def make_snapshot(
             rng.random((users, dims), dtype=np.float32) - np.float32(0.5),
             rng.random((items, dims), dtype=np.float32) - np.float32(0.5),
             rng.random(items, dtype=np.float32) * np.float32(0.1),
+            tables=tables or {},
+            blend=blend or Blend(),
         )
         if version
         else None,
@@ -140,6 +147,18 @@ def make_snapshot(
 
 def with_ranker(version: str, ranker: LearnedRanker = TAGS_FIRST) -> Snapshot:
     return replace(make_snapshot(version), ranker=ranker.to_bytes())
+
+
+def with_tables(version: str, items: int = 60) -> Snapshot:
+    """Served by a blend of what is related and of what is popular."""
+    rng = np.random.default_rng(1)
+    related = sparse.csr_array(rng.random((items, items)) * (rng.random((items, items)) < 0.3))
+    tables: dict[str, ScoreTable] = {
+        "ease": ItemTable(Ragged.of(related)),
+        "popularity": ConstantTable(rng.random(items, dtype=np.float32)),
+    }
+    blend = Blend({"ease": 2.0, "popularity": 1.0})
+    return make_snapshot(version, items=items, recommender="blend", tables=tables, blend=blend)
 
 
 def with_bad_vectors(snapshot: Snapshot) -> Snapshot:

@@ -1,7 +1,7 @@
 // The feed as cards: what an item is, the reason in words, and the components behind it.
 
 import { $, calm, el } from "./dom.js";
-import { age, component, kilometres, price, source, starts } from "./words.js";
+import { age, component, kilometres, price, source, starts, table, tableOf } from "./words.js";
 
 const list = $("cards");
 let explained = matchMedia("(min-width: 64rem)").matches;
@@ -12,6 +12,9 @@ const SCORES = {
   trending_score: "trend",
   similarity: "similarity",
 };
+
+/** Of a score; tables that gave less are only among the bars. */
+const MUCH = 0.2;
 
 const ACTIONS = [["click", "Open"], ["save", "Save"], ["dismiss", "Not for me"]];
 
@@ -121,6 +124,7 @@ function card(entry, { catalogue, names, actions, onSimilar, onPoint }) {
         ? el("span", { class: "explored", title: "Little else is left that is new to this user" }, "Seen before")
         : null,
       chips("sources", "Found by", entry.sources?.map(source)),
+      chips("tables", "Scored by", tables(entry.components)),
     ),
   ),
   why(entry, names));
@@ -129,6 +133,14 @@ function card(entry, { catalogue, names, actions, onSimilar, onPoint }) {
 function chips(kind, label, texts) {
   if (!texts?.length) return null;
   return el("ul", { class: kind, role: "list", "aria-label": label }, ...texts.map((text) => el("li", {}, text)));
+}
+
+/** "EASE 62 %": the tables that gave most of the model's score, the largest share first. */
+function tables(components = {}) {
+  return Object.entries(components)
+    .filter(([name, share]) => tableOf(name) && share >= MUCH)
+    .sort(([, one], [, other]) => other - one)
+    .map(([name, share]) => `${table(tableOf(name))} ${Math.round(100 * share)} %`);
 }
 
 function why(entry, names) {
@@ -141,7 +153,7 @@ function why(entry, names) {
   return el("details", { class: "why", open: explained },
     el("summary", {}, el("span", {}, "Why this?"), " ", el("span", {}, SCORES[field] ?? "", " ", score)),
     el("dl", {}, ...Object.entries(entry.components).flatMap(([name, value]) => [
-      el("dt", {}, component(name, names)),
+      el("dt", tableOf(name) ? { class: "part" } : {}, component(name, names)),
       value == null
         ? el("dd", { class: "unknown" }, "not known")
         : el("dd", {}, bar(value), value.toFixed(2)),

@@ -12,6 +12,18 @@ const COMPONENTS = {
   content: "Similar items",
 };
 
+const TABLES = {
+  als: "ALS",
+  bpr: "BPR",
+  ease: "EASE",
+  nmf: "NMF",
+  lightfm: "LightFM",
+  lightfm_hybrid: "LightFM hybrid",
+  item_knn: "liked together",
+  user_knn: "similar users",
+  transitions: "what follows what",
+};
+
 const SOURCES = {
   model: "model",
   similar_users: "similar people",
@@ -52,7 +64,16 @@ const FALLBACKS = {
 const plain = (name) => name.replaceAll("_", " ");
 const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
+/** "ease" of "table.ease"; null: the component is of no table. */
+export const tableOf = (name) => name.startsWith("table.") ? name.slice("table.".length) : null;
+
+export function table(name) {
+  const base = name.replace(/_recent$/, "");
+  return (TABLES[base] ?? plain(base)) + (base === name ? "" : ", recent");
+}
+
 export function component(name, names = {}) {
+  if (tableOf(name)) return table(tableOf(name));
   if (name === "owner_quality" && names.owner) return `${capital(names.owner)} quality`;
   return COMPONENTS[name] ?? capital(plain(name));
 }
