@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -228,6 +229,27 @@ def panels(
         axes.set_xlim(low, high + 0.04 * (high - low))
     if legend:
         _legend_below(figure, legend)
+    return figure
+
+
+def waterfall(values: Mapping[str, float], title: str) -> Figure:
+    """From the first value by what each step adds or takes to the last. Bars are cut off at the
+    bottom, so that steps can be seen."""
+    figure, axes = _plot(title, "", "")
+    names, heights = list(values), list(values.values())
+    span = max(heights) - min(heights) or max(heights) * 0.1 or 1.0
+    floor = max(0.0, min(heights) - span)
+    axes.bar(names[0], heights[0] - floor, 0.6, floor, color=QUIET)
+    axes.annotate(f"{heights[0]:.4f}", (0, heights[0]), ha="center", va="bottom")
+    for place, (before, after) in enumerate(pairwise(heights), 1):
+        colour = COLOURS[2] if after >= before else COLOURS[3]
+        axes.bar(names[place], after - before, 0.6, before, color=colour)
+        axes.plot((place - 0.7, place + 0.3), (before, before), color=QUIET, linewidth=1)
+        text = f"{after - before:+.4f}"
+        axes.annotate(text, (place, max(before, after)), ha="center", va="bottom")
+    axes.bar("the feed", heights[-1] - floor, 0.6, floor, color=COLOURS[0])
+    axes.annotate(f"{heights[-1]:.4f}", (len(names), heights[-1]), ha="center", va="bottom")
+    axes.set_ylim(floor, max(heights) + 0.35 * span)
     return figure
 
 

@@ -20,6 +20,7 @@ from models.data.matrices import InteractionMatrix, interaction_matrix, liked_ti
 from models.data.popularity import popularity
 from models.data.splits import of_known, split_moment
 from models.evaluation import metrics as evaluation
+from models.evaluation.breakdown import Breakdown, breakdown
 from models.evaluation.feed import FeedJudge
 from models.profile.ranker_settings import Kind, parts_of, with_ranker
 from models.profile.schema import Profile
@@ -96,6 +97,7 @@ class Comparison:
         test: who was judged, and by what.
         failed: why others could not be trained, by name.
         plans: of the blends among them, by name.
+        breakdown: of the winning recommender's feed; None: it is not at hand any more.
         vectors: of the winning recommender, as it was trained on the past, where a ranker won
             behind it: the ranker that goes live learns from what they put first.
     """
@@ -109,6 +111,7 @@ class Comparison:
     failed: dict[str, str] = field(default_factory=dict)
     vectors: Vectors | None = None
     plans: dict[str, Plan] = field(default_factory=dict)
+    breakdown: Breakdown | None = None
 
     def without_ranker(self, why: str) -> Comparison:
         """The same, where the recommender goes live without the ranker that won behind it."""
@@ -125,7 +128,13 @@ class Comparison:
         left = [one for one in self.evaluations if parts_of(one.recommender)[0] != name]
         winner, verdict = _choose(left, failed, self.k)
         return replace(
-            self, evaluations=left, winner=winner, verdict=verdict, failed=failed, vectors=None
+            self,
+            evaluations=left,
+            winner=winner,
+            verdict=verdict,
+            failed=failed,
+            vectors=None,
+            breakdown=None,
         )
 
     def of(self, name: str) -> evaluation.Evaluation:
@@ -207,8 +216,11 @@ def compare(
                 judged(with_ranker(winner, kind), partial(_behind, base, behind, kind, progress))
             winner, verdict = _with_best_ranker(winner, verdict, evaluations, alone, rules.k)
             vectors = base.vectors if parts_of(winner)[1] else None
+    parts = None
+    if favourite is not None and favourite.name == parts_of(winner)[0]:
+        parts = breakdown(judge, favourite)
     return Comparison(
-        dataset.as_of, evaluations, winner, verdict, rules.k, test, failed, vectors, plans
+        dataset.as_of, evaluations, winner, verdict, rules.k, test, failed, vectors, plans, parts
     )
 
 

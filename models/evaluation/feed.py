@@ -88,15 +88,21 @@ class FeedJudge:
         """``feed_lists`` of the test's users, with a ranker behind the recommender or without."""
         return self._lists(self.test.users, scorer, ranker)
 
+    def served(self, scorer: Scorer, ranker: LearnedRanker | None = None) -> Backtest:
+        """The feed as it would have been."""
+        backtest = self.past.served_by(scorer.vectors if isinstance(scorer, ByVectors) else None)
+        return backtest if ranker is None else backtest.with_ranker(ranker)
+
+    def ids(self, rows: NDArray[np.integer]) -> list[str]:
+        """Of users."""
+        ids = self.past.known.users
+        return [ids[int(row)] for row in rows]
+
     def _lists(
         self, rows: NDArray[np.integer], scorer: Scorer, ranker: LearnedRanker | None
     ) -> dict[JudgedStage, NDArray[np.int64]]:
-        backtest = self.past.served_by(scorer.vectors if isinstance(scorer, ByVectors) else None)
-        if ranker is not None:
-            backtest = backtest.with_ranker(ranker)
-        ids = self.past.known.users
-        users = [ids[int(row)] for row in rows]
-        return feed_lists(backtest, users, self.past.known.profile.evaluation.k)
+        k = self.past.known.profile.evaluation.k
+        return feed_lists(self.served(scorer, ranker), self.ids(rows), k)
 
     def evaluate(
         self, name: str, scorer: Scorer, ranker: LearnedRanker | None = None

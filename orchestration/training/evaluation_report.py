@@ -25,6 +25,7 @@ from models.evaluation.metrics import Evaluation
 from models.evaluation.versions import metric_name
 from orchestration import plots
 from orchestration.plots import Panel
+from orchestration.training.breakdown_report import breakdown_figures, breakdown_tables
 
 if TYPE_CHECKING:  # both take seconds to import
     from matplotlib.figure import Figure
@@ -94,6 +95,7 @@ def tables(comparison: Comparison) -> dict[str, Rows]:
         "against_winner": _against_winner(comparison),
         "groups": _groups(comparison),
         "exposure": _exposure(comparison),
+        **breakdown_tables(comparison.breakdown),
     }
 
 
@@ -132,7 +134,11 @@ def figures(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
         ALL_ALIKE: background.catalogue.ages,
     }
     there = np.flatnonzero(np.any(list(ages.values()), axis=0))
+    stages = comparison.of(winner).stages(k)
+    waterfall = {"plot_stages": partial(plots.waterfall, stages, f"nDCG@{k} of {winner} by stage")}
     return {
+        **(waterfall if stages else {}),
+        **breakdown_figures(comparison.breakdown, k),
         "plot": partial(
             plots.panels,
             quality,

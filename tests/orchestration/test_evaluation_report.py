@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.patches import Rectangle
 
 from models.evaluation import metrics as evaluation
+from models.evaluation.breakdown import ALL_SOURCES, Breakdown, SourceFinds, TableAdds
 from models.evaluation.comparison import Comparison
+from models.evaluation.list_quality import paired
 from models.recommenders import judging
 from models.recommenders.simple.popularity import PopularityRecommender
 from orchestration import plots
@@ -61,6 +64,35 @@ def test_a_report_has_all_tables_and_plots(count: int) -> None:
     assert len(rows["against_winner"]) == count - 1
     assert all(float(str(row["difference"])) > 0 for row in rows["against_winner"])
     assert [row["of"] for row in rows["exposure"]][count:] == [TAKEN, ALL_ALIKE]
+
+
+def test_it_shows_what_the_winners_feed_is_made_of() -> None:
+    plain = comparison(2)
+    assert not {"plot_stages", "plot_sources", "plot_blend"} & set(figures(plain))
+    ndcg = plain.of("copy0").per_user["ndcg"]
+    stages = {"recommender": ndcg, "candidates": ndcg * 0.9, "ranker": ndcg, "diversity": ndcg}
+    others = [one for one in plain.evaluations if one.recommender != "copy0"]
+    compared = replace(
+        plain,
+        evaluations=[plain.of("copy0").with_stages(stages, 10), *others],
+        breakdown=Breakdown(
+            40,
+            0.3,
+            [SourceFinds("model", 200.0, 0.6, 0.2), SourceFinds(ALL_SOURCES, 900.0, 0.8, 0.8)],
+            [TableAdds("ease", 2.0, 0.25, paired(ndcg, ndcg * 0.8))],
+        ),
+    )
+    drawn, shown = figures(compared), tables(compared)
+    bars = [one for one in drawn["plot_stages"]().axes[0].patches if isinstance(one, Rectangle)]
+    assert [bar.get_height() for bar in bars[1:4]] == pytest.approx(
+        [-0.1 * ndcg.mean(), 0.1 * ndcg.mean(), 0.0]
+    )
+    assert bars[-1].get_y() + bars[-1].get_height() == pytest.approx(ndcg.mean())
+    assert [axes.get_title() for axes in drawn["plot_blend"]().axes] == ["nDCG@10 lost without it"]
+    assert len(drawn["plot_sources"]().axes) == 3
+    assert shown["blend"][0]["adds"] == pytest.approx(0.2 * ndcg.mean())
+    assert [row["recall"] for row in shown["sources"]] == [0.6, 0.8]
+    assert {"plot_stages", "plot_sources", "plot_blend"} <= set(Report.of(compared).metadata())
 
 
 def test_a_product_without_owners_has_no_panel_of_them() -> None:

@@ -11,9 +11,9 @@ from feedwright.local.own_test import METRICS, STAGES, Result
 
 UNITS = {"ndcg": "nDCG", "recall": "share"}
 EXPLAINED = {
-    "model": "the recommender's order of what sources name and rules allow",
+    "model": "recommender's order",
     "ranker": "after the ranker",
-    "feed": "after diversity, as GET /feed without exploration",
+    "feed": "after diversity",
 }
 
 
@@ -49,7 +49,7 @@ def show(result: Result, address: str, console: Console) -> None:
     table = Table("", *metrics, "", box=None, pad_edge=False)
     for stage in STAGES:
         found = (result.metrics[stage, metric] for metric in METRICS)
-        cells = (f"{one.mean:.4f} [dim]{one.low:.4f} to {one.high:.4f}[/]" for one in found)
+        cells = (f"{one.mean:.4f} [dim]({one.low:.3f}–{one.high:.3f})[/]" for one in found)
         table.add_row(stage, *cells, f"[dim]{EXPLAINED[stage]}[/]")
     console.print(table)
     versions = ", ".join(result.versions) or "no model"
