@@ -44,7 +44,15 @@ def call(
         )
     if not answer.is_success:
         raise FeedwrightError(
-            f"The feed answered {answer.status_code}: {' '.join(answer.text.split())[:SHOWN]}",
+            f"The feed answered {answer.status_code}: {_detail(answer)[:SHOWN]}",
             "See: feedwright logs feed",
         )
     return answer.json()
+
+
+def _detail(answer: httpx.Response) -> str:
+    """What a problem document says, else the text of the answer."""
+    try:
+        return str(answer.json()["detail"])
+    except (ValueError, KeyError, TypeError):
+        return " ".join(answer.text.split())

@@ -227,3 +227,14 @@ def test_without_a_service_it_says_how_to_start_it(files: tuple[Path, Path]) -> 
     assert result.exit_code == 1
     assert "does not answer" in result.stderr
     assert "feedwright up" in result.stderr
+
+
+def test_a_key_that_may_not_ask_is_told_which_may(
+    asked: str, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FEEDWRIGHT_API_KEY", "fw_read_none")
+    get_settings.cache_clear()
+    users, relevant = map(str, files)
+    result = CliRunner().invoke(app, ["evaluate", "--users", users, "--relevant", relevant])
+    assert result.exit_code == 1
+    assert "wants a key of scope admin. Make one" in " ".join(result.stderr.split())

@@ -103,6 +103,8 @@ def test_every_asset_is_made_and_every_check_passes(trained, instance) -> None:
         ("interaction_matrix", "long_tail"),
         ("offline_evaluation", "plot"),
         ("offline_evaluation", "plot_exposure"),
+        ("offline_evaluation", "plot_stages"),
+        ("offline_evaluation", "plot_sources"),
         ("registered_model", "metric_history"),
         ("recommendations", "scores"),
     ],

@@ -106,6 +106,9 @@ def test_nothing_at_all(worker_settings: Settings, mlflow: FakeMlflow) -> None:
     with running_worker(worker_settings, mlflow, None) as worker:
         page = worker.feed(user_id=KNOWN)
         assert (page["items"], page["total"], page["fallback_reason"]) == ([], 0, "no_catalogue")
+        body = {"users": [{"user_id": "u0007"}]}
+        judged = worker.client.post("/api/v1/admin/stages", json=body)
+        assert (judged.status_code, "no catalogue" in judged.json()["detail"]) == (503, True)
 
 
 def test_a_moved_alias_is_followed(worker: Worker) -> None:

@@ -67,6 +67,11 @@ def test_one_that_fails_leaves_the_feed_to_the_heuristic(
     page = ranked.feed(user_id=KNOWN)
     assert (page["variant"], page["fallback_reason"]) == ("heuristic", "model_error")
     assert page["items"]
+    [judged] = ranked.client.post(
+        "/api/v1/admin/stages", json={"users": [{"user_id": KNOWN}], "limit": 20}
+    ).json()["users"]
+    assert (judged["variant"], judged["fallback_reason"]) == ("heuristic", "model_error")
+    assert (judged["model_version"], len(judged["feed"])) == (None, 20)
     monkeypatch.undo()
     assert ranked.fallback() is None
 
