@@ -35,9 +35,9 @@ down: env ## Stop what `make up` started; nothing is lost
 status: env ## What runs, which model is live, how much data there is
 	@$(RUN)/feedwright status
 
-# Three at once on two cores: many tests wait for a process or a page.
+# Four at once on two cores: many tests wait for a process or a page.
 test: dev ## Run all tests
-	@$(RUN)/pytest --numprocesses 3 $(ARGS)
+	@$(RUN)/pytest --numprocesses 4 $(ARGS)
 
 test-clock: dev ## Run tests that read the clock on a leap day, at new year, … (ARGS="tests/storage")
 	@tools/test_clock.sh $(ARGS)

@@ -54,14 +54,18 @@ if (folder / "postgres").exists():
     EmbeddedPostgres(folder / "postgres").remove()
     shutil.rmtree(folder)
 """
-SHARED = "tests/orchestration/test_"
-"""Files that share an installation that was trained on: one worker takes them all."""
+TRAINED = "tests/orchestration/test_"
+SERVED = ("tests/serving/test_at_once", "tests/serving/test_erasure", "tests/serving/test_serve")
+TOGETHER = {TRAINED: TRAINED, **dict.fromkeys(SERVED, "two workers")}
+"""Files that share an installation that was trained on, or a running service, by the beginning of
+their names: one worker takes them all."""
 LONGEST = (
-    SHARED,
+    TRAINED,
     "tests/e2e/",
     "tests/benchmarks/",
     "tests/deploy/",
     "tests/orchestration/",
+    *SERVED,
     "tests/upgrade/",
     "tests/feedwright/",
     "tests/serving/",
@@ -74,7 +78,8 @@ class ByInstallation(LoadFileScheduling):
     """The tests of a file go to one worker, and those of files that share what is dear."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return SHARED if nodeid.startswith(SHARED) else super()._split_scope(nodeid)
+        shared = (scope for start, scope in TOGETHER.items() if nodeid.startswith(start))
+        return next(shared, None) or super()._split_scope(nodeid)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -109,11 +114,11 @@ def _rewrite_assertions(config: pytest.Config) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    def place(item: pytest.Item) -> int:
-        found = (at for at, start in enumerate(LONGEST) if item.nodeid.startswith(start))
-        return next(found, len(LONGEST))
+    def position(item: pytest.Item) -> int:
+        starts = (at for at, start in enumerate(LONGEST) if item.nodeid.startswith(start))
+        return next(starts, len(LONGEST))
 
-    items.sort(key=place)
+    items.sort(key=position)
 
 
 @pytest.hookimpl(wrapper=True)

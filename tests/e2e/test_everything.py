@@ -378,6 +378,3 @@ def test_the_command_line_shows_models_and_feed(installation, users) -> None:
     shown = installation.run("feed", users[0], "--svg", str(picture))
     assert shown.returncode == 0, shown.stderr
     assert picture.read_text().startswith("<svg")
-    refused = installation.run("models", "rollback")
-    assert refused.returncode == 1
-    assert "no earlier champion" in refused.stderr

@@ -122,7 +122,7 @@ def steady_worker(
 def two_workers(
     postgres_url: str, _server: psycopg.Connection, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """The real server, shared by tests that leave it as it was."""
+    """The real server, shared by tests that find it as they need it: see ``SERVED``."""
     with bento(postgres_url, _server, tmp_path_factory.mktemp("workers"), "workers") as running:
         yield running
 

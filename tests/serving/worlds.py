@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 import numpy as np
 import polars as pl
@@ -33,6 +34,7 @@ TAGS_FIRST = LearnedRanker(
 )
 
 
+@cache
 def make_snapshot(
     version: str | None = "1",
     *,
@@ -158,7 +160,8 @@ def with_tables(version: str, items: int = 60) -> Snapshot:
         "popularity": ConstantTable(rng.random(items, dtype=np.float32)),
     }
     blend = Blend({"ease": 2.0, "popularity": 1.0})
-    return make_snapshot(version, items=items, recommender="blend", tables=tables, blend=blend)
+    new = make_snapshot.__wrapped__  # tables are no keys of a cache
+    return new(version, items=items, recommender="blend", tables=tables, blend=blend)
 
 
 def with_bad_vectors(snapshot: Snapshot) -> Snapshot:
