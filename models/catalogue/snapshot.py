@@ -22,13 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalogue.nearest import Nearest
-from models.catalogue.tables import (
-    Blend,
-    ScoreTable,
-    check_tables,
-    read_tables,
-    table_arrays,
-)
+from models.catalogue.table_scores import ScoreTable
+from models.catalogue.tables import Blend, check_tables, read_tables, table_arrays
 from models.data.feature_set import described, digest_of
 from models.data.ids import IdIndex
 from models.data.ragged import Ragged

@@ -169,24 +169,33 @@ class TransitionsSettings(Settings):
     Attributes:
         scale: steps at which what comes after counts 1/e of what comes next.
         reach: how many of the items that come after are looked at.
-        fade: how fast what a user did before their newest item counts less, in items.
+        fade: how fast what a user did before their newest item counts less, in items; null: all
+            count the same.
         kept: the strongest followers of an item that are served.
     """
 
     scale: Above = 5.0
     reach: Count = 20
-    fade: Above = 2.0
+    fade: Above | None = 2.0
     kept: Count = 200
 
 
 class LinearTransitionsSettings(TransitionsSettings):
     scale: Above = 20.0
     reach: Count = 60
-    fade: Above = 4.0
+    fade: Above | None = 4.0
     ridge: Above = Field(default=400.0, description="λ.")
     dense_items: Count = Field(
         default=4_000, description="As of ``ease``: the others have no weights."
     )
+
+
+class SessionEASESettings(LinearTransitionsSettings):
+    scale: Above = 10.0
+    reach: Count = 40
+    fade: Above | None = None
+    ridge: Above = Field(default=200.0, description="λ.")
+    kept: Count = 500
 
 
 class ContentSettings(Settings):
@@ -201,6 +210,23 @@ class ContentSettings(Settings):
     threads: Count = 1
 
 
+class TasteSettings(Settings):
+    pass
+
+
+class GroupsSettings(Settings):
+    """
+    Attributes:
+        features: the so many most common features of users.
+        least_users: a feature of fewer says nothing.
+        smoothing: items as everybody likes them that a group's own are mixed with.
+    """
+
+    features: Count = 100
+    least_users: Count = 10
+    smoothing: Above = 20.0
+
+
 Part = Literal[
     "als",
     "ease",
@@ -208,7 +234,10 @@ Part = Literal[
     "user_knn",
     "transitions",
     "linear_transitions",
+    "session_ease",
     "content",
+    "taste",
+    "groups",
     "popularity",
 ]
 
@@ -226,8 +255,8 @@ class BlendSettings(Settings):
     """
 
     parts: tuple[Part, ...] = (
-        "als", "ease", "item_knn", "user_knn", "transitions", "linear_transitions", "content",
-        "popularity",
+        "als", "ease", "item_knn", "user_knn", "transitions", "linear_transitions", "session_ease",
+        "content", "taste", "groups", "popularity",
     )  # fmt: skip
     held_back: Literal["newest", "random"] = "newest"
     share: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -262,7 +291,10 @@ RECOMMENDERS: dict[str, Known] = {
     "linear_transitions": Known(
         "neighbours.transitions:LinearTransitions", LinearTransitionsSettings
     ),
-    "content": Known("neighbours.content:Content", ContentSettings),
+    "session_ease": Known("neighbours.transitions:SessionEASE", SessionEASESettings),
+    "content": Known("by_features.content:Content", ContentSettings),
+    "taste": Known("by_features.taste:Taste", TasteSettings),
+    "groups": Known("by_features.groups:Groups", GroupsSettings),
     "blend": Known("blending.blend:BlendOfTables", BlendSettings),
     "popularity": Known("simple.popularity:PopularityRecommender", BySection),
     "heuristic": Known("simple.heuristic:Heuristic", BySection),

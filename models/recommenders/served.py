@@ -10,7 +10,8 @@ from scipy import sparse
 
 from models.catalogue.building import Vectors
 from models.catalogue.snapshot import Snapshot
-from models.catalogue.tables import VECTORS, Histories
+from models.catalogue.table_scores import Histories
+from models.catalogue.tables import VECTORS
 from models.recommenders.base import Dataset, Plan, Recommender, Scorer
 from models.recommenders.serving import standard
 from models.recommenders.simple.popularity import PopularityRecommender

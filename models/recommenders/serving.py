@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalogue.building import Vectors
-from models.catalogue.tables import MOST_STANDARD, Blend, Histories, ScoreTable
+from models.catalogue.table_scores import MOST_STANDARD, Histories, ScoreTable
+from models.catalogue.tables import Blend
 
 SAMPLE = 200
 """Users by whom the usual scores are found."""

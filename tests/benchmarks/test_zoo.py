@@ -32,7 +32,10 @@ def in_this_process(module: str, arguments: Sequence[str]) -> Run:
     return run
 
 
-NO_LIBRARY = ("blend", "transitions", "linear_transitions", "content", "popularity")
+NO_LIBRARY = (
+    "blend", "transitions", "linear_transitions", "session_ease", "content", "taste",
+    "groups", "popularity",
+)  # fmt: skip
 
 
 def test_every_recommender_beside_its_library(monkeypatch: pytest.MonkeyPatch) -> None:

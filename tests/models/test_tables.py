@@ -13,7 +13,9 @@ from scipy import sparse
 from models.catalogue.building import Catalogue
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.snapshot import MANIFEST, Snapshot, SnapshotError
-from models.catalogue.tables import VECTORS, Histories, ItemTable, UserTable
+from models.catalogue.table_kinds import ItemTable, UserTable
+from models.catalogue.table_scores import Histories
+from models.catalogue.tables import VECTORS
 from models.data.ragged import Ragged
 from models.data.splits import split_moment
 from models.evaluation.comparison import compare
@@ -49,7 +51,7 @@ def test_many_at_once_and_one_by_one_are_scored_alike(blended: Snapshot) -> None
     likes = sparse.csr_array(blended.users.liked.to_csr(known))
     histories = Histories(likes, recent=blended.users.recent)
     users = np.flatnonzero(np.diff(likes.indptr))[:30]
-    assert {table.kind for table in blended.tables.values()} == {"items", "users"}
+    assert {table.kind for table in blended.tables.values()} == {"constant", "items", "users"}
     for name, table in blended.tables.items():
         asked = histories.asked(users, table.fade, weighted=table.weighted)
         together = table.scores(asked, users, likes)

@@ -38,14 +38,16 @@ from models.recommenders.zoo import ZOO, make
 from tests.models.worlds import NOW, PROFILE, ago, catalogue_of, dataset_of, interactions_frame
 
 ALL = list(ZOO)
-LEARN = [name for name in ALL if name not in ("popularity", "heuristic")]
+LEARN = [name for name in ALL if name not in ("popularity", "heuristic", "groups")]
 BY_POPULARITY = ["als", "nmf", "ease", "item_knn", "user_knn", "popularity"]
 SLOW = ("lightfm", "lightfm_hybrid", "blend")
 NEED_MORE = {
     "blend": "no user likes",
     "transitions": "tell no order",
     "linear_transitions": "tell no order",
+    "session_ease": "tell no order",
     "content": "no tags",
+    "groups": "tell too little",
 }
 """What the smallest worlds lack for them."""
 TASTES, USERS, ITEMS = 4, 80, 48
@@ -59,9 +61,6 @@ def world_of(values: np.ndarray) -> Dataset:
     counts = np.maximum(values, 0).sum(axis=0, dtype=float)
     share = counts / counts.mean() if counts.any() else counts
 
-    def no_features(rows: int) -> Features:
-        return Features([], sparse.csr_array(np.zeros((rows, 0), np.float32)))
-
     def of_taste(rows: int) -> Features:
         place = np.arange(rows)
         found = sparse.csr_array((np.ones(rows, np.float32), (place, place % TASTES)))
@@ -72,7 +71,7 @@ def world_of(values: np.ndarray) -> Dataset:
             users, items, matrix, sparse.csr_array(np.zeros_like(values, np.float32))
         ),
         Popularity(share, share),
-        no_features(len(users)),
+        of_taste(len(users)),
         of_taste(len(items)),
         catalogue_of(
             [{"id": user} for user in users.to_list()],

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.catalogue.building import Vectors
-from models.catalogue.tables import VECTORS, Blend, Histories, ScoreTable
+from models.catalogue.table_kinds import ConstantTable, GroupTable
+from models.catalogue.table_scores import Histories, ScoreTable
+from models.catalogue.tables import VECTORS, Blend
 from models.profile.recommender_settings import BlendSettings
 from models.profile.schema import Profile
 from models.recommenders import files
@@ -66,7 +68,10 @@ class Part:
     def of(cls, recommender: Recommender) -> Self:
         vectors = recommender.vectors
         assert vectors is not None, "every part has vectors or a table"
-        return cls(recommender.name, recommender, next(iter(vectors.tables.values()), None))
+        table: ScoreTable | None = next(iter(vectors.tables.values()), None)
+        if table is None and not vectors.items.shape[1]:
+            table = ConstantTable(vectors.bias)
+        return cls(recommender.name, recommender, table)
 
     def scores(self, histories: Histories, users: NDArray[np.integer]) -> NDArray[np.float32]:
         """Standard scores of all items, shape (n, items)."""
@@ -218,7 +223,7 @@ class BlendOfTables:
         known, tried = fold.known, list[tuple[float, list[Part], Mapping[str, float]]]()
         for chosen in TRIED.get(name, ({},)):
             made = Part.of(_made(name, known.profile, chosen).fit(known))
-            if made.table is None or made.table.kind == "constant":
+            if made.table is None or isinstance(made.table, ConstantTable | GroupTable):
                 found = [(_ndcg(made, fold), made)]
             else:
                 whole = made.fading(None)

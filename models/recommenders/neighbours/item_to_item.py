@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.catalogue.building import Vectors
-from models.catalogue.tables import Histories, ItemTable
+from models.catalogue.table_kinds import ItemTable
+from models.catalogue.table_scores import Histories
 from models.data.ragged import Ragged
 from models.profile.recommender_settings import ItemToItemSettings as ItemToItemSettings
 from models.recommenders import files

@@ -6,38 +6,44 @@ j is the user's n-th newest item: sequential rules (Kamehkhosh, Jannach and Lude
 comparison of frequent pattern techniques and a deep learning method for session-based
 recommendation"). What came at the same moment follows by half, in both directions.
 
-``LinearTransitions`` learns what follows by ridge regression instead, ``B = (F + Fᵀ + diag(count) +
-λI)⁻¹ F`` (Choi et al. 2021, "Session-aware linear item-item models for session-based
-recommendation"), of the most used items.
+Two others solve for the weights of the most used items, with nearness in time, ``G = F + Fᵀ +
+diag(count) + λI``, in the place of EASE's counts of co-occurrence:
+
+- ``LinearTransitions`` learns what follows by ridge regression, ``B = G⁻¹ F`` (Choi et al. 2021,
+  "Session-aware linear item-item models for session-based recommendation");
+- ``SessionEASE`` what is used together, ``B_ij = -P_ij / P_jj`` with ``P = G⁻¹`` (Steck 2019, as
+  ``ease.py``): it knows which page or search items share, which the same basket does not tell.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
-from models.catalogue.tables import Histories
+from models.catalogue.table_scores import Histories
 from models.data.arrays import entries_at
-from models.profile.recommender_settings import LinearTransitionsSettings, TransitionsSettings
+from models.profile.recommender_settings import (
+    LinearTransitionsSettings,
+    SessionEASESettings,
+    TransitionsSettings,
+)
 from models.recommenders.base import Dataset, Progress
-from models.recommenders.neighbours.by_history import ByHistory
+from models.recommenders.by_table import ByTable
 from models.recommenders.neighbours.strongest import strongest
 
 SMOOTHING = 2.0
 
 
-class Transitions(ByHistory):
+class Transitions(ByTable):
     """O(liked pairs * reach)."""
 
     name = "transitions"
     settings: TransitionsSettings
     settings_class: ClassVar[type[TransitionsSettings]] = TransitionsSettings
-
-    def __init__(self, settings: TransitionsSettings | None = None) -> None:
-        self.settings = settings or self.settings_class()
 
     def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Self:
         """
@@ -63,26 +69,52 @@ class Transitions(ByHistory):
         return sparse.csr_array(rare @ follows)
 
 
-class LinearTransitions(Transitions):
+class _Solved(Transitions, ABC):
     """O(liked pairs * reach + dense_items³)."""
 
-    name = "linear_transitions"
-    settings_class = LinearTransitionsSettings
+    settings: LinearTransitionsSettings
+
+    @abstractmethod
+    def _weights(
+        self, inverse: NDArray[np.float32], follows: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        """B from ``G⁻¹``, which may be overwritten, and F: each of shape (solved, solved)."""
 
     def _related(self, follows: sparse.csr_array, counts: NDArray[np.int64]) -> sparse.csr_array:
         settings = self.settings
-        assert isinstance(settings, LinearTransitionsSettings)
         used = np.sort(np.argsort(-counts, kind="stable")[: settings.dense_items])
         after = follows[used][:, used].toarray()
         gram = after + after.T
         gram[np.diag_indices_from(gram)] = counts[used] + settings.ridge
         # Quicker than ``solve``, whose symmetric form is not blocked.
-        weights = linalg.inv(gram, overwrite_a=True, check_finite=False) @ after
+        inverse = linalg.inv(gram, overwrite_a=True, check_finite=False)
+        weights = self._weights(inverse, after)
         np.fill_diagonal(weights, 0)
         found = strongest(weights.astype(np.float32, copy=False), settings.kept).tocoo()
         return sparse.csr_array(
             (found.data, (used[found.coords[0]], used[found.coords[1]])), shape=follows.shape
         )
+
+
+class LinearTransitions(_Solved):
+    name = "linear_transitions"
+    settings_class = LinearTransitionsSettings
+
+    def _weights(
+        self, inverse: NDArray[np.float32], follows: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        return inverse @ follows
+
+
+class SessionEASE(_Solved):
+    name = "session_ease"
+    settings_class = SessionEASESettings
+
+    def _weights(
+        self, inverse: NDArray[np.float32], follows: NDArray[np.float32]
+    ) -> NDArray[np.float32]:
+        inverse /= -np.diag(inverse)
+        return inverse
 
 
 def _in_order(

@@ -19,21 +19,18 @@ from models.data.ids import IdIndex
 from models.data.similarities import unit_rows
 from models.profile.recommender_settings import ContentSettings
 from models.recommenders.base import Dataset, Progress
-from models.recommenders.neighbours.by_history import ByHistory
+from models.recommenders.by_table import ByTable
 
 COMMON = 0.5
 """A feature that a greater share of the items has says nothing."""
 
 
-class Content(ByHistory):
+class Content(ByTable):
     """O(Σ_features items²) time, and k similarities an item."""
 
     name = "content"
     settings: ContentSettings
     settings_class = ContentSettings
-
-    def __init__(self, settings: ContentSettings | None = None) -> None:
-        self.settings = settings or ContentSettings()
 
     def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Self:
         """

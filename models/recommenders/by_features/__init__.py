@@ -1,0 +1,1 @@
+"""Recommenders that go by what items and users are described as."""
