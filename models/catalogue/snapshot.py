@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from models.catalogue.nearest import Nearest
 from models.catalogue.table_scores import ScoreTable
 from models.catalogue.tables import Blend, check_tables, read_tables, table_arrays
+from models.catalogue.use import Use
 from models.data.feature_set import described, digest_of
 from models.data.ids import IdIndex
 from models.data.ragged import Ragged
@@ -176,6 +177,10 @@ class Snapshot:
     def blend(self) -> Blend:
         """How the tables are weighed."""
         return Blend(**self.manifest.blend)
+
+    @cached_property
+    def use(self) -> Use:
+        return Use.counted(self.users.seen, self.items.rows)
 
     @property
     def personal(self) -> bool:

@@ -210,10 +210,12 @@ def compare(
         if favourite is None or favourite.name != winner:  # an earlier one stands again
             favourite = _fitted(winner, dataset, progress, plans.get(winner))
         if isinstance(favourite, ByVectors):
-            base, alone = favourite, len(evaluations)
-            behind = SecondStage(base, earlier, judge.past.events)
+            base, alone, made_then = favourite, len(evaluations), earlier
+            behind = SecondStage(
+                base, dataset, judge.past.events, lambda: (made_then(), None), progress=progress
+            )
             for kind in profile.ranker.kinds:
-                judged(with_ranker(winner, kind), partial(_behind, base, behind, kind, progress))
+                judged(with_ranker(winner, kind), partial(_behind, base, behind, kind))
             winner, verdict = _with_best_ranker(winner, verdict, evaluations, alone, rules.k)
             vectors = base.vectors if parts_of(winner)[1] else None
     parts = None
@@ -276,8 +278,8 @@ def _alone(name: str, dataset: Dataset, progress: ProgressOf | None) -> Made:
     return _fitted(name, dataset, progress), None
 
 
-def _behind(base: Scorer, behind: SecondStage, kind: Kind, progress: ProgressOf | None) -> Made:
-    return base, behind.ranker(kind, progress=progress)
+def _behind(base: Scorer, behind: SecondStage, kind: Kind) -> Made:
+    return base, behind.ranker(kind)[0]
 
 
 def reason_of(error: Exception) -> str:

@@ -374,8 +374,14 @@ def _refitted(
     if kind and changed.ranker.kinds and isinstance(made, ByVectors):
         counted = of_known(interactions, known.users, known.items)
         began = training_moment(counted, split, changed.evaluation.test_share)
-        behind = SecondStage(made, lambda: past(changed, began), judge.past.events)
-        ranker = behind.ranker(kind, progress=progress)
+        behind = SecondStage(
+            made,
+            known,
+            judge.past.events,
+            lambda: (past(changed, began), None),
+            progress=progress,
+        )
+        ranker, _ = behind.ranker(kind)
     found = judge.evaluate(recipe.recommender, made, ranker)
     return found.per_user["ndcg"], found.metrics["coverage"]
 

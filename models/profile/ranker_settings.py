@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from models.profile.section import Section, Share
 
@@ -26,22 +27,39 @@ def parts_of(name: str) -> tuple[str, Kind | None]:
 
 
 class BoostedSettings(Section):
-    """Gradient-boosted trees (LightGBM); chosen on earlier windows, see ``docs/ranking.md``."""
+    """Trees (LightGBM) and a line; chosen on earlier windows, see ``docs/ranking.md``."""
 
-    objective: Objective = Field(
-        default="binary",
-        description="lambdarank orders each user's candidates by nDCG; binary tells how likely "
-        "each is to be liked.",
+    objectives: tuple[Objective, ...] = Field(
+        default=("lambdarank", "binary"),
+        min_length=1,
+        description="Trees of each: lambdarank orders each user's candidates by nDCG; binary tells "
+        "how likely each is to be liked.",
     )
     rounds: Count = 80
-    learning_rate: Annotated[float, Field(gt=0)] = 0.05
-    leaves: Annotated[int, Field(ge=2)] = 7
-    min_leaf: Count = 200
-    column_share: Annotated[float, Field(gt=0, le=1)] = 0.5
-    row_share: Annotated[float, Field(gt=0, le=1)] = 0.7
+    learning_rate: Annotated[float, Field(gt=0)] = 0.07
+    leaves: Annotated[int, Field(ge=2)] = 15
+    min_leaf: Count = 300
+    column_share: Annotated[float, Field(gt=0, le=1)] = 0.3
+    row_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     ridge: Annotated[float, Field(ge=0)] = 1.0
+    truncation: Count = Field(
+        default=30, description="LambdaRank looks at pairs with one of the two in so many places."
+    )
     bins: Annotated[int, Field(ge=3, le=255)] = 63
+    line_ridge: Annotated[float, Field(gt=0)] = 300.0
+    trees_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        default=0.5, description="Of the trees in the score; the rest is the line's."
+    )
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_objective(cls, given: object) -> object:
+        """Earlier releases had trees of one, ``objective``."""
+        if not isinstance(given, Mapping) or "objective" not in given:
+            return given
+        rest = {name: value for name, value in given.items() if name != "objective"}
+        return {"objectives": [given["objective"]]} | rest
 
 
 class LogisticSettings(Section):

@@ -1,9 +1,8 @@
 """The ranker that the feed is served by: features of the live catalogue in, probabilities out.
 
-Of two kinds. ``boosted``: LightGBM's trees over ``live_features`` (Ke et al. 2017, "LightGBM: A
-highly efficient gradient boosting decision tree"). ``logistic``: logistic regression over the
-eight features of the ``events`` profile. It is kept beside a snapshot as ``ranker.json``, and
-refused where this release makes other features than it was trained on.
+Of two kinds. ``boosted``: trees and a line over ``live_features``. ``logistic``: logistic
+regression over the eight features of the ``events`` profile. It is kept beside a snapshot as
+``ranker.json``, and refused where this release does not make a feature that it was trained on.
 """
 
 from __future__ import annotations
@@ -21,12 +20,13 @@ from models.catalogue.snapshot import Snapshot
 from models.catalogue.viewer import Indices, Viewer
 from models.feed.context import Context
 from models.feed.sources import Bits
-from models.profile.ranker_settings import BoostedSettings, Kind
+from models.profile.ranker_settings import Kind
 from models.profile.schema import Profile
+from models.ranking.boosted import Boosted
 from models.ranking.calibration import Calibration
-from models.ranking.live_features import FEATURES, OF_TABLE, Pairs, directions, features_of
+from models.ranking.live_features import FEATURES, OF_TABLE, Pairs, features_of, names_of
 from models.ranking.logistic import LogisticRanker
-from models.ranking.table import FeatureMismatch, Table, check_names, digest
+from models.ranking.table import FeatureMismatch, Table, check_made, check_names, digest
 
 
 class Model(Protocol):
@@ -34,87 +34,9 @@ class Model(Protocol):
 
     def decide(self, table: Table) -> NDArray[np.floating]: ...
 
+    def importance(self) -> NDArray[np.float64]: ...
+
     def to_json(self) -> dict[str, Any]: ...
-
-
-class Trees:
-    """LightGBM's trees, one thread."""
-
-    def __init__(self, text: str) -> None:
-        import lightgbm  # takes seconds: only who has trees to rank by
-
-        self._text = text
-        self._trees = lightgbm.Booster(model_str=text)
-
-    @classmethod
-    def fit(
-        cls,
-        table: Table,
-        labels: NDArray[np.number],
-        weights: NDArray[np.floating],
-        groups: NDArray[np.integer],
-        settings: BoostedSettings,
-    ) -> Self:
-        """Train all rounds. O(rounds * rows * columns).
-
-        Args:
-            labels: 1 liked, 0 not. groups: rows of each visit, in the order of the table.
-        """
-        import lightgbm
-
-        parameters = {
-            "objective": settings.objective,
-            "learning_rate": settings.learning_rate,
-            "num_leaves": settings.leaves,
-            "min_data_in_leaf": settings.min_leaf,
-            "feature_fraction": settings.column_share,
-            "bagging_fraction": settings.row_share,
-            "bagging_freq": 1,
-            "lambda_l2": settings.ridge,
-            "max_bin": settings.bins,
-            "monotone_constraints": directions(table.names),
-            "num_threads": 1,
-            "deterministic": True,
-            "force_row_wise": True,
-            "seed": settings.seed,
-            "verbose": -1,
-        }
-        data = lightgbm.Dataset(
-            table.values,
-            labels,
-            weight=weights,
-            group=groups,
-            feature_name=[name.replace(".", "_") for name in table.names],
-            params=parameters,
-        )
-        return cls(lightgbm.train(parameters, data, settings.rounds).model_to_string())
-
-    def decide(self, table: Table) -> NDArray[np.floating]:
-        return np.asarray(
-            self._trees.predict(
-                table.values, raw_score=True, num_threads=1, predict_disable_shape_check=True
-            )
-        )
-
-    def gains(self) -> NDArray[np.float64]:
-        """Of each feature over all trees."""
-        return np.asarray(self._trees.feature_importance("gain"), np.float64)
-
-    def to_json(self) -> dict[str, Any]:
-        return {"trees": self._text}
-
-    @classmethod
-    def from_json(cls, content: dict[str, Any]) -> Self:
-        """
-        Raises:
-            ValueError: LightGBM cannot read it.
-        """
-        import lightgbm
-
-        try:
-            return cls(content["trees"])
-        except lightgbm.basic.LightGBMError as error:
-            raise ValueError(f"the ranker's trees do not load: {error}") from error
 
 
 @dataclass(frozen=True)
@@ -148,7 +70,7 @@ class LearnedRanker:
             now: epoch seconds.
         """
         pairs = Pairs(live, viewer, profile, rows, sources, now, context)
-        return self.predict(features_of(self.kind, pairs))
+        return self.predict(features_of(self.kind, pairs, self.names))
 
     def predict(self, table: Table) -> NDArray[np.float32]:
         """
@@ -163,14 +85,8 @@ class LearnedRanker:
         return self.calibration.probabilities(scores).astype(np.float32)
 
     def importance(self) -> dict[str, float]:
-        """Share of each feature in what the model goes by, the greatest first: of the trees'
-        gain, or of the weights' size."""
-        if isinstance(self.model, Trees):
-            shares = self.model.gains()
-        else:
-            assert isinstance(self.model, LogisticRanker)
-            shares = np.abs(self.model.weights)
-        shares = shares / max(float(shares.sum()), 1e-12)
+        """Share of each feature in what the model goes by, the greatest first."""
+        shares = self.model.importance()
         order = np.argsort(-shares, kind="stable")
         return {self.names[place]: float(shares[place]) for place in order}
 
@@ -195,7 +111,7 @@ class LearnedRanker:
         """What ``to_bytes`` made: it scores the same.
 
         Raises:
-            FeatureMismatch: it was trained on other features than this release makes; the
+            FeatureMismatch: it was trained on features that this release does not make; the
                 message names them.
             ValueError: it is no ranker.
         """
@@ -203,9 +119,8 @@ class LearnedRanker:
             stored = json.loads(content)
             kind, names, model = stored["kind"], stored["names"], stored["model"]
             calibration = Calibration.from_json(stored["calibration"])
-            of_tables = [name for name in names if name.startswith(OF_TABLE)]
-            check_names(names, (*FEATURES[kind], *of_tables))
-            read = Trees.from_json if kind == "boosted" else LogisticRanker.from_json
+            check_made((name for name in names if not name.startswith(OF_TABLE)), FEATURES[kind])
+            read = Boosted.from_json if kind == "boosted" else LogisticRanker.from_json
             return cls(kind, tuple(names), read(model), calibration)
         except FeatureMismatch:
             raise
@@ -219,4 +134,8 @@ def ranker_of(snapshot: Snapshot) -> LearnedRanker | None:
     Raises:
         FeatureMismatch, ValueError: as ``LearnedRanker.from_bytes``.
     """
-    return None if snapshot.ranker is None else LearnedRanker.from_bytes(snapshot.ranker)
+    if snapshot.ranker is None:
+        return None
+    ranker = LearnedRanker.from_bytes(snapshot.ranker)
+    check_made(ranker.names, names_of(ranker.kind, snapshot))
+    return ranker

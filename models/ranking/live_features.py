@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike, NDArray
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.snapshot import Snapshot
 from models.catalogue.tables import VECTORS
+from models.catalogue.use import Use
 from models.catalogue.viewer import Indices, Viewer
 from models.data.arrays import among
 from models.feed.context import DEVICES, Context
@@ -68,6 +69,10 @@ class Pairs:
     @cached_property
     def liking(self) -> Mapping[str, NDArray[np.floating]]:
         return _liking(self.live, self.viewer, self.rows)
+
+    @cached_property
+    def use(self) -> Use:
+        return self.live.snapshot.use.of(self.rows)
 
     @cached_property
     def tags(self) -> NDArray[np.int32]:
@@ -123,6 +128,9 @@ _BOOSTED: dict[str, Feature] = {
     # drawn to the profile's prior for new items
     "item.click_rate": Feature(lambda pairs: _click_rate(pairs)),
     "item.applied": Feature(lambda pairs: np.log1p(pairs.live.items.applied[pairs.rows])),
+    # how many touched it, and the mean weight of what they did, drawn to that of all items
+    "item.used": Feature(lambda pairs: np.log1p(pairs.use.users)),
+    "item.value": Feature(lambda pairs: pairs.use.value),
     "item.age_days": Feature(lambda pairs: np.log1p(pairs.age / DAY)),
     "item.days_until": Feature(lambda pairs: pairs.until / DAY),
     # how many items the viewer liked
@@ -195,14 +203,22 @@ def directions(names: Sequence[str]) -> list[int]:
     return [of(name) for name in names]
 
 
-def features_of(kind: Kind, pairs: Pairs) -> Table:
-    """The columns of a kind of ranker, float32, shape (n, columns)."""
-    columns = {name: feature.column(pairs) for name, feature in FEATURES[kind].items()}
-    if kind == "boosted":
-        for name, scores in pairs.tables.items():
-            columns[f"{OF_TABLE}{name}.score"] = scores
-            columns[f"{OF_TABLE}{name}.rank"] = np.log1p(_places(scores))
-    return Table.of(columns, len(pairs.rows))
+def features_of(kind: Kind, pairs: Pairs, names: Sequence[str] | None = None) -> Table:
+    """The columns of a kind of ranker, float32, shape (n, columns).
+
+    Args:
+        names: of those that are wanted, in their order; None: all.
+    """
+    names = names_of(kind, pairs.live.snapshot) if names is None else names
+    return Table.of({name: _column(kind, name, pairs) for name in names}, len(pairs.rows))
+
+
+def _column(kind: Kind, name: str, pairs: Pairs) -> ArrayLike:
+    if not name.startswith(OF_TABLE):
+        return FEATURES[kind][name].column(pairs)
+    table, _, what = name.removeprefix(OF_TABLE).rpartition(".")
+    scores = pairs.tables[table]
+    return scores if what == "score" else np.log1p(_places(scores))
 
 
 def _standard_scores(pairs: Pairs) -> NDArray[np.floating]:

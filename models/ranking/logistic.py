@@ -203,6 +203,11 @@ class LogisticRanker:
         check_names(self.names, table.names)
         return table.values @ self.weights
 
+    def importance(self) -> NDArray[np.float64]:
+        """Share of each feature in the size of the weights."""
+        size = np.abs(self.weights)
+        return np.asarray(size / max(float(size.sum()), 1e-12))
+
     def to_json(self) -> dict[str, Any]:
         return {
             "names": list(self.names),

@@ -1,25 +1,32 @@
-"""The ranker behind a recommender, trained and judged out of time.
+"""The ranker behind a recommender, trained on what the recommender had not seen.
 
-earlier    the recommender learns from what was known then
-between    the ranker learns what users did with what that recommender puts first
-past       the recommender learns from all that was known up to here; both are judged after it
+It learns what users did with what a recommender, trained on a fold's known part, puts first
+(``models/ranking/folds.py``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import cached_property
 
 import polars as pl
 
+from models.catalogue.building import Vectors
 from models.data.splits import split_moment
 from models.profile.ranker_settings import Kind, with_ranker
 from models.ranking.backtest import Backtest, PastCatalogue
+from models.ranking.folds import RankerFold
 from models.ranking.learned import LearnedRanker
-from models.ranking.training import learn
+from models.ranking.training import Report, learn
 from models.recommenders import zoo
-from models.recommenders.base import Dataset, Progress, ProgressOf
+from models.recommenders.base import Dataset, ProgressOf
 from models.recommenders.served import ByVectors, vectors_of
+
+ENOUGH = 2
+"""Times the profile's ``ranker.min_users``: of fewer on both sides of the moment each user is cut
+in their own time."""
+Earlier = Callable[[], tuple[Dataset, Vectors | None]]
 
 
 def training_moment(interactions: pl.LazyFrame, split_at: datetime, share: float) -> datetime:
@@ -35,38 +42,57 @@ class SecondStage:
     """Trains rankers of any kind behind one recommender; what they have in common is made once."""
 
     def __init__(
-        self, base: ByVectors, earlier: Callable[[], Dataset], events: pl.DataFrame
+        self,
+        base: ByVectors,
+        dataset: Dataset,
+        events: pl.DataFrame,
+        earlier: Earlier,
+        *,
+        progress: ProgressOf | None = None,
     ) -> None:
         """
         Args:
-            base: fitted on all that was known at the split.
-            earlier: what was known when the rankers' training set begins; asked once.
-            events: what users did before the split, as ``with_metadata`` gives it.
+            base: fitted on ``dataset``.
+            events: what users did, as ``with_metadata`` gives it.
+            earlier: what was known at a moment before, and what the recommender made of it, where
+                that is there already. What users did between the two is learnt from.
+            progress: of what is trained, by its name.
         """
-        self._base, self._earlier, self._events = base, earlier, events
-        self._made: tuple[Dataset, Backtest] | None = None
+        self._base, self._dataset, self._events = base, dataset, events
+        self._earlier, self._progress = earlier, progress
 
-    def ranker(self, kind: Kind, *, progress: ProgressOf | None = None) -> LearnedRanker:
-        """A ranker that learnt before the split.
-
-        Args:
-            progress: of the recommender's training on what came earlier, and of the training set.
-
+    def ranker(self, kind: Kind) -> tuple[LearnedRanker, Report]:
+        """
         Raises:
-            TooLittleData: for the ranker, between the two moments.
+            TooLittleData: for the ranker.
         """
-        name = with_ranker(self._base.name, kind)
-        if self._made is None:
-            what = f"{self._base.name}, for the training set of its ranker"
-            self._made = self._backtest(progress and progress(what))
-        earlier, backtest = self._made
-        tell = progress and progress(f"{name}, users of the training set")
-        ranker, _ = learn(backtest, self._events, earlier, earlier.profile, kind, progress=tell)
-        return ranker
+        backtest, fold = self._backtest
+        name = f"{with_ranker(self._base.name, kind)}, users of the training set"
+        tell = self._progress and self._progress(name)
+        profile = self._dataset.profile
+        return learn(backtest, fold.later, self._events, fold.known, profile, kind, progress=tell)
 
-    def _backtest(self, progress: Progress | None) -> tuple[Dataset, Backtest]:
-        earlier = self._earlier()
-        made = zoo.make(self._base.name, earlier.profile, self._base.plan)
-        fitted = made.fit(earlier, progress=progress)
-        before = self._events.filter(pl.col("occurred_at") < earlier.as_of)
-        return earlier, PastCatalogue(earlier, before).served_by(vectors_of(fitted, earlier))
+    @cached_property
+    def _backtest(self) -> tuple[Backtest, RankerFold]:
+        fold, vectors = self._fold()
+        if vectors is None:
+            name = f"{self._base.name}, for the training set of its ranker"
+            made = zoo.make(self._base.name, self._dataset.profile, self._base.plan)
+            made.fit(fold.known, progress=self._progress and self._progress(name))
+            vectors = vectors_of(made, fold.known)
+        return PastCatalogue(fold.known, fold.before).served_by(vectors), fold
+
+    def _fold(self) -> tuple[RankerFold, Vectors | None]:
+        settings = self._dataset.profile.ranker
+        try:
+            known, vectors = self._earlier()
+        except ValueError:  # all that is known came in one moment
+            pass
+        else:
+            by_time = RankerFold.by_time(known, self._events)
+            if by_time.users(known.profile) >= ENOUGH * settings.min_users:
+                return by_time, vectors
+        newest = RankerFold.newest(
+            self._dataset, self._events, max_users=settings.max_users, seed=settings.boosted.seed
+        )
+        return newest, None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -44,6 +44,19 @@ class Table:
 
 def digest(names: Sequence[str]) -> str:
     return digest_of(json.dumps(list(names), ensure_ascii=False).encode())
+
+
+def check_made(trained: Iterable[str], made: Collection[str]) -> None:
+    """
+    Raises:
+        FeatureMismatch: a feature that the ranker was trained on is not made; the message names it.
+    """
+    missing = [name for name in trained if name not in made]
+    if missing:
+        raise FeatureMismatch(
+            f"the ranker was trained on features that are not made: {', '.join(missing)}. Train it "
+            "again."
+        )
 
 
 def check_names(trained: Sequence[str], given: Sequence[str]) -> None:

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import datetime
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.catalogue.building import Vectors
 from models.profile.ranker_settings import Kind
 from models.profile.schema import Profile
-from models.ranking.backtest import Backtest, PastCatalogue, with_metadata
+from models.ranking.backtest import Backtest
+from models.ranking.boosted import Boosted
 from models.ranking.calibration import Calibration
-from models.ranking.learned import LearnedRanker, Model, Trees
+from models.ranking.learned import LearnedRanker, Model
 from models.ranking.logistic import LogisticRanker, examples, features
 from models.ranking.training_set import TrainingSet, training_set
 from models.recommenders.base import Dataset, Progress
@@ -58,68 +57,39 @@ class Report:
     seconds: float
 
 
-def train_ranker(
+def learn(
+    backtest: Backtest,
+    later: pl.DataFrame,
+    events: pl.DataFrame,
     known: Dataset,
-    vectors: Vectors,
-    interactions: pl.LazyFrame,
     profile: Profile,
     kind: Kind,
     *,
-    until: datetime | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> tuple[LearnedRanker, Report]:
     """Learn to order what a recommender puts first from what users did after its training.
 
     Args:
-        known: what the recommender was trained on; nothing after ``known.as_of`` is in it.
-        vectors: the recommender's, fitted on ``known``, as they would be served.
-        interactions: of before and after ``known.as_of``: user_id, item_id, type, occurred_at,
-            metadata.
-        until: what came then or later is not learnt from; None: all there is.
+        backtest: the feed of a recommender that was trained on ``known``.
+        later: what users did besides, as ``with_metadata`` gives it.
+        events: all that they did, which the logistic one learns from.
         progress: told how many users are looked at.
 
     Raises:
         TooLittleData: fewer than the profile's ``ranker.min_users`` liked something.
     """
-    if until is not None:
-        interactions = interactions.filter(pl.col("occurred_at") < until)
-    rows = with_metadata(interactions)
-    before = rows.filter(pl.col("occurred_at") < known.as_of)
-    backtest = PastCatalogue(known, before).served_by(vectors)
-    return learn(backtest, rows, known, profile, kind, seed=seed, progress=progress)
-
-
-def learn(
-    backtest: Backtest,
-    rows: pl.DataFrame,
-    known: Dataset,
-    profile: Profile,
-    kind: Kind,
-    *,
-    seed: int = 0,
-    progress: Progress | None = None,
-) -> tuple[LearnedRanker, Report]:
-    """The same with a feed of the past that is made already.
-
-    Args:
-        backtest: of ``known``.
-        rows: interactions of before and after ``known.as_of``, as ``with_metadata`` gives them.
-
-    Raises:
-        TooLittleData: as ``train_ranker``.
-    """
     settings, started = profile.ranker, time.monotonic()
     found = training_set(
         backtest,
-        rows.filter(pl.col("occurred_at") >= known.as_of),
+        later,
         kind,
         max_users=settings.max_users,
         unshown_weight=settings.unshown_weight,
         seed=seed,
         progress=progress,
     )
-    return fit(found, rows, known, profile, kind, started=started, seed=seed)
+    return fit(found, events, known, profile, kind, started=started, seed=seed)
 
 
 def fit(
@@ -141,8 +111,8 @@ def fit(
     wanted = np.bincount(found.visits[found.labels], minlength=len(found.groups)) > 0
     if wanted.sum() < settings.min_users:
         raise TooLittleData(
-            f"{wanted.sum()} users liked something after {known.as_of:%Y-%m-%d %H:%M} that the "
-            f"ranker could learn from, ranker.min_users is {settings.min_users}: wait for more "
+            f"{wanted.sum()} users liked something that the recommender offers them and had not "
+            f"seen, ranker.min_users is {settings.min_users}: wait for more "
             "interactions, or lower it"
         )
     held_out = np.random.default_rng(seed).random(len(found.groups)) < settings.held_out
@@ -154,7 +124,7 @@ def fit(
         )
     model: Model
     if kind == "boosted":
-        model = Trees.fit(
+        model = Boosted.fit(
             taught.table,
             taught.labels.astype(np.int8),
             taught.weights,

@@ -26,13 +26,14 @@ from models.evaluation.feed import losses
 from models.evaluation.lineage import Lineage
 from models.profile.ranker_settings import parts_of
 from models.profile.schema import Profile
+from models.ranking.backtest import with_metadata
 from models.ranking.learned import LearnedRanker
-from models.ranking.second_stage import training_moment
+from models.ranking.second_stage import SecondStage, training_moment
 from models.ranking.training import Report as RankerReport
-from models.ranking.training import TooLittleData, train_ranker
+from models.ranking.training import TooLittleData
 from models.recommenders import zoo
 from models.recommenders.base import Dataset, Plan
-from models.recommenders.served import vectors_of
+from models.recommenders.served import ByVectors, vectors_of
 from orchestration import plots
 from orchestration.data.partitions import RANGE_END, RANGE_START
 from orchestration.data.sources import Rows
@@ -318,7 +319,8 @@ def ranker(
     """What puts the recommender's first items in order, where the evaluation found it better.
 
     It learns what users did after the split with what a recommender that was trained up to
-    there puts first. Nothing, where the recommender alone won, or where too few users came back
+    there puts first; where few did something on both sides of it, from each user's newest items.
+    Nothing, where the recommender alone won, or where too few users came back
     since to learn from: then the recommender goes live alone.
     """
     comparison, profile = offline_evaluation.comparison, platform.profile
@@ -330,17 +332,18 @@ def ranker(
             value=None, metadata={"trained": f"{name}, behind which it won, could not be trained"}
         )
     assert comparison.vectors is not None, "a ranker won behind them"
-    past = past_of(platform, training_set.dataset, profile, comparison.split_at)
+    whole = training_set.dataset
+    past = past_of(platform, whole, profile, comparison.split_at)
+    plan = comparison.plans.get(name)
+    behind = SecondStage(
+        ByVectors(name, recommender.vectors, whole.histories, plan),
+        whole,
+        with_metadata(platform.lake.scan().filter(pl.col("occurred_at") < whole.as_of)),
+        lambda: (past, comparison.vectors),
+        progress=lambda what: progress_of(context, what),
+    )
     try:
-        learned, report = train_ranker(
-            past,
-            comparison.vectors,
-            platform.lake.scan(),
-            profile,
-            kind,
-            until=training_set.dataset.as_of,
-            progress=progress_of(context, "users of the training set"),
-        )
+        learned, report = behind.ranker(kind)
     except TooLittleData as error:
         context.log.warning("%s goes live without a ranker: %s", name, error)
         return dg.MaterializeResult(value=None, metadata={"trained": str(error)})

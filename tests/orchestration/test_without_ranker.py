@@ -9,6 +9,7 @@ from models.catalogue.building import NotFiniteError
 from models.catalogue.snapshot import Snapshot
 from models.evaluation import comparison as training
 from models.evaluation.recipe import Recipe
+from models.ranking.second_stage import SecondStage
 from models.ranking.training import TooLittleData
 from tests.orchestration.conftest import MODEL, run_job
 
@@ -23,12 +24,10 @@ def test_the_recommender_goes_on_alone_and_the_verdict_says_so(
     )
     monkeypatch.setattr(training, "_with_best_ranker", lambda *_: ("user_knn-boosted", "forced"))
 
-    from orchestration.training import models as assets
-
     def too_few(*_, **__):
         raise TooLittleData("3 users liked something, ranker.min_users is 100")
 
-    monkeypatch.setattr(assets, "train_ranker", too_few)
+    monkeypatch.setattr(SecondStage, "ranker", too_few)
     done = run_job(instance, "daily", asset_selection=[dg.AssetKey(asset) for asset in MODEL[:-1]])
     assert done.success
     version = registry.newest()
