@@ -24,10 +24,13 @@ def test_the_recommender_goes_on_alone_and_the_verdict_says_so(
     )
     monkeypatch.setattr(training, "_with_best_ranker", lambda *_: ("user_knn-boosted", "forced"))
 
-    def too_few(*_, **__):
-        raise TooLittleData("3 users liked something, ranker.min_users is 100")
+    from orchestration.training import models as assets
 
-    monkeypatch.setattr(SecondStage, "ranker", too_few)
+    class TooFew(SecondStage):
+        def ranker(self, kind):
+            raise TooLittleData("3 users liked something, ranker.min_users is 100")
+
+    monkeypatch.setattr(assets, "SecondStage", TooFew)
     done = run_job(instance, "daily", asset_selection=[dg.AssetKey(asset) for asset in MODEL[:-1]])
     assert done.success
     version = registry.newest()
