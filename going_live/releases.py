@@ -34,6 +34,7 @@ import psycopg
 from going_live.alerts import Severity, raise_alert
 from models.evaluation.versions import ModelVersion, RegistryAway, RegistryError, UnknownVersion
 from storage.events.telemetry import write_audit
+from storage.large_imports import expect_large_imports
 from storage.operations import releases
 from storage.postgres.database import DatabaseError, database_url
 from storage.registry.opening import open_registry
@@ -354,6 +355,7 @@ def main(arguments: list[str] | None = None) -> int:
     """One move as a command: see the module. Returns the exit status."""
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
+    expect_large_imports()
     asked = _parser().parse_args(arguments)
     said = {"actor": asked.actor, "reason": asked.reason}
     settings = get_settings()

@@ -30,10 +30,12 @@ from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from psycopg.conninfo import conninfo_to_dict
 from xdist.scheduler import LoadFileScheduling  # type: ignore[import-untyped]
 
+from storage.large_imports import expect_large_imports
 from storage.postgres.database import connect, migrate
 from storage.postgres.embedded import EmbeddedPostgres
 from storage.settings import Settings
 
+expect_large_imports()  # those of all tests
 ROOT = Path(__file__).parents[1]
 # How long an example takes says how busy the machine is, nothing more.
 hypothesis.settings.register_profile("feedwright", deadline=None)

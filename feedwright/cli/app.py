@@ -18,6 +18,7 @@ from feedwright.cli.shell import (
     settings,
 )
 from storage.home import PRIVATE
+from storage.large_imports import expect_large_imports
 
 app = application(
     "Turns a product's interaction log into a personalised feed.\n\n"
@@ -37,6 +38,7 @@ app.add_typer(experiments.flags, name="flags")
 def run() -> None:
     """The command, as the shell starts it."""
     os.umask(PRIVATE)  # of this process and of all that it starts
+    expect_large_imports()
     app()
 
 

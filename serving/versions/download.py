@@ -13,6 +13,7 @@ import tempfile
 from pathlib import Path
 
 from models.catalogue.snapshot import MANIFEST, Snapshot, SnapshotError
+from storage.large_imports import expect_large_imports
 
 GONE = "please ensure that the path is correct"
 """What MLflow says of files that are not there, whatever its store; it gives no error code."""
@@ -76,6 +77,7 @@ def _sentence(error: Exception) -> str:
 
 
 if __name__ == "__main__":
+    expect_large_imports()
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tracking")
     parser.add_argument("run_id")
