@@ -71,6 +71,7 @@ LONGEST = (
     "tests/upgrade/",
     "tests/feedwright/",
     "tests/serving/",
+    "tests/going_live/",
     "tests/models/",
 )
 """In the order in which they should begin: the short ones fill what is left at the end."""

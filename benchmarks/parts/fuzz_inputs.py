@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import random
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from schemathesis.core.result import Ok
 
 Headers = list[tuple[bytes, bytes]]
 
+KINDS = ("described", "breaking", "mangled")
 LEFT_OUT = ("content-length", "connection", "transfer-encoding", "x-schemathesis-testcaseid")
 """Headers of a drawn request: those that we write, and one that is another each time."""
 
@@ -181,18 +183,35 @@ def inputs(schema: schemathesis.BaseSchema, count: int, number: int) -> list[Inp
     """
     rng = random.Random(number)
     calls = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
-    each = max(-(-count // (3 * len(calls))), 1)
     made: list[Input] = []
-    for call in calls:
-        described = list(_drawn(call, each, GenerationMode.POSITIVE, number))
-        breaking = list(_drawn(call, each, GenerationMode.NEGATIVE, number)) or described
-        mangled = [_mangled(rng.choice(described), rng) for _ in range(3 * each)]
-        made += [*described, *breaking, *mangled[: 3 * each - len(described) - len(breaking)]]
+    for call, kinds in zip(calls, _shares(len(calls), count, rng), strict=True):
+        if not kinds:
+            continue
+        described = list(_drawn(call, kinds["described"], GenerationMode.POSITIVE, number))
+        breaking = list(_drawn(call, kinds["breaking"], GenerationMode.NEGATIVE, number))
+        whole = [*described, *breaking] or list(_drawn(call, 1, GenerationMode.POSITIVE, number))
+        more = kinds.total() - len(described) - len(breaking)
+        made += [*described, *breaking, *(_mangled(rng.choice(whole), rng) for _ in range(more))]
     rng.shuffle(made)
-    return made[:count]
+    return made
+
+
+def _shares(calls: int, count: int, rng: random.Random) -> list[Counter[str]]:
+    """Of each call how many inputs of each kind: as many of one call as of another, and of one
+    kind as of another."""
+    first = [rng.randrange(len(KINDS)) for _ in range(calls)]
+    order = rng.sample(range(calls), calls)
+    shares = [Counter[str]() for _ in range(calls)]
+    for place in range(count):
+        turn, at = divmod(place, calls)
+        call = order[at]
+        shares[call][KINDS[(first[call] + turn) % len(KINDS)]] += 1
+    return shares
 
 
 def _drawn(call: Any, count: int, mode: GenerationMode, number: int) -> Iterator[Input]:
+    if not count:
+        return
     route = f"{call.method.upper()} {call.path}"
     found: list[Input] = []
 
