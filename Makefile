@@ -6,6 +6,7 @@ RUN := $(VENV)/bin
 LOCKS := requirements.lock requirements-build.lock requirements-data.lock requirements-uv.lock
 ENVIRONMENT := $(LOCKS) pyproject.toml tools/environment.sh
 BENCHMARKS ?= feed train
+DATA ?= ml-100k
 ARGS ?=
 
 help: ## This list
@@ -59,8 +60,8 @@ layers: dev ## Check that no layer imports one above it
 lock: env ## Resolve pyproject.toml anew into requirements*.lock
 	tools/lock.sh
 
-bench-quality: env ## Train and judge every recommender on MovieLens 100K (ARGS="--only ease als")
-	@$(RUN)/python -m benchmarks.quality $(ARGS)
+bench-quality: env ## Judge the feed beside every recommender (DATA=ml-100k ARGS="--path FOLDER")
+	@$(RUN)/python -m benchmarks.quality --data $(DATA) $(ARGS)
 
 bench: env ## Run benchmarks, each prints JSON (BENCHMARKS="clone_to_feed feed train …")
 	@set -e; for name in $(BENCHMARKS); do $(RUN)/python -m benchmarks.$$name $(ARGS); done

@@ -6,8 +6,7 @@
     python -m benchmarks.loading         rows a second of a load, beside COPY
     python -m benchmarks.train           time and memory of every stage of training
     python -m benchmarks.zoo             recommenders beside the bare call of their library
-    python -m benchmarks.quality         every recommender on published protocols
-    python -m benchmarks.quality_by_time the same for what comes next, on a MovieLens of yours
+    python -m benchmarks.quality         the feed beside every recommender, on public data
     python -m benchmarks.search          settings of the recommenders, on validation data
     python -m benchmarks.freshness       fold-in of new users, and the loss a day of a model's age
     python -m benchmarks.going_live      a good challenger wins, a bad version goes, by themselves
@@ -18,10 +17,10 @@
 
 ``common`` holds what they share, ``parts`` what one of them alone needs. A file here is a command.
 
-All take ``--users --items --interactions --seconds`` (what a benchmark has no use for is
-ignored) and some have options of their own: see ``--help``. The data is synthetic, of
-any size, with Zipf popularity, clusters of taste that drift, and places; it is kept for a day
-below the system's folder for temporary files, so a second run starts at once.
+All but ``quality`` and ``search`` take ``--users --items --interactions --seconds`` (what a
+benchmark has no use for is ignored) and some have options of their own: see ``--help``. Their data
+is synthetic, of any size, with Zipf popularity, clusters of taste that drift, and places; it is
+kept for a day below the system's folder for temporary files, so a second run starts at once.
 
 The document is ``{"name", "machine", "rows"}``. A row is ``{"name", "value", "unit",
 "baseline", "baseline_value", "ratio"}``, where ``ratio = value / baseline_value``. Trust the

@@ -1,192 +1,125 @@
-"""How good the recommenders are on films: every row trained, scored and judged in this run.
+"""How good the feed is on public data, beside every recommender alone: all trained and judged in
+this run.
 
-    python -m benchmarks.quality [--path FOLDER] [--only ease two_stage] [--tables 100k path]
+    python -m benchmarks.quality --data ml-100k [--only feed ease]
+    python -m benchmarks.quality --data ml-windows|gowalla|beauty --path FOLDER
+    python -m benchmarks.quality --data sequences --path FILE
 
-MovieLens 100K comes with the sample's wheel; ``--path`` names a folder of MovieLens as GroupLens
-has it (ratings.csv, movies.csv), for another table. Prints one JSON document, and the tables on
-standard error. ``docs/quality.md`` says how the settings were chosen.
+MovieLens 100K comes with the sample's wheel; the others are read from a folder that you have.
+Prints one JSON document, and a table on standard error. ``docs/quality.md`` says what is done.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import logging
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from time import perf_counter
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
-from threadpoolctl import threadpool_limits
 
 from benchmarks.common import report
-from benchmarks.common.report import log
-from benchmarks.parts.quality_data import Ratings
-from benchmarks.two_stage.first_stage import Learner
-from benchmarks.two_stage.sessions import Nearness, SessionEase
-from benchmarks.two_stage.two_stage import TwoStage
-from models.data.splits import stratified_split
+from benchmarks.common.report import BenchmarkError, Row, log
+from benchmarks.parts.quality_data import DATA, Protocol
+from benchmarks.parts.quality_lists import BARE, LARGE, SLOW, STAGES, Bench, Judged
 from models.evaluation import list_quality
-from models.evaluation import metrics as evaluation
-from models.profile.recommender_settings import (
-    EASESettings,
-    ItemKNNSettings,
-    KNNSettings,
-    NMFSettings,
-)
-from models.recommenders import judging
-from models.recommenders.base import Dataset
-from models.recommenders.factorisation.nmf import NMF
-from models.recommenders.neighbours.ease import EASE
-from models.recommenders.neighbours.knn import ItemKNN, UserKNN
-from models.recommenders.zoo import ZOO
-
-K = 10
-SINGLE = (
-    "popularity",
-    "lightfm",
-    "als",
-    "bpr",
-    "item_knn",
-    "user_knn",
-    "nmf",
-    "ease",
-    "lightfm_hybrid",
-)
-FOUND: dict[str, Callable[[], Learner]] = {
-    "ease": lambda: EASE(EASESettings(ridge=1460.0, weighted=True)),
-    "nmf": lambda: NMF(NMFSettings(dims=34, ridge=20.0, weighted=True, iterations=70)),
-    "item_knn": lambda: ItemKNN(ItemKNNSettings(neighbours=344, weighting="bm25", weighted=True)),
-    "user_knn": lambda: UserKNN(KNNSettings(neighbours=108, weighting="tfidf", weighted=True)),
-}
-"""Settings found on inner splits of MovieLens 100K (``docs/search.md``); the rest have their
-defaults."""
-SESSION = "session_ease"
-TWO_STAGE = "two_stage"
-Floats = NDArray[np.float64]
+from storage.loading.log import LoadError
 
 
-@dataclass(frozen=True)
-class Judged:
-    """One recommender on one split; ``ndcg`` is of each user."""
+def measure(protocol: Protocol, only: Sequence[str]) -> list[Row]:
+    """The rows of all cuts' users together.
 
-    row: dict[str, Any]
-    ndcg: Floats
-
-
-class Scored:
-    """Scores that are made already, for judging them more than once."""
-
-    def __init__(self, name: str, users: NDArray[np.integer], scores: NDArray[np.float32]) -> None:
-        self.name, self._users, self._scores = name, users, scores
-
-    def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
-        return self._scores[np.searchsorted(self._users, users)]
-
-
-def table(ratings: Ratings, *, found: bool, only: Sequence[str]) -> dict[str, Any]:
-    """All rows on the split of Microsoft's Recommenders, and the two stages against the best
-    single one.
-
-    Args:
-        found: with the settings that were found for MovieLens 100K.
+    Raises:
+        BenchmarkError: nobody is to be judged, or no row could be made.
     """
-    train = stratified_split(ratings.columns, share=0.75, seed=42)
-    test, dataset = ratings.test_set(train, ~train), ratings.dataset(train)
-    times = ratings.times
-    makers: dict[str, Callable[[], Learner]] = {name: ZOO[name] for name in SINGLE}
-    makers |= FOUND if found else {}
-    makers[SESSION] = lambda: SessionEase(times, Nearness("steps", 10.0))
-    makers[TWO_STAGE] = lambda: TwoStage(times=times)
-    judged: dict[str, Judged] = {}
-    for name, make in makers.items():
-        if only and name not in only:
-            continue
-        judged[name] = _judged(name, make, dataset, test)
-        log.info("%s: nDCG@%d %.4f", name, K, judged[name].row[f"ndcg@{K}"])
-    result = {
-        "protocol": "random",
-        "train": int(train.sum()),
-        "test": int((~train).sum()),
-        "users": len(test.users),
-        "rows": sorted((one.row for one in judged.values()), key=lambda row: -row[f"ndcg@{K}"]),
+    names, stages = (
+        [name for name in BARE if name in only],
+        [name for name in STAGES if name in only],
+    )
+    if len(protocol.log.items) > LARGE and (slow := [name for name in names if name in SLOW]):
+        log.warning("too slow for so many items, left out: %s", ", ".join(slow))
+        names = [name for name in names if name not in slow]
+    parts: list[dict[str, Judged]] = []
+    sizes: list[int] = []
+    for place, cut in enumerate(protocol.cuts, 1):
+        bench = Bench(protocol, cut)
+        if not len(bench.test.users):
+            raise BenchmarkError("no user has something to learn from and something to judge by")
+        log.info(
+            "part %d of %d: %d interactions known, %d users judged",
+            *(place, len(protocol.cuts), cut.known.sum(), len(bench.test.users)),
+        )
+        found = bench.feed(stages) if stages else {}
+        for name in names:
+            try:
+                found[name] = bench.bare(name)
+            except ValueError as error:
+                log.warning("%s is left out: %s", name, error)
+        parts.append(found)
+        sizes.append(len(bench.test.users))
+    # What one part could not train cannot be judged by the users of all.
+    judged = {
+        name: Judged.together([part[name] for part in parts], sizes)
+        for name in parts[0]
+        if all(name in part for part in parts)
     }
-    single = {name: one for name, one in judged.items() if name != TWO_STAGE}
-    if TWO_STAGE in judged and single:
-        best = max(single, key=lambda name: single[name].ndcg.mean())
-        tested = list_quality.paired(judged[TWO_STAGE].ndcg, single[best].ndcg)
-        result["two_stage"] = {"best_single": best} | asdict(tested)
-    return result
+    if not judged:
+        raise BenchmarkError("nothing could be trained: see above")
+    print(table(judged, protocol.k), file=sys.stderr)
+    return rows_of(judged, protocol.k)
 
 
-def _judged(
-    name: str,
-    make: Callable[[], Learner],
-    dataset: Dataset,
-    test: judging.TestSet,
-) -> Judged:
-    start = perf_counter()
-    recommender = make().fit(dataset)
-    trained = perf_counter()
-    scored = Scored(name, test.users, recommender.score(test.users))
-    seconds = perf_counter() - trained
-    done = evaluation.evaluate(scored, dataset, test, k=K)
-    interval = list_quality.bootstrap(done.per_user["ndcg"])
-    metrics = {key: value for key, value in done.metrics.items() if not key.startswith("users")}
-    row = {
-        "recommender": name,
-        f"ndcg@{K}": interval.mean,
-        "low": interval.low,
-        "high": interval.high,
-        **metrics,
-        "train_seconds": trained - start,
-        "score_seconds": seconds,
-    }
-    return Judged(row, done.per_user["ndcg"])
-
-
-SHOWN = (
-    "low",
-    "high",
-    f"recall@{K}",
-    f"map@{K}",
-    "coverage",
-    "novelty",
-    "diversity",
-    "serendipity",
-    "train_seconds",
-    "score_seconds",
-)
-
-
-def _printed(found: dict[str, Any]) -> str:
-    """The table for people, in Markdown."""
-    columns = ("recommender", f"ndcg@{K}", *SHOWN)
-    lines = [
-        f"{found['data']}, {found['protocol']} split: {found['users']} users judged",
-        "| " + " | ".join(columns) + " |",
-        "|" + "---|" * len(columns),
-    ]
-    for row in found["rows"]:
-        cells = [row["recommender"]]
-        cells += [
-            f"{row[name]:.2f}"
-            if name.endswith("seconds") or name == "novelty"
-            else f"{row[name]:.4f}"
-            for name in columns[1:]
+def rows_of(judged: dict[str, Judged], k: int) -> list[Row]:
+    rows, single = list[Row](), best_single(judged)
+    for name, one in judged.items():
+        beside = () if name != "feed" or single is None else _beside(single, judged)
+        rows += [
+            Row(f"{name} ndcg@{k}", float(one.ndcg.mean()), "nDCG", *beside),
+            Row(f"{name} recall@{k}", float(one.recall.mean()), "recall"),
+            Row(f"{name} seconds to train", one.seconds, "s"),
         ]
-        lines.append("| " + " | ".join(cells) + " |")
-    if "two_stage" in found:
-        said = found["two_stage"]
-        gap = said["difference"]
+    if single:
+        best = judged[single]
+        rows.append(Row(f"best single ndcg@{k}", float(best.ndcg.mean()), "nDCG"))
+        rows.append(Row(f"best single recall@{k}", float(best.recall.mean()), "recall"))
+    if single and "feed" in judged:
+        p = list_quality.paired(judged["feed"].ndcg, best.ndcg[judged["feed"].users]).p
+        rows.append(Row("p feed over best single", p, "p"))
+    rows.append(Row("users judged", float(max(len(one.users) for one in judged.values())), "users"))
+    if "feed" in judged:
+        rows.append(Row("users judged, feed", float(len(judged["feed"].users)), "users"))
+    return rows
+
+
+def _beside(single: str, judged: dict[str, Judged]) -> tuple[str, float]:
+    """The best recommender alone, by the users who get a feed."""
+    return f"{single}, same users", float(judged[single].ndcg[judged["feed"].users].mean())
+
+
+def best_single(judged: dict[str, Judged]) -> str | None:
+    """Of the bare recommenders the best by nDCG."""
+    singles = [name for name in judged if name not in STAGES]
+    return max(singles, key=lambda name: judged[name].ndcg.mean(), default=None)
+
+
+def table(judged: dict[str, Judged], k: int) -> str:
+    """For people, in Markdown, the best first."""
+    lines = [
+        f"| | nDCG@{k} | 95 % | recall@{k} | users | seconds to train |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, one in sorted(judged.items(), key=lambda item: -item[1].ndcg.mean()):
+        interval = list_quality.bootstrap(one.ndcg)
         lines.append(
-            f"two_stage - {said['best_single']}: {gap['mean']:+.4f} "
-            f"[{gap['low']:+.4f}, {gap['high']:+.4f}], paired t-test p = {said['p']:.2g}, "
-            f"signed rank p = {said['p_signed_rank']:.2g}"
+            f"| {name} | {interval.mean:.4f} | {interval.low:.4f} to {interval.high:.4f} | "
+            f"{one.recall.mean():.4f} | {len(one.users)} | {one.seconds:.1f} |"
+        )
+    single = best_single(judged)
+    if single and "feed" in judged:
+        feed = judged["feed"]
+        paired = list_quality.paired(feed.ndcg, judged[single].ndcg[feed.users])
+        gap = paired.difference
+        lines.append(
+            f"\nfeed less {single}, same users: {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}], "
+            f"p = {paired.p:.2g} (paired t-test), {paired.p_signed_rank:.2g} (signed rank)"
         )
     return "\n".join(lines)
 
@@ -195,32 +128,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--path", type=Path, help="folder of another MovieLens")
-    names = [*SINGLE, SESSION, TWO_STAGE]
-    parser.add_argument("--only", nargs="+", choices=names, default=[], help="rows, default all")
-    tables = ("100k", "path")
-    parser.add_argument("--tables", nargs="+", choices=tables, default=tables, help="tables")
+    parser.add_argument("--data", choices=DATA, required=True)
+    parser.add_argument("--path", type=Path, help="folder of the data set, or file of sequences")
+    rows = [*STAGES, *BARE]
+    parser.add_argument("--only", nargs="+", choices=rows, default=rows, help="rows, default all")
     given = parser.parse_args(arguments)
-    logging.basicConfig(
-        stream=sys.stderr, level=logging.WARNING, format="%(asctime)s %(message)s", datefmt="%X"
-    )
-    log.setLevel(logging.INFO)
-    if given.path is not None and not given.path.is_dir():
-        print(f"error: --path {given.path}: no such folder", file=sys.stderr)
-        return 1
-    facts, found = report.machine(), []
-    # One thread everywhere, so that seconds compare.
-    with threadpool_limits(1):
-        for name in given.tables:
-            if name == "path" and given.path is None:
-                continue
-            ratings = Ratings.read(given.path if name == "path" else None)
-            data = given.path.name if name == "path" else "MovieLens 100K"
-            rows = table(ratings, found=name == "100k", only=given.only)
-            found.append({"data": data} | rows)
-            print(_printed(found[-1]), file=sys.stderr)
-    print(json.dumps({"name": "quality", "machine": facts, "tables": found}, indent=2))
-    return 0
+
+    def measured() -> list[Row]:
+        try:
+            protocol = DATA[given.data](given.path)
+        except (LoadError, OSError) as error:
+            raise BenchmarkError(f"--path {given.path}: {error}") from error
+        return measure(protocol, given.only)
+
+    return report.run("quality", measured)
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from threadpoolctl import threadpool_limits
 from benchmarks.common import report, worlds
 from benchmarks.common.report import log
 from benchmarks.common.worlds import Size
-from benchmarks.parts.quality_data import Ratings
+from benchmarks.parts.quality_data import films, ml_100k
 from models.catalogue.building import Catalogue
 from models.data.features import item_features, user_features
 from models.data.ids import IdIndex
@@ -48,7 +48,7 @@ MARKETPLACE = Size(3_000, 2_000, 200_000)
 
 def of_random(profile: Profile) -> tuple[list[Window], Window | None]:
     """Inner splits of the part that ``benchmarks.quality`` trains on."""
-    ratings = Ratings.read(None)
+    ratings = ml_100k(None).log
     outer = np.flatnonzero(stratified_split(ratings.columns, share=0.75, seed=42))
     windows = []
     for seed in SEEDS:
@@ -69,7 +69,7 @@ def of_marketplace(profile: Profile) -> tuple[list[Window], Window | None]:
 def of_movielens(profile: Profile) -> tuple[list[Window], Window | None]:
     """MovieLens 100K as the sample loads it: by its rating a like, a click or a dismissal."""
     found = movielens.read(movielens.sample_path()).interactions
-    return _in_time(found.lazy(), Ratings.read(None).catalogue, profile)
+    return _in_time(found.lazy(), films(None).catalogue, profile)
 
 
 def _in_time(

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from benchmarks.common.worlds import PROFILE, Size, world
-from benchmarks.parts.quality_data import Ratings
+from benchmarks.parts.quality_data import films
 from models.catalogue.building import Catalogue, ModelInfo, build_snapshot
 from models.catalogue.changes import Changes, ItemRow, UserRow
 from models.catalogue.fold_in import fold_in_of
@@ -65,7 +65,7 @@ class Record:
     @classmethod
     def movielens(cls, path: Path | None) -> Self:
         """A folder of MovieLens; a film is made when it is first rated."""
-        ratings = Ratings.read(path)
+        ratings = films(path)
         first = ratings.frame.group_by("item_id").agg(first=pl.col("occurred_at").min())
         items = ratings.catalogue.items.join(first, left_on="id", right_on="item_id")
         items = items.with_columns(created_at="first").drop("first")

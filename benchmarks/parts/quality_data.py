@@ -1,9 +1,13 @@
-"""Ratings of films as datasets to learn from, and what was held out, by protocol."""
+"""Public data sets as one log of likes, and what of it is held out, by protocol."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import cached_property
+from itertools import pairwise
 from pathlib import Path
 from typing import Self
 
@@ -12,128 +16,299 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
+from benchmarks.common.report import BenchmarkError
 from models.catalogue.building import Catalogue
-from models.data.features import Features, item_features, user_features
+from models.data.features import item_features, user_features
 from models.data.ids import IdIndex
 from models.data.matrices import InteractionMatrix
+from models.data.splits import stratified_split
 from models.evaluation.comparison import build_dataset
+from models.profile.recommender_settings import BlendSettings
 from models.profile.schema import Profile, load_profile
-from models.recommenders.base import Dataset, Validation
+from models.recommenders.base import Dataset
 from models.recommenders.judging import TestSet
 from storage.loading.samples import movielens
 from storage.loading.values.times import to_times
 
-TIME = pl.Datetime("us", "UTC")
 PROFILE = load_profile("marketplace")
+TIME = pl.Datetime("us", "UTC")
+FIRST = 1_000_000_000.0
+"""Epoch seconds of what has an order but no times begins here, and of what has neither."""
+LAST, WINDOWS, FIRST_WINDOW = 0.2, 4, 0.4
+"""Share of a user's log that is judged by; windows of time; share of the log before the first."""
 Mask = NDArray[np.bool_]
-WINDOW = 0.1
 
 
 @dataclass(frozen=True)
-class Ratings:
-    """n ratings, in the order of the file.
+class Log:
+    """n likes, in the order of the file, each of another pair of user and item.
 
     Attributes:
-        rows, columns: of the user and the item of each, shape (n,).
-        values: the ratings, float32, shape (n,).
+        frame: user_id, item_id, type (``like``), occurred_at.
+        values: how much each was liked, float32, shape (n,): the rating, or 1.
         seconds: epoch seconds, shape (n,).
-        frame: the same as interactions; every rating is a ``like``, as Microsoft's table has no
-            filter of ratings.
+        timed: False: ``seconds`` say nothing.
     """
 
-    users: IdIndex
-    items: IdIndex
-    rows: NDArray[np.int64]
-    columns: NDArray[np.int64]
+    frame: pl.DataFrame
     values: NDArray[np.float32]
     seconds: NDArray[np.float64]
-    frame: pl.DataFrame
     catalogue: Catalogue
-    user_features: Features
-    item_features: Features
     profile: Profile
+    timed: bool = True
 
     @classmethod
-    def read(cls, path: Path | None) -> Self:
-        """Of a folder of MovieLens; None: MovieLens 100K as the sample's wheel carries it. All
-        films are published."""
-        log = movielens.read(path or movielens.sample_path())
-        raw = log.raw["interactions"]
-        frame = raw.select(
-            "user_id",
-            "item_id",
-            type=pl.lit("like"),
-            occurred_at=to_times(raw["timestamp"], "epoch_s").cast(TIME),
-        )
-        rated = frame["item_id"].unique()
-        items = pl.DataFrame({"id": rated}) if log.items is None else log.items
-        items = items.filter(pl.col("id").is_in(rated.implode()))
-        items = items.with_columns(status=pl.lit("published"))
-        people = frame.select(id=pl.col("user_id").unique())
-        if log.users is not None:
-            people = people.join(log.users, on="id", how="left")
-        users_index, items_index = IdIndex.of(people["id"]), IdIndex.of(items["id"])
-        catalogue = Catalogue(_whole(people, _USERS), _whole(items, _ITEMS), _whole(None, _OWNERS))
+    def of(
+        cls,
+        likes: pl.DataFrame,
+        *,
+        items: pl.DataFrame | None = None,
+        users: pl.DataFrame | None = None,
+        timed: bool = True,
+    ) -> Self:
+        """
+        Args:
+            likes: user_id, item_id, seconds; value, where some are liked more than others.
+            items, users: id, and what is known of them. All items are published.
+        """
+        people = likes.select(id=pl.col("user_id").unique())
+        if users is not None:
+            people = people.join(users, on="id", how="left")
+        known = likes.select(id=pl.col("item_id").unique())
+        if items is not None:
+            known = known.join(items, on="id", how="left")
+        known = known.with_columns(status=pl.lit("published"))
+        at = (pl.col("seconds") * 1e6).cast(pl.Int64).cast(TIME)
+        value = likes["value"] if "value" in likes.columns else likes.select(value=1.0)["value"]
         return cls(
-            users_index,
-            items_index,
-            users_index.indices(frame["user_id"]).astype(np.int64),
-            items_index.indices(frame["item_id"]).astype(np.int64),
-            raw["rating"].cast(pl.Float32).to_numpy(),
-            frame["occurred_at"].dt.epoch("us").to_numpy() / 1e6,
-            frame,
-            catalogue,
-            user_features(catalogue.users, users_index),
-            item_features(catalogue.items, items_index),
+            likes.select("user_id", "item_id", type=pl.lit("like"), occurred_at=at),
+            np.broadcast_to(value.cast(pl.Float32).to_numpy(), len(likes)),
+            likes["seconds"].cast(pl.Float64).to_numpy(),
+            Catalogue(_whole(people, _USERS), _whole(known, _ITEMS), _whole(None, _OWNERS)),
             PROFILE,
+            timed=timed,
         )
 
-    @property
-    def times(self) -> sparse.csr_array:
-        """Epoch seconds of every rating, those held out too: shape (users, items)."""
-        return self._csr(np.ones(len(self.rows), bool), self.seconds)
+    @cached_property
+    def users(self) -> IdIndex:
+        return IdIndex.of(self.catalogue.users["id"])
 
-    def dataset(self, kept: Mask, *, window: bool = False) -> Dataset:
-        """What the ratings of a mask teach; the values are the ratings. With ``window`` the newest
-        tenth is kept apart, for models that must see when to stop."""
-        none = self._csr(np.zeros(len(self.rows), bool), self.values)
-        matrix = InteractionMatrix(self.users, self.items, self._csr(kept, self.values), none)
-        end = float(self.seconds[kept].max()) + 1
-        # Where the split is not in time, what is popular now is no better a guess than of all time.
-        profile = self.profile if window else _timeless(self.profile)
-        early = kept & (self.seconds < np.quantile(self.seconds[kept], 1 - WINDOW))
-        dataset = build_dataset(
-            self.frame.filter(pl.Series(kept)).lazy(),
+    @cached_property
+    def items(self) -> IdIndex:
+        return IdIndex.of(self.catalogue.items["id"])
+
+    @cached_property
+    def rows(self) -> NDArray[np.int64]:
+        """Of the user of each like, shape (n,)."""
+        return self.users.indices(self.frame["user_id"]).astype(np.int64)
+
+    @cached_property
+    def columns(self) -> NDArray[np.int64]:
+        """Of the item of each like, shape (n,)."""
+        return self.items.indices(self.frame["item_id"]).astype(np.int64)
+
+    def dataset(self, known: Mask) -> Dataset:
+        """What the likes of a mask teach."""
+        none = self._csr(np.zeros(len(known), bool), self.values)
+        matrix = InteractionMatrix(self.users, self.items, self._csr(known, self.values), none)
+        made = build_dataset(
+            self.frame.filter(pl.Series(known)).lazy(),
             self.catalogue,
             self.users,
             self.items,
-            self.user_features,
-            self.item_features,
-            profile,
-            as_of=datetime.fromtimestamp(end, UTC),
+            user_features(self.catalogue.users, self.users),
+            item_features(self.catalogue.items, self.items),
+            self.profile,
+            as_of=datetime.fromtimestamp(float(self.seconds[known].max()) + 1, UTC),
             matrix=matrix,
         )
-        if not window:
-            return dataset
-        earlier, later = (self._csr(part, self.values).log1p() for part in (early, kept & ~early))
-        return replace(dataset, validation=Validation(earlier, later))
+        return made if self.timed else replace(made, times=None, validation=None)
 
-    def test_set(self, train: Mask, test: Mask) -> TestSet:
-        """Users in both parts, and all that they rated in the second."""
-        seen = self._csr(train, np.ones(len(self.rows), np.float32))
-        relevant = self._csr(test, np.ones(len(self.rows), np.float32))
-        both = np.flatnonzero((np.diff(seen.indptr) > 0) & (np.diff(relevant.indptr) > 0))
-        history = np.diff(seen.indptr)[both]
-        segments = np.where(history < self.profile.evaluation.heavy_user, "warm", "heavy")
-        return TestSet(both, relevant[both], seen[both], segments)
-
-    @property
-    def _shape(self) -> tuple[int, int]:
-        return len(self.users), len(self.items)
+    def test_set(self, known: Mask, wanted: Mask) -> TestSet:
+        """Users in both parts, and all of the second that is new to them."""
+        seen, later = (self._csr(of, np.ones(len(of), np.float32)) for of in (known, wanted))
+        relevant = sparse.csr_array(later - later.multiply(seen > 0))
+        relevant.eliminate_zeros()
+        history = np.diff(seen.indptr)
+        both = np.flatnonzero((history > 0) & (np.diff(relevant.indptr) > 0))
+        segments = np.where(history[both] < self.profile.evaluation.heavy_user, "warm", "heavy")
+        return TestSet(
+            both, sparse.csr_array(relevant[both]), sparse.csr_array(seen[both]), segments
+        )
 
     def _csr(self, kept: Mask, values: NDArray) -> sparse.csr_array:
-        pairs = (self.rows[kept], self.columns[kept])
-        return sparse.csr_array((values[kept], pairs), shape=self._shape)
+        pairs, shape = (self.rows[kept], self.columns[kept]), (len(self.users), len(self.items))
+        return sparse.csr_array((values[kept], pairs), shape=shape)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """What is learnt from and what is judged by: masks over a log."""
+
+    known: Mask
+    wanted: Mask
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """A log, and how it is cut. The users of all cuts are judged together.
+
+    Attributes:
+        k: length of the lists.
+        newest: what settings are chosen by, inside the training part, is each user's newest;
+            False: drawn at random.
+        in_time: what is known came before what is judged by, of all users.
+    """
+
+    log: Log
+    cuts: list[Cut]
+    k: int
+    newest: bool
+    in_time: bool
+
+    @classmethod
+    def of(
+        cls, log: Log, cuts: list[Cut], *, k: int = 10, newest: bool, in_time: bool = False
+    ) -> Self:
+        """With the profile's settings for such a test."""
+        held_back = "newest" if newest else "random"
+        profile = log.profile
+        sections = {
+            "recommenders": profile.recommenders | {"blend": BlendSettings(held_back=held_back)},
+            "ranker": profile.ranker.model_copy(update={"held_back": held_back}),
+        }
+        if not in_time:  # what is popular now is no better a guess than what always was
+            whole = profile.popularity.model_copy(update={"overall_share": 1.0})
+            sections["popularity"] = whole
+        log = replace(log, profile=profile.model_copy(update=sections))
+        return cls(log, cuts, k, newest, in_time)
+
+
+def films(path: Path | None) -> Log:
+    """A folder of MovieLens; None: MovieLens 100K as the sample's wheel carries it. Every rating is
+    a like, as in Microsoft's table."""
+    found = movielens.read(path or movielens.sample_path())
+    ratings = found.raw["interactions"]
+    likes = ratings.select(
+        "user_id",
+        "item_id",
+        seconds=to_times(ratings["timestamp"], "epoch_s").dt.timestamp("us") / 1e6,
+        value="rating",
+    )
+    return Log.of(likes, items=found.items, users=found.users)
+
+
+def ml_100k(path: Path | None) -> Protocol:
+    """A random quarter of each film's ratings is judged by: ``python_stratified_split`` of
+    Microsoft's Recommenders."""
+    log = films(path)
+    known = stratified_split(log.columns, share=0.75, seed=42)
+    return Protocol.of(log, [Cut(known, ~known)], newest=False)
+
+
+def ml_windows(path: Path | None) -> Protocol:
+    """A folder of MovieLens in windows of time."""
+    log = films(path)
+    return Protocol.of(log, windows(log.rows, log.seconds), newest=True, in_time=True)
+
+
+def gowalla(path: Path | None) -> Protocol:
+    """``train.npz`` and ``test.npz``, CSR, users by places, as LightGCN's authors cut them."""
+    files = (_there(path) / f"{name}.npz" for name in ("train", "test"))
+    parts = [sparse.coo_array(sparse.load_npz(file)) for file in files]
+    likes = pl.concat(
+        [pl.DataFrame(dict(zip(("user", "item"), part.coords, strict=True))) for part in parts]
+    )
+    known = np.arange(len(likes)) < parts[0].nnz
+    named = likes.select(
+        user_id=pl.format("u{}", "user"), item_id=pl.format("i{}", "item"), seconds=FIRST
+    )
+    log = Log.of(named, timed=False)
+    return Protocol.of(log, [Cut(known, ~known)], k=20, newest=False)
+
+
+def beauty(path: Path | None) -> Protocol:
+    """``sequences.txt`` as ``sequences`` reads it, and ``item_attributes.json``: numbers of
+    categories and brands by item."""
+    attributes = json.loads((_there(path) / "item_attributes.json").read_text())
+    tags = [[f"a{number}" for number in numbers] for numbers in attributes.values()]
+    items = pl.DataFrame({"id": list(attributes), "tags": tags})
+    return _last_out(_there(path) / "sequences.txt", items)
+
+
+def sequences(path: Path | None) -> Protocol:
+    """A file with a line a user, ``user item item …``, in the order of time: the last is judged
+    by."""
+    return _last_out(_there(path), None)
+
+
+DATA: dict[str, Callable[[Path | None], Protocol]] = {
+    "ml-100k": ml_100k,
+    "ml-windows": ml_windows,
+    "gowalla": gowalla,
+    "beauty": beauty,
+    "sequences": sequences,
+}
+"""What reads each; the path is that of the command, None: not given."""
+
+
+def windows(rows: NDArray[np.int64], seconds: NDArray[np.float64]) -> list[Cut]:
+    """The log is cut into windows of time. Who comes to the last fifth of what they do within one
+    is judged then: known is all before the window, and what those users did up to their own
+    moments.
+
+    Most users of MovieLens come once: a cut at one moment leaves 28 of 610 on both sides.
+
+    Args:
+        rows: of the user of each like, shape (n,).
+    """
+    known = not_last(rows, seconds, LAST)
+    asked_at = np.full(rows.max() + 1, np.inf)
+    np.minimum.at(asked_at, rows[~known], seconds[~known])
+    ends = np.quantile(seconds, np.linspace(FIRST_WINDOW, 1, WINDOWS + 1))
+    ends[-1] += 1
+    cuts = []
+    for start, end in pairwise(ends):
+        asked = ((asked_at >= start) & (asked_at < end))[rows]
+        cuts.append(Cut(np.where(asked, known, seconds < start), asked & ~known))
+    return cuts
+
+
+def not_last(rows: NDArray[np.int64], seconds: NDArray[np.float64], share: float) -> Mask:
+    """False for the newest ``share`` of each user's likes, rounded down; what came at the same
+    moment stays together, on the older side. O(n log n)."""
+    order = np.lexsort((seconds, rows))
+    of, at = rows[order], seconds[order]
+    start = np.searchsorted(of, of)
+    count = np.searchsorted(of, of, side="right") - start
+    last_kept = start + np.maximum(np.ceil(count * (1 - share)).astype(np.int64) - 1, 0)
+    kept = np.zeros(len(rows), bool)
+    kept[order] = at <= at[last_kept]
+    return kept
+
+
+def _last_out(file: Path, items: pl.DataFrame | None) -> Protocol:
+    try:
+        lines = [line.split() for line in file.read_text().splitlines() if line.strip()]
+    except OSError as error:
+        raise BenchmarkError(f"--path {file}: {error.strerror}") from error
+    if short := next((line for line in lines if len(line) < 3), None):
+        raise BenchmarkError(f"{file}: user {short[0]} has fewer than two items: leave them out")
+    told = pl.DataFrame(
+        {"user_id": [line[0] for line in lines], "item_id": [line[1:] for line in lines]}
+    )
+    place = pl.int_range(pl.len()).over("user_id")
+    likes = told.explode("item_id").with_columns(seconds=FIRST + place)
+    known = likes.select(pl.col("seconds") < pl.col("seconds").max().over("user_id"))
+    kept = known["seconds"].to_numpy()
+    log = Log.of(likes, items=items)
+    return Protocol.of(log, [Cut(kept, ~kept)], newest=True)
+
+
+def _there(path: Path | None) -> Path:
+    if path is None:
+        raise BenchmarkError("--path is needed: this data set does not come with the project")
+    return path
 
 
 _USERS = {
@@ -168,11 +343,6 @@ _OWNERS = {
     "completion_rate": pl.Float64,
     "finished_jobs": pl.Int64,
 }
-
-
-def _timeless(profile: Profile) -> Profile:
-    popularity = profile.popularity.model_copy(update={"overall_share": 1.0})
-    return profile.model_copy(update={"popularity": popularity})
 
 
 def _whole(frame: pl.DataFrame | None, schema: dict) -> pl.DataFrame:

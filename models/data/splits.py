@@ -142,13 +142,6 @@ def stratified_split(groups: NDArray[np.integer], *, share: float = 0.75, seed: 
     return (_rank_in_group(group, random) + 1) / counts[group] <= share
 
 
-def folds(count: int, rows: int, *, seed: int = 0) -> NDArray[np.int64]:
-    """The fold of each row, 0 to ``count - 1``, at random and of equal sizes to within one."""
-    if count < 2:
-        raise ValueError(f"folds: {count}, must be at least 2")
-    return np.random.default_rng(seed).permutation(rows) % count
-
-
 def _rank_in_group(groups: NDArray[np.integer], keys: NDArray[np.number]) -> NDArray[np.int64]:
     """Rank of each row within its group by ascending key, from 0."""
     order = np.lexsort((keys, groups))

@@ -89,6 +89,12 @@ class Ranker(Section):
         description="Users who liked something that they were offered; with fewer there is no "
         "ranker.",
     )
+    held_back: Literal["newest", "random"] = Field(
+        default="newest",
+        description="newest: it learns from what came after a moment or, where few users did "
+        "something on both sides of it, from each user's newest items. random: from items drawn "
+        "at random, for a test that is so.",
+    )
     held_out: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.2, description="Share of those users that only the probabilities are fitted to."
     )

@@ -123,10 +123,3 @@ def examination(
         seen = (of_places + smoothing) / (expected + smoothing)
         seen /= seen[0]
     return seen
-
-
-def click_weights(positions: NDArray[np.integer], seen: Floats) -> Floats:
-    """Inverse propensity of a click at each position, at most ``MOST_WEIGHT``: a cut that takes
-    a little bias for much less noise. Positions beyond those known count as the last."""
-    place = np.minimum(np.asarray(positions, np.int64) - 1, len(seen) - 1)
-    return np.minimum(1 / np.maximum(seen[place], 1e-12), MOST_WEIGHT)

@@ -47,17 +47,19 @@ class RankerFold:
         return cls(known, events.filter(at < known.as_of), events.filter(at >= known.as_of))
 
     @classmethod
-    def newest(cls, dataset: Dataset, events: pl.DataFrame, *, max_users: int, seed: int) -> Self:
-        """Each user's newest liked items are what came later; drawn at random where no order is
-        known.
+    def of_users(
+        cls, dataset: Dataset, events: pl.DataFrame, *, newest: bool, max_users: int, seed: int
+    ) -> Self:
+        """Each user's newest liked items are what came later.
 
         Args:
             events: what the dataset was made of, as ``with_metadata`` gives it.
+            newest: False, or where no order is known: items drawn at random instead.
 
         Raises:
             ValueError: no user likes enough items.
         """
-        fold = hold_back(dataset, SHARE, newest=True, max_users=max_users, seed=seed)
+        fold = hold_back(dataset, SHARE, newest=newest, max_users=max_users, seed=seed)
         held = pairs_among(events, dataset, fold.users, fold.wanted)
         return cls(fold.known, events.filter(~held), events.filter(held))
 

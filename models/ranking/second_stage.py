@@ -84,15 +84,21 @@ class SecondStage:
 
     def _fold(self) -> tuple[RankerFold, Vectors | None]:
         settings = self._dataset.profile.ranker
+        newest = settings.held_back == "newest"
+        if newest and (by_time := self._by_time()):
+            return by_time
+        max_users, seed = settings.max_users, settings.boosted.seed
+        fold = RankerFold.of_users(
+            self._dataset, self._events, newest=newest, max_users=max_users, seed=seed
+        )
+        return fold, None
+
+    def _by_time(self) -> tuple[RankerFold, Vectors | None] | None:
+        """None: too few users did something on both sides of the moment."""
         try:
             known, vectors = self._earlier()
         except ValueError:  # all that is known came in one moment
-            pass
-        else:
-            by_time = RankerFold.by_time(known, self._events)
-            if by_time.users(known.profile) >= ENOUGH * settings.min_users:
-                return by_time, vectors
-        newest = RankerFold.newest(
-            self._dataset, self._events, max_users=settings.max_users, seed=settings.boosted.seed
-        )
-        return newest, None
+            return None
+        fold = RankerFold.by_time(known, self._events)
+        enough = fold.users(known.profile) >= ENOUGH * known.profile.ranker.min_users
+        return (fold, vectors) if enough else None

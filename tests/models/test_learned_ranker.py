@@ -512,7 +512,7 @@ def test_where_nobody_came_back_the_newest_of_each_are_learnt_from(
     _, report = behind_popularity(taught, early, with_settings()).ranker("boosted")
     assert report.users > 10
     events = with_metadata(early)
-    fold = RankerFold.newest(taught[0], events, max_users=100, seed=0)
+    fold = RankerFold.of_users(taught[0], events, newest=True, max_users=100, seed=0)
     assert fold.users(PROFILE) == 100
     assert len(fold.before) + len(fold.later) == len(events)
     pairs = fold.later.select("user_id", "item_id").unique()
@@ -524,6 +524,27 @@ def test_where_nobody_came_back_the_newest_of_each_are_learnt_from(
         kept = fold.known.matrix.liked[[row]].indices
         held = np.setdiff1d(liked[[row]].indices, kept)
         assert times[[row]].toarray()[0, held].min() >= times[[row]].toarray()[0, kept].max()
+
+
+def test_items_drawn_at_random_are_learnt_from_for_a_test_that_is_so(
+    taught: Taught, interactions: pl.DataFrame
+) -> None:
+    known = replace(taught[0], profile=with_settings(held_back="random"))
+    events = with_metadata(interactions.lazy().filter(before(known.as_of)))
+    vectors = PopularityRecommender().fit(known).vectors
+    assert vectors is not None
+
+    def earlier() -> Taught:
+        raise AssertionError("there is no moment")
+
+    base = ByVectors("popularity", vectors, known.histories)
+    _, report = SecondStage(base, known, events, earlier).ranker("boosted")  # type: ignore[arg-type]
+    assert report.users > 10
+    by_newest, by_chance = (
+        RankerFold.of_users(known, events, newest=newest, max_users=100, seed=0).later
+        for newest in (True, False)
+    )
+    assert by_chance["occurred_at"].median() < by_newest["occurred_at"].median()  # type: ignore[operator]
 
 
 def test_positions_are_learnt_from_the_log(interactions: pl.DataFrame) -> None:

@@ -16,7 +16,6 @@ from models.data.splits import (
     Split,
     at_random,
     by_time,
-    folds,
     stratified_split,
 )
 from models.recommenders import judging
@@ -48,19 +47,9 @@ def test_stratified_split_is_that_of_microsoft(groups: np.ndarray) -> None:
     assert (stratified_split(groups) == expected).all()
 
 
-@given(st.integers(2, 6), st.integers(0, 50))
-def test_folds_are_even(count: int, rows: int) -> None:
-    sizes = np.bincount(folds(count, rows), minlength=count)
-    assert sizes.sum() == rows
-    assert sizes.max() - sizes.min() <= 1
-
-
 def test_nonsense_is_refused() -> None:
-    one = np.zeros(1, int)
     with pytest.raises(ValueError, match="share"):
-        stratified_split(one, share=1.0)
-    with pytest.raises(ValueError, match="folds"):
-        folds(1, 5)
+        stratified_split(np.zeros(1, int), share=1.0)
 
 
 # The two protocols on a log of our own kind.
