@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 import numpy as np
 import polars as pl
@@ -37,6 +37,7 @@ FIRST = 1_000_000_000.0
 LAST, WINDOWS, FIRST_WINDOW = 0.2, 4, 0.4
 """Share of a user's log that is judged by; windows of time; share of the log before the first."""
 Mask = NDArray[np.bool_]
+Tells = Literal["time", "order", "nothing"]
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Log:
         frame: user_id, item_id, type (``like``), occurred_at.
         values: how much each was liked, float32, shape (n,): the rating, or 1.
         seconds: epoch seconds, shape (n,).
-        timed: False: ``seconds`` say nothing.
+        tells: what ``seconds`` say.
     """
 
     frame: pl.DataFrame
@@ -55,7 +56,7 @@ class Log:
     seconds: NDArray[np.float64]
     catalogue: Catalogue
     profile: Profile
-    timed: bool = True
+    tells: Tells
 
     @classmethod
     def of(
@@ -64,7 +65,7 @@ class Log:
         *,
         items: pl.DataFrame | None = None,
         users: pl.DataFrame | None = None,
-        timed: bool = True,
+        tells: Tells,
     ) -> Self:
         """
         Args:
@@ -86,7 +87,7 @@ class Log:
             likes["seconds"].cast(pl.Float64).to_numpy(),
             Catalogue(_whole(people, _USERS), _whole(known, _ITEMS), _whole(None, _OWNERS)),
             PROFILE,
-            timed=timed,
+            tells,
         )
 
     @cached_property
@@ -111,9 +112,10 @@ class Log:
         """What the likes of a mask teach."""
         none = self._csr(np.zeros(len(known), bool), self.values)
         matrix = InteractionMatrix(self.users, self.items, self._csr(known, self.values), none)
+        likes = self.frame.filter(pl.Series(known))
         made = build_dataset(
-            self.frame.filter(pl.Series(known)).lazy(),
-            self.catalogue,
+            likes.lazy(),
+            replace(self.catalogue, items=self._items(likes)),
             self.users,
             self.items,
             user_features(self.catalogue.users, self.users),
@@ -122,7 +124,7 @@ class Log:
             as_of=datetime.fromtimestamp(float(self.seconds[known].max()) + 1, UTC),
             matrix=matrix,
         )
-        return made if self.timed else replace(made, times=None, validation=None)
+        return made if self.tells != "nothing" else replace(made, times=None, validation=None)
 
     def test_set(self, known: Mask, wanted: Mask) -> TestSet:
         """Users in both parts, and all of the second that is new to them."""
@@ -135,6 +137,15 @@ class Log:
         return TestSet(
             both, sparse.csr_array(relevant[both]), sparse.csr_array(seen[both]), segments
         )
+
+    def _items(self, likes: pl.DataFrame) -> pl.DataFrame:
+        """As a loader makes them: there since they were first liked, as far as is known. What only
+        the held-out part knows of says nothing of when it came."""
+        items = self.catalogue.items
+        if self.tells != "time":
+            return items
+        first = likes.group_by(id="item_id").agg(created_at=pl.col("occurred_at").min())
+        return items.drop("created_at").join(first, on="id", how="left", maintain_order="left")
 
     def _csr(self, kept: Mask, values: NDArray) -> sparse.csr_array:
         pairs, shape = (self.rows[kept], self.columns[kept]), (len(self.users), len(self.items))
@@ -195,7 +206,9 @@ def films(path: Path | None) -> Log:
         seconds=to_times(ratings["timestamp"], "epoch_s").dt.timestamp("us") / 1e6,
         value="rating",
     )
-    return Log.of(likes, items=found.items, users=found.users)
+    # Dates of films are those of their first rating, be it held out.
+    items = None if found.items is None else found.items.drop("created_at")
+    return Log.of(likes, items=items, users=found.users, tells="time")
 
 
 def ml_100k(path: Path | None) -> Protocol:
@@ -223,7 +236,7 @@ def gowalla(path: Path | None) -> Protocol:
     named = likes.select(
         user_id=pl.format("u{}", "user"), item_id=pl.format("i{}", "item"), seconds=FIRST
     )
-    log = Log.of(named, timed=False)
+    log = Log.of(named, tells="nothing")
     return Protocol.of(log, [Cut(known, ~known)], k=20, newest=False)
 
 
@@ -301,7 +314,7 @@ def _last_out(file: Path, items: pl.DataFrame | None) -> Protocol:
     likes = told.explode("item_id").with_columns(seconds=FIRST + place)
     known = likes.select(pl.col("seconds") < pl.col("seconds").max().over("user_id"))
     kept = known["seconds"].to_numpy()
-    log = Log.of(likes, items=items)
+    log = Log.of(likes, items=items, tells="order")
     return Protocol.of(log, [Cut(kept, ~kept)], newest=True)
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from scipy import sparse
 
@@ -180,3 +181,11 @@ def test_what_is_not_there_is_said(
 ) -> None:
     assert quality.main(["--data", *given]) == 1
     assert said in capsys.readouterr().err
+
+
+def test_what_is_held_out_does_not_tell_when_a_film_came(tmp_path: Path) -> None:
+    log = DATA["ml-windows"](movielens(tmp_path)).log
+    film = log.frame["item_id"][0]
+    known = (log.frame["item_id"] != film).to_numpy()
+    items = log.dataset(known).catalogue.items
+    assert items.filter(pl.col("created_at").is_null())["id"].to_list() == [film]
