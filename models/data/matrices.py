@@ -70,9 +70,10 @@ def interaction_matrix(
             what undoes one, without a weight counts 0.
         weights: weight of each interaction type.
         types: which of them say that a user has applied.
-        half_life_days: an interaction of that age at ``now`` counts half. None: all
-            count the same.
-        now: the age's reference, aware. Needed with ``half_life_days``.
+        half_life_days: an interaction so much older than the newest one up to ``now`` counts half:
+            a log that ended years ago is not worth less. None: all count the same.
+        now: what came later counts as much as what came then; aware. Needed with
+            ``half_life_days``.
 
     Raises:
         ValueError: ``half_life_days`` without ``now``.
@@ -88,7 +89,8 @@ def interaction_matrix(
     if half_life_days is not None:
         if now is None:
             raise ValueError("now: needed with half_life_days")
-        age_days = (pl.lit(now) - pl.col("occurred_at")).dt.total_seconds() / 86_400
+        newest = pl.min_horizontal(pl.lit(now), pl.col("occurred_at").max())
+        age_days = (newest - pl.col("occurred_at")).dt.total_seconds() / 86_400
         weight = weight * (0.5 ** (age_days.clip(0) / half_life_days))
 
     def matrix(pairs: pl.DataFrame) -> sparse.csr_array:

@@ -22,6 +22,7 @@ from models.data.splits import of_known, split_moment
 from models.evaluation import metrics as evaluation
 from models.evaluation.breakdown import Breakdown, breakdown
 from models.evaluation.feed import FeedJudge
+from models.evaluation.held_back import HeldBack, together
 from models.profile.ranker_settings import Kind, parts_of, with_ranker
 from models.profile.schema import Profile
 from models.ranking.learned import LearnedRanker
@@ -33,7 +34,7 @@ from models.recommenders.validation import with_validation
 
 Made = tuple[Scorer, LearnedRanker | None]
 WINDOW_USERS = 50
-"""Of a window of its own to choose by, and of one to judge by, at least."""
+"""Of what a winner is chosen by apart, and of what is judged by apart, at least."""
 
 
 class NothingToJudge(ValueError):
@@ -97,6 +98,7 @@ class Comparison:
         test: who was judged, and by what.
         failed: why others could not be trained, by name.
         plans: of the blends among them, by name.
+        held: what was held back from all of them, to choose by.
         breakdown: of the winning recommender's feed; None: it is not at hand any more.
         vectors: of the winning recommender, as it was trained on the past, where a ranker won
             behind it: the ranker that goes live learns from what they put first.
@@ -112,6 +114,7 @@ class Comparison:
     vectors: Vectors | None = None
     plans: dict[str, Plan] = field(default_factory=dict)
     breakdown: Breakdown | None = None
+    held: HeldBack | None = None
 
     def without_ranker(self, why: str) -> Comparison:
         """The same, where the recommender goes live without the ranker that won behind it."""
@@ -151,9 +154,12 @@ def compare(
     earlier: Callable[[], Dataset] | None = None,
     progress: ProgressOf | None = None,
 ) -> Comparison:
-    """Train the profile's recommenders on ``dataset``, each judged by the feed that it gives, by
-    what came after ``dataset.as_of``: chosen by the first half of it, judged by the second. Where
-    either half has fewer than ``WINDOW_USERS`` to judge by, both are done by all of it.
+    """Train the profile's recommenders on ``dataset``, each judged by the feed that it gives.
+
+    Chosen by the newest items of users who did nothing after ``dataset.as_of``, which are held
+    back, and by the first half of what came after it; judged by the second half. Where either half
+    has fewer than ``WINDOW_USERS`` to judge by, all that came after is judged by, and chosen by
+    too where nothing is held back.
 
     The first one that no other beats beyond the noise (paired, by nDCG) wins, in the order of
     the profile. Then rankers are trained behind it: one wins if it beats the recommender alone
@@ -172,9 +178,15 @@ def compare(
     future, test = _test_of(dataset, came)
     if len(test.users) == 0:
         raise NothingToJudge(_nobody_to_judge(dataset, future))
-    windows = _windows(dataset, came)
-    choosing, test = windows or (None, test)
-    judge = FeedJudge.of(dataset, test, interactions, choosing)
+    choosing, test = _windows(dataset, came) or (None, test)
+    held = HeldBack.of(dataset, future, rules.held_back_users)
+    if held is not None and len(held.users) < WINDOW_USERS:
+        held = None
+    if held is not None:
+        dataset = held.known(dataset)
+        newest = held.test_set(dataset, rules.heavy_user)
+        choosing = newest if choosing is None else together(newest, choosing)
+    judge = FeedJudge.of(dataset, test, interactions, choosing, held)
     evaluations: list[evaluation.Evaluation] = []
     failed: dict[str, str] = {}
     plans: dict[str, Plan] = {}
@@ -222,7 +234,17 @@ def compare(
     if favourite is not None and favourite.name == parts_of(winner)[0]:
         parts = breakdown(judge, favourite)
     return Comparison(
-        dataset.as_of, evaluations, winner, verdict, rules.k, test, failed, vectors, plans, parts
+        dataset.as_of,
+        evaluations,
+        winner,
+        verdict,
+        rules.k,
+        test,
+        failed,
+        vectors,
+        plans,
+        parts,
+        held,
     )
 
 

@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from models.evaluation import metrics as evaluation
+from models.evaluation.held_back import HeldBack
 from models.feed.judged_stages import JUDGED, JudgedStage, judged_stages
 from models.feed.pipeline import Query
 from models.ranking.backtest import Backtest, PastCatalogue, with_metadata
@@ -55,8 +56,7 @@ class FeedJudge:
     """Judges feeds by one test: what users liked after the moment up to which all was known.
 
     Attributes:
-        choosing: another test, of an earlier window, by which the winner is chosen; None: by this
-            one.
+        choosing: another test, by which the winner is chosen; None: by this one.
     """
 
     past: PastCatalogue
@@ -71,14 +71,18 @@ class FeedJudge:
         test: judging.TestSet,
         interactions: pl.LazyFrame,
         choosing: judging.TestSet | None = None,
+        held: HeldBack | None = None,
     ) -> Self:
         """
         Args:
             dataset: what was known; ``test`` came later.
             interactions: user_id, item_id, type, occurred_at, metadata; those after
                 ``dataset.as_of`` are not looked at.
+            held: pairs that are not known.
         """
         events = with_metadata(interactions.filter(pl.col("occurred_at") < dataset.as_of))
+        if held is not None:
+            events = held.known_events(events, dataset)
         background = evaluation.Background.of(dataset, test, k=dataset.profile.evaluation.k)
         return cls(PastCatalogue(dataset, events), test, background, choosing)
 

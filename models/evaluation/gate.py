@@ -367,10 +367,12 @@ def _refitted(
     """
     changed, split = recipe.profile(profile), comparison.split_at
     name, kind = parts_of(recipe.recommender)
-    known = past(changed, split)
+    known, held = past(changed, split), comparison.held
+    if held is not None:
+        known = held.known(known)
     tell = progress and progress(f"{name}, of the champion's recipe")
     made = as_served(zoo.make(name, changed).fit(known, progress=tell), known)
-    judge, ranker = FeedJudge.of(known, comparison.test, interactions), None
+    judge, ranker = FeedJudge.of(known, comparison.test, interactions, held=held), None
     if kind and changed.ranker.kinds and isinstance(made, ByVectors):
         counted = of_known(interactions, known.users, known.items)
         began = training_moment(counted, split, changed.evaluation.test_share)

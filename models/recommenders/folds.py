@@ -30,12 +30,21 @@ class Fold:
     wanted: sparse.csr_array
 
 
-def hold_back(dataset: Dataset, share: float, *, newest: bool, max_users: int, seed: int) -> Fold:
+def hold_back(
+    dataset: Dataset,
+    share: float,
+    *,
+    newest: bool,
+    max_users: int,
+    seed: int,
+    among: NDArray[np.integer] | None = None,
+) -> Fold:
     """Some of what users like is held back, at least one item of each. O(n log n) in the liked
     pairs.
 
     Args:
         share: of each user's items.
+        among: users of whom something may be held back, rows; None: all.
         newest: the newest items, where an order is known; else drawn at random.
         max_users: that many are drawn; the others stay as they are.
 
@@ -45,6 +54,8 @@ def hold_back(dataset: Dataset, share: float, *, newest: bool, max_users: int, s
     liked, rng = dataset.matrix.liked, np.random.default_rng(seed)
     counts = np.diff(liked.indptr)
     users = np.flatnonzero(counts >= LEAST_LIKED)
+    if among is not None:
+        users = np.intersect1d(users, among)
     if not len(users):
         raise ValueError(f"no user likes {LEAST_LIKED} items: nothing can be held back")
     if len(users) > max_users:
@@ -62,11 +73,24 @@ def hold_back(dataset: Dataset, share: float, *, newest: bool, max_users: int, s
     wanted = sparse.csr_array(
         (np.ones(len(held), bool), (at[held], rows.indices[held])), shape=rows.shape
     )
-    values = dataset.matrix.values
-    row = np.repeat(np.arange(values.shape[0]), np.diff(values.indptr)).astype(np.int64)
-    keys = row * values.shape[1] + values.indices
-    hidden = users[at[held]].astype(np.int64) * values.shape[1] + rows.indices[held]
-    return Fold(knowing(dataset, only(values, ~np.isin(keys, hidden))), users, wanted)
+    return Fold(without(dataset, users, wanted), users, wanted)
+
+
+def without(dataset: Dataset, users: NDArray[np.integer], wanted: sparse.csr_array) -> Dataset:
+    """The dataset as if these pairs were not known, nor in its validation. O(pairs)."""
+    n_items = wanted.shape[1]
+    of = np.repeat(np.asarray(users, np.int64), np.diff(wanted.indptr))
+    hidden = of * n_items + wanted.indices
+
+    def left(matrix: sparse.csr_array) -> sparse.csr_array:
+        row = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
+        return only(matrix, ~np.isin(row * n_items + matrix.indices, hidden))
+
+    known, validation = knowing(dataset, left(dataset.matrix.values)), dataset.validation
+    if validation is None:
+        return known
+    earlier, later = (left(sparse.csr_array(of)) for of in (validation.earlier, validation.later))
+    return replace(known, validation=replace(validation, earlier=earlier, later=later))
 
 
 def knowing(dataset: Dataset, known: sparse.csr_array) -> Dataset:

@@ -103,6 +103,10 @@ def test_half_life() -> None:
     ]
     values = pairs(made(rows, half_life_days=7, now=NOW), "values")
     assert values == {("u1", "i1"): 0.5, ("u1", "i2"): 1, ("u2", "i2"): 1}
+    long_ago = [(user, item, type, at - timedelta(days=9_000)) for user, item, type, at in rows[:2]]
+    assert pairs(made(long_ago, half_life_days=7, now=NOW), "values") == {
+        ("u1", "i1"): 0.5, ("u1", "i2"): 1,
+    }  # fmt: skip
     with pytest.raises(ValueError, match="now"):
         made(rows, half_life_days=7)
 

@@ -170,9 +170,11 @@ def test_the_winner_is_chosen_by_one_window_and_judged_by_another(
 ) -> None:
     split = split_moment(interactions.lazy(), 0.2)
     settings = {name: SETTINGS[name]() for name in ("heuristic", "popularity")}
-    profile = PROFILE.model_copy(update={"recommenders": settings})
+    rules = PROFILE.evaluation.model_copy(update={"held_back_users": 0})
+    profile = PROFILE.model_copy(update={"recommenders": settings, "evaluation": rules})
     past = dataset_of(catalogue, interactions, as_of=split, profile=profile)
     found = compare(past, interactions.lazy())
+    assert found.held is None
     judged = found.of("popularity")
     assert judged.chosen_by is not None
     assert len(judged.per_user["ndcg"]) == len(found.test.users)
@@ -197,6 +199,32 @@ def test_the_winner_is_chosen_by_one_window_and_judged_by_another(
     whole = compare(past, interactions.lazy())
     assert whole.of("popularity").chosen_by is None
     assert len(whole.test.users) > len(second.users)
+
+
+def test_it_is_chosen_by_the_newest_items_of_who_did_not_come_back_too(
+    catalogue: Catalogue, interactions: pl.DataFrame, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.evaluation.comparison.WINDOW_USERS", 20)
+    split = split_moment(interactions.lazy(), 0.2)
+    rules = PROFILE.evaluation.model_copy(update={"held_back_users": 30})
+    settings = {name: SETTINGS[name]() for name in ("ease", "popularity")}
+    profile = PROFILE.model_copy(update={"recommenders": settings, "evaluation": rules})
+    past = dataset_of(catalogue, interactions, as_of=split, profile=profile)
+    found = compare(past, interactions.lazy())
+    held, ease = found.held, found.of("ease")
+    assert held is not None
+    assert 20 <= len(held.users) <= 30
+    came = interactions.filter(pl.col("occurred_at") >= split)["user_id"].unique()
+    weighed = set(past.users.indices(came).tolist())
+    assert not weighed & set(held.users.tolist()) & set(found.test.users.tolist())
+    # Nobody has learnt from it, and each is judged by it.
+    known = held.known(past)
+    assert known.matrix.liked.nnz == past.matrix.liked.nnz - held.wanted.nnz
+    test = held.test_set(known, rules.heavy_user)
+    judge = FeedJudge.of(known, test, interactions.lazy(), held=held)
+    again = judge.evaluate("ease", as_served(make("ease", profile).fit(known), known))
+    assert ease.chosen_by is not None
+    assert set(again.per_user["ndcg"].tolist()) <= set(ease.chosen_by.tolist())
 
 
 def test_what_is_judged_is_what_would_be_served() -> None:

@@ -8,7 +8,7 @@ order what was held back best. Then each part that has a weight is trained on ev
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
@@ -44,7 +44,7 @@ TRIED: dict[str, tuple[dict[str, float], ...]] = {
     "linear_transitions": ({"ridge": 100.0}, {"ridge": 400.0}),
 }
 """Settings that depend on the data: the best of these is taken."""
-CHOSEN_BY = 500
+CHOSEN_BY = 300
 """Users by whom settings are chosen; the weights are learnt from all that are held back."""
 BLOCK_SCORES = 20_000_000
 """Scores that are held at once (80 MB)."""
@@ -79,6 +79,20 @@ class Part:
             return standard(self.recommender.score(users))
         asked = histories.asked(users, self.table.fade, weighted=self.table.weighted)
         return standard(self.table.scores(asked, users, histories.liked))
+
+    @property
+    def by_history(self) -> bool:
+        """Whether it is a table that is asked with a history."""
+        return not isinstance(self.table, ConstantTable | GroupTable | None)
+
+    def asked(self, known: Dataset, fade: float | None) -> Iterator[Self]:
+        """With all that is liked, and, where an order is known, with the newest items."""
+        if not self.by_history:
+            yield self
+            return
+        yield self.fading(None)
+        if fade is not None and known.times is not None:
+            yield self.fading(fade)
 
     def fading(self, fade: float | None) -> Self:
         """The same, asked with the newest items; None: with all that is liked."""
@@ -220,20 +234,17 @@ class BlendOfTables:
     def _best(self, name: str, fold: Fold) -> tuple[list[Part], Mapping[str, float]]:
         """The parts of a recommender with the settings that order best what was held back, and
         those."""
-        known, tried = fold.known, list[tuple[float, list[Part], Mapping[str, float]]]()
+        known, tried = fold.known, list[tuple[float, Part, Mapping[str, float]]]()
         for chosen in TRIED.get(name, ({},)):
             made = Part.of(_made(name, known.profile, chosen).fit(known))
-            if made.table is None or isinstance(made.table, ConstantTable | GroupTable):
-                found = [(_ndcg(made, fold), made)]
-            else:
-                whole = made.fading(None)
-                found = [(_ndcg(whole, fold), whole)]
-                if known.times is not None:
-                    recent = [made.fading(fade) for fade in FADES]
-                    found.append(_best_of([(_ndcg(part, fold), part) for part in recent]))
-            tried.append((_best_of(found)[0], [part for _, part in found], chosen))
-        _, parts, settings = max(tried, key=lambda one: one[0])
-        return parts, settings
+            found = [(_ndcg(part, fold), made) for part in made.asked(known, FADES[1])]
+            tried.append((*_best_of(found), chosen))
+        _, made, settings = max(tried, key=lambda one: one[0])
+        if known.times is None or not made.by_history:
+            return list(made.asked(known, None)), settings
+        recent = [made.fading(fade) for fade in FADES]
+        newest = _best_of([(_ndcg(part, fold), part) for part in recent])[1]
+        return [made.fading(None), newest], settings
 
     def _served(self, dataset: Dataset) -> Vectors:
         users = np.flatnonzero(np.diff(dataset.matrix.liked.indptr))
