@@ -69,11 +69,11 @@ def explain(error: BaseException) -> Problem:
 def _settings(error: BaseException) -> Problem:
     """Pydantic's list of problems, each by the name of its environment variable."""
     problems = error.errors()  # type: ignore[attr-defined]
-    said = "; ".join(
+    listed = "; ".join(
         f"{variable(problem['loc'])}={problem.get('input')!r}: {problem['msg']}"
         for problem in problems
     )
-    return Problem(f"A setting is wrong: {said}.", "Correct it in the environment or in .env.")
+    return Problem(f"A setting is wrong: {listed}.", "Correct it in the environment or in .env.")
 
 
 def variable(location: tuple[object, ...]) -> str:

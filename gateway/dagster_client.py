@@ -240,9 +240,9 @@ def _refusal(status: int, body: Any) -> str:
 
 def _plain(message: str) -> str:
     """An error of Dagster's in a line, those that everybody meets in our words."""
-    for word, said in PLAIN.items():
+    for word, plain in PLAIN.items():
         if word in message:
-            return said
+            return plain
     return next((line.strip()[:300] for line in message.splitlines() if line.strip()), "no message")
 
 

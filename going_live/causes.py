@@ -47,19 +47,19 @@ class Key:
 
 
 def failed(
-    conn: psycopg.Connection, key: Key, severity: Severity, said: str, detail: Mapping[str, Any]
+    conn: psycopg.Connection, key: Key, severity: Severity, message: str, detail: Mapping[str, Any]
 ) -> bool:
     """Raise an alert of a failure, unless one of the last day lasts. Returns whether it did.
 
     Args:
-        said: why, in a sentence.
+        message: why, in a sentence.
         detail: what people need beside it.
     """
     kind, lately = _last(conn, key.job).get(key, ("", False))
     if kind == FAILED and lately:
         return False
-    known = {"cause": key.to_dict(), "error": said[:800]}
-    raise_alert(conn, FAILED, severity, f"{key}: {said}"[:300], {**detail, **known})
+    known = {"cause": key.to_dict(), "error": message[:800]}
+    raise_alert(conn, FAILED, severity, f"{key}: {message}"[:300], {**detail, **known})
     return True
 
 

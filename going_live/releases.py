@@ -357,16 +357,16 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "5")
     expect_large_imports()
     asked = _parser().parse_args(arguments)
-    said = {"actor": asked.actor, "reason": asked.reason}
+    why = {"actor": asked.actor, "reason": asked.reason}
     settings = get_settings()
     try:
         moves = Releases.of(settings, database_url(settings))
         if asked.move == "activate":
-            moved = moves.activate(asked.version, force=asked.force, **said)
+            moved = moves.activate(asked.version, force=asked.force, **why)
         elif asked.move == "withdraw":
-            moved = moves.withdraw(asked.version, **said)
+            moved = moves.withdraw(asked.version, **why)
         else:
-            moved = moves.rollback(expected=asked.expected, **said)
+            moved = moves.rollback(expected=asked.expected, **why)
     except ReleaseError as error:
         return _fail(error.kind, error)
     except (DatabaseError, psycopg.OperationalError) as error:

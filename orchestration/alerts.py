@@ -47,7 +47,7 @@ def failed_run(context: dg.RunFailureSensorContext, platform: Platform) -> None:
         telemetry.write_audit(conn, "pipeline", "run.failed", {"job": job, "error": error, **link})
         for cause in found:
             key = causes.Key(job, cause.step, cause.check)
-            causes.failed(conn, key, severity, cause.said, {"job": job, **link})
+            causes.failed(conn, key, severity, cause.message, {"job": job, **link})
 
 
 @dg.run_status_sensor(

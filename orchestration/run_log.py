@@ -54,10 +54,10 @@ def say_outcome(instance: dg.DagsterInstance, run_id: str) -> int:
         print("Failed: it was cancelled", flush=True)
         return 1
     why = causes(instance, run_id)
-    said = [str(cause) for cause in why] or ["see the run in Dagster"]
+    sentences = [str(cause) for cause in why] or ["see the run in Dagster"]
     if any(cause.refused_rows for cause in why):
-        said.append("see `feedwright rejected`")
-    print(f"Failed: {'; '.join(said)}"[:1000], flush=True)
+        sentences.append("see `feedwright rejected`")
+    print(f"Failed: {'; '.join(sentences)}"[:1000], flush=True)
     return 1
 
 
@@ -88,13 +88,13 @@ class Cause:
     Attributes:
         step: whose; None: the run itself, as when its process died.
         check: the data check that failed; None: it was something else.
-        said: in a sentence.
+        message: in a sentence.
         is_ours: whether it says by itself what is missing, and what to do.
     """
 
     step: str | None
     check: str | None
-    said: str
+    message: str
     is_ours: bool = False
 
     @property
@@ -104,9 +104,9 @@ class Cause:
 
     def __str__(self) -> str:
         if self.is_ours:
-            return self.said
+            return self.message
         where = f"check {self.check}" if self.check else self.step
-        return f"{where}: {self.said}" if where else self.said
+        return f"{where}: {self.message}" if where else self.message
 
 
 def causes(instance: dg.DagsterInstance, run_id: str) -> list[Cause]:
@@ -123,11 +123,11 @@ def causes(instance: dg.DagsterInstance, run_id: str) -> list[Cause]:
         if event.is_step_failure:
             found.append(_of_step(event.step_key, event.step_failure_data))
         elif event.is_run_failure and not found:
-            said = event.message or "see the run in Dagster"
-            if FROM_OUTSIDE in said:
-                said = "its process died"
-            marked = MARKED.search(said)
-            found.append(Cause(None, None, marked["why"] if marked else said))
+            message = event.message or "see the run in Dagster"
+            if FROM_OUTSIDE in message:
+                message = "its process died"
+            marked = MARKED.search(message)
+            found.append(Cause(None, None, marked["why"] if marked else message))
     return found
 
 
@@ -140,8 +140,8 @@ def _of_step(step: str | None, failure: StepFailureData) -> Cause:
     while error is not None and error.cause is not None:
         error = error.cause
     lines = error.message.splitlines() if error else []
-    said = next((line.strip() for line in lines if line.strip()), "no message")
-    return Cause(step, None, OUR_ERRORS.sub("", said))
+    message = next((line.strip() for line in lines if line.strip()), "no message")
+    return Cause(step, None, OUR_ERRORS.sub("", message))
 
 
 def passed(instance: dg.DagsterInstance, run_id: str) -> tuple[set[str], set[str]]:

@@ -145,8 +145,8 @@ def _files_one_by_one(
     from storage.loading.mapping import load_mapping
     from storage.loading.readers import readable
 
-    said = load_mapping(mapping or "default", types)
-    log, failed = readable(path, "auto" if form == "movielens" else form, said, types)
+    loaded = load_mapping(mapping or "default", types)
+    log, failed = readable(path, "auto" if form == "movielens" else form, loaded, types)
     for entity in log.entities:
         try:
             _check(log, entity)
@@ -177,12 +177,12 @@ def _notices(log: Log, entity: Entity) -> list[str]:
 
 def _form(form: dict[str, str | bool | None]) -> list[str]:
     names = {"\t": "tabs", ",": "commas", ";": "semicolons", " ": "spaces"}
-    said = [str(form["encoding"])] if form["encoding"] else []
+    parts = [str(form["encoding"])] if form["encoding"] else []
     if delimiter := form["delimiter"]:
-        said.append(f"parted by {names.get(str(delimiter), delimiter)}")
+        parts.append(f"parted by {names.get(str(delimiter), delimiter)}")
     if form["header"] is False:
-        said.append("no header")
-    return said
+        parts.append("no header")
+    return parts
 
 
 def _cell(value: Any) -> str:

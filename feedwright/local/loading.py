@@ -39,8 +39,8 @@ def file_log(
     from storage.loading.mapping import load_mapping
     from storage.loading.readers import read_log
 
-    said = load_mapping(mapping, types) if mapping else None
-    return read_log(path, form, said, types, up_to_damage=up_to_damage)
+    loaded = load_mapping(mapping, types) if mapping else None
+    return read_log(path, form, loaded, types, up_to_damage=up_to_damage)
 
 
 def proposed(folder: Path, types: InteractionTypes) -> tuple[str, Log]:

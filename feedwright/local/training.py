@@ -71,14 +71,14 @@ def _show(process: subprocess.Popen[str], log_file: Path, console: Console) -> s
         for line in process.stdout:
             log.write(line)
             log.flush()
-            said = line.strip()
-            last = said or last
-            if said.startswith("Failed: "):
-                failed = said.removeprefix("Failed: ")
-            elif TOLD.match(said):
-                console.print(f"  [dim]{escape(said)}[/]", highlight=False, soft_wrap=True)
+            text = line.strip()
+            last = text or last
+            if text.startswith("Failed: "):
+                failed = text.removeprefix("Failed: ")
+            elif TOLD.match(text):
+                console.print(f"  [dim]{escape(text)}[/]", highlight=False, soft_wrap=True)
             elif "STEP_FAILURE" in line or "RUN_FAILURE" in line:
-                failure = said.rpartition(" - ")[2].strip()
+                failure = text.rpartition(" - ")[2].strip()
                 console.print(f"  [red]{escape(failure)}[/]", highlight=False)
     return (failed or last)[:800]
 

@@ -212,13 +212,13 @@ def _start_services(supervisor: Supervisor, console: Console, stages: Stages) ->
     began = time.monotonic()
     names = ", ".join(child.service.name for child in supervisor.children)
 
-    def said(name: str, seconds: float) -> None:
+    def show(name: str, seconds: float) -> None:
         stages.services[name] = seconds
         console.print(f"  [dim]{name} after {seconds:.1f} s[/]", highlight=False)
 
     console.print(f"Starting {names} …", highlight=False)
     supervisor.start()
-    supervisor.wait_ready(said)
+    supervisor.wait_ready(show)
     stages.finish("services", "Services ready", began)
 
 

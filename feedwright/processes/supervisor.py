@@ -68,8 +68,10 @@ class Supervisor:
         for child in self.children:
             self._start(child)
 
-    def wait_ready(self, said: Callable[[str, float], None] = lambda name, seconds: None) -> None:
-        """Wait until every service answers, and tell ``said`` the seconds of each.
+    def wait_ready(
+        self, on_ready: Callable[[str, float], None] = lambda name, seconds: None
+    ) -> None:
+        """Wait until every service answers, and tell ``on_ready`` the seconds of each.
 
         Raises:
             FeedwrightError: one dies again and again, or does not answer in time.
@@ -84,7 +86,7 @@ class Supervisor:
                         raise self._failure(child, f"stopped {child.deaths} times while starting")
                     if child.process is not None and is_ready(client, child.service.health_url):
                         waiting.remove(child)
-                        said(child.service.name, time.monotonic() - began)
+                        on_ready(child.service.name, time.monotonic() - began)
                 if waiting and time.monotonic() - began > READY_SECONDS:
                     raise self._failure(
                         waiting[0], f"did not answer within {READY_SECONDS:.0f} seconds"
@@ -158,9 +160,10 @@ class Supervisor:
     def _failure(self, child: _Child, what: str) -> FeedwrightError:
         file = self.logs / f"{child.service.name}.log"
         last = [line for line in tail(file, 20) if line.strip()][-1:]
-        said = f" Its last words: {last[0].strip()[:300]}" if last else ""
+        last_words = f" Its last words: {last[0].strip()[:300]}" if last else ""
         return FeedwrightError(
-            f"{child.service.name} {what}.{said}", f"Its log: feedwright logs {child.service.name}"
+            f"{child.service.name} {what}.{last_words}",
+            f"Its log: feedwright logs {child.service.name}",
         )
 
 

@@ -101,17 +101,17 @@ def strays_result(
     from data_checks.interactions import find_strays
 
     found, broken = find_strays(conn, start, end), False
-    said = f"{found}; they are left out"
+    description = f"{found}; they are left out"
     if found.share > limits.broken_orphan_share:
         everything = find_strays(conn)
         broken = everything.share > limits.broken_orphan_share
         if broken:
-            said = f"Of all, {everything}: load the users and items that they name"
+            description = f"Of all, {everything}: load the users and items that they name"
     return dg.AssetCheckResult(
         check_name=STRAYS,
         passed=not broken and found.share <= limits.max_orphan_share,
         severity=dg.AssetCheckSeverity.ERROR if broken else dg.AssetCheckSeverity.WARN,
-        description=said if found.rows else "every user and item is known",
+        description=description if found.rows else "every user and item is known",
         metadata={"unknown": found.rows, "share": found.share},
     )
 

@@ -111,13 +111,13 @@ def _time_to_delete_by(context: dg.OpExecutionContext, conn: psycopg.Connection)
     now = datetime.now(UTC)
     followed = retention.follow_clock(conn, now)
     if followed < now:
-        said = (
+        message = (
             f"The clock says {now:%Y-%m-%d}, more than {retention.LONGEST_STEP.days} days after "
             f"the last deletion: rows are deleted as on {followed:%Y-%m-%d}, and up to "
             f"{retention.LONGEST_STEP.days} days later each time"
         )
-        context.log.warning("%s. If the clock is wrong, set it right before the next run.", said)
-        raise_alert(conn, "clock_jumped", "warning", said, {"clock": now.isoformat()})
+        context.log.warning("%s. If the clock is wrong, set it right before the next run.", message)
+        raise_alert(conn, "clock_jumped", "warning", message, {"clock": now.isoformat()})
     return followed
 
 

@@ -159,8 +159,8 @@ class Heartbeat:
     def _end_hard(self) -> None:
         run = self._instance.get_run_by_id(self._run_id)
         if run is not None and not run.is_finished and not self._declared_dead:
-            said = f"It was told to end and did not within {END_SECONDS:.0f} s."
-            self._instance.report_run_canceled(run, said)
+            message = f"It was told to end and did not within {END_SECONDS:.0f} s."
+            self._instance.report_run_canceled(run, message)
         with connect(self._url, autocommit=True) as conn:
             heartbeats.end(conn, self._run_id)
         os._exit(1)

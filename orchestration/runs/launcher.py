@@ -37,8 +37,8 @@ class HeartbeatRunLauncher(dg.DefaultRunLauncher):
     def check_run_worker_health(self, run: dg.DagsterRun) -> CheckRunHealthResult:
         if self.life(run, self._watch) is not Life.DEAD:
             return CheckRunHealthResult(WorkerStatus.RUNNING)
-        said = f"no sign of life for {get_settings().run_silence_seconds:g} s: its process died"
-        return CheckRunHealthResult(WorkerStatus.FAILED, said)
+        message = f"no sign of life for {get_settings().run_silence_seconds:g} s: its process died"
+        return CheckRunHealthResult(WorkerStatus.FAILED, message)
 
     def life(self, run: dg.DagsterRun, watch: Watch) -> Life:
         """Whether a run that has started still lives; what a dead one holds is freed."""

@@ -177,8 +177,8 @@ def refused(entry: Any, refusal: Refusal, row_number: int) -> RefusedEvent:
 
 def _event_id(value: Any) -> str:
     if not isinstance(value, str) or not (match := _UUID.fullmatch(value)):
-        said = "is missing" if value is None else f"{_quoted(value)} is not a UUID"
-        raise _Refused("event_id", said)
+        problem = "is missing" if value is None else f"{_quoted(value)} is not a UUID"
+        raise _Refused("event_id", problem)
     return value.lower() if match[1] else str(UUID(value))
 
 

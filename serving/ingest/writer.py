@@ -292,15 +292,15 @@ class Writer:
     async def _replay_rows(self, given: list[Event], refused: list[RefusedEvent]) -> None:
         """Events first, in parts: each time that Postgres does not take one it is halved, so that
         nothing that is too much for one call holds up what is behind it."""
-        said = perf_counter()
+        logged_at = perf_counter()
         while given or refused:
             events, entries = given[: self._part], refused[: max(self._part - len(given), 0)]
             try:
                 stored = await self._later.store(events, entries)
             except Away as error:
                 self._part = max(self._part // 2, 1)
-                if perf_counter() - said > SAID_SECONDS:
-                    said = perf_counter()
+                if perf_counter() - logged_at > SAID_SECONDS:
+                    logged_at = perf_counter()
                     log.error("spool waits for Postgres", extra={"detail": str(error)})
                 await asyncio.sleep(AGAIN_SECONDS)
                 continue

@@ -235,8 +235,8 @@ def read_mapping(text: str, what: str, types: InteractionTypes = DEFAULT_TYPES) 
         node = yaml.compose(text, _Words)
         content = yaml.load(text, _Words)
     except yaml.YAMLError as error:
-        said = " ".join(str(error).split()).replace('in "<unicode string>", ', "")
-        raise LoadError(f"{what} is not valid YAML: {said}") from error
+        message = " ".join(str(error).split()).replace('in "<unicode string>", ', "")
+        raise LoadError(f"{what} is not valid YAML: {message}") from error
     try:
         return Mapping.model_validate({} if content is None else content, context=types)
     except ValidationError as error:
@@ -265,8 +265,8 @@ def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[
     for key, value in node.value:
         name = _word(loader, key)
         if name in found:
-            said = f"{name!r} stands there twice"
-            raise yaml.constructor.ConstructorError(problem=said, problem_mark=key.start_mark)
+            message = f"{name!r} stands there twice"
+            raise yaml.constructor.ConstructorError(problem=message, problem_mark=key.start_mark)
         found[name] = loader.construct_object(value, deep=True)
     return found
 
@@ -323,5 +323,5 @@ def _sentence(problem: Any) -> str:
         return f"{where}: one column alone can tell the types"
     if kind == "list_type":
         return f"{where}: a list is wanted, as in [one, two], not {found!r}"
-    said = problem["msg"].removeprefix("Value error, ")
-    return said if where == "it" else f"{where}: {said}"
+    message = problem["msg"].removeprefix("Value error, ")
+    return message if where == "it" else f"{where}: {message}"

@@ -200,8 +200,8 @@ def _missing(rows: FileRows, types: InteractionTypes) -> list[str]:
             flags = _flags_there(rows, types) if name == "type" else ""
             line += f" or {flags}{_INSTEAD[name]}"
         taken = next((ours for ours, given in rows.columns.items() if given == theirs), None)
-        said = f"{theirs!r} is given to {taken}" if taken else f"no column {theirs!r}"
-        lines.append(f"{said}: write  {line}")
+        problem = f"{theirs!r} is given to {taken}" if taken else f"no column {theirs!r}"
+        lines.append(f"{problem}: write  {line}")
     return lines
 
 
@@ -226,16 +226,16 @@ def _plain(name: str) -> str:
 
 def _sentence(path: Path, rows: dict[Entity, FileRows], missing: dict[Entity, list[str]]) -> str:
     """All that is missing, at once, with what to write."""
-    said = []
+    sentences = []
     for entity, lines in missing.items():
         one = rows[entity]
         header = "" if one.form.header is not False else "It has no header. "
-        said.append(
+        sentences.append(
             f"{one.files[0]}: {'; '.join(lines)}. {header}Columns there: {files.listed(one.there)}."
         )
     folder = path if path.is_dir() else path.parent
     fix = f"`feedwright map {folder}` writes a mapping to begin with; load it with --mapping."
-    return f"{' '.join(said)[: MOST - len(fix)]} {fix}"
+    return f"{' '.join(sentences)[: MOST - len(fix)]} {fix}"
 
 
 def readable(

@@ -112,13 +112,13 @@ class Summary:
     def warnings(self, entity: Entity) -> list[str]:
         """Sentences on what was left out or looks wrong; twenty at most."""
         one = self.entities[entity]
-        said = [*([one.damage] if one.damage else []), *one.doubts]
-        said += [
+        lines = [*([one.damage] if one.damage else []), *one.doubts]
+        lines += [
             f"{tally.count:,} × {tally.kind} (line {tally.line}: {tally.example})"
             for tally in one.left_out.values()
         ]
         if one.nobody and not self.without_user_is_said:
-            said.append(
+            lines.append(
                 f"rows without a user: {one.nobody.count:,}, the first in line {one.nobody.line}. "
                 "They count for their items, and for nobody's taste"
             )
@@ -128,29 +128,29 @@ class Summary:
                 for tally in one.words.values()
             )
             names = ", ".join(dict.fromkeys(tally.example for tally in one.words.values()))
-            said.append(
+            lines.append(
                 f"ids that look like words for nothing: {words}. Say  nothing: [{names}]  in the "
                 "mapping if they mean that there is none"
             )
-        said += [
+        lines += [
             f"{name}: some ids have blanks around them, as {cell[:60]!a} in line {line}: they are "
             "others than those without"
             for name, (cell, line) in one.padded.items()
         ]
-        said += [
+        lines += [
             f"{name}: all ids are written like {one.example[name]}. Say  whole_ids: yes  in the "
             "mapping if they are whole numbers"
             for name, (pointed, all_of) in one.pointed.items()
             if pointed and pointed == all_of
         ]
         if entity == "interactions":
-            said += self._hardly_known()
-        cut = [line[: LONGEST - 1] + "…" if len(line) > LONGEST else line for line in said]
+            lines += self._hardly_known()
+        cut = [line[: LONGEST - 1] + "…" if len(line) > LONGEST else line for line in lines]
         return cut[:MOST]
 
     def _hardly_known(self) -> list[str]:
         """Where hardly any id of the interactions is among the items, or the users."""
-        said = []
+        lines = []
         events = self.entities["interactions"]
         for entity, column in _KNOWN_BY.items():
             theirs = self.entities.get(entity)
@@ -160,12 +160,12 @@ class Summary:
             known = int(used.is_in(there.implode()).sum())
             if len(used) and len(there) and known < HARDLY * len(used):
                 share = "none" if not known else f"only {known:,}"
-                said.append(
+                lines.append(
                     f"{share} of the {len(used):,} {entity} of the interactions is among the "
                     f"{entity}: {column} is like {events.example[column]!r}, {entity}.id like "
                     f"{theirs.example['id']!r}"
                 )
-        return said
+        return lines
 
     def reasons(self, entity: Entity) -> list[dict[str, Any]]:
         """Why rows were refused, the most frequent first; twenty at most."""

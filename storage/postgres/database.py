@@ -59,11 +59,11 @@ def connect(url: str, **options: Any) -> psycopg.Connection:
     try:
         connection = psycopg.connect(with_driver(url), **_defaults(url) | options)
     except psycopg.OperationalError as error:
-        said = " ".join(str(error).split())
-        fix = next((fix for part, fix in _FIXES.items() if part in said), "")
+        message = " ".join(str(error).split())
+        fix = next((fix for part, fix in _FIXES.items() if part in message), "")
         raise DatabaseError(
             f"Cannot connect to the database {where}. {fix or 'Check FEEDWRIGHT_DATABASE_URL.'} "
-            f"(Postgres says: {said})"
+            f"(Postgres says: {message})"
         ) from error
     if connection.info.server_version < OLDEST_MAJOR * 10_000:
         version = connection.info.parameter_status("server_version")

@@ -105,4 +105,4 @@ def test_a_run_that_its_code_server_found_dead_is_told_so() -> None:
         run = instance.create_run_for_job(dg.JobDefinition(name="daily", graph_def=EMPTY))
         instance.report_run_failed(run)
         (cause,) = run_log.causes(instance, run.run_id)
-    assert cause.said == "its process died"
+    assert cause.message == "its process died"

@@ -185,7 +185,7 @@ def _nothing_found(
     passed = (
         f"Passed over by their names: {listed(found.passed_over)}." if found.passed_over else ""
     )
-    said = " ".join(part for part in (f"{seen}." if seen else "", bad, passed) if part)
+    description = " ".join(part for part in (f"{seen}." if seen else "", bad, passed) if part)
     items = [look for look in looks if "item_id" in roles[look.name]]
     lacks = (
         f"no column of users was found beside the items ({roles[items[0].name]['item_id'][:60]} "
@@ -195,5 +195,5 @@ def _nothing_found(
     )
     return (
         f"{folder}: no file tells who did something with what: {lacks}"
-        f"a column of users and one of items are needed. {said[:600]}"
+        f"a column of users and one of items are needed. {description[:600]}"
     )

@@ -43,8 +43,8 @@ def _files(found: Proposal) -> Iterator[str]:
                 yield f"  {entity}: null  # the file of that name is not used"
             continue
         name = _word(look.name)
-        said = f"{{name: {name}, rows: {_word(look.inner)}}}" if look.inner else name
-        yield f"  {entity}: {said}  # {_form(look)}"
+        entry = f"{{name: {name}, rows: {_word(look.inner)}}}" if look.inner else name
+        yield f"  {entity}: {entry}  # {_form(look)}"
     for name, why in list(found.unused.items())[:FILES]:
         yield f"  # not used: {_printable(name)}: {_printable(' '.join(why.split()))}"
     if len(found.unused) > FILES:

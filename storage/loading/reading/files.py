@@ -43,9 +43,9 @@ def found(path: Path, mapping: Mapping, form: str = "auto") -> dict[Entity, list
     files: dict[Entity, list[Path]] = {}
     for entity in ENTITIES:
         if entity in mapping.files:
-            said = mapping.files[entity]
-            if said is not None:
-                files[entity] = _named(folder, entity, said.name, form)
+            declared = mapping.files[entity]
+            if declared is not None:
+                files[entity] = _named(folder, entity, declared.name, form)
         elif path.is_file() and entity == "interactions":
             files[entity] = [path]
         elif file := _called(folder, entity, form):

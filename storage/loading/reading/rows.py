@@ -82,11 +82,11 @@ class FileRows:
         return list(found)
 
     def _check_inner(self) -> None:
-        said = self.mapping.files.get(self.entity)
+        declared = self.mapping.files.get(self.entity)
         there = self.form.names if self.form.kind == "csv" else self.there
-        if said is not None and said.rows and said.rows not in there:
+        if declared is not None and declared.rows and declared.rows not in there:
             raise LoadError(
-                f"{self.files[0]}: no column or key {said.rows!r}, which  rows:  names in the "
+                f"{self.files[0]}: no column or key {declared.rows!r}, which  rows:  names in the "
                 f"mapping. There are {listed(list(there))}."
             )
 
@@ -129,13 +129,13 @@ class FileRows:
                         done += len(chunk.frame)
                         line = int(chunk.line[-1])
             except Damaged as error:
-                said = f"{error} {_readable(done - before, line, error.spoilt)}"
+                message = f"{error} {_readable(done - before, line, error.spoilt)}"
                 if not self.up_to_damage:
                     fix = "Get the file again, or load what can be read of it: --up-to-damage."
                     raise Damaged(
-                        f"{said} Nothing is loaded. {fix}", spoilt=error.spoilt
+                        f"{message} Nothing is loaded. {fix}", spoilt=error.spoilt
                     ) from error
-                self.damage = said
+                self.damage = message
 
     def _settled(self) -> list[Form]:
         """The forms, with the columns that hold bytes in any of the files."""
@@ -340,5 +340,5 @@ def no_panic(file: Path) -> Iterator[None]:
         is_panic = type(error).__name__ == "PanicException"
         if not is_panic and not isinstance(error, PolarsError):
             raise
-        said = str(error).strip().partition("\n")[0][:200]
-        raise LoadError(f"{file} cannot be read: {said}. Export it again, as CSV.") from error
+        message = str(error).strip().partition("\n")[0][:200]
+        raise LoadError(f"{file} cannot be read: {message}. Export it again, as CSV.") from error

@@ -49,9 +49,9 @@ def opened(file: Path) -> Iterator[IO[bytes]]:
     except _BROKEN as error:
         if isinstance(error, OSError) and error.strerror:
             raise LoadError(f"{file} cannot be read: {error.strerror}.") from error
-        said = str(error).strip().partition("\n")[0][:200].rstrip(".")
-        spoilt = not (isinstance(error, EOFError) or said.startswith("Truncated"))
-        what = f"damaged ({said})" if spoilt else "cut short"
+        message = str(error).strip().partition("\n")[0][:200].rstrip(".")
+        spoilt = not (isinstance(error, EOFError) or message.startswith("Truncated"))
+        what = f"damaged ({message})" if spoilt else "cut short"
         raise Damaged(f"{file} is {what}.", spoilt=spoilt) from error
 
 

@@ -91,9 +91,9 @@ def read(path: Path, mapping: Mapping | None = None) -> Log:
     try:
         ratings, items, users, sources = _atomic(atomic) if atomic else _classic(path)
     except PolarsError as error:
-        said = str(error).strip().partition("\n")[0]
+        message = str(error).strip().partition("\n")[0]
         raise LoadError(
-            f"{path} does not hold MovieLens files as GroupLens or RecBole write them: {said}. "
+            f"{path} does not hold MovieLens files as GroupLens or RecBole write them: {message}. "
             "Get them again."
         ) from error
     seconds = to_times(ratings["timestamp"], mapping.time_format)

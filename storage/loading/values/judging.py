@@ -66,7 +66,7 @@ class Readers:
             decimal: what parts decimals; None: as each column shows.
             delimiter: of the file; semicolons are of those whose decimals have a comma.
         """
-        said = None if decimal is None else DECIMALS.index(decimal)
+        convention = None if decimal is None else DECIMALS.index(decimal)
         self.times = {
             column.name: TimeReader(time_format, time_zone)
             for column in COLUMNS[entity]
@@ -74,7 +74,7 @@ class Readers:
         }
         self.numbers = {
             column.name: NumberReader(
-                said, large=column.high >= THOUSAND, semicolons=delimiter == ";"
+                convention, large=column.high >= THOUSAND, semicolons=delimiter == ";"
             )
             for column in COLUMNS[entity]
             if column.kind in ("number", "whole")
@@ -101,9 +101,9 @@ class Readers:
     def doubts(self) -> list[str]:
         """What is doubtful of how columns that must be filled were read."""
         return [
-            f"{name}: {said}"
+            f"{name}: {message}"
             for name, reader in self.times.items()
-            if name == "occurred_at" and (said := reader.numbers.doubt())
+            if name == "occurred_at" and (message := reader.numbers.doubt())
         ]
 
 
@@ -234,9 +234,9 @@ class Judge:
             text = pl.Series(column.name, [None], dtype=pl.String).new_from_index(0, len(series))
             return self._judged(text, series.is_not_null(), column, f"{column.name}: is a {what}")
         text = cells.to_ids(series)
-        for said, sign in (("a list", "["), ("an object", "{")):
+        for kind, sign in (("a list", "["), ("an object", "{")):
             bad = cells.is_nested_json(text, sign)
-            text = self._judged(text, bad, column, f"{column.name}: is {said}")
+            text = self._judged(text, bad, column, f"{column.name}: is {kind}")
         self._filled(text, column)
         name = column.name
         if not column.required:
@@ -247,19 +247,19 @@ class Judge:
         return self._judged(text, *self._nul(text, column))
 
     def _nul(self, text: pl.Series, column: Column) -> tuple[pl.Series, Column, str]:
-        said = f"{column.name}: has a NUL byte, which Postgres cannot hold"
-        return text.str.contains(_NUL, literal=True), column, said
+        message = f"{column.name}: has a NUL byte, which Postgres cannot hold"
+        return text.str.contains(_NUL, literal=True), column, message
 
     def _text(self, text: pl.Series, column: Column, typed: pl.Series | None = None) -> pl.Series:
         """``typed`` (the text itself, unless it is given) without what Postgres cannot hold."""
         typed = text if typed is None else typed
         size = text.str.len_bytes()
-        said = f"{column.name}: longer than {MAX_TEXT_BYTES} bytes"
+        message = f"{column.name}: longer than {MAX_TEXT_BYTES} bytes"
         typed = self._judged(
             typed,
             size > MAX_TEXT_BYTES,
             column,
-            said,
+            message,
             lambda at: pl.select(
                 pl.format(f"{column.name}: {{}} bytes, at most {MAX_TEXT_BYTES}", size.gather(at))
             ).to_series(),
@@ -316,8 +316,8 @@ class Judge:
         until = LATEST.year if column.future else "now"
         earliest = EARLIEST + max(-self._shift, timedelta(0))
         outside = ~times.is_between(earliest, latest)
-        said = f"is not a time between 1970 and {until}"
-        times = self._judged(times, outside, column, *_say(original, column, said))
+        message = f"is not a time between 1970 and {until}"
+        times = self._judged(times, outside, column, *_say(original, column, message))
         if self._ends_at is None:
             return times
         if column.passes or not column.future:

@@ -125,9 +125,9 @@ def parsed(line: str) -> tuple[dict[str, Any] | None, bool, list[tuple[str, str]
         return None, False, []
     try:
         left_out = [
-            (name, f"{path}: {said}")
+            (name, f"{path}: {message}")
             for name, inner in found.items()
-            for path, said in _not_json(inner, str(name))
+            for path, message in _not_json(inner, str(name))
         ]
         return {str(name): _plain(value) for name, value in found.items()}, False, left_out
     except RecursionError:  # nested too deep
@@ -203,9 +203,9 @@ def _read(lines: pl.Series, number: pl.Series, schema: dict[str, type[pl.String]
         return _Lines(pl.concat(frames), pl.concat(texts), pl.concat(bads), all_notes)
     found = [parsed(line) for line in lines]
     all_notes = [
-        Note(field, said, said, at)
+        Note(field, message, message, at)
         for (_, _, left_out), at in zip(found, number, strict=True)
-        for field, said in left_out
+        for field, message in left_out
     ]
     text = pl.Series(
         "line",

@@ -34,8 +34,8 @@ def without_others(name: str, column: pa.Array, first: int) -> tuple[pa.Array, l
 
 def _notes(name: str, sign: str, count: pa.Array, beyond: pa.Array, first: int) -> Iterator[Note]:
     for at in pc.indices_nonzero(beyond).to_pylist():
-        said = f"{name}: {count[at]} {sign} since 1970 is no time of the years 1 to 9999"
-        yield Note(name, said, said, first + at)
+        message = f"{name}: {count[at]} {sign} since 1970 is no time of the years 1 to 9999"
+        yield Note(name, message, message, first + at)
 
 
 def _unit(kind: pa.DataType) -> str | None:

@@ -61,42 +61,42 @@ class Form:
         return {"encoding": self.encoding, "delimiter": delimiter, "header": self.header}
 
 
-def form_of(file: Path, said: FileForm | None = None) -> Form:
+def form_of(file: Path, declared: FileForm | None = None) -> Form:
     """Find the form of ``file``; what the mapping says goes before what is found.
 
     Raises:
         LoadError: the file is empty, an archive, or of a form that cannot be read.
     """
-    said = said or FileForm()
+    declared = declared or FileForm()
     start = head(file)
     if not start.strip():
         raise LoadError(f"{file}: the file is empty. Export it again.")
     if start.startswith((b"PAR1", *ARROW)):
-        return Form("parquet" if start.startswith(b"PAR1") else "arrow", inner=said.rows)
+        return Form("parquet" if start.startswith(b"PAR1") else "arrow", inner=declared.rows)
     _check(file, others.of_bytes(start))
     encoding = encoding_of(file)
-    if said.encoding:
-        encoding = NAMES.get(said.encoding.lower(), said.encoding.lower())
+    if declared.encoding:
+        encoding = NAMES.get(declared.encoding.lower(), declared.encoding.lower())
     line_end = "\r" if b"\r" in start and b"\n" not in start else "\n"
     text, is_whole = first_text(file, encoding, line_end)
     lines = text.split("\n")
     if not is_whole and len(lines) > 1:
         lines.pop()  # may be cut
-    form = Form("csv", encoding, line_end, inner=said.rows)
+    form = Form("csv", encoding, line_end, inner=declared.rows)
     if without_name(text) is not text:  # a script, of one value
         return replace(form, kind="json")
     first = next((line.strip() for line in lines if line.strip()), "")
     if not is_whole and len(lines) == 1 and first.startswith(("{", "[")):
         return replace(form, kind="json")  # a document, all in one line
     _check(file, others.of_text([line for line in lines[:SAMPLE] if line.strip()], encoding))
-    if kind := _json_kind(first, text, said.rows):
+    if kind := _json_kind(first, text, declared.rows):
         return replace(form, kind=kind)
-    if not said.delimiter and not said.columns and _are_blocks(lines[:SAMPLE]):
+    if not declared.delimiter and not declared.columns and _are_blocks(lines[:SAMPLE]):
         return replace(form, kind="blocks")
-    return _shaped(form, lines, said)
+    return _shaped(form, lines, declared)
 
 
-def _shaped(form: Form, lines: list[str], said: FileForm) -> Form:
+def _shaped(form: Form, lines: list[str], declared: FileForm) -> Form:
     """Text of rows and cells, or of lines that become such."""
     shape = shapes.shape_of(lines[:SAMPLE])
     if shape == "headed":
@@ -107,12 +107,12 @@ def _shaped(form: Form, lines: list[str], said: FileForm) -> Form:
     if shape == "lists":
         names = names_of([""] * 2)
         return replace(form, shape=shape, delimiter="\t", header=False, names=names)
-    if shape == "rows" or said.delimiter:
-        return _delimited(form, lines, said)
+    if shape == "rows" or declared.delimiter:
+        return _delimited(form, lines, declared)
     lines = shapes.as_rows("\n".join(lines).encode(), shape).decode().split("\n")
     if shape != "enclosed":
-        said = said.model_copy(update={"delimiter": "\t"})
-    return replace(_delimited(form, lines, said), shape=shape)
+        declared = declared.model_copy(update={"delimiter": "\t"})
+    return replace(_delimited(form, lines, declared), shape=shape)
 
 
 def _check(file: Path, what: str | None) -> None:
@@ -161,7 +161,7 @@ def _has_several(line: str) -> bool:
     return len(values) > 1 and all(isinstance(value, dict) for value in values)
 
 
-def _delimited(form: Form, lines: list[str], said: FileForm) -> Form:
+def _delimited(form: Form, lines: list[str], declared: FileForm) -> Form:
     blank = "\r ,;\t|"
     indices = [at for at, line in enumerate(lines) if line.strip(blank)]
     is_drawn = any(is_rule(lines[at]) for at in indices[:2])
@@ -169,23 +169,23 @@ def _delimited(form: Form, lines: list[str], said: FileForm) -> Form:
     remarks = _remarks([lines[at] for at in indices])
     header_at = indices[remarks - 1] if remarks else None
     indices = indices[remarks:][:SAMPLE] or indices[:SAMPLE]
-    if said.header is not False and not said.columns:
-        known = [said.delimiter] if said.delimiter else DELIMITERS
+    if declared.header is not False and not declared.columns:
+        known = [declared.delimiter] if declared.delimiter else DELIMITERS
         indices = indices[titles([lines[at] for at in indices], known) :]
     sample = [lines[at].rstrip("\r") for at in indices]
-    delimiter = said.delimiter or delimiter_of(sample)
-    quote: str | None = said.quote or ("'" if _are_in_single_quotes(sample, delimiter) else '"')
-    if said.quote == "none" or (
-        said.quote is None and quote == '"' and not _has_quotes(sample, delimiter)
+    delimiter = declared.delimiter or delimiter_of(sample)
+    quote: str | None = declared.quote or ("'" if _are_in_single_quotes(sample, delimiter) else '"')
+    if declared.quote == "none" or (
+        declared.quote is None and quote == '"' and not _has_quotes(sample, delimiter)
     ):
         quote = None
-    escape = said.escape or ("\\" if quote and _is_escaped(sample, delimiter, quote) else None)
+    escape = declared.escape or ("\\" if quote and _is_escaped(sample, delimiter, quote) else None)
     grammar = Grammar(delimiter, quote, escape)
     rows = [grammar.cells(line) for line in sample]
-    header = has_header(rows) if said.header is None else said.header
-    names = said.columns or _names(rows, header)
+    header = has_header(rows) if declared.header is None else declared.header
+    names = declared.columns or _names(rows, header)
     first = (indices[0] if not header else indices[1] if len(indices) > 1 else indices[0] + 1) + 1
-    if header_at is not None and not header and not said.columns:
+    if header_at is not None and not header and not declared.columns:
         # some write the names of the columns into a remark
         named = grammar.cells(lines[header_at].lstrip("# ").rstrip("\r"))
         if len(named) == len(names) and has_header([named, *rows]):
@@ -199,7 +199,7 @@ def _delimited(form: Form, lines: list[str], said: FileForm) -> Form:
         names=tuple(names),
         first=first,
         shape="drawn" if is_drawn else "rows",
-        ragged=said.columns is None and header and _is_ragged(rows, len(names)),
+        ragged=declared.columns is None and header and _is_ragged(rows, len(names)),
         padded=padded(rows, names, header=header),
     )
 
