@@ -164,6 +164,10 @@ class ItemKNNSettings(KNNSettings):
     weighting: Weighting = "bm25"
 
 
+class GraphFilterSettings(ItemToItemSettings):
+    threads: Count = 1
+
+
 class TransitionsSettings(Settings):
     """
     Attributes:
@@ -230,6 +234,7 @@ class GroupsSettings(Settings):
 Part = Literal[
     "als",
     "ease",
+    "graph_filter",
     "item_knn",
     "user_knn",
     "transitions",
@@ -255,8 +260,8 @@ class BlendSettings(Settings):
     """
 
     parts: tuple[Part, ...] = (
-        "als", "ease", "item_knn", "user_knn", "transitions", "linear_transitions", "session_ease",
-        "content", "taste", "groups", "popularity",
+        "als", "ease", "graph_filter", "item_knn", "user_knn", "transitions", "linear_transitions",
+        "session_ease", "content", "taste", "groups", "popularity",
     )  # fmt: skip
     held_back: Literal["newest", "random"] = "newest"
     share: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -286,6 +291,7 @@ RECOMMENDERS: dict[str, Known] = {
     "nmf": Known("factorisation.nmf:NMF", NMFSettings),
     "ease": Known("neighbours.ease:EASE", EASESettings),
     "item_knn": Known("neighbours.knn:ItemKNN", ItemKNNSettings),
+    "graph_filter": Known("neighbours.graph_filter:GraphFilter", GraphFilterSettings),
     "user_knn": Known("neighbours.knn:UserKNN", KNNSettings),
     "transitions": Known("neighbours.transitions:Transitions", TransitionsSettings),
     "linear_transitions": Known(

@@ -33,15 +33,15 @@ def in_this_process(module: str, arguments: Sequence[str]) -> Run:
 
 
 NO_LIBRARY = (
-    "blend", "transitions", "linear_transitions", "session_ease", "content", "taste",
-    "groups", "popularity",
+    "blend", "transitions", "linear_transitions", "session_ease", "graph_filter", "content",
+    "taste", "groups", "popularity",
 )  # fmt: skip
 
 
 def test_every_recommender_beside_its_library(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zoo, "watch", in_this_process)
     names = [name for name in ZOO if name != "heuristic"]
-    rows = {row.name: row for row in zoo.measure(Size(50, 200, 2000), names, 20, 1)}
+    rows = {row.name: row for row in zoo.measure(Size(200, 200, 4000), names, 20, 1)}
     for name in names:
         for what in ("train", "cpu of train", "peak memory of train", "score"):
             row = rows[f"{what}, {name}"]

@@ -30,6 +30,7 @@ from models.recommenders.factorisation.lightfm_hybrid import LightFMHybrid
 from models.recommenders.factorisation.nmf import NMF
 from models.recommenders.files import MANIFEST, RecommenderFileError
 from models.recommenders.neighbours.ease import EASE, EASESettings
+from models.recommenders.neighbours.graph_filter import GraphFilter
 from models.recommenders.neighbours.knn import ItemKNN, KNNSettings, Terms, UserKNN
 from models.recommenders.served import as_served
 from models.recommenders.serving import standard
@@ -315,6 +316,17 @@ def test_any_small_matrix(name: str, values: np.ndarray) -> None:
     for scores in (model.score(np.arange(len(values))), model.fold_in(data.matrix.liked)):
         assert scores.shape == values.shape
         assert np.isfinite(scores).all()
+
+
+def test_graph_filter_by_its_formula() -> None:
+    values = (np.random.default_rng(2).random((30, 12)) < 0.3).astype(float)
+    data = world_of(values)
+    of_users, of_items = values.sum(axis=1), values.sum(axis=0)
+    scaled = values / np.sqrt(np.maximum(of_users, 1))[:, None] / np.sqrt(np.maximum(of_items, 1))
+    weights = scaled.T @ scaled
+    np.fill_diagonal(weights, 0)
+    found = GraphFilter().fit(data).score(np.arange(30))
+    np.testing.assert_allclose(found, values @ weights, atol=1e-4)
 
 
 def weights_by_hand(rows: np.ndarray, weighting: str) -> np.ndarray:
