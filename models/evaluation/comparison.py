@@ -98,7 +98,8 @@ class Comparison:
         test: who was judged, and by what.
         failed: why others could not be trained, by name.
         plans: of the blends among them, by name.
-        held: what was held back from all of them, to choose by.
+        choosing: who it was chosen by besides, and by what; None: by the test.
+        held: what was held back from all of them for that.
         breakdown: of the winning recommender's feed; None: it is not at hand any more.
         vectors: of the winning recommender, as it was trained on the past, where a ranker won
             behind it: the ranker that goes live learns from what they put first.
@@ -114,6 +115,7 @@ class Comparison:
     vectors: Vectors | None = None
     plans: dict[str, Plan] = field(default_factory=dict)
     breakdown: Breakdown | None = None
+    choosing: judging.TestSet | None = None
     held: HeldBack | None = None
 
     def without_ranker(self, why: str) -> Comparison:
@@ -244,6 +246,7 @@ def compare(
         vectors,
         plans,
         parts,
+        choosing,
         held,
     )
 

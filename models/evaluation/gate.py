@@ -327,10 +327,10 @@ def _on_split(
     interactions: pl.LazyFrame,
     progress: ProgressOf | None,
 ) -> list[Finding]:
-    """The recipes, out of sample."""
+    """The recipes, out of sample, by all users whom either is chosen or judged by."""
     rules = profile.gate
     own = comparison.of(candidate.recommender)
-    ours = own.per_user["ndcg"], own.metrics["coverage"]
+    ours = own.everybody, own.metrics["coverage"]
     if champion.recipe is None:
         text = "the champion's recipe is not known"
         return [Finding("split", "skipped", text)]
@@ -340,7 +340,7 @@ def _on_split(
     compared = {one.recommender: one for one in comparison.evaluations}
     there = compared.get(champion.recipe.recommender)
     if there is not None and champion.recipe == Recipe.of(there.recommender, profile):
-        theirs: tuple[Floats, float] = there.per_user["ndcg"], there.metrics["coverage"]
+        theirs: tuple[Floats, float] = there.everybody, there.metrics["coverage"]
     else:
         try:
             theirs = _refitted(champion.recipe, comparison, profile, past, interactions, progress)
@@ -372,7 +372,8 @@ def _refitted(
         known = held.known(known)
     tell = progress and progress(f"{name}, of the champion's recipe")
     made = as_served(zoo.make(name, changed).fit(known, progress=tell), known)
-    judge, ranker = FeedJudge.of(known, comparison.test, interactions, held=held), None
+    test, choosing = comparison.test, comparison.choosing
+    judge, ranker = FeedJudge.of(known, test, interactions, choosing, held), None
     if kind and changed.ranker.kinds and isinstance(made, ByVectors):
         counted = of_known(interactions, known.users, known.items)
         began = training_moment(counted, split, changed.evaluation.test_share)
@@ -385,7 +386,7 @@ def _refitted(
         )
         ranker, _ = behind.ranker(kind)
     found = judge.evaluate(recipe.recommender, made, ranker)
-    return found.per_user["ndcg"], found.metrics["coverage"]
+    return found.everybody, found.metrics["coverage"]
 
 
 def _by_split(
@@ -432,7 +433,7 @@ def against_heuristic(
         findings = [Finding("champion", "skipped", text)]
     else:
         text = f"{why}; the heuristic answers meanwhile, so it was compared with that"
-        sides = [(one.per_user["ndcg"], one.metrics["coverage"]) for one in (ours, theirs)]
+        sides = [(one.everybody, one.metrics["coverage"]) for one in (ours, theirs)]
         compared = _by_split(sides[0], sides[1], profile.gate, "the heuristic on the same split: ")
         # Few items in any list are no reason to leave users without a model.
         findings = [Finding("champion", "skipped", text), compared[0]]

@@ -87,6 +87,12 @@ class Evaluation:
         """nDCG of each user by whom recommenders are chosen."""
         return self.per_user["ndcg"] if self.chosen_by is None else self.chosen_by
 
+    @property
+    def everybody(self) -> NDArray[np.float64]:
+        """nDCG of each user of the test, then of each by whom recommenders are chosen besides."""
+        others = np.zeros(0) if self.chosen_by is None else self.chosen_by
+        return np.concatenate([self.per_user["ndcg"], others])
+
     def with_stages(self, stages: Mapping[str, NDArray[np.float64]], k: int) -> Self:
         """With the nDCG after each stage of the feed among the metrics: ``ndcg@10.after_ranker``.
 

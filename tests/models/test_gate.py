@@ -101,15 +101,13 @@ def test_another_recipe_is_refitted_on_the_same_past(judge, good, comparison) ->
     found = judge(good, other)
     assert "refitted on the same past" in found["split"].text
     assert found["split"].paired is not None
-    assert found["split"].paired.candidate == pytest.approx(
-        comparison.of(NAME).per_user["ndcg"].mean()
-    )
+    assert found["split"].paired.candidate == pytest.approx(comparison.of(NAME).everybody.mean())
     assert found["split"].paired.difference != 0
     assert found["artifacts"].status == "skipped"
     of_the_others = replace(good, recipe=Recipe.of("heuristic", PROFILE), recommender="heuristic")
     split = judge(good, of_the_others)["split"]
     assert split.paired.champion == pytest.approx(  # fitted already for the comparison
-        comparison.of("heuristic").per_user["ndcg"].mean()
+        comparison.of("heuristic").everybody.mean()
     )
     unknown = replace(good, recipe=Recipe("heuristic", {"no_such": {}}))
     assert "cannot make" in judge(good, unknown)["split"].text
@@ -167,9 +165,7 @@ def test_recipes_of_earlier_releases(judge, good, comparison) -> None:
     )
     assert old == Recipe.of("lightfm_hybrid", PROFILE)
     split = judge(good, replace(good, recipe=old, recommender="lightfm_hybrid"))["split"]
-    assert split.paired.champion == pytest.approx(
-        comparison.of("lightfm_hybrid").per_user["ndcg"].mean()
-    )
+    assert split.paired.champion == pytest.approx(comparison.of("lightfm_hybrid").everybody.mean())
     for unknown in (Recipe("svd", {}), Recipe("ease", {"recommenders": {"ease": {"depth": 3}}})):
         assert "cannot make" in judge(good, replace(good, recipe=unknown))["split"].text
 
@@ -252,7 +248,7 @@ def test_a_champions_ranker_that_the_profile_no_longer_uses_is_left_out(
     recipe = Recipe.of(f"{NAME}-boosted", PROFILE)
     profile = Profile.model_validate(PROFILE.model_dump() | {"ranker": {"kinds": []}})
     split = judge(good, replace(good, recipe=recipe), profile)["split"]
-    assert split.paired.champion == pytest.approx(comparison.of(NAME).per_user["ndcg"].mean())
+    assert split.paired.champion == pytest.approx(comparison.of(NAME).everybody.mean())
 
 
 @pytest.mark.parametrize(("not_worse", "status"), [(1.0, "passed"), (0.0, "refused")])
