@@ -14,8 +14,8 @@ from scipy import sparse
 
 from models.catalogue.padding import MOST_TAGS, TAG_SLOTS, extended
 from models.catalogue.snapshot import Items, Manifest, Snapshot, Users
-from models.catalogue.table_scores import ScoreTable
-from models.catalogue.tables import Blend, table_settings
+from models.catalogue.tables.scores import ScoreTable
+from models.catalogue.tables.stored import Blend, table_settings
 from models.data import scorers
 from models.data.ids import IdIndex
 from models.data.matrices import InteractionMatrix

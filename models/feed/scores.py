@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.table_scores import MOST_STANDARD, TableScores
-from models.catalogue.tables import VECTORS
+from models.catalogue.tables.scores import MOST_STANDARD, TableScores
+from models.catalogue.tables.stored import VECTORS
 from models.catalogue.viewer import Indices, Viewer
 from models.data import scorers
 from models.feed.scorers import SCORERS, Pairs

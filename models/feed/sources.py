@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from models.catalogue.live import LiveCatalogue, alike
 from models.catalogue.nearest import Nearest, build
 from models.catalogue.snapshot import NEAREST, Snapshot
-from models.catalogue.tables import VECTORS
+from models.catalogue.tables.stored import VECTORS
 from models.catalogue.viewer import LEARNED_TAGS, NOTHING, Indices, Viewer
 from models.data.arrays import top_places
 from models.feed.places import Places

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.snapshot import Snapshot
-from models.catalogue.tables import VECTORS
+from models.catalogue.tables.stored import VECTORS
 from models.catalogue.use import Use
 from models.catalogue.viewer import Indices, Viewer
 from models.data.arrays import among

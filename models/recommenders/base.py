@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.catalogue.building import Catalogue, Vectors
-from models.catalogue.table_scores import Histories
+from models.catalogue.tables.scores import Histories
 from models.data.features import Features
 from models.data.ids import IdIndex
 from models.data.matrices import InteractionMatrix

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.catalogue.building import Vectors
-from models.catalogue.table_kinds import ItemTable
-from models.catalogue.table_scores import Histories, ScoreTable
-from models.catalogue.tables import read_tables, table_arrays, table_settings
+from models.catalogue.tables.kinds import ItemTable
+from models.catalogue.tables.scores import Histories, ScoreTable
+from models.catalogue.tables.stored import read_tables, table_arrays, table_settings
 from models.data.ragged import Ragged
 from models.profile.recommender_settings import Settings
 from models.recommenders import files

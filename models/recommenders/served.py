@@ -10,8 +10,8 @@ from scipy import sparse
 
 from models.catalogue.building import Vectors
 from models.catalogue.snapshot import Snapshot
-from models.catalogue.table_scores import Histories
-from models.catalogue.tables import VECTORS
+from models.catalogue.tables.scores import Histories
+from models.catalogue.tables.stored import VECTORS
 from models.recommenders.base import Dataset, Plan, Recommender, Scorer
 from models.recommenders.serving import standard
 from models.recommenders.simple.popularity import PopularityRecommender

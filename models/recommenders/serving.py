@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalogue.building import Vectors
-from models.catalogue.table_scores import MOST_STANDARD, Histories, ScoreTable
-from models.catalogue.tables import Blend
+from models.catalogue.tables.scores import MOST_STANDARD, Histories, ScoreTable
+from models.catalogue.tables.stored import Blend
 
 SAMPLE = 200
 """Users by whom the usual scores are found."""

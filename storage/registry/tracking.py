@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from models.catalogue.building import Vectors
 from models.catalogue.snapshot import FEATURES
-from models.catalogue.tables import table_arrays, table_settings
+from models.catalogue.tables.stored import table_arrays, table_settings
 from models.data.feature_set import FeatureSet
 from models.data.ragged import Ragged
 from models.evaluation.comparison import Comparison

@@ -10,7 +10,7 @@ import polars as pl
 import pytest
 
 from models.catalogue.building import Catalogue, Vectors
-from models.catalogue.table_scores import Histories
+from models.catalogue.tables.scores import Histories
 from models.data.splits import split_moment
 from models.evaluation import gate
 from models.evaluation.comparison import Comparison, compare

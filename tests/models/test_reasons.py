@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.table_kinds import ConstantTable
-from models.catalogue.tables import Blend
+from models.catalogue.tables.kinds import ConstantTable
+from models.catalogue.tables.stored import Blend
 from models.catalogue.viewer import Viewer
 from models.data.scorers import haversine_km
 from models.feed.reasons import ENGLISH, SIMILAR, Reason, reasons, texts_of

@@ -13,9 +13,9 @@ from scipy import sparse
 from models.catalogue.building import Catalogue
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.snapshot import MANIFEST, Snapshot, SnapshotError
-from models.catalogue.table_kinds import ItemTable, UserTable
-from models.catalogue.table_scores import Histories
-from models.catalogue.tables import VECTORS
+from models.catalogue.tables.kinds import ItemTable, UserTable
+from models.catalogue.tables.scores import Histories
+from models.catalogue.tables.stored import VECTORS
 from models.data.ragged import Ragged
 from models.data.splits import split_moment
 from models.evaluation.comparison import compare

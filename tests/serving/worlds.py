@@ -13,9 +13,9 @@ from scipy import sparse
 
 from models.catalogue.building import Catalogue, ModelInfo, Vectors, build_snapshot
 from models.catalogue.snapshot import Snapshot
-from models.catalogue.table_kinds import ConstantTable, ItemTable
-from models.catalogue.table_scores import ScoreTable
-from models.catalogue.tables import Blend
+from models.catalogue.tables.kinds import ConstantTable, ItemTable
+from models.catalogue.tables.scores import ScoreTable
+from models.catalogue.tables.stored import Blend
 from models.data.ids import IdIndex
 from models.data.matrices import InteractionMatrix
 from models.data.ragged import Ragged

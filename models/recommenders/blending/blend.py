@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.catalogue.building import Vectors
-from models.catalogue.table_kinds import ConstantTable, GroupTable
-from models.catalogue.table_scores import Histories, ScoreTable
-from models.catalogue.tables import VECTORS, Blend
+from models.catalogue.tables.kinds import ConstantTable, GroupTable
+from models.catalogue.tables.scores import Histories, ScoreTable
+from models.catalogue.tables.stored import VECTORS, Blend
 from models.profile.recommender_settings import BlendSettings
 from models.profile.schema import Profile
 from models.recommenders import files

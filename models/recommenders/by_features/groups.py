@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.catalogue.table_kinds import GroupTable
+from models.catalogue.tables.kinds import GroupTable
 from models.profile.recommender_settings import GroupsSettings
 from models.recommenders.base import Dataset, Progress, signal
 from models.recommenders.by_features.kinds import mean_rows

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 from scipy import sparse
 
-from models.catalogue.table_kinds import TasteTable
+from models.catalogue.tables.kinds import TasteTable
 from models.data.ragged import Ragged
 from models.profile.recommender_settings import TasteSettings
 from models.recommenders.base import Dataset, Progress, signal

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.catalogue.building import Vectors
-from models.catalogue.table_kinds import ItemTable
-from models.catalogue.table_scores import Histories
+from models.catalogue.tables.kinds import ItemTable
+from models.catalogue.tables.scores import Histories
 from models.data.ragged import Ragged
 from models.profile.recommender_settings import ItemToItemSettings as ItemToItemSettings
 from models.recommenders import files

@@ -21,8 +21,8 @@ from scipy import sparse
 from sparse_dot_topn import sp_matmul_topn
 
 from models.catalogue.building import Vectors
-from models.catalogue.table_kinds import UserTable
-from models.catalogue.table_scores import Histories
+from models.catalogue.tables.kinds import UserTable
+from models.catalogue.tables.scores import Histories
 from models.data.ragged import Ragged
 from models.data.similarities import unit_rows
 from models.profile.recommender_settings import ItemKNNSettings, Weighting

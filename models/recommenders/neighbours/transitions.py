@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
-from models.catalogue.table_scores import Histories
+from models.catalogue.tables.scores import Histories
 from models.data.arrays import entries_at
 from models.profile.recommender_settings import (
     LinearTransitionsSettings,

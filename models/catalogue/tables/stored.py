@@ -1,4 +1,4 @@
-"""Score tables: what a version ranks by beside its vectors, and how they are stored.
+"""How score tables are weighed and stored.
 
 The blend weighs the tables' standard scores, each ``(score - mean) / spread`` over all items.
 """
@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalogue.table_kinds import (
+from models.catalogue.tables.kinds import (
     ConstantTable,
     GroupTable,
     ItemTable,
     TasteTable,
     UserTable,
 )
-from models.catalogue.table_scores import Histories as Histories  # stored models import it here
-from models.catalogue.table_scores import ScoreTable
+from models.catalogue.tables.scores import ScoreTable
 from models.data.ragged import Ragged
 
 VECTORS = "vectors"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.catalogue.table_scores import TableScores, history_of_viewer
+from models.catalogue.tables.scores import TableScores, history_of_viewer
 from models.catalogue.viewer import NOTHING, Viewer
 from models.data.arrays import top_places
 from models.data.ragged import Ragged
