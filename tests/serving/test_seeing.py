@@ -95,7 +95,8 @@ def test_what_stands_in_postgres_is_shown(worker: Worker) -> None:
     assert 0 < found["feedwright_alerts_waiting_seconds"] < 60
     assert found["feedwright_experiments,status=running"] == 1
     assert found["feedwright_ingest_spool_age_seconds"] == 0
-    assert 3600 < found["feedwright_model_age_seconds,alias=champion"] < 3700
+    # of a snapshot that is an hour old when the first test of the worker asks for it
+    assert 3600 < found["feedwright_model_age_seconds,alias=champion"] < 2 * 3600
 
 
 def test_the_lag_of_events_is_from_receipt_to_the_live_feed(worker: Worker) -> None:
