@@ -129,7 +129,7 @@ def test_a_missing_file_names_what_ships(tmp_path: Path) -> None:
 
 def test_recommenders_in_order_with_their_settings(tmp_path: Path) -> None:
     social = load_profile("social").recommenders
-    assert list(social)[:3] == ["lightfm_hybrid", "blend", "nmf"]
+    assert list(social)[:3] == ["lightfm_hybrid", "blend", "user_knn"]
     file = tmp_path / "mine.yaml"
     chosen = {"user_knn": {"neighbours": 7}, "als": None, "popularity": {}}
     file.write_text(yaml.safe_dump(GOOD | {"recommenders": chosen}, sort_keys=False))

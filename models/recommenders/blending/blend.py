@@ -41,7 +41,6 @@ RECENT = "_recent"
 TRIED: dict[str, tuple[dict[str, float], ...]] = {
     "ease": ({"ridge": 150.0}, {"ridge": 500.0}, {"ridge": 1_500.0}),
     "transitions": ({"scale": 5.0, "reach": 20}, {"scale": 20.0, "reach": 60}),
-    "linear_transitions": ({"ridge": 100.0}, {"ridge": 400.0}),
 }
 """Settings that depend on the data: the best of these is taken."""
 CHOSEN_BY = 300
