@@ -35,15 +35,15 @@ class BoostedSettings(Section):
         description="Trees of each: lambdarank orders each user's candidates by nDCG; binary tells "
         "how likely each is to be liked.",
     )
-    rounds: Count = 80
-    learning_rate: Annotated[float, Field(gt=0)] = 0.07
+    rounds: Count = 50
+    learning_rate: Annotated[float, Field(gt=0)] = 0.1
     leaves: Annotated[int, Field(ge=2)] = 15
     min_leaf: Count = 300
     column_share: Annotated[float, Field(gt=0, le=1)] = 0.3
     row_share: Annotated[float, Field(gt=0, le=1)] = 0.5
     ridge: Annotated[float, Field(ge=0)] = 1.0
     truncation: Count = Field(
-        default=30, description="LambdaRank looks at pairs with one of the two in so many places."
+        default=15, description="LambdaRank looks at pairs with one of the two in so many places."
     )
     bins: Annotated[int, Field(ge=3, le=255)] = 63
     line_ridge: Annotated[float, Field(gt=0)] = 300.0
