@@ -18,7 +18,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
-from benchmarks.common.report import log as told
+from benchmarks.common.report import log as logger
 from benchmarks.parts.quality_data import Cut, Protocol
 from models.catalogue.building import Vectors
 from models.evaluation.feed import feed_lists
@@ -142,7 +142,7 @@ class Bench:
         seconds = perf_counter() - started
         top = recommend(made, self.test.users, self.test.seen, self._protocol.k)
         found = Judged.of(top, self.test, np.arange(len(self.test.users)), seconds)
-        told.info("%s: nDCG %.4f in %.0f s %s", name, found.ndcg.mean(), seconds, chosen or "")
+        logger.info("%s: nDCG %.4f in %.0f s %s", name, found.ndcg.mean(), seconds, chosen or "")
         return found
 
     def feed(self, stages: Sequence[str]) -> dict[str, Judged]:
@@ -156,7 +156,7 @@ class Bench:
         if "blend" in stages:
             top = recommend(base, test.users, test.seen, k)
             found["blend"] = Judged.of(top, test, np.arange(len(test.users)), seconds)
-            told.info("blend: nDCG %.4f in %.0f s", found["blend"].ndcg.mean(), seconds)
+            logger.info("blend: nDCG %.4f in %.0f s", found["blend"].ndcg.mean(), seconds)
         if not {"ranker", "feed"} & set(stages):
             return found
         started = perf_counter()
@@ -167,7 +167,7 @@ class Bench:
         for name, top in (("ranker", lists["ranker"]), ("feed", lists["diversity"])):
             if name in stages:
                 found[name] = Judged.of(top, test, users, seconds)
-                told.info("%s: nDCG %.4f in %.0f s", name, found[name].ndcg.mean(), seconds)
+                logger.info("%s: nDCG %.4f in %.0f s", name, found[name].ndcg.mean(), seconds)
         return found
 
     def _live(self, base: ByVectors) -> Backtest:
@@ -179,9 +179,9 @@ class Bench:
         try:
             ranker, report = behind.ranker("boosted")
         except TooLittleData as error:
-            told.warning("the feed has no ranker: %s", error)
+            logger.warning("the feed has no ranker: %s", error)
             return live
-        told.info("ranker: of %d users, %s", report.users, list(report.importance)[:5])
+        logger.info("ranker: of %d users, %s", report.users, list(report.importance)[:5])
         return live.with_ranker(ranker)
 
     def _earlier(self) -> tuple[Dataset, Vectors | None]:
