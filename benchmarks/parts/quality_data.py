@@ -307,11 +307,11 @@ def _last_out(file: Path, items: pl.DataFrame | None) -> Protocol:
         raise BenchmarkError(f"--path {file}: {error.strerror}") from error
     if short := next((line for line in lines if len(line) < 3), None):
         raise BenchmarkError(f"{file}: user {short[0]} has fewer than two items: leave them out")
-    lines = pl.DataFrame(
+    sequences = pl.DataFrame(
         {"user_id": [line[0] for line in lines], "item_id": [line[1:] for line in lines]}
     )
     place = pl.int_range(pl.len()).over("user_id")
-    likes = lines.explode("item_id").with_columns(seconds=FIRST + place)
+    likes = sequences.explode("item_id").with_columns(seconds=FIRST + place)
     known = likes.select(pl.col("seconds") < pl.col("seconds").max().over("user_id"))
     kept = known["seconds"].to_numpy()
     log = Log.of(likes, items=items, tells="order")
