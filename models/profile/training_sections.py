@@ -87,7 +87,7 @@ class Evaluation(Section):
         default=2_000, description="At most so many test users, sampled under the seed."
     )
     held_back_users: Annotated[int, Field(ge=0)] = Field(
-        default=150,
+        default=250,
         description="Of so many users who did nothing after the split the newest items are held "
         "back too: the winner is chosen by them and by the first half of what came after it.",
     )

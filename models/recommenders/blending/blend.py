@@ -43,7 +43,7 @@ TRIED: dict[str, tuple[dict[str, float], ...]] = {
     "transitions": ({"scale": 5.0, "reach": 20}, {"scale": 20.0, "reach": 60}),
 }
 """Settings that depend on the data: the best of these is taken."""
-CHOSEN_BY = 200
+CHOSEN_BY = 300
 """Users by whom settings are chosen; the weights are learnt from all that are held back."""
 BLOCK_SCORES = 20_000_000
 """Scores that are held at once (80 MB)."""
