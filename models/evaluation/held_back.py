@@ -16,7 +16,7 @@ from scipy import sparse
 
 from models.data.matrices import InteractionMatrix
 from models.ranking.folds import pairs_among
-from models.recommenders.base import Dataset
+from models.recommenders.base import Dataset, signal
 from models.recommenders.folds import LEAST_LIKED, hold_back, without
 from models.recommenders.judging import TestSet
 
@@ -58,14 +58,11 @@ class HeldBack(NamedTuple):
             known: as ``known`` gives it.
         """
         values = known.matrix.values
-        seen = sparse.csr_array(
-            (np.ones(values.nnz, np.float32), values.indices, values.indptr), shape=values.shape
-        )
         heavy = np.diff(values.indptr)[self.users] >= heavy_user
         return TestSet(
             self.users,
             self.wanted.astype(np.float32),
-            sparse.csr_array(seen[self.users]),
+            signal(sparse.csr_array(values[self.users]), weighted=False),
             np.where(heavy, "heavy", "warm"),
         )
 
