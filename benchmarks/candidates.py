@@ -16,9 +16,9 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.common import report
 from benchmarks.common.report import BenchmarkError, Row, log
-from models.catalogue.nearest import Nearest, build
+from models.catalogue.snapshots.nearest import Nearest, build
 from models.data.scorers import EARTH_RADIUS_KM
-from models.feed.places import Places
+from models.feed.candidates.nearby import Places
 
 COUNT = 400  # items wanted of the index
 NEAR = 200  # and of the places

@@ -25,7 +25,7 @@ from benchmarks.common import report, servers, worlds
 from benchmarks.common.report import BenchmarkError, Row, log
 from benchmarks.common.worlds import PROFILE, VERSION, Size
 from benchmarks.parts.feed_stages import feed_stages
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
 from models.profile.schema import Profile
 
 CLIENTS = (1, 32)

@@ -29,7 +29,7 @@ from benchmarks.common import report
 from benchmarks.common.report import log
 from benchmarks.common.worlds import Size
 from benchmarks.parts.freshness_served import Asked, Record, Scores, Served, own_fold_in
-from models.evaluation import list_quality
+from models.evaluation.metrics import list_quality
 from models.recommenders import judging
 from models.recommenders.base import Recommender
 from models.recommenders.simple.popularity import PopularityRecommender

@@ -20,7 +20,7 @@ from benchmarks.common import report
 from benchmarks.common.report import BenchmarkError, Row, log
 from benchmarks.parts.quality_data import DATA, Protocol
 from benchmarks.parts.quality_lists import BARE, LARGE, SLOW, STAGES, Bench, Judged
-from models.evaluation import list_quality
+from models.evaluation.metrics import list_quality
 from storage.loading.log import LoadError
 
 

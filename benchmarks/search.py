@@ -32,7 +32,7 @@ from benchmarks.parts.quality_data import films, ml_100k
 from models.catalogue.building import Catalogue
 from models.data.features import item_features, user_features
 from models.data.ids import IdIndex
-from models.data.splits import stratified_split
+from models.data.interactions.splits import stratified_split
 from models.evaluation import search
 from models.evaluation.comparison import build_dataset
 from models.evaluation.search import Budget, Found, Trial, Window

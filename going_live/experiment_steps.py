@@ -14,9 +14,9 @@ from going_live import ramps
 from going_live.alerts import Severity, raise_alert
 from going_live.experiments import end, needs_challenger, pause, set_share
 from going_live.releases import ReleaseError, Releases
-from models.evaluation.versions import RegistryError
 from models.experiments.guardrails import METRICS, Verdict, judge
 from models.profile.schema import Profile
+from models.versions.version import RegistryError
 from storage.clocks import CLOCKS_DIFFER
 from storage.events.telemetry import write_audit
 from storage.operations import experiments as stored

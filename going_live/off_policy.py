@@ -11,7 +11,7 @@ import psycopg
 from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
 from models.evaluation.off_policy import OffPolicy, off_policy
 from models.feed.pipeline import FeedPipeline, Query
 from models.profile.schema import Profile

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Literal, Self
 import psycopg
 
 from going_live.alerts import Severity, raise_alert
-from models.evaluation.versions import ModelVersion, RegistryAway, RegistryError, UnknownVersion
+from models.versions.version import ModelVersion, RegistryAway, RegistryError, UnknownVersion
 from storage.events.telemetry import write_audit
 from storage.large_imports import expect_large_imports
 from storage.operations import releases

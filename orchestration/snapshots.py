@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from models.catalogue.snapshot import Snapshot
-from models.evaluation.versions import ModelVersion
+from models.catalogue.snapshots.snapshot import Snapshot
+from models.versions.version import ModelVersion
 from orchestration.resources import Platform
 
 

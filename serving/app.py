@@ -18,7 +18,7 @@ from starlette.routing import Match, Route
 from starlette.types import Receive, Scope, Send
 
 from models.catalogue.live import LiveCatalogue
-from models.feed.rules import allowed
+from models.feed.candidates.rules import allowed
 from models.profile.file import ProfileFile
 from serving import admin, openapi, pages
 from serving.access import Access, user_tokens

@@ -21,11 +21,11 @@ from scipy import sparse
 
 from benchmarks.common.report import log
 from models.catalogue.building import Catalogue, ModelInfo, Vectors, build_snapshot
-from models.data.engagement import engagement
 from models.data.ids import IdIndex
-from models.data.matrices import InteractionMatrix, interaction_matrix, recent_items
+from models.data.interactions.engagement import engagement
+from models.data.interactions.matrices import InteractionMatrix, interaction_matrix, recent_items
 from models.data.similarities import top_neighbours
-from models.feed.sources import index_of
+from models.feed.candidates.sources import index_of
 from models.profile.schema import load_profile
 from storage.events.lake import SCHEMA, Lake
 from storage.loading.log import Log

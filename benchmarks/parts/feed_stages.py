@@ -15,10 +15,10 @@ from threadpoolctl import threadpool_limits
 
 from benchmarks.common.report import Row
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
+from models.feed.candidates.shortlists import Shortlists
+from models.feed.candidates.sources import Indexes
 from models.feed.pipeline import FeedPipeline, Query
-from models.feed.shortlists import Shortlists
-from models.feed.sources import Indexes
 from models.feed.stage_timer import StageTimer
 from models.profile.schema import Profile
 from models.ranking.learned import ranker_of

@@ -24,15 +24,15 @@ from models.catalogue.changes import Changes, ItemRow, UserRow
 from models.catalogue.fold_in import fold_in_of
 from models.catalogue.history import events_since, history_of
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.viewer import Viewer
+from models.catalogue.viewers.viewer import Viewer
 from models.data import scorers
-from models.data.engagement import engagement
 from models.data.features import item_features, user_features
 from models.data.ids import IdIndex
-from models.data.matrices import interaction_matrix
+from models.data.interactions.engagement import engagement
+from models.data.interactions.matrices import interaction_matrix
 from models.data.similarities import top_neighbours
 from models.evaluation.comparison import build_dataset
-from models.feed.scores import model_scores, score_components
+from models.feed.scoring.scores import model_scores, score_components
 from models.profile.schema import Profile
 from models.recommenders.base import Dataset, Recommender
 from models.recommenders.judging import TestSet

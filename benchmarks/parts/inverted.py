@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from models.catalogue.snapshot import FEATURES, Snapshot
+from models.catalogue.snapshots.snapshot import FEATURES, Snapshot
 from models.evaluation.drift import DRIFT
 from storage.settings import get_settings
 

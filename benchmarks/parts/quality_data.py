@@ -20,8 +20,8 @@ from benchmarks.common.report import BenchmarkError
 from models.catalogue.building import Catalogue
 from models.data.features import item_features, user_features
 from models.data.ids import IdIndex
-from models.data.matrices import InteractionMatrix
-from models.data.splits import stratified_split
+from models.data.interactions.matrices import InteractionMatrix
+from models.data.interactions.splits import stratified_split
 from models.evaluation.comparison import build_dataset
 from models.profile.recommender_settings import BlendSettings
 from models.profile.schema import Profile, load_profile

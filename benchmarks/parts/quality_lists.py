@@ -23,9 +23,9 @@ from benchmarks.parts.quality_data import Cut, Protocol
 from models.catalogue.building import Vectors
 from models.evaluation.feed import feed_lists
 from models.profile.recommender_settings import SETTINGS
-from models.ranking.backtest import Backtest, PastCatalogue, with_metadata
-from models.ranking.second_stage import SecondStage
-from models.ranking.training import TooLittleData
+from models.ranking.training.backtest import Backtest, PastCatalogue, with_metadata
+from models.ranking.training.fitting import TooLittleData
+from models.ranking.training.second_stage import SecondStage
 from models.recommenders.base import Dataset, Recommender
 from models.recommenders.folds import Fold, hold_back
 from models.recommenders.judging import TestSet, hits_of, ndcg_of, recommend

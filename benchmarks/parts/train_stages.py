@@ -15,13 +15,14 @@ from sklearn.neighbors import NearestNeighbors
 from benchmarks.common.stages import fact, stage
 from benchmarks.common.worlds import PROFILE, World
 from models.catalogue.building import ModelInfo, build_snapshot
-from models.catalogue.snapshot import Snapshot
-from models.data import features, splits
+from models.catalogue.snapshots.snapshot import Snapshot
+from models.data import features
 from models.data.ids import IdIndex
-from models.data.matrices import interaction_matrix
+from models.data.interactions import splits
+from models.data.interactions.matrices import interaction_matrix
 from models.data.similarities import top_neighbours
-from models.evaluation import metrics as evaluation
 from models.evaluation.comparison import build_dataset
+from models.evaluation.metrics import evaluation as evaluation
 from models.feed.lists import recommendation_lists
 from models.ranking.learned import ranker_of
 from models.recommenders import judging, zoo

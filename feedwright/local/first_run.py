@@ -40,7 +40,7 @@ def champion_version(connection: psycopg.Connection, settings: Settings) -> str 
 def is_outdated(settings: Settings, version: str) -> bool:
     """Whether this machine's copy of a model was written by a release that lays it out
     differently: the feed cannot serve it."""
-    from models.catalogue.snapshot import FORMAT, MANIFEST
+    from models.catalogue.snapshots.snapshot import FORMAT, MANIFEST
 
     file = settings.snapshots / version / MANIFEST
     return file.is_file() and json.loads(file.read_text()).get("format") != FORMAT

@@ -13,7 +13,7 @@ import polars as pl
 
 from feedwright.errors import FeedwrightError
 from feedwright.local.feed_calls import call
-from models.evaluation.list_quality import Interval, bootstrap
+from models.evaluation.metrics.list_quality import Interval, bootstrap
 from models.evaluation.own_test import metrics_of
 from storage.loading.values.columns import MAX_ID_BYTES
 from storage.settings import Settings

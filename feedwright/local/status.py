@@ -16,8 +16,8 @@ from feedwright.local.first_run import champion_version
 from feedwright.processes.services import addresses
 from feedwright.processes.supervisor import is_ready
 from gateway.dagster_client import DagsterAway, DagsterClient
-from models.evaluation.versions import CHAMPION, RegistryAway
 from models.profile.interaction_types import DEFAULT_TYPES
+from models.versions.version import CHAMPION, RegistryAway
 from storage.postgres.database import DatabaseError, connect
 from storage.registry import rest
 from storage.settings import Settings, mlflow_tracking_uri

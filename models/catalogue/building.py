@@ -12,13 +12,13 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.catalogue.padding import MOST_TAGS, TAG_SLOTS, extended
-from models.catalogue.snapshot import Items, Manifest, Snapshot, Users
+from models.catalogue.snapshots.padding import MOST_TAGS, TAG_SLOTS, extended
+from models.catalogue.snapshots.snapshot import Items, Manifest, Snapshot, Users
 from models.catalogue.tables.scores import ScoreTable
 from models.catalogue.tables.stored import Blend, table_settings
 from models.data import scorers
 from models.data.ids import IdIndex
-from models.data.matrices import InteractionMatrix
+from models.data.interactions.matrices import InteractionMatrix
 from models.data.ragged import Ragged
 from models.data.similarities import Neighbours
 from models.data.texts import Texts
@@ -149,7 +149,7 @@ def build_snapshot(
     catalogue that the heuristic serves from.
 
     Args:
-        recent: the items that each user liked last, as ``models.data.matrices.recent_items``.
+        recent: the items that each user liked last, as ``recent_items`` makes them.
     """
     n_users, n_items = len(matrix.users), len(matrix.items)
     preferences = _aligned(catalogue.preferences.rename({"user_id": "id"}), matrix.users)

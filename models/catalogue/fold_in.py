@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.viewer import AGAINST as AGAINST
+from models.catalogue.viewers.viewer import AGAINST as AGAINST
 
 # Chosen on MovieLens 100K by the split in time; nDCG@10 changes little from half to twice of each.
 RIDGE = 0.5

@@ -17,12 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalogue.fold_in import FoldIn, Linear
-from models.catalogue.interests import Interests, interests_of
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.viewer import History, Indices, Viewer
+from models.catalogue.viewers.interests import Interests, interests_of
+from models.catalogue.viewers.viewer import History, Indices, Viewer
 from models.data.arrays import among
-from models.data.matrices import RECENT_ITEMS
-from models.data.undoing import that_stand
+from models.data.interactions.matrices import RECENT_ITEMS
+from models.data.interactions.undoing import that_stand
 from models.profile.interaction_types import Weights
 from models.profile.schema import Profile
 
@@ -98,7 +98,7 @@ def history_of(
     """What the snapshot knows of a user and what their events say, in one. O(n log n), some
     100 µs for a few events.
 
-    A pair's liking is ``log1p`` of the summed weights, as in ``models.data.matrices``, of the
+    A pair's liking is ``log1p`` of the summed weights, as in the interaction matrix, of the
     snapshot or of the events, whichever is larger; a sum below 0 takes off the snapshot's.
 
     Args:

@@ -19,10 +19,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalogue.changes import Changes, ItemRow, OwnerRow, UserRow
-from models.catalogue.padding import MOST_TAGS, extended, with_tag_slots
 from models.catalogue.score_statistics import Moments
-from models.catalogue.snapshot import Snapshot
-from models.catalogue.viewer import NO_PREFERENCES, NOTHING, History, Indices, Preferences, Viewer
+from models.catalogue.snapshots.padding import MOST_TAGS, extended, with_tag_slots
+from models.catalogue.snapshots.snapshot import Snapshot
+from models.catalogue.viewers.viewer import (
+    NO_PREFERENCES,
+    NOTHING,
+    History,
+    Indices,
+    Preferences,
+    Viewer,
+)
 from models.catalogue.vocabulary import Vocabulary
 from models.data import scorers
 from models.data.ids import IdIndex

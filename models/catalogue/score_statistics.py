@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalogue.snapshot import Items
-from models.catalogue.viewer import Indices
+from models.catalogue.snapshots.snapshot import Items
+from models.catalogue.viewers.viewer import Indices
 
 
 @dataclass(frozen=True)

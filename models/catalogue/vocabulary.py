@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from models.catalogue.viewer import Indices
+from models.catalogue.viewers.viewer import Indices
 from models.data.ids import IdIndex
 
 

@@ -11,9 +11,9 @@ from scipy import sparse
 
 from models.catalogue.live import LiveCatalogue
 from models.evaluation.feed import FeedJudge
-from models.evaluation.list_quality import Paired, paired
+from models.evaluation.metrics.list_quality import Paired, paired
+from models.feed.candidates.sources import BITS, Candidates
 from models.feed.pipeline import FeedPipeline, Query
-from models.feed.sources import BITS, Candidates
 from models.recommenders.base import Scorer
 from models.recommenders.judging import TestSet, ndcg_of
 

@@ -13,20 +13,20 @@ import numpy as np
 import polars as pl
 
 from models.catalogue.building import Catalogue, Vectors
-from models.data.engagement import engagement
 from models.data.features import Features
 from models.data.ids import IdIndex
-from models.data.matrices import InteractionMatrix, interaction_matrix, liked_times
-from models.data.popularity import popularity
-from models.data.splits import of_known, split_moment
-from models.evaluation import metrics as evaluation
+from models.data.interactions.engagement import engagement
+from models.data.interactions.matrices import InteractionMatrix, interaction_matrix, liked_times
+from models.data.interactions.popularity import popularity
+from models.data.interactions.splits import of_known, split_moment
 from models.evaluation.breakdown import Breakdown, breakdown
 from models.evaluation.feed import FeedJudge
 from models.evaluation.held_back import HeldBack, together
+from models.evaluation.metrics import evaluation as evaluation
 from models.profile.ranker_settings import Kind, parts_of, with_ranker
 from models.profile.schema import Profile
 from models.ranking.learned import LearnedRanker
-from models.ranking.second_stage import SecondStage
+from models.ranking.training.second_stage import SecondStage
 from models.recommenders import judging, zoo
 from models.recommenders.base import Dataset, Plan, ProgressOf, Scorer
 from models.recommenders.served import ByVectors, as_served

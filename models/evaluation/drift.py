@@ -25,7 +25,7 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import stats
 
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
 from models.profile.interaction_types import Weights
 from models.profile.training_sections import Drift
 from models.recommenders.served import of_snapshot

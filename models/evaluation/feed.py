@@ -11,12 +11,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.evaluation import metrics as evaluation
 from models.evaluation.held_back import HeldBack
+from models.evaluation.metrics import evaluation as evaluation
 from models.feed.judged_stages import JUDGED, JudgedStage, judged_stages
 from models.feed.pipeline import Query
-from models.ranking.backtest import Backtest, PastCatalogue, with_metadata
 from models.ranking.learned import LearnedRanker
+from models.ranking.training.backtest import Backtest, PastCatalogue, with_metadata
 from models.recommenders import judging
 from models.recommenders.base import Dataset, Scorer
 from models.recommenders.served import ByVectors

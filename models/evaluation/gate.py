@@ -33,23 +33,23 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse, stats
 
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
 from models.data.ids import IdIndex
-from models.data.splits import of_known
+from models.data.interactions.splits import of_known
 from models.evaluation.comparison import Comparison
 from models.evaluation.feed import FeedJudge
-from models.evaluation.recipe import Recipe
-from models.evaluation.versions import ModelVersion
 from models.profile.ranker_settings import parts_of
 from models.profile.schema import Profile
 from models.profile.training_sections import Gate
-from models.ranking.second_stage import SecondStage, training_moment
+from models.ranking.training.second_stage import SecondStage, training_moment
 from models.recommenders import zoo
 from models.recommenders.base import Dataset, ProgressOf
 from models.recommenders.judging import TestSet, ndcg_and_coverage, random_ndcg
 from models.recommenders.served import ByVectors, as_served, of_snapshot
 from models.recommenders.simple.heuristic import Heuristic
 from models.recommenders.simple.popularity import PopularityRecommender
+from models.versions.configuration import Recipe
+from models.versions.version import ModelVersion
 
 ARTIFACT_USERS = 500
 """Users by whom vectors are compared: a collapse shows with fewer."""

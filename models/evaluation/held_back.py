@@ -14,8 +14,8 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.data.matrices import InteractionMatrix
-from models.ranking.folds import pairs_among
+from models.data.interactions.matrices import InteractionMatrix
+from models.ranking.training.folds import pairs_among
 from models.recommenders.base import Dataset, signal
 from models.recommenders.folds import LEAST_LIKED, hold_back, without
 from models.recommenders.judging import TestSet

@@ -31,10 +31,10 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend, JournalFileSymlinkLock
 from optuna.trial import FrozenTrial, TrialState
 
-from models.data.matrices import interaction_matrix
-from models.data.splits import split_moment
+from models.data.interactions.matrices import interaction_matrix
+from models.data.interactions.splits import split_moment
 from models.evaluation.feed import FeedJudge
-from models.evaluation.list_quality import Paired, paired
+from models.evaluation.metrics.list_quality import Paired, paired
 from models.profile.recommender_settings import SETTINGS, Settings
 from models.profile.schema import Profile
 from models.recommenders import zoo

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from models.catalogue.viewer import Viewer
+from models.catalogue.viewers.viewer import Viewer
 from models.feed.pipeline import FeedPipeline, Query, Ranking, Stage
 
 JudgedStage = Literal["candidates", "ranker", "diversity"]

@@ -8,11 +8,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
+from models.feed.candidates.sources import SEEN
 from models.feed.pipeline import FeedPipeline, Query, Ranker
 from models.feed.reasons import reasons
-from models.feed.scores import explained
-from models.feed.sources import SEEN
+from models.feed.scoring.scores import explained
 from models.profile.schema import Profile
 
 SCHEMA = {

@@ -15,17 +15,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.viewer import Indices, Viewer
+from models.catalogue.viewers.viewer import Indices, Viewer
 from models.data.arrays import top_places
 from models.data.scorers import Scores
-from models.feed import sources
+from models.feed.candidates import sources
+from models.feed.candidates.rules import Mask, allowed
+from models.feed.candidates.shortlists import Shortlists, time_key
+from models.feed.candidates.sources import (
+    BITS,
+    RANKED,
+    SEEN,
+    Bits,
+    Candidates,
+    Indexes,
+    SourceGuard,
+)
 from models.feed.context import Context
-from models.feed.diversity import diversified, in_spreads, likeness_of, limit_runs, varied
-from models.feed.exploration import explore
-from models.feed.rules import Mask, allowed
-from models.feed.scores import By, scores_of, shown_scores
-from models.feed.shortlists import Shortlists, time_key
-from models.feed.sources import BITS, RANKED, SEEN, Bits, Candidates, Indexes, SourceGuard
+from models.feed.ordering.diversity import diversified, in_spreads, likeness_of, limit_runs, varied
+from models.feed.ordering.exploration import explore
+from models.feed.scoring.scores import By, scores_of, shown_scores
 from models.feed.stage_timer import StageTimer
 from models.profile.schema import Profile
 
@@ -76,7 +84,7 @@ class Ranking:
         rows: int32, shape (n,), best first.
         scores: float32 in [0, 1], shape (n,): each item's own. They fall, but where diversity
             or exploration moved an item.
-        sources: uint16, shape (n,): where each came from (``models.feed.sources.BITS``),
+        sources: uint16, shape (n,): where each came from (``models.feed.candidates.sources.BITS``),
             ``RANKED`` and ``SEEN``.
         propensities: float32 in (0, 1], shape (n,): how likely this item was at this place,
             given those before it.

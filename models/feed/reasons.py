@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.viewer import Indices, Viewer
+from models.catalogue.viewers.viewer import Indices, Viewer
 from models.data.scorers import Scores
-from models.feed.scorers import SCORERS
-from models.feed.scores import MODEL, weighed_scores
-from models.feed.wording import ENGLISH, FOR_YOU, SIMILAR, Reason, Wording, texts_of
+from models.feed.scoring.scorers import SCORERS
+from models.feed.scoring.scores import MODEL, weighed_scores
+from models.feed.scoring.wording import ENGLISH, FOR_YOU, SIMILAR, Reason, Wording, texts_of
 from models.profile.schema import Profile
 
 __all__ = ["ENGLISH", "FOR_YOU", "SIMILAR", "Reason", "reasons", "texts_of"]

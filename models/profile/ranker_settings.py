@@ -63,7 +63,7 @@ class BoostedSettings(Section):
 
 
 class LogisticSettings(Section):
-    """Logistic regression on the eight features of ``models/ranking/logistic.py``."""
+    """Logistic regression on the eight features of ``models/ranking/rankers/logistic.py``."""
 
     strength: Annotated[float, Field(gt=0)] = Field(
         default=1.0, description="The ridge on the weights is one over this."

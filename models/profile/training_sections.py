@@ -23,7 +23,7 @@ class Matrix(Section):
 
 
 class Popularity(Section):
-    """The popularity prior (see ``models/data/popularity.py``); chosen on validation windows."""
+    """The popularity prior (``models/data/interactions/popularity.py``)."""
 
     half_life_share: Share = Field(
         default=0.05,

@@ -16,17 +16,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.snapshot import Snapshot
-from models.catalogue.viewer import Indices, Viewer
+from models.catalogue.snapshots.snapshot import Snapshot
+from models.catalogue.viewers.viewer import Indices, Viewer
+from models.feed.candidates.sources import Bits
 from models.feed.context import Context
-from models.feed.sources import Bits
 from models.profile.ranker_settings import Kind
 from models.profile.schema import Profile
-from models.ranking.boosted import Boosted
 from models.ranking.calibration import Calibration
-from models.ranking.live_features import FEATURES, OF_TABLE, Pairs, features_of, names_of
-from models.ranking.logistic import LogisticRanker
-from models.ranking.table import FeatureMismatch, Table, check_made, check_names, digest
+from models.ranking.features.live_features import FEATURES, OF_TABLE, Pairs, features_of, names_of
+from models.ranking.features.table import FeatureMismatch, Table, check_made, check_names, digest
+from models.ranking.rankers.boosted import Boosted
+from models.ranking.rankers.logistic import LogisticRanker
 
 
 class Model(Protocol):

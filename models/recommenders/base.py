@@ -16,8 +16,8 @@ from models.catalogue.building import Catalogue, Vectors
 from models.catalogue.tables.scores import Histories
 from models.data.features import Features
 from models.data.ids import IdIndex
-from models.data.matrices import InteractionMatrix
-from models.data.popularity import Popularity
+from models.data.interactions.matrices import InteractionMatrix
+from models.data.interactions.popularity import Popularity
 from models.profile.recommender_settings import Above as Above
 from models.profile.recommender_settings import Count as Count
 from models.profile.recommender_settings import Seed as Seed

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.data.arrays import entries_at
-from models.data.popularity import Popularity
+from models.data.interactions.popularity import Popularity
 from models.recommenders.base import Dataset
 
 LEAST_LIKED = 3

@@ -14,7 +14,7 @@ from scipy import sparse
 
 from models.catalogue.building import NotFiniteError
 from models.data.arrays import top_places
-from models.data.matrices import InteractionMatrix
+from models.data.interactions.matrices import InteractionMatrix
 from models.recommenders.base import Scorer
 
 BLOCK_SCORES = 20_000_000

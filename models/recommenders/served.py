@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.catalogue.building import Vectors
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
 from models.catalogue.tables.scores import Histories
 from models.catalogue.tables.stored import VECTORS
 from models.recommenders.base import Dataset, Plan, Recommender, Scorer

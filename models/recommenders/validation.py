@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 from scipy import sparse
 
-from models.data.matrices import interaction_matrix
-from models.data.popularity import popularity
-from models.data.splits import of_known, split_moment
+from models.data.interactions.matrices import interaction_matrix
+from models.data.interactions.popularity import popularity
+from models.data.interactions.splits import of_known, split_moment
 from models.recommenders.base import Dataset, Progress, Recommender, Validation
 from models.recommenders.judging import TestSet, ndcg_and_coverage
 

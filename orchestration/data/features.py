@@ -9,8 +9,8 @@ from psycopg import Connection
 
 from models.data import features
 from models.data.ids import IdIndex
-from models.data.matrices import InteractionMatrix
-from models.data.matrices import interaction_matrix as build_matrix
+from models.data.interactions.matrices import InteractionMatrix
+from models.data.interactions.matrices import interaction_matrix as build_matrix
 from models.data.similarities import Neighbours, top_neighbours
 from models.profile.schema import Profile
 from orchestration import plots

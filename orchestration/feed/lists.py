@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from data_checks.report import CheckReport
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
+from models.feed.candidates.rules import allowed
+from models.feed.candidates.shortlists import ANYBODY
 from models.feed.lists import recommendation_lists
-from models.feed.rules import allowed
-from models.feed.shortlists import ANYBODY
 from models.profile.schema import Profile
 from models.ranking.learned import ranker_of
 from orchestration import plots

@@ -7,7 +7,7 @@ import dagster as dg
 
 from going_live import guardrails, off_policy
 from models.evaluation.off_policy import Estimate
-from models.evaluation.versions import ModelVersion
+from models.versions.version import ModelVersion
 from orchestration import plots
 from orchestration.policies import OWNERS, TRANSIENT
 from orchestration.resources import Platform

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import dagster as dg
 
 from going_live.releases import Releases
-from models.evaluation.versions import RegistryAway
+from models.versions.version import RegistryAway
 from orchestration.releases.jobs import RELEASE_JOBS, rescore_job, rollback_job
 from orchestration.resources import Platform
 from orchestration.runs.going import going

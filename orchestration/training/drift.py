@@ -7,7 +7,7 @@ import dagster as dg
 from going_live.alerts import raise_alert
 from models.evaluation import drift
 from models.evaluation.drift import DRIFT, Reference, Shift, Status
-from models.evaluation.versions import ModelVersion
+from models.versions.version import ModelVersion
 from orchestration import plots
 from orchestration.policies import OWNERS, TRANSIENT
 from orchestration.resources import Platform

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Self
 import dagster as dg
 import numpy as np
 
-from models.evaluation import list_quality
-from models.evaluation import metrics as evaluation
 from models.evaluation.comparison import Comparison
-from models.evaluation.exposure import AGES, HEADS, Exposure
-from models.evaluation.list_quality import Interval
-from models.evaluation.metrics import Evaluation
-from models.evaluation.versions import metric_name
+from models.evaluation.metrics import evaluation as evaluation
+from models.evaluation.metrics import list_quality
+from models.evaluation.metrics.evaluation import Evaluation
+from models.evaluation.metrics.exposure import AGES, HEADS, Exposure
+from models.evaluation.metrics.list_quality import Interval
+from models.versions.version import metric_name
 from orchestration import plots
 from orchestration.plots import Panel
 from orchestration.training.breakdown_report import breakdown_figures, breakdown_tables

@@ -6,10 +6,10 @@ import dagster as dg
 
 from going_live.alerts import raise_alert
 from going_live.releases import ReleaseError, Releases
-from models.catalogue.snapshot import SnapshotError
+from models.catalogue.snapshots.snapshot import SnapshotError
 from models.evaluation import gate
 from models.evaluation.comparison import Comparison
-from models.evaluation.versions import ModelVersion, RegistryError, metric_name
+from models.versions.version import ModelVersion, RegistryError, metric_name
 from orchestration import plots
 from orchestration.policies import OWNERS, TRANSIENT, value_of
 from orchestration.resources import Platform

@@ -11,9 +11,9 @@ import numpy as np
 import polars as pl
 
 from models.catalogue.building import Catalogue, Vectors
-from models.data import splits
 from models.data.features import Features
-from models.data.matrices import InteractionMatrix
+from models.data.interactions import splits
+from models.data.interactions.matrices import InteractionMatrix
 from models.evaluation.comparison import (
     Comparison,
     NothingToJudge,
@@ -23,17 +23,17 @@ from models.evaluation.comparison import (
     reason_of,
 )
 from models.evaluation.feed import losses
-from models.evaluation.lineage import Lineage
 from models.profile.ranker_settings import parts_of
 from models.profile.schema import Profile
-from models.ranking.backtest import with_metadata
 from models.ranking.learned import LearnedRanker
-from models.ranking.second_stage import SecondStage, training_moment
-from models.ranking.training import Report as RankerReport
-from models.ranking.training import TooLittleData
+from models.ranking.training.backtest import with_metadata
+from models.ranking.training.fitting import Report as RankerReport
+from models.ranking.training.fitting import TooLittleData
+from models.ranking.training.second_stage import SecondStage, training_moment
 from models.recommenders import zoo
 from models.recommenders.base import Dataset, Plan
 from models.recommenders.served import ByVectors, vectors_of
+from models.versions.lineage import Lineage
 from orchestration import plots
 from orchestration.data.partitions import RANGE_END, RANGE_START
 from orchestration.data.sources import Rows

@@ -10,16 +10,16 @@ import dagster as dg
 import polars as pl
 
 from models.catalogue.building import ModelInfo, build_snapshot
-from models.catalogue.snapshot import FEATURES, RANKER, Snapshot
+from models.catalogue.snapshots.snapshot import FEATURES, RANKER, Snapshot
 from models.data.feature_set import FeatureSet
-from models.data.matrices import recent_items
+from models.data.interactions.matrices import recent_items
 from models.data.similarities import Neighbours
 from models.evaluation import drift
-from models.evaluation.versions import ModelVersion, metric_name
-from models.feed.sources import index_of
+from models.feed.candidates.sources import index_of
 from models.profile.ranker_settings import parts_of
 from models.profile.schema import Profile
 from models.recommenders.base import Dataset
+from models.versions.version import ModelVersion, metric_name
 from orchestration import plots
 from orchestration.policies import OWNERS, TRANSIENT, value_of
 from orchestration.resources import Platform

@@ -53,7 +53,7 @@ def hyperparameter_search(
     On the data of the last training: until the next one, a search that was cancelled or died
     goes on where it was. It changes nothing: the metadata have lines for the profile.
     """
-    from models.data.splits import of_known
+    from models.data.interactions.splits import of_known
     from models.evaluation import search
     from models.recommenders.spaces import SPACES
     from storage.registry import search_runs

@@ -21,8 +21,8 @@ from going_live.experiments import (
     InvalidExperiment,
     UnknownExperiment,
 )
-from models.evaluation.versions import RegistryAway
 from models.profile.operation_sections import RampStep
+from models.versions.version import RegistryAway
 from serving.admin.parts import Asked, actor_of, asked, with_connection
 from serving.admin.registry import VersionList
 from serving.http.answers import answer_json

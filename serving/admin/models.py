@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from going_live.releases import STATUS
-from models.evaluation.versions import CHAMPION, RegistryAway
+from models.versions.version import CHAMPION, RegistryAway
 from serving.admin.parts import Asked, Unfinished, actor_of, asked, in_time
 from serving.admin.registry import MOST, Listing, Version, VersionList
 from serving.http.answers import answer_json, not_found

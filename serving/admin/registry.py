@@ -12,7 +12,7 @@ from typing import Any
 
 import httpx
 
-from models.evaluation.versions import CHALLENGER, CHAMPION, HISTORY_TAG, RegistryAway
+from models.versions.version import CHALLENGER, CHAMPION, HISTORY_TAG, RegistryAway
 from storage.registry import rest
 
 LOOK_SECONDS = 1.5

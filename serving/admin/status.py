@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from gateway.dagster_client import CODE_AWAY, DagsterAway, Run
-from models.evaluation.versions import RegistryAway
+from models.versions.version import RegistryAway
 from serving.admin.dagster import Dagster, Seen
 from serving.admin.models import ModelVersionTold, described
 from serving.admin.registry import Listing, VersionList

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from models.feed.exploration import logged
+from models.feed.ordering.exploration import logged
 from models.profile.interaction_types import InteractionTypes
 from serving.feed.feed_list import FeedList
 from serving.versions.live_state import Catalogue

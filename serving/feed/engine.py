@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.viewer import History, Viewer
+from models.catalogue.viewers.viewer import History, Viewer
 from serving.feed.feed_list import FeedList
 from serving.feed.kept_lists import KeptLists, catalogue_of
 from serving.feed.lists import FeedLists

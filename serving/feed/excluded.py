@@ -8,8 +8,8 @@ import numpy as np
 from pydantic import BaseModel, Field
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.viewer import Indices, Viewer
-from models.feed.rules import broken
+from models.catalogue.viewers.viewer import Indices, Viewer
+from models.feed.candidates.rules import broken
 from models.profile.schema import Profile
 
 

@@ -12,7 +12,7 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from models.feed.sources import BITS, MARKS
+from models.feed.candidates.sources import BITS, MARKS
 
 PREFIX = struct.Struct("<4sI")  # MAGIC, CRC-32 of all that follows
 LENGTHS = struct.Struct("<II")  # bytes of the header, entries

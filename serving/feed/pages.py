@@ -15,13 +15,13 @@ from cachetools import LRUCache
 from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.viewer import NOTHING, Indices, Viewer
+from models.catalogue.viewers.viewer import NOTHING, Indices, Viewer
 from models.data.scorers import Scores
-from models.feed.exploration import logged
+from models.feed.candidates.rules import Mask
+from models.feed.candidates.sources import RANKED, SEEN, names_of
+from models.feed.ordering.exploration import logged
 from models.feed.reasons import FOR_YOU, Reason, reasons
-from models.feed.rules import Mask
-from models.feed.scores import MODEL, RANKER, TABLE, By, explained, table_shares
-from models.feed.sources import RANKED, SEEN, names_of
+from models.feed.scoring.scores import MODEL, RANKER, TABLE, By, explained, table_shares
 from models.profile.schema import Profile
 from serving.feed.feed_list import FeedList
 from serving.feed.plans import Plan

@@ -9,12 +9,12 @@ from typing import Literal
 
 import numpy as np
 
-from models.catalogue.viewer import NOTHING, Viewer
+from models.catalogue.viewers.viewer import NOTHING, Viewer
+from models.feed.candidates.sources import SEEN, SourceGuard
 from models.feed.context import Context
 from models.feed.judged_stages import JudgedStage, judged_stages
 from models.feed.pipeline import Query, Ranking
-from models.feed.scores import By
-from models.feed.sources import SEEN, SourceGuard
+from models.feed.scoring.scores import By
 from models.feed.stage_timer import StageTimer
 from serving.feed.feed_list import FeedList, new_feed_id
 from serving.feed.time_budget import BudgetSpent, TimeBudget

@@ -7,8 +7,8 @@ from typing import Annotated, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from starlette.datastructures import QueryParams
 
+from models.feed.candidates.sources import SOURCES
 from models.feed.context import Device
-from models.feed.sources import SOURCES
 from models.profile.feed_sections import ScorerName
 from serving.http.problems import InvalidParameters
 from serving.versions.fallback import FallbackReason, Variant

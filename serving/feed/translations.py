@@ -10,8 +10,8 @@ import numpy as np
 from cachetools import LRUCache
 from numpy.typing import NDArray
 
-from models.catalogue.snapshot import Snapshot, SnapshotError
-from models.catalogue.viewer import Indices
+from models.catalogue.snapshots.snapshot import Snapshot, SnapshotError
+from models.catalogue.viewers.viewer import Indices
 from models.data.ids import IdIndex
 from serving.feed.feed_list import FeedList
 from serving.state.catalogue import newest_folders

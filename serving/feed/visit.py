@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from models.catalogue.viewer import Indices, Viewer
-from models.feed.rules import Mask, allowed
-from models.feed.scores import By
+from models.catalogue.viewers.viewer import Indices, Viewer
+from models.feed.candidates.rules import Mask, allowed
+from models.feed.scoring.scores import By
 from models.profile.schema import Profile
 from serving.feed.plans import Plan
 from serving.feed.shapes import FeedRequest

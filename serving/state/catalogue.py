@@ -14,7 +14,7 @@ import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from models.catalogue.snapshot import MANIFEST, Snapshot, SnapshotError
+from models.catalogue.snapshots.snapshot import MANIFEST, Snapshot, SnapshotError
 from models.profile.schema import Profile, load_profile
 from serving.postgres.database import database_address
 from storage.settings import Settings, get_settings
@@ -46,9 +46,9 @@ def load_catalogue(url: str, profile: Profile) -> Snapshot:
     import polars as pl
 
     from models.catalogue.building import Catalogue, build_snapshot
-    from models.data.engagement import engagement
     from models.data.ids import IdIndex
-    from models.data.matrices import interaction_matrix, recent_items
+    from models.data.interactions.engagement import engagement
+    from models.data.interactions.matrices import interaction_matrix, recent_items
     from storage.catalogue import changes, queries
     from storage.events.quarantine import reason_sql
     from storage.postgres.database import connect

@@ -12,7 +12,7 @@ import numpy as np
 import psycopg
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.viewer import Indices
+from models.catalogue.viewers.viewer import Indices
 from models.profile.schema import Profile
 from serving.postgres.connection import ANSWER_SECONDS, ServingConnection
 from serving.state.erased_users import ErasedUsers

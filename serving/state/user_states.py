@@ -23,8 +23,8 @@ from prometheus_client import Counter
 from models.catalogue.fold_in import FoldIn, fold_in_of
 from models.catalogue.history import Events, events_since, history_of
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.snapshot import Manifest
-from models.catalogue.viewer import History
+from models.catalogue.snapshots.snapshot import Manifest
+from models.catalogue.viewers.viewer import History
 from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes
 from models.profile.schema import Profile
 from serving.postgres.database import DatabaseAway

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
-from models.catalogue.snapshot import MANIFEST, Snapshot, SnapshotError
+from models.catalogue.snapshots.snapshot import MANIFEST, Snapshot, SnapshotError
 from models.feed.pipeline import Ranker
 from serving.versions.background import Background
 from serving.versions.fallback import FallbackReason

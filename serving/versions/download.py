@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from models.catalogue.snapshot import MANIFEST, Snapshot, SnapshotError
+from models.catalogue.snapshots.snapshot import MANIFEST, Snapshot, SnapshotError
 from storage.large_imports import expect_large_imports
 
 GONE = "please ensure that the path is correct"

@@ -11,9 +11,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from models.catalogue.snapshot import Snapshot
-from models.evaluation.versions import RegistryAway, good_since
+from models.catalogue.snapshots.snapshot import Snapshot
 from models.profile.file import ProfileFile
+from models.versions.version import RegistryAway, good_since
 from serving.launch import settings_environment
 from serving.state.catalogue import (
     FIRST_SECONDS,

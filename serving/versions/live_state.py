@@ -6,11 +6,11 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.snapshot import Snapshot
-from models.catalogue.viewer import Viewer
+from models.catalogue.snapshots.snapshot import Snapshot
+from models.catalogue.viewers.viewer import Viewer
+from models.feed.candidates.shortlists import Shortlists
+from models.feed.candidates.sources import Indexes, SourceGuard
 from models.feed.pipeline import FeedPipeline, Ranker
-from models.feed.shortlists import Shortlists
-from models.feed.sources import Indexes, SourceGuard
 from models.profile.schema import Profile
 from serving.versions.fallback import FallbackReason
 

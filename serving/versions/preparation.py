@@ -10,11 +10,11 @@ from dataclasses import replace
 import numpy as np
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.nearest import NearestError
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.nearest import NearestError
+from models.catalogue.snapshots.snapshot import Snapshot
+from models.feed.candidates.shortlists import Shortlists
+from models.feed.candidates.sources import Indexes
 from models.feed.pipeline import Ranker
-from models.feed.shortlists import Shortlists
-from models.feed.sources import Indexes
 from models.profile.schema import Profile
 from serving.versions.live_state import Catalogue, Source, name_of
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from models.evaluation.versions import FEATURES_TAG, JUDGED_TAG
+from models.versions.version import FEATURES_TAG, JUDGED_TAG
 from storage.registry import rest
 
 SNAPSHOT_TAG = "snapshot_artifact"

@@ -208,7 +208,7 @@ async def arrived(
 async def applied_counts(
     conn: AsyncConnection, item_ids: Sequence[str], types: InteractionTypes = DEFAULT_TYPES
 ) -> dict[str, int]:
-    """How many users have applied to each item, by their last word: ``models.data.undoing`` in SQL.
+    """How many users have applied to each item, by their last word: ``last_words`` in SQL.
     Of what Postgres keeps; cost follows the interactions with those items."""
     does, undoes = types.of_applied
     cursor = await conn.execute(

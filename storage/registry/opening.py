@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
-from models.evaluation.versions import RegistryAway
+from models.versions.version import RegistryAway
 from storage.settings import Settings, mlflow_tracking_uri
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from mlflow.entities.model_registry import ModelVersion as _ModelVersion
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from models.catalogue.snapshot import MANIFEST
-from models.evaluation.versions import (
+from models.catalogue.snapshots.snapshot import MANIFEST
+from models.versions.version import (
     CHALLENGER,
     CHAMPION,
     HISTORY_TAG,

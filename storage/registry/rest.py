@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from models.evaluation.versions import RegistryAway
+from models.versions.version import RegistryAway
 
 PATH = "/api/2.0/mlflow/"
 NO_SUCH = {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}

@@ -20,15 +20,15 @@ from mlflow.entities import DatasetInput, InputTag, Metric, Param, RunTag
 from numpy.typing import NDArray
 
 from models.catalogue.building import Vectors
-from models.catalogue.snapshot import FEATURES
+from models.catalogue.snapshots.snapshot import FEATURES
 from models.catalogue.tables.stored import table_arrays, table_settings
 from models.data.feature_set import FeatureSet
 from models.data.ragged import Ragged
 from models.evaluation.comparison import Comparison
-from models.evaluation.lineage import Lineage
-from models.evaluation.recipe import Recipe
-from models.evaluation.versions import FEATURES_TAG, ModelVersion, metric_name
 from models.recommenders.base import Dataset
+from models.versions.configuration import Recipe
+from models.versions.lineage import Lineage
+from models.versions.version import FEATURES_TAG, ModelVersion, metric_name
 from storage.registry.registry import Registry
 
 ROOT = Path(__file__).parents[2]

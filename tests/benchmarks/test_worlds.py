@@ -11,7 +11,7 @@ import pytest
 from benchmarks.common import worlds
 from benchmarks.common.worlds import Size
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
 from models.feed.pipeline import FeedPipeline, Query
 from models.profile.schema import load_profile
 

@@ -19,11 +19,11 @@ from dagster import AssetCheckSeverity
 from data_checks.interactions import check_interactions, rows_without_type
 from models.catalogue.history import history_of
 from models.catalogue.live import LiveCatalogue
-from models.data.matrices import interaction_matrix
+from models.data.interactions.matrices import interaction_matrix
 from models.feed.reasons import reasons, texts_of
-from models.feed.scores import explained
+from models.feed.scoring.scores import explained
 from models.profile.schema import Profile, load_profile
-from models.ranking.logistic import examples
+from models.ranking.rankers.logistic import examples
 from orchestration.data.checks import types_result
 from serving.routes.reads.features import user_features
 from serving.state.catalogue import load_catalogue

@@ -14,9 +14,9 @@ from going_live import ramps
 from going_live.experiment_steps import Step, step_all
 from going_live.experiments import assign, create, end, find, parse, resume, start
 from going_live.releases import Releases
-from models.evaluation.versions import RegistryAway
 from models.experiments.sequential import Difference
 from models.profile.schema import Profile, load_profile
+from models.versions.version import RegistryAway
 from storage.operations.experiments import ExperimentRow, shown
 from storage.postgres.database import connect
 from storage.registry.opening import open_registry

@@ -20,7 +20,7 @@ from typer.testing import CliRunner, Result
 from feedwright.cli.app import app
 from going_live import releases
 from going_live.releases import STATUS, Moved, ReleaseError, Releases
-from models.evaluation.versions import WITHDRAWN_TAG
+from models.versions.version import WITHDRAWN_TAG
 from storage.operations.releases import MOVE_LOCK, refusal, withdrawn
 from storage.postgres.database import connect
 from storage.registry.opening import open_registry

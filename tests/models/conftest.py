@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from models.catalogue.building import Catalogue
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
 from models.recommenders.base import Dataset
 from storage.loading.log import Log
 from storage.loading.samples.marketplace import generate

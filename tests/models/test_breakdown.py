@@ -9,10 +9,10 @@ import polars as pl
 import pytest
 
 from models.catalogue.building import Catalogue
-from models.data.splits import split_moment
+from models.data.interactions.splits import split_moment
 from models.evaluation.breakdown import ALL_SOURCES, breakdown
 from models.evaluation.feed import FeedJudge
-from models.feed.sources import BITS
+from models.feed.candidates.sources import BITS
 from models.profile.recommender_settings import BlendSettings
 from models.recommenders import judging
 from models.recommenders.blending.blend import BlendOfTables

@@ -11,13 +11,13 @@ import pytest
 
 from models.catalogue.changes import Changes
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.nearest import build
-from models.catalogue.snapshot import Snapshot
-from models.catalogue.viewer import Indices, Preferences, Viewer
+from models.catalogue.snapshots.nearest import build
+from models.catalogue.snapshots.snapshot import Snapshot
+from models.catalogue.viewers.viewer import Indices, Preferences, Viewer
 from models.data.scorers import haversine_km
-from models.feed import sources as sources
-from models.feed.places import Places
-from models.feed.sources import (
+from models.feed.candidates import sources as sources
+from models.feed.candidates.nearby import Places
+from models.feed.candidates.sources import (
     BITS,
     REST_SECONDS,
     SOURCES,

@@ -10,10 +10,10 @@ import pytest
 
 from models.catalogue import building as catalogues
 from models.catalogue.building import Catalogue, build_snapshot
-from models.catalogue.padding import MOST_TAGS, extended, with_tag_slots
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.padding import MOST_TAGS, extended, with_tag_slots
+from models.catalogue.snapshots.snapshot import Snapshot
 from models.data.ids import IdIndex
-from models.data.matrices import interaction_matrix
+from models.data.interactions.matrices import interaction_matrix
 from tests.models.worlds import NOW, PROFILE, Interaction, ago, catalogue_of, interactions_frame
 
 USERS: list[dict] = [

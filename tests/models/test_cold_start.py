@@ -9,11 +9,11 @@ import pytest
 
 from models.catalogue.changes import Changes
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.snapshot import Snapshot
-from models.catalogue.viewer import Viewer
+from models.catalogue.snapshots.snapshot import Snapshot
+from models.catalogue.viewers.viewer import Viewer
 from models.data.scorers import haversine_km
-from models.feed.scores import By, explained
-from models.feed.sources import SEEN, names_of
+from models.feed.candidates.sources import SEEN, names_of
+from models.feed.scoring.scores import By, explained
 from tests.models.test_live_catalogue import item, user
 from tests.models.worlds import MOMENT, PLAIN, Shelf, ago, patient, shelf_of, shelf_of_rows
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.feed.diversity import (
+from models.feed.ordering.diversity import (
     NO_GROUP,
     SPREAD,
     diversified,

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.catalogue.building import Catalogue
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
 from models.evaluation import drift
 from models.evaluation.drift import Reference, psi
 from models.profile.training_sections import Drift

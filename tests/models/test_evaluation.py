@@ -15,11 +15,11 @@ from scipy import sparse
 from sklearn.metrics import ndcg_score
 
 from models.catalogue.building import Catalogue
-from models.data import splits
 from models.data.ids import IdIndex
-from models.data.matrices import InteractionMatrix
-from models.evaluation import list_quality
-from models.evaluation import metrics as evaluation
+from models.data.interactions import splits
+from models.data.interactions.matrices import InteractionMatrix
+from models.evaluation.metrics import evaluation as evaluation
+from models.evaluation.metrics import list_quality
 from models.recommenders import judging
 from models.recommenders.base import Dataset
 from models.recommenders.simple.popularity import PopularityRecommender

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from models.feed.exploration import (
+from models.feed.ordering.exploration import (
     Exploration,
     explore,
     logged,

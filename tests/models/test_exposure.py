@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import sparse
 
-from models.evaluation.exposure import (
+from models.evaluation.metrics.exposure import (
     AGES,
     ItemFacts,
     gini,
@@ -17,7 +17,7 @@ from models.evaluation.exposure import (
     of_lists,
     popularity_percentile,
 )
-from models.evaluation.user_groups import MIN_USERS, user_groups
+from models.evaluation.metrics.user_groups import MIN_USERS, user_groups
 from tests.models.worlds import NOW, ago, catalogue_of, dataset_of, interactions_frame
 
 COUNTS = st.lists(st.integers(0, 50), min_size=1, max_size=30).map(np.array)

@@ -11,16 +11,16 @@ import pytest
 
 from models.catalogue.building import Catalogue, Vectors
 from models.catalogue.tables.scores import Histories
-from models.data.splits import split_moment
+from models.data.interactions.splits import split_moment
 from models.evaluation import gate
 from models.evaluation.comparison import Comparison, compare
 from models.evaluation.gate import Paired, Report, Version
-from models.evaluation.recipe import Recipe
 from models.profile.schema import Profile
 from models.recommenders.base import Dataset
 from models.recommenders.served import ByVectors, as_served
 from models.recommenders.simple.popularity import PopularityRecommender
 from models.recommenders.zoo import make
+from models.versions.configuration import Recipe
 from tests.models.worlds import PROFILE, dataset_of
 
 NAME = PopularityRecommender.name

@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from models.catalogue.fold_in import AGAINST, fold_in_of
 from models.catalogue.history import Events, events_since, history_of
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.viewer import History
+from models.catalogue.viewers.viewer import History
 from models.data.ids import IdIndex
-from models.data.matrices import interaction_matrix, recent_items
-from models.feed.scores import table_scores
+from models.data.interactions.matrices import interaction_matrix, recent_items
+from models.feed.scoring.scores import table_scores
 from models.profile.interaction_types import DEFAULT_TYPES
 from models.profile.schema import Profile
 from models.recommenders.base import signal
@@ -149,7 +149,7 @@ def test_order_batches_and_repeats_cannot_matter(events: list[Event], data: st.D
 @settings(max_examples=40)
 @given(drawn)
 def test_of_a_new_user_it_is_what_the_pipeline_makes(events: list[Event]) -> None:
-    """The matrix, the last word and the recent items of ``models.data.matrices``."""
+    """The matrix, the last word and the recent items of ``models.data.interactions.matrices``."""
     events = [e for e in events if e.item is not None and e.type != "dwell"]
     found = history("new", *events)
     live = SHELF.live

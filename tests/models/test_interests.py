@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.catalogue.interests import Interests, interests_of
+from models.catalogue.viewers.interests import Interests, interests_of
 
 HOUR = 3600.0
 HALF_LIFE = 72 * HOUR

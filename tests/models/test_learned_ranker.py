@@ -16,29 +16,29 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.catalogue.building import Catalogue
-from models.catalogue.snapshot import RANKER, Snapshot, SnapshotError
-from models.catalogue.viewer import Viewer
-from models.data import splits
-from models.data.matrices import interaction_matrix
+from models.catalogue.snapshots.snapshot import RANKER, Snapshot, SnapshotError
+from models.catalogue.viewers.viewer import Viewer
+from models.data.interactions import splits
+from models.data.interactions.matrices import interaction_matrix
 from models.evaluation.feed import FeedJudge
+from models.feed.candidates.sources import RANKED
 from models.feed.context import Context, device_of
-from models.feed.scores import model_scores
-from models.feed.sources import RANKED
+from models.feed.scoring.scores import model_scores
 from models.profile.ranker_settings import BoostedSettings
 from models.profile.schema import Profile, load_profile
-from models.ranking import logistic
-from models.ranking.backtest import Backtest, PastCatalogue, with_metadata
-from models.ranking.boosted import Boosted
 from models.ranking.calibration import MOST_WEIGHT, Calibration
-from models.ranking.folds import RankerFold
+from models.ranking.features.live_features import FEATURES as FEATURES_OF
+from models.ranking.features.live_features import Feature, Pairs, features_of
+from models.ranking.features.table import FeatureMismatch, Table
 from models.ranking.learned import LearnedRanker, ranker_of
-from models.ranking.live_features import FEATURES as FEATURES_OF
-from models.ranking.live_features import Feature, Pairs, features_of
-from models.ranking.logistic import FEATURES, LogisticRanker
-from models.ranking.second_stage import SecondStage
-from models.ranking.table import FeatureMismatch, Table
-from models.ranking.training import Report, TooLittleData
-from models.ranking.training_set import Visit, _outcome, examined, training_set
+from models.ranking.rankers import logistic
+from models.ranking.rankers.boosted import Boosted
+from models.ranking.rankers.logistic import FEATURES, LogisticRanker
+from models.ranking.training.backtest import Backtest, PastCatalogue, with_metadata
+from models.ranking.training.fitting import Report, TooLittleData
+from models.ranking.training.folds import RankerFold
+from models.ranking.training.second_stage import SecondStage
+from models.ranking.training.training_set import Visit, _outcome, examined, training_set
 from models.recommenders import judging
 from models.recommenders.base import Dataset
 from models.recommenders.served import ByVectors, as_served

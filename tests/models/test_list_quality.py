@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import sparse
 
-from models.evaluation import list_quality
+from models.evaluation.metrics import list_quality
 
 
 def test_lists_are_diverse_surprising_and_sure() -> None:

@@ -9,10 +9,10 @@ import orjson
 import polars as pl
 import pytest
 
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
+from models.feed.candidates.rules import allowed
 from models.feed.lists import SCHEMA, recommendation_lists
-from models.feed.rules import allowed
-from models.feed.scores import By
+from models.feed.scoring.scores import By
 from models.recommenders.base import Dataset
 from tests.models.worlds import (
     MOMENT,

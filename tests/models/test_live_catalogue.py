@@ -21,11 +21,11 @@ from models.catalogue.building import Vectors, build_snapshot
 from models.catalogue.changes import Changes, ItemRow, OwnerRow, UserRow
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.score_statistics import Moments
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
 from models.data.ids import IdIndex
-from models.data.matrices import interaction_matrix
+from models.data.interactions.matrices import interaction_matrix
 from models.data.scorers import owner_quality
-from models.feed.rules import allowed
+from models.feed.candidates.rules import allowed
 from tests.models.worlds import (
     MOMENT,
     NOW,

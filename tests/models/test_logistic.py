@@ -10,8 +10,8 @@ import polars as pl
 import pytest
 
 from models.profile.schema import load_profile
-from models.ranking import logistic
-from models.ranking.table import FeatureMismatch, Table, check_names, digest
+from models.ranking.features.table import FeatureMismatch, Table, check_names, digest
+from models.ranking.rankers import logistic
 from tests.models.worlds import ITEMS, NOW, USERS, ago, interactions_frame
 
 

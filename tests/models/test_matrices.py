@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.data.ids import IdIndex
-from models.data.matrices import InteractionMatrix, interaction_matrix, recent_items
+from models.data.interactions.matrices import InteractionMatrix, interaction_matrix, recent_items
 from models.profile.interaction_types import DEFAULT_TYPES
 from tests.models.worlds import NOW, Interaction, ago, interactions_frame
 

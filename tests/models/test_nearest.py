@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models.catalogue.nearest import Nearest, NearestError, build
+from models.catalogue.snapshots.nearest import Nearest, NearestError, build
 
 ITEMS, DIMS, COUNT = 20_000, 16, 100
 
@@ -67,7 +67,7 @@ def test_another_process_finds_the_same_in_the_file(world, index: Nearest, tmp_p
     index.save(path)
     np.save(query, world[2][0])
     code = (
-        "import sys, pathlib, numpy as np; from models.catalogue.nearest import Nearest;"
+        "import sys, pathlib, numpy as np; from models.catalogue.snapshots.nearest import Nearest;"
         "index = Nearest.open(pathlib.Path(sys.argv[1]));"
         f"print(index.probes, len(index), *index.search(np.load(sys.argv[2]), {COUNT})[0])"
     )

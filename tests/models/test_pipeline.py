@@ -11,14 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
 from models.data.arrays import top_places
 from models.data.scorers import hybrid
-from models.feed.rules import allowed
-from models.feed.scorers import SCORERS as SCORERS_OF
-from models.feed.scorers import Pairs
-from models.feed.scores import By, explained, model_scores, score_components, unit_scores
-from models.feed.sources import names_of
+from models.feed.candidates.rules import allowed
+from models.feed.candidates.sources import names_of
+from models.feed.scoring.scorers import SCORERS as SCORERS_OF
+from models.feed.scoring.scorers import Pairs
+from models.feed.scoring.scores import By, explained, model_scores, score_components, unit_scores
 from models.feed.stage_timer import StageTimer
 from models.profile.feed_sections import SCORERS
 from models.profile.schema import load_profile

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.data.scorers import haversine_km
-from models.feed.places import HALF_ROUND_KM, Places
+from models.feed.candidates.nearby import HALF_ROUND_KM, Places
 
 LATS = st.one_of(st.sampled_from([-90.0, 90.0, 0.0, 89.999]), st.floats(-90, 90))
 LONS = st.one_of(st.sampled_from([-180.0, 180.0, 179.999, 0.0]), st.floats(-180, 180))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.data.ids import IdIndex
-from models.data.popularity import Popularity, popularity
+from models.data.interactions.popularity import Popularity, popularity
 from tests.models.worlds import NOW, Interaction, ago, interactions_frame
 
 ITEMS = IdIndex.of(["a", "b", "c"])

@@ -12,11 +12,11 @@ import pytest
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.tables.kinds import ConstantTable
 from models.catalogue.tables.stored import Blend
-from models.catalogue.viewer import Viewer
+from models.catalogue.viewers.viewer import Viewer
 from models.data.scorers import haversine_km
 from models.feed.reasons import ENGLISH, SIMILAR, Reason, reasons, texts_of
-from models.feed.scorers import SCORERS, Pairs, Scorer
-from models.feed.scores import By, explained, table_shares
+from models.feed.scoring.scorers import SCORERS, Pairs, Scorer
+from models.feed.scoring.scores import By, explained, table_shares
 from models.profile.feed_sections import SCORERS as NAMES
 from models.profile.interaction_types import DEFAULT_TYPES
 from models.recommenders.base import Dataset

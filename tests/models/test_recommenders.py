@@ -7,12 +7,12 @@ import polars as pl
 import pytest
 
 from models.catalogue.building import Catalogue, NotFiniteError, Vectors
-from models.data.matrices import interaction_matrix
-from models.data.popularity import Popularity
-from models.data.splits import split_moment
+from models.data.interactions.matrices import interaction_matrix
+from models.data.interactions.popularity import Popularity
+from models.data.interactions.splits import split_moment
 from models.evaluation.comparison import Comparison, NothingToJudge, compare, fingerprint
 from models.evaluation.feed import FeedJudge
-from models.evaluation.metrics import evaluate
+from models.evaluation.metrics.evaluation import evaluate
 from models.profile.recommender_settings import SETTINGS
 from models.profile.schema import Profile
 from models.recommenders import judging

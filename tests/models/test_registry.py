@@ -15,12 +15,12 @@ import pandas as pd
 import pytest
 from mlflow.exceptions import MlflowException
 
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
 from models.data.feature_set import FeatureSet
-from models.data.splits import split_moment
+from models.data.interactions.splits import split_moment
 from models.evaluation.comparison import Comparison, compare, fingerprint
-from models.evaluation.recipe import Recipe
-from models.evaluation.versions import ModelVersion, RegistryAway, RegistryError
+from models.versions.configuration import Recipe
+from models.versions.version import ModelVersion, RegistryAway, RegistryError
 from storage.registry import tracking
 from storage.registry.registry import Registry
 from storage.settings import Settings, mlflow_tracking_uri

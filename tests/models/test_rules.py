@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.snapshot import Items
-from models.catalogue.viewer import Preferences, Viewer
+from models.catalogue.snapshots.snapshot import Items
+from models.catalogue.viewers.viewer import Preferences, Viewer
 from models.data.scorers import haversine_km
-from models.feed.rules import allowed, broken
+from models.feed.candidates.rules import allowed, broken
 from models.profile.schema import Profile
 from tests.models.worlds import (
     MOMENT,

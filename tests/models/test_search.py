@@ -13,7 +13,7 @@ import pytest
 import yaml
 from optuna.trial import TrialState
 
-from models.data.splits import split_moment
+from models.data.interactions.splits import split_moment
 from models.evaluation import search
 from models.evaluation.search import Budget, Trial, Window
 from models.profile.recommender_settings import SETTINGS

@@ -9,12 +9,12 @@ import polars as pl
 import pytest
 
 from models.catalogue.building import Catalogue
-from models.data import splits
+from models.data.interactions import splits
 from models.evaluation.comparison import Comparison, compare
 from models.profile.ranker_settings import KINDS, parts_of
 from models.profile.schema import Profile
-from models.ranking.backtest import with_metadata
-from models.ranking.second_stage import SecondStage, training_moment
+from models.ranking.training.backtest import with_metadata
+from models.ranking.training.second_stage import SecondStage, training_moment
 from models.recommenders.base import Dataset, Progress
 from models.recommenders.served import ByVectors
 from models.recommenders.simple.popularity import PopularityRecommender

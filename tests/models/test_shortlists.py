@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from models.catalogue.changes import Changes
-from models.catalogue.viewer import Viewer
-from models.feed import shortlists as module
-from models.feed.rules import allowed
-from models.feed.shortlists import Shortlists, appearance
+from models.catalogue.viewers.viewer import Viewer
+from models.feed.candidates import shortlists as module
+from models.feed.candidates.rules import allowed
+from models.feed.candidates.shortlists import Shortlists, appearance
 from tests.models.test_live_catalogue import item
 from tests.models.worlds import MOMENT, Shelf, ago, patient, shelf_of, shelf_of_rows
 

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.nearest import Nearest, build
-from models.catalogue.snapshot import FEATURES, MANIFEST, NEAREST, Snapshot, SnapshotError
+from models.catalogue.snapshots.nearest import Nearest, build
+from models.catalogue.snapshots.snapshot import FEATURES, MANIFEST, NEAREST, Snapshot, SnapshotError
 from models.data.feature_set import FeatureSet
 from models.data.ids import IdIndex
 from models.data.ragged import Ragged

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.data.matrices import interaction_matrix
-from models.data.splits import (
+from models.data.interactions.matrices import interaction_matrix
+from models.data.interactions.splits import (
     Split,
     at_random,
     by_time,

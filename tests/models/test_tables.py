@@ -12,18 +12,18 @@ from scipy import sparse
 
 from models.catalogue.building import Catalogue
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.snapshot import MANIFEST, Snapshot, SnapshotError
+from models.catalogue.snapshots.snapshot import MANIFEST, Snapshot, SnapshotError
 from models.catalogue.tables.kinds import ItemTable, UserTable
 from models.catalogue.tables.scores import Histories
 from models.catalogue.tables.stored import VECTORS
+from models.data.interactions.splits import split_moment
 from models.data.ragged import Ragged
-from models.data.splits import split_moment
 from models.evaluation.comparison import compare
 from models.feed.pipeline import FeedPipeline, Query
 from models.feed.reasons import reasons
-from models.feed.scores import explained, model_scores, table_scores
+from models.feed.scoring.scores import explained, model_scores, table_scores
 from models.profile.recommender_settings import BlendSettings
-from models.ranking.live_features import Pairs, directions, features_of, names_of
+from models.ranking.features.live_features import Pairs, directions, features_of, names_of
 from models.recommenders import judging
 from models.recommenders.base import Dataset
 from models.recommenders.blending.blend import BlendOfTables

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.catalogue.worked_out import WorkedOut
+from models.catalogue.viewers.worked_out import WorkedOut
 
 some_rows = st.lists(st.integers(0, 9), unique=True, max_size=10)
 

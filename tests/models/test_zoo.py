@@ -17,8 +17,8 @@ from sklearn.metrics.pairwise import cosine_similarity
 
 from models.data.features import Features
 from models.data.ids import IdIndex
-from models.data.matrices import InteractionMatrix
-from models.data.popularity import Popularity
+from models.data.interactions.matrices import InteractionMatrix
+from models.data.interactions.popularity import Popularity
 from models.profile.recommender_settings import SETTINGS, BySection
 from models.profile.schema import Profile
 from models.recommenders.base import Dataset, Recommender, Validation

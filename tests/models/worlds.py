@@ -12,18 +12,18 @@ import polars as pl
 
 from models.catalogue.building import PREFERENCES, Catalogue, ModelInfo, Vectors, build_snapshot
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.snapshot import Snapshot
-from models.catalogue.viewer import Viewer
+from models.catalogue.snapshots.snapshot import Snapshot
+from models.catalogue.viewers.viewer import Viewer
 from models.data.features import item_features, user_features
 from models.data.ids import IdIndex
-from models.data.matrices import recent_items
+from models.data.interactions.matrices import recent_items
 from models.data.similarities import top_neighbours
 from models.evaluation.comparison import build_dataset
+from models.feed.candidates.shortlists import Shortlists
+from models.feed.candidates.sources import Indexes
 from models.feed.pipeline import FeedPipeline, Query, Ranker, Ranking
 from models.feed.reasons import Reason, reasons
-from models.feed.scores import By, explained
-from models.feed.shortlists import Shortlists
-from models.feed.sources import Indexes
+from models.feed.scoring.scores import By, explained
 from models.profile.schema import Profile, load_profile
 from models.recommenders.base import Dataset
 from storage.loading.log import Log

@@ -12,10 +12,10 @@ import numpy as np
 import psycopg
 import pytest
 
-from models.catalogue.snapshot import Snapshot
-from models.evaluation.recipe import Recipe
+from models.catalogue.snapshots.snapshot import Snapshot
 from models.profile.ranker_settings import parts_of
 from models.ranking.learned import ranker_of
+from models.versions.configuration import Recipe
 from storage.events.lake import Lake
 from storage.registry.registry import Registry
 from storage.settings import Settings, mlflow_tracking_uri

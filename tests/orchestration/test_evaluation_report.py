@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from models.evaluation import metrics as evaluation
 from models.evaluation.breakdown import ALL_SOURCES, Breakdown, SourceFinds, TableAdds
 from models.evaluation.comparison import Comparison
-from models.evaluation.list_quality import paired
+from models.evaluation.metrics import evaluation as evaluation
+from models.evaluation.metrics.list_quality import paired
 from models.recommenders import judging
 from models.recommenders.simple.popularity import PopularityRecommender
 from orchestration import plots

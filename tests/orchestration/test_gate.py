@@ -11,12 +11,12 @@ import dagster as dg
 import pytest
 
 from models.catalogue.building import Vectors
-from models.catalogue.snapshot import FEATURES, Snapshot
+from models.catalogue.snapshots.snapshot import FEATURES, Snapshot
 from models.data.feature_set import digest_of
 from models.evaluation.drift import DRIFT, Reference
-from models.evaluation.recipe import Recipe
-from models.evaluation.versions import JUDGED_TAG, SNAPSHOT_ARTIFACT
 from models.recommenders.served import vectors_of
+from models.versions.configuration import Recipe
+from models.versions.version import JUDGED_TAG, SNAPSHOT_ARTIFACT
 from storage.events.lake import Lake
 from storage.events.telemetry import write_audit
 from storage.operations import releases

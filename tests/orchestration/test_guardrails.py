@@ -13,9 +13,9 @@ import pytest
 from psycopg.types.json import Jsonb
 
 from going_live.guardrails import evaluate
-from models.evaluation.versions import CHALLENGER
 from models.profile.operation_sections import Guardrails
 from models.profile.schema import Profile, load_profile
+from models.versions.version import CHALLENGER
 from storage.operations.guardrail_reports import Report, open_breach
 from storage.postgres.database import connect
 from storage.settings import Settings

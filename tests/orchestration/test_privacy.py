@@ -11,7 +11,7 @@ import polars as pl
 import psycopg
 import pytest
 
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
 from storage.catalogue import refresh_queue
 from storage.events.lake import Lake
 from storage.privacy import erasures, people

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 
 from going_live.releases import Releases
-from models.evaluation.versions import HISTORY_TAG
+from models.versions.version import HISTORY_TAG
 from storage.operations import guardrail_reports
 from storage.operations.guardrail_reports import Report
 from storage.postgres.database import DatabaseError

@@ -7,8 +7,8 @@ import pytest
 from dagster._core.launcher import CheckRunHealthResult, WorkerStatus
 
 from feedwright.local import training
-from models.evaluation.versions import RegistryError
 from models.profile.training_sections import Checks
+from models.versions.version import RegistryError
 from orchestration import run_log as run_log
 from orchestration.data import checks
 

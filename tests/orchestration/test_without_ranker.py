@@ -6,11 +6,11 @@ import dagster as dg
 import pytest
 
 from models.catalogue.building import NotFiniteError
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
 from models.evaluation import comparison as training
-from models.evaluation.recipe import Recipe
-from models.ranking.second_stage import SecondStage
-from models.ranking.training import TooLittleData
+from models.ranking.training.fitting import TooLittleData
+from models.ranking.training.second_stage import SecondStage
+from models.versions.configuration import Recipe
 from tests.orchestration.conftest import MODEL, run_job
 
 

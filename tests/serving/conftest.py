@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from starlette.testclient import TestClient
 
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
 from serving.app import FeedApp
 from storage.settings import Settings
 from tests.conftest import TEMPLATE, url_of

@@ -14,9 +14,9 @@ from typing import Any, cast
 import psycopg
 import pytest
 
-from models.catalogue.viewer import Viewer
-from models.evaluation.versions import JUDGED_TAG
+from models.catalogue.viewers.viewer import Viewer
 from models.feed.pipeline import FeedPipeline, Query, Ranking
+from models.versions.version import JUDGED_TAG
 from serving.app import FeedApp
 from serving.feed import pages
 from serving.postgres.database import Database

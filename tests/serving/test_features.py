@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from models.catalogue.snapshot import FEATURES
+from models.catalogue.snapshots.snapshot import FEATURES
 from models.data.feature_set import FeatureSet
 from serving.versions.background import Background
 from serving.versions.champion import AliasSnapshot

@@ -19,7 +19,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.feed.sources import RANKED, SEEN, names_of
+from models.feed.candidates.sources import RANKED, SEEN, names_of
 from serving.feed import feed_list
 from serving.feed import lists as feed_lists
 from serving.feed.feed_list import (

@@ -9,7 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from models.catalogue.viewer import Viewer
+from models.catalogue.viewers.viewer import Viewer
 from models.feed.pipeline import FeedPipeline, Query, Ranking
 from models.profile.schema import SHIPPED
 from serving.feed.lists import FeedLists

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from models.catalogue.snapshot import RANKER
+from models.catalogue.snapshots.snapshot import RANKER
 from models.ranking.learned import LearnedRanker
 from storage.settings import Settings
 from tests.serving.conftest import Worker, running_worker

@@ -22,8 +22,8 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 
 from models.catalogue.changes import Changes, ItemRow, UserRow
 from models.data.scorers import haversine_km
-from models.feed import scores
 from models.feed.reasons import ENGLISH
+from models.feed.scoring import scores
 from serving import openapi
 from serving.http.problems import Problem
 from serving.routes import reads

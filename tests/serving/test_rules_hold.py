@@ -25,9 +25,9 @@ from scipy import sparse
 
 from models.catalogue.building import Catalogue, ModelInfo, Vectors, build_snapshot
 from models.catalogue.changes import Changes, ItemRow, UserRow
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
 from models.data.ids import IdIndex
-from models.data.matrices import InteractionMatrix
+from models.data.interactions.matrices import InteractionMatrix
 from models.data.similarities import Neighbours
 from models.profile.schema import load_profile
 from storage.settings import Settings

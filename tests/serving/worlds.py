@@ -12,18 +12,18 @@ import polars as pl
 from scipy import sparse
 
 from models.catalogue.building import Catalogue, ModelInfo, Vectors, build_snapshot
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
 from models.catalogue.tables.kinds import ConstantTable, ItemTable
 from models.catalogue.tables.scores import ScoreTable
 from models.catalogue.tables.stored import Blend
 from models.data.ids import IdIndex
-from models.data.matrices import InteractionMatrix
+from models.data.interactions.matrices import InteractionMatrix
 from models.data.ragged import Ragged
 from models.data.similarities import Neighbours
 from models.profile.schema import load_profile
 from models.ranking.calibration import Calibration
 from models.ranking.learned import LearnedRanker
-from models.ranking.logistic import FEATURES, LogisticRanker
+from models.ranking.rankers.logistic import FEATURES, LogisticRanker
 
 PROFILE = load_profile("marketplace")
 TAGS = sorted(["art", "books", "café", "games", "music", "sport"])

@@ -20,7 +20,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from going_live.releases import Releases
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
 from models.evaluation.gate import Version
 from models.profile.schema import SHIPPED
 from serving.app import FeedApp

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.catalogue.tables.scores import TableScores, history_of_viewer
-from models.catalogue.viewer import NOTHING, Viewer
+from models.catalogue.viewers.viewer import NOTHING, Viewer
 from models.data.arrays import top_places
 from models.data.ragged import Ragged
 

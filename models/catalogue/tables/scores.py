@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.catalogue.viewer import AGAINST, NOTHING, Indices, Viewer
+from models.catalogue.viewers.viewer import AGAINST, NOTHING, Indices, Viewer
 from models.data.arrays import entries_at, top_places
-from models.data.matrices import RECENT_ITEMS
+from models.data.interactions.matrices import RECENT_ITEMS
 from models.data.ragged import Ragged
 
 MOST_STANDARD = 50.0

@@ -27,7 +27,7 @@ from scipy import sparse
 
 from models.catalogue.building import Vectors
 from models.data.features import Features
-from models.data.popularity import Popularity
+from models.data.interactions.popularity import Popularity
 from models.profile.schema import Profile
 from models.recommenders import files, validation
 from models.recommenders.base import Dataset, Progress

@@ -15,12 +15,12 @@ from scipy import sparse
 
 from models.catalogue.building import build_snapshot
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.snapshot import Snapshot, SnapshotError
-from models.catalogue.viewer import Viewer
+from models.catalogue.snapshots.snapshot import Snapshot, SnapshotError
+from models.catalogue.viewers.viewer import Viewer
 from models.data import scorers
 from models.data.ragged import Ragged
 from models.data.similarities import top_neighbours
-from models.feed.scores import score_components
+from models.feed.scoring.scores import score_components
 from models.profile.schema import Profile
 from models.recommenders import files
 from models.recommenders.base import Dataset, Progress

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.viewer import Indices
+from models.catalogue.viewers.viewer import Indices
 from models.feed.reasons import Reason
 from serving.http.answers import answer_row
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
-from models.catalogue.viewer import Indices
+from models.catalogue.viewers.viewer import Indices
 from models.data.scorers import haversine_km
 from models.feed.reasons import FOR_YOU, Reason
 from serving.access import require_user

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
-from models.catalogue.viewer import Indices
+from models.catalogue.viewers.viewer import Indices
 from models.data.scorers import Scores
+from models.feed.candidates.sources import RANKED, Bits, SourceGuard
 from models.feed.pipeline import Query, Ranking
-from models.feed.scores import By
-from models.feed.sources import RANKED, Bits, SourceGuard
+from models.feed.scoring.scores import By
 from serving.access import require_user
 from serving.feed.engine import FeedEngine
 from serving.feed.excluded import sorted_out

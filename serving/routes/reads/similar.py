@@ -7,10 +7,10 @@ from numpy.typing import NDArray
 from starlette.requests import Request
 from starlette.responses import Response
 
-from models.catalogue.viewer import Indices
+from models.catalogue.viewers.viewer import Indices
 from models.data import scorers
+from models.feed.candidates.sources import similar_items
 from models.feed.reasons import Reason
-from models.feed.sources import similar_items
 from serving.http.answers import answer_json, not_found
 from serving.http.describe import path_id
 from serving.http.endpoints import Answer, Endpoints

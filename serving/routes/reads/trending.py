@@ -6,7 +6,7 @@ import numpy as np
 from starlette.requests import Request
 from starlette.responses import Response
 
-from models.catalogue.viewer import Indices
+from models.catalogue.viewers.viewer import Indices
 from models.data.scorers import Scores
 from models.feed.reasons import Reason
 from serving.http.answers import answer_json

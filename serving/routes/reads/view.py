@@ -7,8 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.viewer import History, Indices, Viewer
-from models.feed.rules import Mask, allowed
+from models.catalogue.viewers.viewer import History, Indices, Viewer
+from models.feed.candidates.rules import Mask, allowed
 from models.profile.schema import Profile
 from serving.versions.fallback import FallbackReason
 from serving.versions.live_state import Catalogue, LiveState

@@ -17,21 +17,21 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.item_use import Use
+from models.catalogue.snapshots.snapshot import Snapshot
 from models.catalogue.tables.stored import VECTORS
-from models.catalogue.use import Use
-from models.catalogue.viewer import Indices, Viewer
+from models.catalogue.viewers.viewer import Indices, Viewer
 from models.data.arrays import among
+from models.feed.candidates.sources import BITS, SOURCES, Bits
 from models.feed.context import DEVICES, Context
-from models.feed.scores import all_components, model_scores, standard_scores, usual_scores
-from models.feed.sources import BITS, SOURCES, Bits
-from models.feed.taste import taste_of
+from models.feed.scoring.scores import all_components, model_scores, standard_scores, usual_scores
+from models.feed.scoring.taste import taste_of
 from models.profile.feed_sections import SCORERS, ScorerName
 from models.profile.ranker_settings import Kind
 from models.profile.schema import Profile
-from models.ranking.logistic import DAY, HORIZON_DAYS
-from models.ranking.logistic import FEATURES as EVENTS_FEATURES
-from models.ranking.table import Table
+from models.ranking.features.table import Table
+from models.ranking.rankers.logistic import DAY, HORIZON_DAYS
+from models.ranking.rankers.logistic import FEATURES as EVENTS_FEATURES
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ _BOOSTED: dict[str, Feature] = {
         )
     ),
 }
-# The same values of the same moment as ``models/ranking/logistic.py`` makes from frames.
+# The same values of the same moment as ``models/ranking/rankers/logistic.py`` makes from frames.
 _OF_EVENTS: dict[str, Feature] = {
     "bias": Feature(lambda pairs: 1.0),
     "overlap_interest_ratio": Feature(lambda pairs: _share(pairs, pairs.viewer.tags)),

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.profile.ranker_settings import BoostedSettings
-from models.ranking.line import Line
-from models.ranking.table import Table
-from models.ranking.trees import Trees
+from models.ranking.features.table import Table
+from models.ranking.rankers.line import Line
+from models.ranking.rankers.trees import Trees
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,8 @@ from models.catalogue.building import ModelInfo, Vectors, build_snapshot
 from models.catalogue.fold_in import FoldIn, fold_in_of
 from models.catalogue.history import Events, events_since, history_of
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.viewer import Viewer
-from models.data.matrices import recent_items
+from models.catalogue.viewers.viewer import Viewer
+from models.data.interactions.matrices import recent_items
 from models.data.similarities import Neighbours, top_neighbours
 from models.feed.pipeline import FeedPipeline
 from models.ranking.learned import LearnedRanker

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize
 
-from models.ranking.table import Table
+from models.ranking.features.table import Table
 
 ACTIVITY = "history.length"
 CLIP = 5.0

@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue, alike
-from models.catalogue.nearest import Nearest, build
-from models.catalogue.snapshot import NEAREST, Snapshot
+from models.catalogue.snapshots.nearest import Nearest, build
+from models.catalogue.snapshots.snapshot import NEAREST, Snapshot
 from models.catalogue.tables.stored import VECTORS
-from models.catalogue.viewer import LEARNED_TAGS, NOTHING, Indices, Viewer
+from models.catalogue.viewers.viewer import LEARNED_TAGS, NOTHING, Indices, Viewer
 from models.data.arrays import top_places
-from models.feed.places import Places
-from models.feed.scores import table_scores
-from models.feed.shortlists import Shortlists
+from models.feed.candidates.nearby import Places
+from models.feed.candidates.shortlists import Shortlists
+from models.feed.scoring.scores import table_scores
 from models.profile.feed_sections import Candidates as Budgets
 from models.profile.schema import Profile
 

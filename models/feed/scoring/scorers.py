@@ -13,13 +13,13 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalogue.interests import NO_INTERESTS
 from models.catalogue.live import LiveCatalogue, alike
-from models.catalogue.viewer import Indices, Viewer
+from models.catalogue.viewers.interests import NO_INTERESTS
+from models.catalogue.viewers.viewer import Indices, Viewer
 from models.data import scorers
 from models.data.scorers import Scores
-from models.feed.taste import taste_of
-from models.feed.wording import Reason, Wording
+from models.feed.scoring.taste import taste_of
+from models.feed.scoring.wording import Reason, Wording
 from models.profile.feed_sections import ScorerName
 from models.profile.schema import Profile
 

@@ -21,9 +21,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from models.data.undoing import last_words
+from models.data.interactions.undoing import last_words
 from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes, Weights
-from models.ranking.table import Table, check_names, digest
+from models.ranking.features.table import Table, check_names, digest
 
 ATTENDED = 0.5
 """What a conversion of somebody who then came counts more."""
@@ -100,7 +100,7 @@ def features(
     """The eight features of each pair at its moment, in the order of ``pairs``.
 
     An item is liked while the weights of what the user did with it sum up to more than 0: as the
-    catalogue that is served has it, from which ``models/ranking/live_features.py`` makes the same.
+    catalogue that is served has it, from which ``live_features`` makes the same.
 
     Args:
         pairs: user_id, item_id, occurred_at.
@@ -370,7 +370,7 @@ def _met_before(known: pl.DataFrame, past: pl.DataFrame, column: str) -> NDArray
 
 def _seats_taken(moments: _Moments) -> NDArray[np.float64]:
     """Users whose last word to each item before the moment was an apply, as
-    ``models.data.undoing`` has it, shape (rows,)."""
+    ``models.data.interactions.undoing`` has it, shape (rows,)."""
     pair = ["user_id", "item_id"]
     does, undoes = moments.types.of_applied
     turns = (

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.viewer import Indices, Viewer
-from models.feed.taste import taste_of
+from models.catalogue.viewers.viewer import Indices, Viewer
+from models.feed.scoring.taste import taste_of
 from models.profile.schema import Profile
 
 ENGLISH = {

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalogue.interests import NO_INTERESTS, Interests
-from models.catalogue.worked_out import WorkedOut
+from models.catalogue.viewers.interests import NO_INTERESTS, Interests
+from models.catalogue.viewers.worked_out import WorkedOut
 from models.data.arrays import top_places
 
 Indices = NDArray[np.int32]

@@ -8,11 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.viewer import Indices, Viewer
+from models.catalogue.viewers.viewer import Indices, Viewer
 from models.data.arrays import top_places
 from models.data.ragged import Ragged
-from models.feed.exploration import selection_probabilities, to_explore
-from models.feed.rules import Mask, allowed
+from models.feed.candidates.rules import Mask, allowed
+from models.feed.ordering.exploration import selection_probabilities, to_explore
 from models.profile.schema import Profile
 
 LENGTH = 5_000

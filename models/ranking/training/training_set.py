@@ -26,15 +26,15 @@ import polars as pl
 from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.viewer import Indices
+from models.catalogue.viewers.viewer import Indices
 from models.feed.context import DEVICES, Context, Device
 from models.feed.pipeline import Query
 from models.profile.ranker_settings import Kind
 from models.profile.schema import Profile
-from models.ranking.backtest import Backtest, rows_of
 from models.ranking.calibration import MOST_WEIGHT, examination
-from models.ranking.live_features import Pairs, features_of, names_of
-from models.ranking.table import Table
+from models.ranking.features.live_features import Pairs, features_of, names_of
+from models.ranking.features.table import Table
+from models.ranking.training.backtest import Backtest, rows_of
 from models.recommenders.base import Progress
 
 LAST_POSITION = 50

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.data.ids import IdIndex
-from models.data.undoing import last_words
+from models.data.interactions.undoing import last_words
 from models.profile.interaction_types import DEFAULT_TYPES, InteractionTypes, Weights
 
 RECENT_ITEMS = 50

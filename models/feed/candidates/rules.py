@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.viewer import Indices, Viewer
+from models.catalogue.viewers.viewer import Indices, Viewer
 from models.data import scorers
 from models.data.arrays import among
 from models.profile.schema import Profile

@@ -21,10 +21,10 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalogue.nearest import Nearest
+from models.catalogue.snapshots.item_use import Use
+from models.catalogue.snapshots.nearest import Nearest
 from models.catalogue.tables.scores import ScoreTable
 from models.catalogue.tables.stored import Blend, check_tables, read_tables, table_arrays
-from models.catalogue.use import Use
 from models.data.feature_set import described, digest_of
 from models.data.ids import IdIndex
 from models.data.ragged import Ragged

@@ -1,7 +1,7 @@
 """The ranker behind a recommender, trained on what the recommender had not seen.
 
 It learns what users did with what a recommender, trained on a fold's known part, puts first
-(``models/ranking/folds.py``).
+(``models/ranking/training/folds.py``).
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from functools import cached_property
 import polars as pl
 
 from models.catalogue.building import Vectors
-from models.data.splits import split_moment
+from models.data.interactions.splits import split_moment
 from models.profile.ranker_settings import Kind, with_ranker
-from models.ranking.backtest import Backtest, PastCatalogue
-from models.ranking.folds import RankerFold
 from models.ranking.learned import LearnedRanker
-from models.ranking.training import Report, learn
+from models.ranking.training.backtest import Backtest, PastCatalogue
+from models.ranking.training.fitting import Report, learn
+from models.ranking.training.folds import RankerFold
 from models.recommenders import zoo
 from models.recommenders.base import Dataset, ProgressOf
 from models.recommenders.served import ByVectors, vectors_of

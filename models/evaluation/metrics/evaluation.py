@@ -11,11 +11,11 @@ import polars as pl
 from numpy.typing import NDArray
 from scipy import sparse
 
-from models.data.matrices import InteractionMatrix
-from models.evaluation import exposure
-from models.evaluation.exposure import Exposure, ItemFacts
-from models.evaluation.list_quality import intra_list_diversity, popular_lists, serendipity
-from models.evaluation.user_groups import user_groups
+from models.data.interactions.matrices import InteractionMatrix
+from models.evaluation.metrics import exposure
+from models.evaluation.metrics.exposure import Exposure, ItemFacts
+from models.evaluation.metrics.list_quality import intra_list_diversity, popular_lists, serendipity
+from models.evaluation.metrics.user_groups import user_groups
 from models.recommenders.base import Dataset, Scorer
 from models.recommenders.judging import TestSet, hits_of, ranking_metrics, recommend
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.profile.ranker_settings import BoostedSettings, Objective
-from models.ranking.live_features import directions
-from models.ranking.table import Table
+from models.ranking.features.live_features import directions
+from models.ranking.features.table import Table
 
 
 class Trees:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.catalogue.interests import NO_INTERESTS
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.viewer import Viewer
+from models.catalogue.viewers.interests import NO_INTERESTS
+from models.catalogue.viewers.viewer import Viewer
 from models.data import scorers
 
 

@@ -12,10 +12,10 @@ from scipy.special import expit
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.tables.scores import MOST_STANDARD, TableScores
 from models.catalogue.tables.stored import VECTORS
-from models.catalogue.viewer import Indices, Viewer
+from models.catalogue.viewers.viewer import Indices, Viewer
 from models.data import scorers
-from models.feed.scorers import SCORERS, Pairs
-from models.feed.shortlists import time_key
+from models.feed.candidates.shortlists import time_key
+from models.feed.scoring.scorers import SCORERS, Pairs
 from models.profile.feed_sections import ScorerName
 from models.profile.schema import Profile
 

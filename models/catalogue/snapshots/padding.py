@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from models.catalogue.snapshot import Items
+from models.catalogue.snapshots.snapshot import Items
 from models.data.texts import Texts
 
 TAG_SLOTS = 8
