@@ -22,7 +22,7 @@ from models.data.interactions import splits
 from models.data.interactions.matrices import interaction_matrix
 from models.data.similarities import top_neighbours
 from models.evaluation.comparison import build_dataset
-from models.evaluation.metrics import evaluation as evaluation
+from models.evaluation.metrics import evaluation
 from models.feed.lists import recommendation_lists
 from models.ranking.learned import ranker_of
 from models.recommenders import judging, zoo

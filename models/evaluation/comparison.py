@@ -22,7 +22,7 @@ from models.data.interactions.splits import of_known, split_moment
 from models.evaluation.breakdown import Breakdown, breakdown
 from models.evaluation.feed import FeedJudge
 from models.evaluation.held_back import HeldBack, together
-from models.evaluation.metrics import evaluation as evaluation
+from models.evaluation.metrics import evaluation
 from models.profile.ranker_settings import Kind, parts_of, with_ranker
 from models.profile.schema import Profile
 from models.ranking.learned import LearnedRanker

@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from models.evaluation.held_back import HeldBack
-from models.evaluation.metrics import evaluation as evaluation
+from models.evaluation.metrics import evaluation
 from models.feed.judged_stages import JUDGED, JudgedStage, judged_stages
 from models.feed.pipeline import Query
 from models.ranking.learned import LearnedRanker

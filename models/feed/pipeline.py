@@ -20,7 +20,7 @@ from models.data.arrays import top_places
 from models.data.scorers import Scores
 from models.feed.candidates import sources
 from models.feed.candidates.rules import Mask, allowed
-from models.feed.candidates.shortlists import Shortlists, time_key
+from models.feed.candidates.shortlists import Shortlists
 from models.feed.candidates.sources import (
     BITS,
     RANKED,
@@ -34,6 +34,7 @@ from models.feed.context import Context
 from models.feed.ordering.diversity import diversified, in_spreads, likeness_of, limit_runs, varied
 from models.feed.ordering.exploration import explore
 from models.feed.scoring.scores import By, scores_of, shown_scores
+from models.feed.scoring.time_order import time_key
 from models.feed.stage_timer import StageTimer
 from models.profile.schema import Profile
 

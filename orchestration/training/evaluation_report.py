@@ -17,8 +17,7 @@ import dagster as dg
 import numpy as np
 
 from models.evaluation.comparison import Comparison
-from models.evaluation.metrics import evaluation as evaluation
-from models.evaluation.metrics import list_quality
+from models.evaluation.metrics import evaluation, list_quality
 from models.evaluation.metrics.evaluation import Evaluation
 from models.evaluation.metrics.exposure import AGES, HEADS, Exposure
 from models.evaluation.metrics.list_quality import Interval

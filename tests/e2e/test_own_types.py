@@ -23,7 +23,7 @@ from models.data.interactions.matrices import interaction_matrix
 from models.feed.reasons import reasons, texts_of
 from models.feed.scoring.scores import explained
 from models.profile.schema import Profile, load_profile
-from models.ranking.rankers.logistic import examples
+from models.ranking.training.examples import examples
 from orchestration.data.checks import types_result
 from serving.routes.reads.features import user_features
 from serving.state.catalogue import load_catalogue

@@ -18,8 +18,7 @@ from models.catalogue.building import Catalogue
 from models.data.ids import IdIndex
 from models.data.interactions import splits
 from models.data.interactions.matrices import InteractionMatrix
-from models.evaluation.metrics import evaluation as evaluation
-from models.evaluation.metrics import list_quality
+from models.evaluation.metrics import evaluation, list_quality
 from models.recommenders import judging
 from models.recommenders.base import Dataset
 from models.recommenders.simple.popularity import PopularityRecommender

@@ -27,13 +27,13 @@ from models.feed.scoring.scores import model_scores
 from models.profile.ranker_settings import BoostedSettings
 from models.profile.schema import Profile, load_profile
 from models.ranking.calibration import MOST_WEIGHT, Calibration
+from models.ranking.features.event_features import FEATURES, features
 from models.ranking.features.live_features import FEATURES as FEATURES_OF
 from models.ranking.features.live_features import Feature, Pairs, features_of
 from models.ranking.features.table import FeatureMismatch, Table
 from models.ranking.learned import LearnedRanker, ranker_of
-from models.ranking.rankers import logistic
 from models.ranking.rankers.boosted import Boosted
-from models.ranking.rankers.logistic import FEATURES, LogisticRanker
+from models.ranking.rankers.logistic import LogisticRanker
 from models.ranking.training.backtest import Backtest, PastCatalogue, with_metadata
 from models.ranking.training.fitting import Report, TooLittleData
 from models.ranking.training.folds import RankerFold
@@ -106,9 +106,7 @@ def test_events_features_are_those_of_frames(rows: list[Any], shelf: list[Any]) 
         schema={"user_id": pl.String, "item_id": pl.String, "occurred_at": TIME},
         orient="row",
     )
-    framed = logistic.features(
-        pairs, catalogue.users, catalogue.items, past, EVENTS.interaction_weights
-    )
+    framed = features(pairs, catalogue.users, catalogue.items, past, EVENTS.interaction_weights)
     live = shelf_of(snapshot_of(dataset_of(catalogue, past, profile=EVENTS)), EVENTS).live
     every, nothing = np.arange(8, dtype=np.int32), np.zeros(8, np.uint16)
     served = [

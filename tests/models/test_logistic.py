@@ -10,8 +10,10 @@ import polars as pl
 import pytest
 
 from models.profile.schema import load_profile
+from models.ranking.features.event_features import FEATURES, features
 from models.ranking.features.table import FeatureMismatch, Table, check_names, digest
-from models.ranking.rankers import logistic
+from models.ranking.rankers.logistic import LogisticRanker
+from models.ranking.training.examples import examples
 from tests.models.worlds import ITEMS, NOW, USERS, ago, interactions_frame
 
 
@@ -25,7 +27,7 @@ CATALOGUE = pl.DataFrame({"id": [f"e{place}" for place in range(30)]})
 
 
 def positives(rows: list[tuple[Any, ...]], **facts: list[Any]) -> dict[str, float]:
-    found = logistic.examples(events(rows, **facts), CATALOGUE).filter(pl.col("label") == 1)
+    found = examples(events(rows, **facts), CATALOGUE).filter(pl.col("label") == 1)
     return dict(zip(found["item_id"], found["weight"], strict=True))
 
 
@@ -56,7 +58,7 @@ def test_unapply_takes_the_positive_away() -> None:
         ("v", "e2", "unapply", ago(hours=6)),
         ("v", "e2", "apply", ago(hours=5)),
     ]
-    found = logistic.examples(events(rows), CATALOGUE)
+    found = examples(events(rows), CATALOGUE)
     assert positives(rows) == {"e2": 1.0}
     gone = found.filter(pl.col("item_id") == "e1")
     assert gone.select("label", "weight").rows() == [(0, 2.0)]
@@ -71,7 +73,7 @@ def test_searches_are_weak_and_few() -> None:
 def test_negatives_prefer_what_was_shown_and_not_clicked() -> None:
     rows: list[tuple[Any, ...]] = [("v", "e0", "click", ago(hours=1))]
     rows += [("v", f"e{place}", "impression", ago(hours=2)) for place in (0, 1, 2)]
-    found = logistic.examples(events(rows, position=[None, 1, 2, 6]), CATALOGUE)
+    found = examples(events(rows, position=[None, 1, 2, 6]), CATALOGUE)
     negative = found.filter(pl.col("label") == 0)
     assert len(negative) == 3
     assert negative["item_id"].n_unique() == 3
@@ -79,7 +81,7 @@ def test_negatives_prefer_what_was_shown_and_not_clicked() -> None:
     assert "e0" not in weights, "it was clicked"
     assert (weights.pop("e1"), weights.pop("e2")) == (0.25, 0.10)
     assert list(weights.values()) == [0.05], "never shown"
-    assert found.equals(logistic.examples(events(rows, position=[None, 1, 2, 6]), CATALOGUE))
+    assert found.equals(examples(events(rows, position=[None, 1, 2, 6]), CATALOGUE))
 
 
 def people_and_events() -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -105,8 +107,8 @@ def test_features_are_of_the_moment() -> None:
         {"user_id": ["v", "v"], "item_id": ["e2", "e2"], "occurred_at": [ago(days=3), ago(days=1)]},
         schema_overrides={"occurred_at": pl.Datetime("us", "UTC")},
     )
-    table = logistic.features(pairs, users, items, past, load_profile("events").interaction_weights)
-    assert table.names == logistic.FEATURES
+    table = features(pairs, users, items, past, load_profile("events").interaction_weights)
+    assert table.names == FEATURES
     before, after = (dict(zip(table.names, row, strict=True)) for row in table.values.tolist())
     assert before == pytest.approx(
         dict.fromkeys(table.names, 0.0) | {"bias": 1, "days_until": 21 / 180}
@@ -127,20 +129,18 @@ def test_features_are_of_the_moment() -> None:
 
 def test_logistic_learns_and_refuses_other_features() -> None:
     rng = np.random.default_rng(1)
-    values = rng.random((500, len(logistic.FEATURES))).astype(np.float32)
+    values = rng.random((500, len(FEATURES))).astype(np.float32)
     values[:, 0] = 1
     labels = (values[:, 3] > 0.5).astype(int)
-    table = Table(logistic.FEATURES, values)
-    ranker = logistic.LogisticRanker.fit(table, labels, np.ones(500))
+    table = Table(FEATURES, values)
+    ranker = LogisticRanker.fit(table, labels, np.ones(500))
     assert int(np.abs(ranker.weights[1:]).argmax()) == 2
-    again = logistic.LogisticRanker.from_json(ranker.to_json())
+    again = LogisticRanker.from_json(ranker.to_json())
     assert (again.decide(table) == ranker.decide(table)).all()
     with pytest.raises(FeatureMismatch):
-        again.decide(Table(logistic.FEATURES[::-1], values))
+        again.decide(Table(FEATURES[::-1], values))
     with pytest.raises(FeatureMismatch):
-        logistic.LogisticRanker.from_json(
-            ranker.to_json() | {"names": [*logistic.FEATURES, "weather"]}
-        )
+        LogisticRanker.from_json(ranker.to_json() | {"names": [*FEATURES, "weather"]})
 
 
 def test_other_names_are_refused() -> None:

@@ -9,7 +9,8 @@ from models.catalogue.changes import Changes
 from models.catalogue.viewers.viewer import Viewer
 from models.feed.candidates import shortlists as module
 from models.feed.candidates.rules import allowed
-from models.feed.candidates.shortlists import Shortlists, appearance
+from models.feed.candidates.shortlists import Shortlists
+from models.feed.scoring.time_order import appearance
 from tests.models.test_live_catalogue import item
 from tests.models.worlds import MOMENT, Shelf, ago, patient, shelf_of, shelf_of_rows
 

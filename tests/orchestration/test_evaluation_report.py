@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from models.evaluation.breakdown import ALL_SOURCES, Breakdown, SourceFinds, TableAdds
 from models.evaluation.comparison import Comparison
-from models.evaluation.metrics import evaluation as evaluation
+from models.evaluation.metrics import evaluation
 from models.evaluation.metrics.list_quality import paired
 from models.recommenders import judging
 from models.recommenders.simple.popularity import PopularityRecommender

@@ -22,8 +22,9 @@ from models.data.ragged import Ragged
 from models.data.similarities import Neighbours
 from models.profile.schema import load_profile
 from models.ranking.calibration import Calibration
+from models.ranking.features.event_features import FEATURES
 from models.ranking.learned import LearnedRanker
-from models.ranking.rankers.logistic import FEATURES, LogisticRanker
+from models.ranking.rankers.logistic import LogisticRanker
 
 PROFILE = load_profile("marketplace")
 TAGS = sorted(["art", "books", "café", "games", "music", "sport"])

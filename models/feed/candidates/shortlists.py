@@ -13,6 +13,7 @@ from models.data.arrays import top_places
 from models.data.ragged import Ragged
 from models.feed.candidates.rules import Mask, allowed
 from models.feed.ordering.exploration import selection_probabilities, to_explore
+from models.feed.scoring.time_order import appearance, time_key
 from models.profile.schema import Profile
 
 LENGTH = 5_000
@@ -85,20 +86,6 @@ class Shortlists:
             ),
             made_at=now,
         )
-
-
-def appearance(live: LiveCatalogue, rows: Indices) -> NDArray[np.float64]:
-    """When each item appeared: made or published, whichever came later. -inf: not known."""
-    when = np.fmax(live.items.created_at[rows], live.items.publish_at[rows])
-    return np.where(np.isnan(when), -np.inf, when)
-
-
-def time_key(live: LiveCatalogue, profile: Profile, rows: Indices) -> NDArray[np.float64]:
-    """What ``sort=time`` sorts by, the highest first: the newest, or what starts soonest."""
-    if profile.eligibility.time_order == "newest":
-        return appearance(live, rows)
-    starts = live.items.starts_at[rows]
-    return np.where(np.isnan(starts), -np.inf, -starts)
 
 
 def _of_tags(lists: Ragged, may: Mask) -> Ragged:

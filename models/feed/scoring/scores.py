@@ -14,8 +14,8 @@ from models.catalogue.tables.scores import MOST_STANDARD, TableScores
 from models.catalogue.tables.stored import VECTORS
 from models.catalogue.viewers.viewer import Indices, Viewer
 from models.data import scorers
-from models.feed.candidates.shortlists import time_key
 from models.feed.scoring.scorers import SCORERS, Pairs
+from models.feed.scoring.time_order import time_key
 from models.profile.feed_sections import ScorerName
 from models.profile.schema import Profile
 

@@ -29,9 +29,9 @@ from models.feed.scoring.taste import taste_of
 from models.profile.feed_sections import SCORERS, ScorerName
 from models.profile.ranker_settings import Kind
 from models.profile.schema import Profile
+from models.ranking.features.event_features import DAY, HORIZON_DAYS
+from models.ranking.features.event_features import FEATURES as EVENTS_FEATURES
 from models.ranking.features.table import Table
-from models.ranking.rankers.logistic import DAY, HORIZON_DAYS
-from models.ranking.rankers.logistic import FEATURES as EVENTS_FEATURES
 
 
 @dataclass(frozen=True)

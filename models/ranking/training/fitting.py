@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 from models.profile.ranker_settings import Kind
 from models.profile.schema import Profile
 from models.ranking.calibration import Calibration
+from models.ranking.features.event_features import features
 from models.ranking.learned import LearnedRanker, Model
 from models.ranking.rankers.boosted import Boosted
-from models.ranking.rankers.logistic import LogisticRanker, examples, features
+from models.ranking.rankers.logistic import LogisticRanker
 from models.ranking.training.backtest import Backtest
+from models.ranking.training.examples import examples
 from models.ranking.training.training_set import TrainingSet, training_set
 from models.recommenders.base import Dataset, Progress
 from models.recommenders.judging import not_worse, ranking_metrics

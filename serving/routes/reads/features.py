@@ -16,11 +16,11 @@ from models.catalogue.viewers.viewer import Indices, Viewer
 from models.catalogue.vocabulary import Vocabulary
 from models.data import scorers
 from models.feed.candidates.rules import broken
-from models.feed.candidates.shortlists import appearance
 from models.feed.candidates.sources import SourceGuard, names_of
 from models.feed.reasons import reasons
 from models.feed.scoring.scores import explained, model_scores
 from models.feed.scoring.taste import taste_of
+from models.feed.scoring.time_order import appearance
 from models.profile.feed_sections import SCORERS
 from serving.http.answers import not_found
 from serving.http.describe import path_id
