@@ -18,22 +18,19 @@ from collections.abc import Iterable, Sequence, Set
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalogue.changes import Changes, ItemRow, OwnerRow, UserRow
+from models.catalogue.changes import Changes, ItemRow, OwnerRow
+from models.catalogue.live_users import LiveUsers, or_nan
 from models.catalogue.score_statistics import Moments
 from models.catalogue.snapshots.padding import MOST_TAGS, extended, with_tag_slots
 from models.catalogue.snapshots.snapshot import Snapshot
 from models.catalogue.viewers.viewer import (
-    NO_PREFERENCES,
-    NOTHING,
     History,
     Indices,
-    Preferences,
     Viewer,
 )
 from models.catalogue.vocabulary import Vocabulary
 from models.data import scorers
 from models.data.ids import IdIndex
-from models.data.ragged import Ragged
 
 LATEST = 500
 IDS_AT_HAND = 50_000
@@ -70,12 +67,12 @@ class LiveCatalogue:
         self.categories = Vocabulary(IdIndex.of(names.categories), names.categories)
         self.cities = Vocabulary(IdIndex.of(names.cities), names.cities)
         self.owners = Vocabulary(snapshot.owners)
+        self._users = LiveUsers(snapshot.users, self.tags, self.cities, self.owners)
         self.types = Vocabulary(IdIndex.of([]))
         for name in snapshot.interaction_types:
             self.types.add(name)
         self.version = 0
         self.added_at = 0.0
-        self._user_changed_at: dict[str, float] = {}
         self.trending: dict[int, tuple[Indices, NDArray[np.float32]]] = {}
         self.changed_items: set[int] = set()
         self.written: list[int] = []
@@ -88,8 +85,6 @@ class LiveCatalogue:
         self._new_ids: list[str] = []
         self._titles: dict[int, str] = {}
         self._gone: set[str] = set()
-        self._changed_users: dict[str, UserRow] = {}
-        self._erased: set[str] = set()  # the same id may come again: another user
         self._qualities: dict[int, float] = {}
         shown = np.flatnonzero(self.items.published).astype(np.int32)
         step = max(1, len(shown) // 50_000)
@@ -153,96 +148,13 @@ class LiveCatalogue:
                 the snapshot knows.
             now: epoch seconds, up to which interests have faded; None: the present.
         """
-        row, changed, city = None, None, -1
-        if user_id is not None:
-            row = None if user_id in self._erased else self.users.ids.find(user_id)
-            changed = self._changed_users.get(user_id)
-        if changed is not None:
-            here = changed.lat, changed.lon
-            chosen = self.tags.indices([*changed.tags, *changed.preferred_tags])
-            preferences = self._preferences_of(changed)
-            city = self.cities.find(changed.city)
-        elif row is not None:
-            users = self.users
-            here = float(users.lat[row]), float(users.lon[row])
-            chosen, preferred = users.tags.row(row), users.preferred_tags.row(row)
-            if len(preferred):
-                chosen = np.union1d(chosen, preferred)
-            preferences = Preferences(
-                float(users.max_distance_km[row]),
-                float(users.price_min[row]),
-                float(users.price_max[row]),
-                users.blocked_tags.row(row),
-                users.blocked_owners.row(row),
-                bool(users.personalized[row]),
-            )
-            city = int(users.city[row])
-        else:
-            here, chosen, preferences = (math.nan, math.nan), NOTHING, NO_PREFERENCES
-        if lat is not None and lon is not None:
-            here = lat, lon
-        if tags is not None:
-            chosen = np.array(
-                sorted({found for tag in tags if (found := self.tags.find(tag)) >= 0}), np.int32
-            )
-        lat_, lon_ = (math.nan if value is None else value for value in here)
-        own = int(self.users.owner[row]) if row is not None else -1
-        if own < 0:
-            own = self.owners.find(user_id)
-        known = row is not None or changed is not None
-        if history is not None:
-            return Viewer(
-                user_id,
-                row,
-                known,
-                lat_,
-                lon_,
-                chosen,
-                own,
-                preferences,
-                history.seen,
-                history.applied,
-                history.liked,
-                history.liked_weights,
-                history.recent,
-                history.recent_types,
-                history.dismissed,
-                history.interests.at_time(time.time() if now is None else now).without_tags(
-                    preferences.blocked_tags
-                ),
-                history.vector,
-                city,
-            )
-        if row is None:
-            return Viewer(user_id, None, known, lat_, lon_, chosen, own, preferences, city=city)
-        users = self.users
-        recent = users.recent[row]
-        seen = users.seen.row(row)
-        return Viewer(
-            user_id,
-            row,
-            known,
-            lat_,
-            lon_,
-            chosen,
-            own,
-            preferences,
-            seen,
-            users.applied.row(row),
-            users.liked.row(row),
-            users.liked.row_values(row),
-            recent[recent >= 0],
-            users.recent_types[row][recent >= 0],
-            seen[users.seen.row_values(row) < 0],
-            vector=users.vectors[row],
-            city=city,
-        )
+        return self._users.viewer(user_id, lat, lon, tags, history, now)
 
     def changed_at(self, user_id: str | None) -> float:
         """When a feed of this user was last made old, epoch seconds."""
         if user_id is None:
             return self.added_at
-        return max(self.added_at, self._user_changed_at.get(user_id, 0.0))
+        return max(self.added_at, self._users.changed_at(user_id))
 
     def apply(self, changes: Changes) -> None:
         """Take in what changed. O(changes), and O(items) when room runs out."""
@@ -256,29 +168,20 @@ class LiveCatalogue:
         for item_id in changes.removed_items:
             self._remove_item(item_id)
         for user_id in changes.erased_users:
-            self._forget(user_id, now)
+            self._users.forget(user_id, now)
         for user in changes.users:
-            # Names get their index here, in the thread that writes: viewers only look them up.
-            self.tags.indices([*user.tags, *user.preferred_tags, *user.blocked_tags])
-            self.owners.indices(user.blocked_owners)
-            self._changed_users[user.id] = user
-            self._user_changed_at[user.id] = now
+            self._users.put(user, now)
         for user_id in changes.removed_users:
-            self._forget(user_id, now)
+            self._users.forget(user_id, now)
         self.version += 1
-
-    def _forget(self, user_id: str, now: float) -> None:
-        self._changed_users.pop(user_id, None)
-        self._erased.add(user_id)
-        self._user_changed_at[user_id] = now
 
     def remove_all_but(self, item_ids: Set[str], user_ids: Set[str]) -> None:
         """Every other item and user is gone. O(items + users)."""
         for row in np.flatnonzero(self.items.published).tolist():
             if (item_id := self.item_id(row)) not in item_ids:
                 self._remove_item(item_id)
-        known = {*self.users.ids.to_list(), *self._changed_users}
-        self.apply(Changes(self.position or "", removed_users=sorted(known - user_ids)))
+        gone = sorted(self._users.ids() - user_ids)
+        self.apply(Changes(self.position or "", removed_users=gone))
 
     def latest_items(self) -> Indices:
         """Rows of the items that were written last, the newest first; those that feeds cannot
@@ -353,13 +256,13 @@ class LiveCatalogue:
         items = self.items
         was_shown = bool(items.published[row])
         items.published[row] = False  # half a change is not shown
-        items.created_at[row] = _or_nan(item.created_at)
-        items.publish_at[row] = _or_nan(item.publish_at)
-        items.starts_at[row] = _or_nan(item.starts_at)
-        items.lat[row], items.lon[row] = _or_nan(item.lat), _or_nan(item.lon)
+        items.created_at[row] = or_nan(item.created_at)
+        items.publish_at[row] = or_nan(item.publish_at)
+        items.starts_at[row] = or_nan(item.starts_at)
+        items.lat[row], items.lon[row] = or_nan(item.lat), or_nan(item.lon)
         items.price_min[row], items.price_max[row] = (
-            _or_nan(item.price_min),
-            _or_nan(item.price_max),
+            or_nan(item.price_min),
+            or_nan(item.price_max),
         )
         items.price_band[row] = scorers.price_band(
             items.price_min[row : row + 1], items.price_max[row : row + 1]
@@ -427,7 +330,7 @@ class LiveCatalogue:
         index = np.array([self.owners.add(owner.id) for owner in owners])
         quality = scorers.owner_quality(
             *(
-                np.array([_or_nan(getattr(owner, name)) for owner in owners])
+                np.array([or_nan(getattr(owner, name)) for owner in owners])
                 for name in ("average_rating", "completion_rate", "finished_jobs")
             )
         )
@@ -442,30 +345,3 @@ class LiveCatalogue:
         known = self.snapshot.owner_quality
         unchanged = float(known[owner]) if 0 <= owner < len(known) else math.nan
         return self._qualities.get(owner, unchanged)
-
-    def _preferences_of(self, user: UserRow) -> Preferences:
-        return Preferences(
-            _or_nan(user.max_distance_km),
-            _or_nan(user.price_min),
-            _or_nan(user.price_max),
-            self.tags.indices(user.blocked_tags),
-            self.owners.indices(user.blocked_owners),
-            user.personalization_enabled,
-        )
-
-
-def alike(live: LiveCatalogue, viewer: Viewer) -> tuple[NDArray[np.float32], Ragged]:
-    """The users most similar to a viewer who has a row: cosine, shape (k,), and what they
-    liked, k rows. Looked up once a request."""
-
-    def look_up() -> tuple[NDArray[np.float32], Ragged]:
-        neighbours = live.users.neighbours[viewer.row]
-        neighbours = neighbours[neighbours >= 0]
-        scores = live.users.neighbour_scores[viewer.row][: len(neighbours)]
-        return scores, live.users.liked.gather(neighbours)
-
-    return viewer.worked_out.value("alike", look_up)
-
-
-def _or_nan(value: float | None) -> float:
-    return math.nan if value is None else value

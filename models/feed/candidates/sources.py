@@ -16,7 +16,7 @@ from time import perf_counter
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalogue.live import LiveCatalogue, alike
+from models.catalogue.live import LiveCatalogue
 from models.catalogue.snapshots.nearest import Nearest, build
 from models.catalogue.snapshots.snapshot import NEAREST, Snapshot
 from models.catalogue.tables.stored import VECTORS
@@ -25,6 +25,7 @@ from models.data.arrays import top_places
 from models.feed.candidates.nearby import Places
 from models.feed.candidates.shortlists import Shortlists
 from models.feed.scoring.scores import table_scores
+from models.feed.scoring.taste import similar_users
 from models.profile.feed_sections import Candidates as Budgets
 from models.profile.schema import Profile
 
@@ -331,7 +332,7 @@ def nearest_by_vector(
 
 def liked_by_similar_users(live: LiveCatalogue, viewer: Viewer, count: int) -> Indices:
     """What the most similar users liked: each votes by its similarity and its liking."""
-    weights, liked = alike(live, viewer)
+    weights, liked = similar_users(live, viewer)
     votes = np.repeat(weights, np.diff(liked.indptr)) * liked.values
     return most_votes(liked.indices, votes, count)[0]
 

@@ -13,12 +13,12 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalogue.live import LiveCatalogue, alike
+from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewers.interests import NO_INTERESTS
 from models.catalogue.viewers.viewer import Indices, Viewer
 from models.data import scorers
 from models.data.scorers import Scores
-from models.feed.scoring.taste import taste_of
+from models.feed.scoring.taste import similar_users, taste_of
 from models.feed.scoring.wording import Reason, Wording
 from models.profile.feed_sections import ScorerName
 from models.profile.schema import Profile
@@ -89,7 +89,7 @@ def _content(pairs: Pairs) -> Scores | None:
 def _collaborative(pairs: Pairs) -> Scores | None:
     if pairs.viewer.row is None:
         return None
-    return scorers.collaborative(*alike(pairs.live, pairs.viewer), pairs.rows)
+    return scorers.collaborative(*similar_users(pairs.live, pairs.viewer), pairs.rows)
 
 
 SCORERS: dict[ScorerName, Scorer] = {
