@@ -45,7 +45,7 @@ def measure(protocol: Protocol, only: Sequence[str]) -> list[Row]:
             raise BenchmarkError("no user has something to learn from and something to judge by")
         log.info(
             "part %d of %d: %d interactions known, %d users judged",
-            *(place, len(protocol.cuts), cut.known.sum(), len(bench.test.users)),
+            *(place, len(protocol.cuts), cut.train.sum(), len(bench.test.users)),
         )
         found = bench.feed(stages) if stages else {}
         for name in names:

@@ -156,7 +156,7 @@ class Log:
 class Cut:
     """What is learnt from and what is judged by: masks over a log."""
 
-    known: Mask
+    train: Mask
     wanted: Mask
 
 

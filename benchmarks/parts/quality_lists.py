@@ -125,8 +125,8 @@ class Bench:
 
     def __init__(self, protocol: Protocol, cut: Cut) -> None:
         self._protocol, self._cut = protocol, cut
-        self.dataset = protocol.log.dataset(cut.known)
-        self.test = protocol.log.test_set(cut.known, cut.wanted)
+        self.dataset = protocol.log.dataset(cut.train)
+        self.test = protocol.log.test_set(cut.train, cut.wanted)
 
     def bare(self, name: str) -> Judged:
         """A recommender with the settings of its grid that order best what is held back inside the
@@ -172,7 +172,7 @@ class Bench:
 
     def _live(self, base: ByVectors) -> Backtest:
         """The feed, with the ranker if there is enough to learn from."""
-        known = pl.Series(self._cut.known)
+        known = pl.Series(self._cut.train)
         events = with_metadata(self._protocol.log.frame.filter(known).lazy())
         live = PastCatalogue(self.dataset, events).served_by(base.vectors)
         behind = SecondStage(base, self.dataset, events, self._earlier)
@@ -189,7 +189,7 @@ class Bench:
         Raises:
             ValueError: the data are not cut in time.
         """
-        log, known = self._protocol.log, self._cut.known
+        log, known = self._protocol.log, self._cut.train
         if not self._protocol.in_time:
             raise ValueError("not cut in time")
         share = log.profile.evaluation.test_share
@@ -211,10 +211,10 @@ class Bench:
 
     def _on_validation(self, recommender: Recommender) -> float:
         fold, k = self._fold, self._protocol.k
-        seen = sparse.csr_array(fold.known.matrix.values[fold.users])
+        seen = sparse.csr_array(fold.train.matrix.values[fold.users])
         wanted = fold.wanted.astype(np.float32)
         test = TestSet(fold.users, wanted, seen, np.full(len(fold.users), "warm"))
-        fitted = recommender.fit(fold.known)
+        fitted = recommender.fit(fold.train)
         return float(ndcg_of(recommend(fitted, test.users, test.seen, k), test).mean())
 
     @cached_property

@@ -280,10 +280,10 @@ def build_snapshot(
 
 def _largest(name: str, values: NDArray[np.floating]) -> float:
     """The largest absolute value; 0 of none. No copy: they may be a gigabyte."""
-    found = max(float(values.max(initial=0)), -float(values.min(initial=0)))
-    if not np.isfinite(found):
+    largest = max(float(values.max(initial=0)), -float(values.min(initial=0)))
+    if not np.isfinite(largest):
         raise NotFiniteError(f"{name}: some of the numbers are not finite")
-    return found
+    return largest
 
 
 def _prior(items: Items) -> NDArray[np.float32]:

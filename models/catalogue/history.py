@@ -161,14 +161,14 @@ def _short(events: Events, profile: Profile, names: Sequence[str]) -> NDArray[np
 
 
 def _merged_liking(
-    known: Indices,
-    known_liking: NDArray[np.float32],
+    liked: Indices,
+    liking: NDArray[np.float32],
     items: Indices,
     value: NDArray[np.float64],
 ) -> tuple[Indices, NDArray[np.float32]]:
-    rows = np.union1d(known, items).astype(np.int32)
+    rows = np.union1d(liked, items).astype(np.int32)
     before, since = np.zeros(len(rows)), np.zeros(len(rows))
-    before[np.searchsorted(rows, known)] = np.expm1(known_liking)
+    before[np.searchsorted(rows, liked)] = np.expm1(liking)
     np.add.at(since, np.searchsorted(rows, items), value)
     merged = np.where(since < 0, before + since, np.maximum(before, since))
     return rows[merged > 0], np.log1p(merged[merged > 0]).astype(np.float32)
@@ -177,8 +177,8 @@ def _merged_liking(
 def _recent(
     events: Events,
     value: NDArray[np.float64],
-    known: Indices,
-    known_types: NDArray[np.int8],
+    earlier: Indices,
+    earlier_types: NDArray[np.int8],
 ) -> tuple[Indices, NDArray[np.int8]]:
     """As ``matrices.recent_items``: of the events, then those that the snapshot knows."""
     liked = np.flatnonzero(value > 0)
@@ -188,21 +188,21 @@ def _recent(
     first = np.unique(items[heaviest], return_index=True)[1]
     rows, kinds, last = items[heaviest][first], types[heaviest][first], times[newest][first]
     order = np.lexsort((rows, -last))
-    older = ~among(known, rows)
+    older = ~among(earlier, rows)
     return (
-        np.concatenate([rows[order], known[older]])[:RECENT_ITEMS],
-        np.concatenate([kinds[order], known_types[older]])[:RECENT_ITEMS],
+        np.concatenate([rows[order], earlier[older]])[:RECENT_ITEMS],
+        np.concatenate([kinds[order], earlier_types[older]])[:RECENT_ITEMS],
     )
 
 
 def _last_word(
-    known: Indices, events: Events, types: tuple[Set[str], Set[str]], names: Sequence[str]
+    before: Indices, events: Events, types: tuple[Set[str], Set[str]], names: Sequence[str]
 ) -> Indices:
     """Rows where one of the first types came after any of the second, and the rows of ``known``
     of which the events say nothing. Ascending."""
     does, undoes = (_among(part, names)[events.types] for part in types)
     rows, stand = that_stand(events.items, events.times, does, undoes)
-    return np.union1d(known[~among(known, rows)], rows[stand]).astype(np.int32)
+    return np.union1d(before[~among(before, rows)], rows[stand]).astype(np.int32)
 
 
 def _interests(
@@ -237,7 +237,7 @@ def _told(items: Indices, value: NDArray[np.float64]) -> tuple[Indices, NDArray[
 def _folded(
     live: LiveCatalogue,
     fold_in: FoldIn,
-    known: Viewer,
+    viewer: Viewer,
     liked: tuple[Indices, NDArray[np.float32]],
     told: tuple[Indices, NDArray[np.float64]],
 ) -> NDArray[np.float32] | None:
@@ -251,14 +251,14 @@ def _folded(
     if isinstance(fold_in, Linear):
         # From the row that the model was trained on to that of now.
         away = told[1] < 0
-        rows = np.unique(np.concatenate([known.liked, liked[0], told[0][away]]))
+        rows = np.unique(np.concatenate([viewer.liked, liked[0], told[0][away]]))
         before, after = np.zeros(len(rows)), np.zeros(len(rows))
-        before[np.searchsorted(rows, known.liked)] = known.liked_weights
+        before[np.searchsorted(rows, viewer.liked)] = viewer.liked_weights
         after[np.searchsorted(rows, told[0][away])] = told[1][away]
         after[np.searchsorted(rows, liked[0])] = liked[1]
         step = fold_in.step(live.items.fold[rows], before, after)
     else:
         step = fold_in.step(live.items.vectors[told[0]], told[1])
-    if known.vector is None:
+    if viewer.vector is None:
         return step.astype(np.float32) if step.any() else None
-    return (known.vector + step).astype(np.float32)
+    return (viewer.vector + step).astype(np.float32)

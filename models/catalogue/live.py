@@ -111,25 +111,25 @@ class LiveCatalogue:
 
     def find_items(self, item_ids: Iterable[str]) -> Indices:
         """Row of each item, -1: unknown or deleted."""
-        found = map(self.find_item, item_ids)
-        return np.array([-1 if row is None else row for row in found], np.int32)
+        rows = map(self.find_item, item_ids)
+        return np.array([-1 if row is None else row for row in rows], np.int32)
 
     def item_id(self, row: int) -> str:
         item_id = self._ids.get(row)
         if item_id is None:
             if len(self._ids) >= IDS_AT_HAND:
                 self._ids.clear()
-            known = len(self.snapshot.items.ids)
-            item_id = self.snapshot.items.ids[row] if row < known else self._new_ids[row - known]
+            ids = self.snapshot.items.ids
+            item_id = ids[row] if row < len(ids) else self._new_ids[row - len(ids)]
             self._ids[row] = item_id
         return item_id
 
     def title(self, row: int) -> str:
         """The item's title, or its id when it has none."""
-        found = self._titles.get(row)
-        if found is None and row < len(self.snapshot.items.titles):
-            found = self.snapshot.items.titles[row]
-        return found or self.item_id(row)
+        title = self._titles.get(row)
+        if title is None and row < len(self.snapshot.items.titles):
+            title = self.snapshot.items.titles[row]
+        return title or self.item_id(row)
 
     def viewer(
         self,
@@ -313,12 +313,12 @@ class LiveCatalogue:
         if not items.vectors.shape[1]:
             return
         tags = items.tags[row]
-        known = tags[(tags >= 0) & (tags < self.snapshot.tag_items.rows)]
-        alike = self.snapshot.tag_items.gather(known).indices
-        if len(alike) == 0:
+        trained = tags[(tags >= 0) & (tags < self.snapshot.tag_items.rows)]
+        items_of_tags = self.snapshot.tag_items.gather(trained).indices
+        if len(items_of_tags) == 0:
             items.vectors[row] = self.moments.vector
             return
-        rows, shared = np.unique(alike, return_counts=True)
+        rows, shared = np.unique(items_of_tags, return_counts=True)
         best = rows[np.argsort(-shared, kind="stable")[:LIKE_IT]]
         items.vectors[row] = items.vectors[best].mean(axis=0)
         items.fold[row] = items.fold[best].mean(axis=0)
@@ -342,6 +342,6 @@ class LiveCatalogue:
         self.items.owner_quality[rows] = [self._qualities[owner] for owner in of[rows].tolist()]
 
     def _quality_of(self, owner: int) -> float:
-        known = self.snapshot.owner_quality
-        unchanged = float(known[owner]) if 0 <= owner < len(known) else math.nan
+        qualities = self.snapshot.owner_quality
+        unchanged = float(qualities[owner]) if 0 <= owner < len(qualities) else math.nan
         return self._qualities.get(owner, unchanged)

@@ -24,8 +24,8 @@ class Vocabulary:
         return len(self._base) + len(self._new_names)
 
     def __getitem__(self, index: int) -> str:
-        known = len(self._base)
-        return self._names[index] if index < known else self._new_names[index - known]
+        in_base = len(self._base)
+        return self._names[index] if index < in_base else self._new_names[index - in_base]
 
     def __iter__(self) -> Iterator[str]:
         return (self[index] for index in range(len(self)))

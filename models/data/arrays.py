@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 
-def top_places(scores: NDArray[np.floating], count: int) -> NDArray[np.intp]:
+def top_places(scores: NDArray[np.number], count: int) -> NDArray[np.intp]:
     """Positions of the ``count`` highest scores, best first, ties by position. O(n).
 
     ``scores`` has no NaN.

@@ -38,8 +38,8 @@ class IdIndex(Texts):
 
     def indices(self, ids: pl.Series) -> NDArray[np.int32]:
         """Index of each id, shape (len(ids),), -1 where it is unknown or null."""
-        found = pc.index_in(
+        indices = pc.index_in(
             ids.to_arrow().cast(pa.large_string()), value_set=self.to_arrow(), skip_nulls=True
         )
         # pc.fill_null would import pandas, in each worker of the feed.
-        return pl.Series(values=found, dtype=pl.Int32).fill_null(-1).to_numpy()
+        return pl.Series(values=indices, dtype=pl.Int32).fill_null(-1).to_numpy()

@@ -126,9 +126,9 @@ def owner_quality(
             1 - np.exp(-np.maximum(np.asarray(finished_jobs, np.float64), 0) / 10),
         ]
     )
-    known = ~np.isnan(parts)
-    total = np.where(known, parts, 0).sum(axis=0)
-    count = known.sum(axis=0)
+    present = ~np.isnan(parts)
+    total = np.where(present, parts, 0).sum(axis=0)
+    count = present.sum(axis=0)
     mean = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
     return mean.astype(np.float32)
 
@@ -286,8 +286,8 @@ def hybrid(components: Mapping[Any, Scores], weights: Mapping[Any, float], n: in
     share = (share / share.sum()).astype(np.float32)  # only the proportion counts
     missing = np.isnan(scores)
     scores[missing] = 0
-    known = share @ ~missing
-    return np.divide(share @ scores, known, out=np.zeros(n, np.float32), where=known > 0)
+    present = share @ ~missing
+    return np.divide(share @ scores, present, out=np.zeros(n, np.float32), where=present > 0)
 
 
 def _row_sums(values: NDArray[Any]) -> Scores:

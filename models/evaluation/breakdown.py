@@ -72,7 +72,7 @@ class Breakdown:
 def breakdown(judge: FeedJudge, scorer: Scorer) -> Breakdown:
     """Of the feed of a recommender, without a ranker: that one reads the tables too."""
     backtest, test = judge.served(scorer), _sample(judge.test)
-    users, k = judge.ids(test.users), judge.past.known.profile.evaluation.k
+    users, k = judge.ids(test.users), judge.past.dataset.profile.evaluation.k
     blend = backtest.pipeline.live.snapshot.blend
     weights = {name: weight for name, weight in blend.weights.items() if weight > 0}
     left_out = list(weights) if len(weights) > 1 else []

@@ -58,10 +58,10 @@ def build_dataset(
     Args:
         matrix: the matrix as of then, where it is made already.
     """
-    known = interactions.filter(pl.col("occurred_at") < as_of)
+    past = interactions.filter(pl.col("occurred_at") < as_of)
     if matrix is None:
         matrix = interaction_matrix(
-            known,
+            past,
             users,
             items,
             profile.interaction_weights,
@@ -69,23 +69,23 @@ def build_dataset(
             half_life_days=profile.matrix.half_life_days,
             now=as_of,
         )
-    counted = engagement(known, profile.engagement_weights, profile.interaction_types)
+    counted = engagement(past, profile.engagement_weights, profile.interaction_types)
     dataset = Dataset(
         matrix=matrix,
         popularity=popularity(
-            known, items, profile.interaction_weights, profile.popularity.half_life_share
+            past, items, profile.interaction_weights, profile.popularity.half_life_share
         ),
         user_features=user_features,
         item_features=item_features,
         catalogue=replace(catalogue, engagement=counted),
         profile=profile,
         as_of=as_of,
-        times=liked_times(known, users, items, profile.interaction_weights),
+        times=liked_times(past, users, items, profile.interaction_weights),
     )
     shares = [profile.lightfm.validation_share]
     shares += [one.validation_share for one in profile.recommenders.values()]
     share = max((one for one in shares if one is not None), default=None)
-    return dataset if share is None else with_validation(dataset, known, share)
+    return dataset if share is None else with_validation(dataset, past, share)
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def compare(
     if held is not None and len(held.users) < WINDOW_USERS:
         held = None
     if held is not None:
-        dataset = held.known(dataset)
+        dataset = held.train(dataset)
         newest = held.test_set(dataset, rules.heavy_user)
         choosing = newest if choosing is None else together(newest, choosing)
     judge = FeedJudge.of(dataset, test, interactions, choosing, held)
@@ -198,7 +198,7 @@ def compare(
             started = time.perf_counter()
             made = make()
             trained = time.perf_counter()
-            found = judge.evaluate(name, *made)
+            evaluated = judge.evaluate(name, *made)
         except Exception as error:
             failed[name] = reason_of(error)
             return None
@@ -208,7 +208,7 @@ def compare(
             "seconds_to_train": trained - started,
             "seconds_to_score": time.perf_counter() - trained,
         }
-        evaluations.append(replace(found, metrics=found.metrics | seconds))
+        evaluations.append(replace(evaluated, metrics=evaluated.metrics | seconds))
         return made
 
     # Only the favourite so far is kept: the vectors of all would fill the memory.
@@ -349,10 +349,10 @@ def _with_best_ranker(
     best = max(rankers, key=lambda one: one.choosing.mean())
     base = next(one for one in evaluations if one.recommender == winner)
     stands, difference, half = judging.not_worse(base.choosing, best.choosing)
-    found = f"{best.recommender} differs from it by {-difference:+.4f} ± {half:.4f}"
+    observed = f"{best.recommender} differs from it by {-difference:+.4f} ± {half:.4f}"
     if stands:
-        return winner, f"{verdict}; {found}, so there is no ranker"
-    return best.recommender, f"{verdict}; {found}"
+        return winner, f"{verdict}; {observed}, so there is no ranker"
+    return best.recommender, f"{verdict}; {observed}"
 
 
 def fingerprint(matrix: InteractionMatrix) -> str:

@@ -124,18 +124,18 @@ def watched(
     chosen = rows.filter(pl.col("type").is_in(positive))
     active = chosen.select("user").unique().sort("user")
     people = active.join(users, left_on="user", right_on="id")
-    found = chosen.join(items, left_on="item_id", right_on="id")
+    touched = chosen.join(items, left_on="item_id", right_on="id")
     return {
         "interactions.type": rows.select("user", value="type"),
         "users.city": people.select("user", value="city"),
         "users.tags": _each(people, "tags"),
-        "items.category": found.select("user", value="category"),
-        "items.city": found.select("user", value="city"),
-        "items.tags": _each(found, "tags"),
-        "items.price": found.select(
+        "items.category": touched.select("user", value="category"),
+        "items.city": touched.select("user", value="city"),
+        "items.tags": _each(touched, "tags"),
+        "items.price": touched.select(
             "user", value=pl.mean_horizontal("price_min", "price_max").cast(pl.Float64)
         ),
-        "items.age": found.select("user", value=_age(found, items, rows)),
+        "items.age": touched.select("user", value=_age(touched, items, rows)),
         "scores": _scores(snapshot, active["user"]),
     }
 
@@ -144,26 +144,26 @@ def _each(rows: pl.DataFrame, column: str) -> pl.DataFrame:
     return rows.select("user", value=column).explode("value")
 
 
-def _age(found: pl.DataFrame, items: pl.DataFrame, rows: pl.DataFrame) -> pl.Series:
+def _age(touched: pl.DataFrame, items: pl.DataFrame, rows: pl.DataFrame) -> pl.Series:
     """Share of the items that were newer then than the chosen one, of those that were there and
     that anything was heard of in the stretch. In days, everything that nobody adds to would
     drift: it grows older."""
     heard_of = items.join(rows, left_on="id", right_on="item_id", how="semi")
     born = np.sort(heard_of["created_at"].drop_nulls().dt.epoch("us").to_numpy())
     then, own = (
-        np.searchsorted(born, found[time].dt.epoch("us").fill_null(0).to_numpy(), side="right")
+        np.searchsorted(born, touched[time].dt.epoch("us").fill_null(0).to_numpy(), side="right")
         for time in ("occurred_at", "created_at")
     )
     share = pl.Series(np.maximum(then - own, 0) / np.maximum(then, 1))
-    return share.set(found["created_at"].is_null(), None)
+    return share.set(touched["created_at"].is_null(), None)
 
 
 def _scores(snapshot: Snapshot, users: pl.Series) -> pl.DataFrame:
     """Scores of a sample of items, the same ones every time, for a sample of the users."""
     rng = np.random.default_rng(0)
     items = snapshot.items
-    known = np.flatnonzero(items.published[: len(items.ids)])
-    columns = rng.choice(known, min(SAMPLED_ITEMS, len(known)), replace=False)
+    published = np.flatnonzero(items.published[: len(items.ids)])
+    columns = rng.choice(published, min(SAMPLED_ITEMS, len(published)), replace=False)
     places = rng.choice(len(users), min(SAMPLED_USERS, len(users)), replace=False)
     chosen = users.gather(np.sort(places))
     rows = snapshot.users.ids.indices(chosen)
@@ -222,8 +222,8 @@ def _shares(
         .agg(pl.col("weight").sum())
     )
     users = values["user"].n_unique() if len(values) else 0
-    found = dict(weighed.iter_rows())
-    return np.array([found.get(label, 0.0) for label in labels]) / max(users, 1), users
+    weight_of = dict(weighed.iter_rows())
+    return np.array([weight_of.get(label, 0.0) for label in labels]) / max(users, 1), users
 
 
 def psi(
@@ -243,37 +243,37 @@ def psi(
     return (a - e) * np.log(a / e)
 
 
-def shifts(known: Reference, groups: Groups, rules: Drift) -> list[Shift]:
+def shifts(reference: Reference, groups: Groups, rules: Drift) -> list[Shift]:
     """How far each histogram has moved, the farthest first."""
-    found = [
-        _shift(name, known.groups[name], values, rules)
+    measured = [
+        _shift(name, reference.groups[name], values, rules)
         for name, values in groups.items()
-        if name in known.groups
+        if name in reference.groups
     ]
-    return sorted(found, key=lambda one: -one.psi)
+    return sorted(measured, key=lambda one: -one.psi)
 
 
-def _shift(name: str, known: Histogram, values: pl.DataFrame, rules: Drift) -> Shift:
-    fresh, users = _shares(values, known.labels, known.edges)
-    if min(users, known.users) < rules.min_users:
+def _shift(name: str, reference: Histogram, values: pl.DataFrame, rules: Drift) -> Shift:
+    fresh, users = _shares(values, reference.labels, reference.edges)
+    if min(users, reference.users) < rules.min_users:
         return Shift(name, 0.0, 0.0, users, "not_enough_data", {})
-    before = np.asarray(known.shares)
-    terms = psi(fresh, before, users, known.users)
+    before = np.asarray(reference.shares)
+    terms = psi(fresh, before, users, reference.users)
     index = float(terms.sum())
     used = int(((fresh > 0) | (before > 0)).sum())
-    noise = stats.chi2.ppf(CONFIDENCE, max(used - 1, 1)) * (1 / users + 1 / known.users)
+    noise = stats.chi2.ppf(CONFIDENCE, max(used - 1, 1)) * (1 / users + 1 / reference.users)
     status: Status = "stable"
     if index > noise:
         status = "drift" if index >= rules.retrain else "watch" if index >= rules.watch else status
     most = np.argsort(-terms)[:3]
-    moved = {known.labels[place]: (float(before[place]), float(fresh[place])) for place in most}
+    moved = {reference.labels[place]: (float(before[place]), float(fresh[place])) for place in most}
     return Shift(name, index, float(noise), users, status, moved)
 
 
-def overall(found: list[Shift]) -> Status:
+def overall(shifts: list[Shift]) -> Status:
     """The gravest of all."""
     order: tuple[Status, ...] = ("drift", "watch", "stable")
-    present = {one.status for one in found}
+    present = {one.status for one in shifts}
     return next((status for status in order if status in present), "not_enough_data")
 
 
@@ -284,7 +284,7 @@ def window(until: datetime, rules: Drift, *, now: datetime | None = None) -> dat
     return until - length if now is None else max(until, now - length)
 
 
-def described(found: list[Shift]) -> list[dict[str, Any]]:
+def described(shifts: list[Shift]) -> list[dict[str, Any]]:
     """A row a histogram, for tables."""
     return [
         {
@@ -297,5 +297,5 @@ def described(found: list[Shift]) -> list[dict[str, Any]]:
                 f"{label} {before:.1%} → {now:.1%}" for label, (before, now) in one.moved.items()
             ),
         }
-        for one in found
+        for one in shifts
     ]

@@ -82,7 +82,7 @@ class FeedJudge:
         """
         events = with_metadata(interactions.filter(pl.col("occurred_at") < dataset.as_of))
         if held is not None:
-            events = held.known_events(events, dataset)
+            events = held.train_events(events, dataset)
         background = evaluation.Background.of(dataset, test, k=dataset.profile.evaluation.k)
         return cls(PastCatalogue(dataset, events), test, background, choosing)
 
@@ -99,20 +99,20 @@ class FeedJudge:
 
     def ids(self, rows: NDArray[np.integer]) -> list[str]:
         """Of users."""
-        ids = self.past.known.users
+        ids = self.past.dataset.users
         return [ids[int(row)] for row in rows]
 
     def _lists(
         self, rows: NDArray[np.integer], scorer: Scorer, ranker: LearnedRanker | None
     ) -> dict[JudgedStage, NDArray[np.int64]]:
-        k = self.past.known.profile.evaluation.k
+        k = self.past.dataset.profile.evaluation.k
         return feed_lists(self.served(scorer, ranker), self.ids(rows), k)
 
     def evaluate(
         self, name: str, scorer: Scorer, ranker: LearnedRanker | None = None
     ) -> evaluation.Evaluation:
         """The feed that users would have got, and nDCG after each of its stages."""
-        known, k = self.past.known, self.past.known.profile.evaluation.k
+        dataset, k = self.past.dataset, self.past.dataset.profile.evaluation.k
         rows = self.test.users
         if self.choosing is not None:
             rows = np.union1d(rows, self.choosing.users)
@@ -124,18 +124,18 @@ class FeedJudge:
 
         lists = of(self.test)
         alone = judging.recommend(scorer, self.test.users, self.test.seen, k)
-        found = evaluation.evaluate_lists(
-            name, lists["diversity"], known, self.test, k=k, background=self.background
+        evaluated = evaluation.evaluate_lists(
+            name, lists["diversity"], dataset, self.test, k=k, background=self.background
         )
         ndcg = {"recommender": judging.ndcg_of(alone, self.test)}
         for stage, top in lists.items():
             ndcg[stage] = judging.ndcg_of(top, self.test)
-        found = found.with_stages(ndcg, k)
+        evaluated = evaluated.with_stages(ndcg, k)
         if self.choosing is None:
-            return found
+            return evaluated
         chosen_by = judging.ndcg_of(of(self.choosing)["diversity"], self.choosing)
-        metrics = found.metrics | {f"ndcg@{k}.choosing": float(chosen_by.mean())}
-        return replace(found, metrics=metrics, chosen_by=chosen_by)
+        metrics = evaluated.metrics | {f"ndcg@{k}.choosing": float(chosen_by.mean())}
+        return replace(evaluated, metrics=metrics, chosen_by=chosen_by)
 
 
 @dataclass(frozen=True)

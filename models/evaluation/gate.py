@@ -104,15 +104,16 @@ class Frozen:
         self._served = version.served
         self._user_rows = version.users.indices(users.to_series())
         item_rows = version.items.indices(items.to_series())
-        self._known = item_rows >= 0
-        self._item_rows = item_rows[self._known]
+        self._in_model = item_rows >= 0
+        self._item_rows = item_rows[self._in_model]
 
     def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
         rows = self._user_rows[users]
-        scores = np.full((len(users), len(self._known)), -np.inf, np.float32)
-        scores[:, self._known] = self._served.vectors.bias[self._item_rows]
-        known = np.flatnonzero(rows >= 0)
-        scores[np.ix_(known, self._known)] = self._served.score(rows[known])[:, self._item_rows]
+        scores = np.full((len(users), len(self._in_model)), -np.inf, np.float32)
+        scores[:, self._in_model] = self._served.vectors.bias[self._item_rows]
+        indexed = np.flatnonzero(rows >= 0)
+        of_model = self._served.score(rows[indexed])[:, self._item_rows]
+        scores[np.ix_(indexed, self._in_model)] = of_model
         return scores
 
 
@@ -283,17 +284,17 @@ def _artifacts(
         text = "vectors of different recipes fit what they have seen more closely or less"
         return Finding("artifacts", "skipped", text)
     sides = (candidate, champion)
-    known = np.flatnonzero(
+    chosen = np.flatnonzero(
         np.logical_and.reduce([side.items.indices(items.to_series()) >= 0 for side in sides])
     )
-    relevant = sparse.csr_array(test.relevant[:, known])
+    relevant = sparse.csr_array(test.relevant[:, chosen])
     judged = np.diff(relevant.indptr) > 0
     for side in sides:
         judged &= side.users.indices(users.to_series())[test.users] >= 0
     rows = _sample(np.flatnonzero(judged))
-    seen = sparse.csr_array(test.seen[rows][:, known])
+    seen = sparse.csr_array(test.seen[rows][:, chosen])
     shared = TestSet(test.users[rows], relevant[rows], seen, test.segments[rows])
-    common = IdIndex.of(items.to_series().gather(known))
+    common = IdIndex.of(items.to_series().gather(chosen))
     ours, theirs = (
         ndcg_and_coverage(Frozen(side, users, common), shared, k=k)[0] for side in sides
     )
@@ -367,26 +368,26 @@ def _refitted(
     """
     changed, split = recipe.profile(profile), comparison.split_at
     name, kind = parts_of(recipe.recommender)
-    known, held = past(changed, split), comparison.held
+    train, held = past(changed, split), comparison.held
     if held is not None:
-        known = held.known(known)
+        train = held.train(train)
     tell = progress and progress(f"{name}, of the champion's recipe")
-    made = as_served(zoo.make(name, changed).fit(known, progress=tell), known)
+    made = as_served(zoo.make(name, changed).fit(train, progress=tell), train)
     test, choosing = comparison.test, comparison.choosing
-    judge, ranker = FeedJudge.of(known, test, interactions, choosing, held), None
+    judge, ranker = FeedJudge.of(train, test, interactions, choosing, held), None
     if kind and changed.ranker.kinds and isinstance(made, ByVectors):
-        counted = of_known(interactions, known.users, known.items)
+        counted = of_known(interactions, train.users, train.items)
         began = training_moment(counted, split, changed.evaluation.test_share)
         behind = SecondStage(
             made,
-            known,
+            train,
             judge.past.events,
             lambda: (past(changed, began), None),
             progress=progress,
         )
         ranker, _ = behind.ranker(kind)
-    found = judge.evaluate(recipe.recommender, made, ranker)
-    return found.everybody, found.metrics["coverage"]
+    evaluated = judge.evaluate(recipe.recommender, made, ranker)
+    return evaluated.everybody, evaluated.metrics["coverage"]
 
 
 def _by_split(

@@ -44,20 +44,20 @@ class HeldBack(NamedTuple):
         fold = hold_back(dataset, SHARE, newest=True, max_users=max_users, seed=0, among=gone)
         return cls(fold.users, fold.wanted)
 
-    def known(self, dataset: Dataset) -> Dataset:
+    def train(self, dataset: Dataset) -> Dataset:
         """What may be learnt from."""
         return without(dataset, self.users, self.wanted)
 
-    def known_events(self, events: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
+    def train_events(self, events: pl.DataFrame, dataset: Dataset) -> pl.DataFrame:
         """Those of pairs that are not held back."""
         return events.filter(~pairs_among(events, dataset, self.users, self.wanted))
 
-    def test_set(self, known: Dataset, heavy_user: int) -> TestSet:
+    def test_set(self, train: Dataset, heavy_user: int) -> TestSet:
         """
         Args:
-            known: as ``known`` gives it.
+            train: as ``train`` gives it.
         """
-        values = known.matrix.values
+        values = train.matrix.values
         heavy = np.diff(values.indptr)[self.users] >= heavy_user
         return TestSet(
             self.users,

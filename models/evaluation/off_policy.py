@@ -161,11 +161,11 @@ def _note(users: int, effective: float, overlap: Estimate) -> str | None:
 def _checked(
     name: str, values: NDArray[np.number], n: int, most: float = np.inf
 ) -> NDArray[np.float64]:
-    found = np.asarray(values, np.float64)
-    if found.shape != (n,):
-        raise ValueError(f"{name}: shape {found.shape} for {n} impressions")
-    if not np.isfinite(found).all() or (most < np.inf and ((found < 0) | (found > most)).any()):
+    array = np.asarray(values, np.float64)
+    if array.shape != (n,):
+        raise ValueError(f"{name}: shape {array.shape} for {n} impressions")
+    if not np.isfinite(array).all() or (most < np.inf and ((array < 0) | (array > most)).any()):
         raise ValueError(
             f"{name}: all must be {'finite' if most == np.inf else f'in [0, {most:g}]'}"
         )
-    return found
+    return array

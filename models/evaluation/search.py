@@ -201,16 +201,16 @@ def study_name(profile: Profile, recommender: str, data: str, chosen_by: Sequenc
             | {"evaluation"},
         ),
     }
-    found = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
-    return f"{profile.name}-{recommender}-{found}"
+    parts_digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+    return f"{profile.name}-{recommender}-{parts_digest}"
 
 
 def journal(file: Path) -> JournalStorage:
     """The trials of a file, to which each step of a trial is appended at once, so that whatever
     ends the process, all is there but the step under way."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    if file.exists() and not (known := file.read_bytes()).endswith(b"\n"):
-        os.truncate(file, known.rfind(b"\n") + 1)  # a line that a power cut left half written
+    if file.exists() and not (content := file.read_bytes()).endswith(b"\n"):
+        os.truncate(file, content.rfind(b"\n") + 1)  # a line that a power cut left half written
     lock = JournalFileSymlinkLock(str(file), grace_period=LOCK_SECONDS)
     return JournalStorage(JournalFileBackend(str(file), lock))
 
@@ -276,14 +276,14 @@ class Trial:
 
     @classmethod
     def read(cls, trial: FrozenTrial) -> Self:
-        known = trial.user_attrs
+        attributes = trial.user_attrs
         return cls(
             trial.number,
             rounded(trial.params),
-            known.get(BY_WINDOW, []),
-            known.get(SECONDS, 0.0),
+            attributes.get(BY_WINDOW, []),
+            attributes.get(SECONDS, 0.0),
             trial.state == TrialState.PRUNED,
-            known.get("error"),
+            attributes.get("error"),
         )
 
 
@@ -363,27 +363,27 @@ def search(
     return Found(recommender, current, best if best.mean > current.mean else current, over, stopped)
 
 
-def on_test(found: Found, profile: Profile, window: Window) -> tuple[Floats, Floats, Paired]:
+def on_test(result: Found, profile: Profile, window: Window) -> tuple[Floats, Floats, Paired]:
     """nDCG@k of the users of the test window by the best settings and by the current ones, each
     of shape (users,), and the paired test of their difference."""
-    current = ndcg(found.recommender, profile, window)
-    if found.best is found.current:
+    current = ndcg(result.recommender, profile, window)
+    if result.best is result.current:
         return current, current, paired(current, current)
-    changed = with_settings(profile, found.recommender, found.best.values)
-    best = ndcg(found.recommender, changed, window)
+    changed = with_settings(profile, result.recommender, result.best.values)
+    best = ndcg(result.recommender, changed, window)
     return best, current, paired(best, current)
 
 
-def snippet(profile: Profile, found: Sequence[Found]) -> str:
+def snippet(profile: Profile, results: Sequence[Found]) -> str:
     """YAML for the profile: the sections with the best settings in place of the current ones."""
-    for one in found:
+    for one in results:
         profile = with_settings(profile, one.recommender, one.best.values)
-    sections = {name for one in found if (name := SECTIONS.get(one.recommender))}
+    sections = {name for one in results if (name := SECTIONS.get(one.recommender))}
     content: dict[str, Any] = {
         name: getattr(profile, name).model_dump(mode="json", exclude_defaults=True)
         for name in sorted(sections)
     }
-    if any(one.recommender not in SECTIONS for one in found):
+    if any(one.recommender not in SECTIONS for one in results):
         content["recommenders"] = {
             name: settings.model_dump(mode="json", exclude_defaults=True)
             for name, settings in profile.recommenders.items()
@@ -410,9 +410,9 @@ def _current(
     space = SPACES[recommender]
     settings = settings_of(profile, recommender).model_dump(mode="json")
     values = {name: settings[name] for name in space}
-    known = study.user_attrs.get(CURRENT)
-    if known is not None and known["values"] == values:
-        return Trial(**known)
+    stored = study.user_attrs.get(CURRENT)
+    if stored is not None and stored["values"] == values:
+        return Trial(**stored)
     began = time.monotonic()
     reached = [float(ndcg(recommender, profile, window).mean()) for window in chosen_by]
     done = Trial(-1, values, reached, time.monotonic() - began)

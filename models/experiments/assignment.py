@@ -113,7 +113,7 @@ class Traffic:
         then the experiments in their order. Empty for anonymous users."""
         if user_id is None:
             return {}
-        found: dict[str, Arm] = {}
+        arms: dict[str, Arm] = {}
         layers: set[str] = set()
         for by_hand in (True, False) if self.by_hand else (False,):
             for experiment in self.experiments:
@@ -125,11 +125,11 @@ class Traffic:
                 else:
                     arm = experiment.arm_of(user_id)
                 if arm is not None:
-                    found[experiment.id] = arm
+                    arms[experiment.id] = arm
                     layers.add(experiment.layer)
-        return found
+        return arms
 
     def flag(self, name: str, user_id: str | None) -> bool:
         """Whether it is on for this user. Where nobody set it: on if it is built in."""
-        known = self.flags.get(name)
-        return name in BUILT_IN_FLAGS if known is None else known.on(user_id)
+        flag = self.flags.get(name)
+        return name in BUILT_IN_FLAGS if flag is None else flag.on(user_id)

@@ -100,8 +100,8 @@ def compare(arm: Moments, control: Moments, *, alpha: float) -> Difference:
 
     The sums are of everything since a fixed start, such as that of the experiment.
     """
-    found = differences(arm.sums, control.sums, alpha=alpha)
-    relative, low, high, p_value = (float(part) for part in found)
+    difference = differences(arm.sums, control.sums, alpha=alpha)
+    relative, low, high, p_value = (float(part) for part in difference)
     return Difference(
         None if math.isnan(relative) else relative, low, None if math.isinf(high) else high, p_value
     )

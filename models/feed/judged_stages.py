@@ -25,10 +25,10 @@ def judged_stages(
     Args:
         query: without ``rng``: nothing is explored.
     """
-    found: dict[JudgedStage, Ranking] = {}
+    rankings: dict[JudgedStage, Ranking] = {}
     for name, ranking in pipeline.stages(viewer, query):
         if stage := JUDGED.get(name):
-            found[stage] = ranking
+            rankings[stage] = ranking
         if name == "scores":
-            found["ranker"] = ranking
-    return found
+            rankings["ranker"] = ranking
+    return rankings

@@ -207,10 +207,10 @@ class FeedPipeline:
             FloatingPointError: the model's or the ranker's scores are not finite.
         """
         last, ranking = STAGES.index(upto), None
-        for stage, found in self.stages(viewer, query):
+        for stage, after_stage in self.stages(viewer, query):
             if STAGES.index(stage) > last:
                 break
-            ranking = found
+            ranking = after_stage
             if timer is not None:
                 timer.ended(stage)
         assert ranking is not None, "there are always candidates, if none of them"
@@ -246,15 +246,15 @@ class FeedPipeline:
             rows = np.union1d(self.shortlists.by_time, self.live.latest_items()).astype(np.int32)
             bits = np.zeros(len(rows), np.uint16)
         else:
-            found = self.candidates(viewer)
-            rows, bits = found.rows, found.sources
+            candidates = self.candidates(viewer)
+            rows, bits = candidates.rows, candidates.sources
         return Ranking.certain(rows, np.zeros(len(rows), np.float32), bits)
 
-    def _permitted(self, viewer: Viewer, query: Query, by: By, found: Ranking) -> Ranking:
+    def _permitted(self, viewer: Viewer, query: Query, by: By, ranking: Ranking) -> Ranking:
         """What the rules allow; where that is little, the best of all that they allow too."""
         shown = self.shortlists.shown
-        kept = found.take(np.flatnonzero(self.allowed(viewer, found.rows, query)))
-        if len(kept.rows) >= FEW or len(found.rows) >= len(shown):
+        kept = ranking.take(np.flatnonzero(self.allowed(viewer, ranking.rows, query)))
+        if len(kept.rows) >= FEW or len(ranking.rows) >= len(shown):
             return kept
         more = shown[self.allowed(viewer, shown, query)]
         key: NDArray[np.floating] = self.live.items.engagement[more]
@@ -289,7 +289,7 @@ class FeedPipeline:
             return ranking
         first = ranking.take(slice(settings.rerank))
         rest = ranking.take(slice(settings.rerank, None))
-        found = ranker.scores(
+        scores = ranker.scores(
             self.live,
             viewer,
             self.profile,
@@ -298,10 +298,10 @@ class FeedPipeline:
             now=query.now,
             context=query.context or Context.at(query.now),
         )
-        if not np.isfinite(found).all():
+        if not np.isfinite(scores).all():
             raise FloatingPointError("the ranker's scores are not finite")
-        order = np.argsort(-found, kind="stable")
-        chances = ranker.probabilities(found[order])
+        order = np.argsort(-scores, kind="stable")
+        chances = ranker.probabilities(scores[order])
         first = replace(
             first.take(order), scores=chances, sources=first.sources[order] | np.uint16(RANKED)
         )

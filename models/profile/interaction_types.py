@@ -229,7 +229,7 @@ class InteractionTypes(RootModel[dict[str, InteractionType]]):
     @model_serializer
     def _differences(self) -> dict[str, dict[str, Any]]:
         fresh = InteractionType()
-        found = {}
+        differences = {}
         for name, entry in self.root.items():
             usual = _DEFAULTS.get(name, fresh)
             said = {
@@ -238,8 +238,8 @@ class InteractionTypes(RootModel[dict[str, InteractionType]]):
                 if value != getattr(usual, field)
             }
             if said or name not in _DEFAULTS:
-                found[name] = said
-        return found
+                differences[name] = said
+        return differences
 
     def __contains__(self, name: object) -> bool:
         return name in self.root
@@ -295,13 +295,13 @@ class InteractionTypes(RootModel[dict[str, InteractionType]]):
     @cached_property
     def interested(self) -> tuple[str, ...]:
         """Those that say of an item that the user may like it, the strongest first."""
-        found = [
+        names = [
             name
             for name, entry in self.root.items()
             if entry.needs_item and entry.wanted is not False and not entry.undoes
             and name not in self.impressions
         ]  # fmt: skip
-        return tuple(sorted(found, key=lambda name: -(self._own(name, "interest") or 0)))
+        return tuple(sorted(names, key=lambda name: -(self._own(name, "interest") or 0)))
 
     @cached_property
     def strongest(self) -> tuple[str, ...]:
@@ -315,12 +315,12 @@ class InteractionTypes(RootModel[dict[str, InteractionType]]):
     @cached_property
     def ranker_weights(self) -> dict[str, float]:
         """Of the positive examples of the logistic ranker."""
-        found = {
+        weights = {
             name: 1.0 if entry.ranker_weight is None and self.is_own(name) and entry.wanted
             else entry.ranker_weight
             for name, entry in self.root.items()
         }  # fmt: skip
-        return {name: weight for name, weight in found.items() if weight}
+        return {name: weight for name, weight in weights.items() if weight}
 
     @cached_property
     def called(self) -> dict[str, str]:
@@ -344,10 +344,10 @@ class InteractionTypes(RootModel[dict[str, InteractionType]]):
 
     def weights(self, field: WeightField) -> dict[str, float]:
         """What the profile itself says of ``field``, by type."""
-        found = {name: self._own(name, field) for name in self.root}
+        weights = {name: self._own(name, field) for name in self.root}
         return {
             name: value
-            for name, value in found.items()
+            for name, value in weights.items()
             if value is not None and value != getattr(_DEFAULTS.get(name), field, None)
         }
 

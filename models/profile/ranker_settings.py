@@ -22,8 +22,8 @@ def with_ranker(recommender: str, kind: Kind) -> str:
 
 def parts_of(name: str) -> tuple[str, Kind | None]:
     """Recommender and kind of ranker that a name stands for; None: no ranker."""
-    recommender, _, found = name.partition("-")
-    return recommender, next((kind for kind in KINDS if kind == found), None)
+    recommender, _, kind_name = name.partition("-")
+    return recommender, next((kind for kind in KINDS if kind == kind_name), None)
 
 
 class BoostedSettings(Section):

@@ -323,8 +323,8 @@ def _by_name(chosen: object) -> object:
         raise ValueError(f"no recommender {unknown[0]!r}; there are {', '.join(SETTINGS)}")
     if "heuristic" in chosen and "popularity" not in chosen:
         raise ValueError("heuristic has no vectors: name popularity too, whose serve for it")
-    known = _Named.model_validate({name: {} if of is None else of for name, of in chosen.items()})
-    return {name: getattr(known, name) for name in chosen}
+    named = _Named.model_validate({name: {} if of is None else of for name, of in chosen.items()})
+    return {name: getattr(named, name) for name in chosen}
 
 
 Chosen = Annotated[dict[str, SerializeAsAny[Settings]], BeforeValidator(_by_name)]

@@ -65,8 +65,8 @@ class Calibration:
             model = LogisticRegression(C=1e6).fit(
                 np.asarray(scores)[:, None], outcomes, sample_weight=weights
             )
-            found = np.array([model.coef_[0, 0], model.intercept_[0]], np.float64)
-            return cls(method, found, np.zeros(0))
+            line = np.array([model.coef_[0, 0], model.intercept_[0]], np.float64)
+            return cls(method, line, np.zeros(0))
         from sklearn.isotonic import IsotonicRegression
 
         curve = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(

@@ -54,10 +54,10 @@ def read(folder: Path, name: str) -> tuple[dict[str, Any], Arrays]:
     """
     try:
         content = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        found = content["format"], content["recommender"]
-        if found != (FORMAT, name):
+        held = content["format"], content["recommender"]
+        if held != (FORMAT, name):
             raise RecommenderFileError(
-                f"{folder.name} holds {found[1]} in format {found[0]}, not {name} in format "
+                f"{folder.name} holds {held[1]} in format {held[0]}, not {name} in format "
                 f"{FORMAT}: load it by its own class, or train it again"
             )
         arrays = {

@@ -20,12 +20,12 @@ LEAST_LIKED = 3
 class Fold:
     """
     Attributes:
-        known: what may be learnt from.
+        train: what may be learnt from.
         users: rows, shape (n,): of whom something was held back.
-        wanted: bool CSR, shape (n, items): what they like besides. Nothing of it is in ``known``.
+        wanted: bool CSR, shape (n, items): what they like besides. Nothing of it is in ``train``.
     """
 
-    known: Dataset
+    train: Dataset
     users: NDArray[np.intp]
     wanted: sparse.csr_array
 
@@ -77,28 +77,37 @@ def hold_back(
 
 
 def without(dataset: Dataset, users: NDArray[np.integer], wanted: sparse.csr_array) -> Dataset:
-    """The dataset as if these pairs were not known, nor in its validation. O(pairs)."""
-    n_items = wanted.shape[1]
-    of = np.repeat(np.asarray(users, np.int64), np.diff(wanted.indptr))
-    hidden = of * n_items + wanted.indices
+    """The dataset without these pairs, also in its validation. O(pairs)."""
 
     def left(matrix: sparse.csr_array) -> sparse.csr_array:
-        row = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
-        return only(matrix, ~np.isin(row * n_items + matrix.indices, hidden))
+        rows = np.repeat(np.arange(matrix.shape[0]), np.diff(matrix.indptr))
+        return only(matrix, ~among_pairs(rows, matrix.indices, users, wanted))
 
-    known, validation = knowing(dataset, left(dataset.matrix.values)), dataset.validation
+    train, validation = with_only(dataset, left(dataset.matrix.values)), dataset.validation
     if validation is None:
-        return known
+        return train
     earlier, later = (left(sparse.csr_array(of)) for of in (validation.earlier, validation.later))
-    return replace(known, validation=replace(validation, earlier=earlier, later=later))
+    return replace(train, validation=replace(validation, earlier=earlier, later=later))
 
 
-def knowing(dataset: Dataset, known: sparse.csr_array) -> Dataset:
-    """The dataset as if only the pairs of ``known``, some of its own, had been there; popularity
+def among_pairs(
+    rows: NDArray[np.integer],
+    items: NDArray[np.integer],
+    users: NDArray[np.integer],
+    wanted: sparse.csr_array,
+) -> NDArray[np.bool_]:
+    """Which pairs are those of a fold. A row of -1 is in none, an item of -1 must not be asked."""
+    n_items = wanted.shape[1]
+    of = np.repeat(np.asarray(users, np.int64), np.diff(wanted.indptr))
+    return np.isin(np.asarray(rows, np.int64) * n_items + items, of * n_items + wanted.indices)
+
+
+def with_only(dataset: Dataset, values: sparse.csr_array) -> Dataset:
+    """The dataset as if only these pairs, some of its own, had been there; popularity
     loses of each item the share of weight that is gone."""
     before, after = (
         np.bincount(of.indices, np.maximum(of.data, 0), of.shape[1])
-        for of in (dataset.matrix.values, known)
+        for of in (dataset.matrix.values, values)
     )
     left = np.divide(after, before, out=np.zeros(len(before)), where=before > 0)
 
@@ -111,8 +120,8 @@ def knowing(dataset: Dataset, known: sparse.csr_array) -> Dataset:
         dataset,
         matrix=replace(
             dataset.matrix,
-            values=known,
-            applied=sparse.csr_array(dataset.matrix.applied.multiply(pattern(known))),
+            values=values,
+            applied=sparse.csr_array(dataset.matrix.applied.multiply(pattern(values))),
         ),
         popularity=Popularity(scaled(popularity.recent), scaled(popularity.overall)),
         validation=None,

@@ -91,8 +91,8 @@ def recommend(
         scores = recommender.score(rows).astype(np.float32, copy=True)
         if not (scores < np.inf).all():  # nor NaN; -inf: never recommended
             raise NotFiniteError("some of the scores are NaN or infinite")
-        known = seen[start : start + block]
-        scores[np.repeat(np.arange(len(rows)), np.diff(known.indptr)), known.indices] = -np.inf
+        hidden = seen[start : start + block]
+        scores[np.repeat(np.arange(len(rows)), np.diff(hidden.indptr)), hidden.indices] = -np.inf
         best = np.array([top_places(of_user, k) for of_user in scores])
         best[np.take_along_axis(scores, best, axis=1) == -np.inf] = -1
         parts.append(best)

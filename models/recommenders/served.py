@@ -40,8 +40,8 @@ class ByVectors:
         total = np.float32(weights.get(VECTORS, 0.0)) * standard(scores)
         for name, table in vectors.tables.items():
             asked = self.histories.asked(users, table.fade, weighted=table.weighted)
-            found = table.scores(asked, users, self.histories.liked)
-            total += np.float32(weights.get(name, 0.0)) * standard(found)
+            of_table = table.scores(asked, users, self.histories.liked)
+            total += np.float32(weights.get(name, 0.0)) * standard(of_table)
         if not vectors.items.shape[1]:
             total += vectors.bias  # decides between items that are level otherwise
         return total
@@ -49,15 +49,15 @@ class ByVectors:
 
 def of_snapshot(snapshot: Snapshot) -> ByVectors:
     """What a snapshot serves, over its own users and items."""
-    items, users, known = snapshot.items, snapshot.users, len(snapshot.items.ids)
+    items, users, n_items = snapshot.items, snapshot.users, len(snapshot.items.ids)
     vectors = Vectors(
         users.vectors,
-        items.vectors[:known],
-        items.bias[:known],
+        items.vectors[:n_items],
+        items.bias[:n_items],
         tables=snapshot.tables,
         blend=snapshot.blend,
     )
-    liked = sparse.csr_array(users.liked.to_csr(known))
+    liked = sparse.csr_array(users.liked.to_csr(n_items))
     name = snapshot.manifest.recommender or "unknown"
     return ByVectors(name, vectors, Histories(liked, recent=users.recent))
 

@@ -45,8 +45,8 @@ def standard(scores: NDArray[np.float32]) -> NDArray[np.float32]:
     ``TableScores.standard``; 0 where they do not differ."""
     spread = scores.std(axis=1, keepdims=True, dtype=np.float64)
     mean = scores.mean(axis=1, keepdims=True, dtype=np.float64)
-    found = (scores - mean) / np.where(spread > 0, spread, 1)
-    return np.clip(found, -MOST_STANDARD, MOST_STANDARD).astype(np.float32)
+    standardised = (scores - mean) / np.where(spread > 0, spread, 1)
+    return np.clip(standardised, -MOST_STANDARD, MOST_STANDARD).astype(np.float32)
 
 
 def usual(scores: NDArray[np.float32]) -> tuple[float, float]:

@@ -30,12 +30,12 @@ def with_validation(dataset: Dataset, interactions: pl.LazyFrame, share: float =
     Raises:
         ValueError: there are no interactions.
     """
-    known = interactions.filter(pl.col("occurred_at") < dataset.as_of)
-    moment = split_moment(of_known(known, dataset.users, dataset.items), share)
+    past = interactions.filter(pl.col("occurred_at") < dataset.as_of)
+    moment = split_moment(of_known(past, dataset.users, dataset.items), share)
     profile = dataset.profile
     earlier, later = (
         interaction_matrix(
-            known.filter(part),
+            past.filter(part),
             dataset.users,
             dataset.items,
             profile.interaction_weights,
@@ -46,7 +46,7 @@ def with_validation(dataset: Dataset, interactions: pl.LazyFrame, share: float =
         for part in (pl.col("occurred_at") < moment, pl.col("occurred_at") >= moment)
     )
     popular = popularity(
-        known.filter(pl.col("occurred_at") < moment),
+        past.filter(pl.col("occurred_at") < moment),
         dataset.items,
         profile.interaction_weights,
         profile.popularity.half_life_share,
@@ -88,11 +88,11 @@ def best_epochs(most: int, patience: int, epoch: Callable[[], float], progress: 
         epoch: trains one more, and gives the nDCG so far.
         progress: told of ``2 * most`` steps, as training is done again for that number.
     """
-    best, found = 0, -1.0
+    best, best_score = 0, -1.0
     for done in range(1, most + 1):
         reached = epoch()
-        if reached > found:
-            best, found = done, reached
+        if reached > best_score:
+            best, best_score = done, reached
         progress(done, 2 * most)
         if done - best >= patience:
             break

@@ -127,7 +127,7 @@ def test_the_feed_alone(tmp_path: Path) -> None:
 def test_the_last_of_a_sequence_is_judged_by(tmp_path: Path) -> None:
     protocol = DATA["sequences"](one_file(tmp_path))
     (cut,), log = protocol.cuts, protocol.log
-    test = log.test_set(cut.known, cut.wanted)
+    test = log.test_set(cut.train, cut.wanted)
     assert (np.diff(test.relevant.indptr) == 1).all()
     for row, items in zip(test.users, test.relevant.indices, strict=True):
         last = str(liked()[int(log.users[int(row)])][-1])
@@ -148,11 +148,11 @@ def test_a_window_knows_of_others_only_what_came_before_it() -> None:
     for cut in windows(rows, seconds):
         asked = np.isin(rows, rows[cut.wanted])
         begin = seconds[cut.wanted].min(initial=np.inf)
-        assert not (cut.known & cut.wanted).any()
-        assert (seconds[cut.known & ~asked] <= begin).all()
+        assert not (cut.train & cut.wanted).any()
+        assert (seconds[cut.train & ~asked] <= begin).all()
         for user in np.unique(rows[cut.wanted]):
             own = rows == user
-            assert seconds[own & cut.known].max() < seconds[own & cut.wanted].min()
+            assert seconds[own & cut.train].max() < seconds[own & cut.wanted].min()
         judged += np.unique(rows[cut.wanted]).tolist()
     assert len(judged) == len(set(judged)) > 15
 

@@ -33,7 +33,7 @@ def judge(catalogue: Catalogue, interactions: pl.DataFrame) -> FeedJudge:
 @pytest.fixture(scope="module")
 def blend(judge: FeedJudge) -> ByVectors:
     settings = BlendSettings(parts=("item_knn", "user_knn", "popularity"), least=0.0)
-    known = judge.past.known
+    known = judge.past.dataset
     served = as_served(BlendOfTables(settings).fit(known), known)
     assert isinstance(served, ByVectors)
     return served
@@ -77,7 +77,7 @@ def test_what_a_table_adds_is_the_feed_without_it(judge: FeedJudge, blend: ByVec
 
 
 def test_what_is_no_blend_has_sources_alone(judge: FeedJudge) -> None:
-    known = judge.past.known
+    known = judge.past.dataset
     found = breakdown(judge, as_served(PopularityRecommender().fit(known), known))
     assert found.users == len(judge.test.users)
     assert found.tables == []

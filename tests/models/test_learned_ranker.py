@@ -519,7 +519,7 @@ def test_where_nobody_came_back_the_newest_of_each_are_learnt_from(
     liked, times = taught[0].matrix.liked, taught[0].times.tocsr()
     rows = taught[0].users.indices(fold.later["user_id"].unique().sort().head(20))
     for row in rows.tolist():
-        kept = fold.known.matrix.liked[[row]].indices
+        kept = fold.train.matrix.liked[[row]].indices
         held = np.setdiff1d(liked[[row]].indices, kept)
         assert times[[row]].toarray()[0, held].min() >= times[[row]].toarray()[0, kept].max()
 

@@ -218,7 +218,7 @@ def test_it_is_chosen_by_the_newest_items_of_who_did_not_come_back_too(
     weighed = set(past.users.indices(came).tolist())
     assert not weighed & set(held.users.tolist()) & set(found.test.users.tolist())
     # Nobody has learnt from it, and each is judged by it.
-    known = held.known(past)
+    known = held.train(past)
     assert known.matrix.liked.nnz == past.matrix.liked.nnz - held.wanted.nnz
     test = held.test_set(known, rules.heavy_user)
     judge = FeedJudge.of(known, test, interactions.lazy(), held=held)

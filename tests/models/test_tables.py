@@ -175,7 +175,7 @@ def test_what_is_held_back_is_the_newest(dataset: Dataset) -> None:
     assert dataset.times is not None
     for place, user in enumerate(fold.users.tolist()):
         wanted = fold.wanted[[place]].indices
-        known = fold.known.matrix.liked[[user]].indices
+        known = fold.train.matrix.liked[[user]].indices
         assert not np.isin(wanted, known).any()
         newest = dataset.times[[user]].toarray()[0]
         assert newest[wanted].min() >= newest[known].max()

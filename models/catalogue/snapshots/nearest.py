@@ -70,8 +70,8 @@ class Nearest:
             raise ValueError(f"query: {len(query)} dimensions, the items have {self._index.d - 1}")
         faiss.omp_set_num_threads(1)  # of the calling thread
         scores, rows = self._index.search(_widened(query[None], np.float32(1)), count)
-        found = int(np.count_nonzero(rows[0] >= 0))
-        return rows[0, :found].astype(np.int32), scores[0, :found]
+        hits = int(np.count_nonzero(rows[0] >= 0))
+        return rows[0, :hits].astype(np.int32), scores[0, :hits]
 
     def save(self, path: Path) -> None:
         faiss.write_index(self._index, str(path))
@@ -156,15 +156,15 @@ def build(
 def _probes(index: faiss.IndexIVFFlat, queries: Floats, count: int, recall: float) -> int:
     """The fewest cells to look into. With more cells, nothing that was found is lost."""
 
-    def found(probes: int) -> NDArray[np.int64]:
+    def hits(probes: int) -> NDArray[np.int64]:
         index.nprobe = probes
         _, rows = index.search(queries, count)
         return np.where(rows >= 0, rows * len(queries) + np.arange(len(queries))[:, None], -1)
 
-    best = found(index.nlist)
+    best = hits(index.nlist)
     best = best[best >= 0]
     return 1 + bisect_left(
-        range(1, index.nlist), recall, key=lambda probes: np.isin(best, found(probes)).mean()
+        range(1, index.nlist), recall, key=lambda probes: np.isin(best, hits(probes)).mean()
     )
 
 

@@ -344,11 +344,11 @@ class Snapshot:
         if named is None and expected is None:
             return
         content = (self.folder / FEATURES).read_bytes() if self.folder and named else b""
-        found = digest_of(content) if content else None
-        if found != named or expected not in (None, named):
+        actual = digest_of(content) if content else None
+        if actual != named or expected not in (None, named):
             raise SnapshotError(
                 f"features do not match: its version was trained on {expected or named}, the "
-                f"manifest names {named}, {FEATURES} is {found}: {described(content)}"
+                f"manifest names {named}, {FEATURES} is {actual}: {described(content)}"
             )
 
 

@@ -42,10 +42,10 @@ class ItemTable:
     def ask(self, viewer: Viewer, likes: Ragged) -> TableScores:
         """O(items of the viewer * entries of a row)."""
         asked, weights = history_of_viewer(viewer, self.fade, weighted=self.weighted)
-        known = asked < self.related.rows
-        found = self.related.gather(asked[known])
-        scores = found.values * np.repeat(weights[known], np.diff(found.indptr))
-        return TableScores.summed(found.indices, scores, self.related.rows)
+        has_row = asked < self.related.rows
+        entries = self.related.gather(asked[has_row])
+        scores = entries.values * np.repeat(weights[has_row], np.diff(entries.indptr))
+        return TableScores.summed(entries.indices, scores, self.related.rows)
 
     def scores(
         self, asked: sparse.csr_array, users: NDArray[np.integer], likes: sparse.csr_array
@@ -82,11 +82,11 @@ class UserTable:
         """O(fans of the viewer's items + users + likes of the nearest)."""
         n_items = self.fans.rows
         asked, weights = history_of_viewer(viewer, self.fade, weighted=self.weighted)
-        known = asked < n_items
-        asked, weights = asked[known], weights[known] * self.rarity[asked[known]]
-        found = self.fans.gather(asked)
-        shared = found.values * np.repeat(weights, np.diff(found.indptr))
-        counted = np.bincount(found.indices, weights=shared, minlength=likes.rows)
+        has_row = asked < n_items
+        asked, weights = asked[has_row], weights[has_row] * self.rarity[asked[has_row]]
+        fans = self.fans.gather(asked)
+        shared = fans.values * np.repeat(weights, np.diff(fans.indptr))
+        counted = np.bincount(fans.indices, weights=shared, minlength=likes.rows)
         totals = counted.astype(np.float64, copy=False)
         if viewer.row is not None and viewer.row < len(totals):
             totals[viewer.row] = 0  # nobody is a neighbour of oneself
@@ -172,12 +172,12 @@ class TasteTable:
     def ask(self, viewer: Viewer, likes: Ragged) -> TableScores:
         """O(features of the viewer's items + features of all items)."""
         asked, weights = history_of_viewer(viewer, self.fade, weighted=self.weighted)
-        known = asked < self.described.rows
-        if not known.any():
+        has_row = asked < self.described.rows
+        if not has_row.any():
             return TableScores.summed(NOTHING, np.zeros(0), self.described.rows)
-        found = self.described.gather(asked[known])
-        values = found.values * np.repeat(weights[known], np.diff(found.indptr))
-        held = np.bincount(found.indices, values, len(self.shares)).astype(np.float64, copy=False)
+        tagged = self.described.gather(asked[has_row])
+        values = tagged.values * np.repeat(weights[has_row], np.diff(tagged.indptr))
+        held = np.bincount(tagged.indices, values, len(self.shares)).astype(np.float64, copy=False)
         scores = self._matrix @ self._lifts(held[None, :])[0]
         rows = np.arange(self.described.rows, dtype=np.int32)
         return TableScores(rows, scores, self.described.rows)
@@ -187,9 +187,9 @@ class TasteTable:
     ) -> NDArray[np.float32]:
         held = (asked @ self._matrix).toarray()
         nobody = np.diff(asked.indptr) == 0
-        found = np.asarray((self._matrix @ self._lifts(held).T).T, np.float32)
-        found[nobody] = 0
-        return found
+        scores = np.asarray((self._matrix @ self._lifts(held).T).T, np.float32)
+        scores[nobody] = 0
+        return scores
 
     @cached_property
     def _matrix(self) -> sparse.csr_array:
@@ -224,8 +224,8 @@ class GroupTable:
 
     def ask(self, viewer: Viewer, likes: Ragged) -> TableScores:
         """O(items * features); nothing of users who came after the training."""
-        known = viewer.row is not None and viewer.row < len(self.members)
-        if not known or not self.members[viewer.row].any():
+        has_row = viewer.row is not None and viewer.row < len(self.members)
+        if not has_row or not self.members[viewer.row].any():
             return TableScores.summed(NOTHING, np.zeros(0), len(self.lifts))
         rows = np.arange(len(self.lifts), dtype=np.int32)
         return TableScores(rows, self.lifts @ self.members[viewer.row], len(self.lifts))

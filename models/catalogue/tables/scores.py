@@ -46,8 +46,8 @@ class TableScores:
         if not len(rows):
             return cls(NOTHING, np.zeros(0, np.float32), n_items)
         totals = np.bincount(rows, weights=scores, minlength=n_items)
-        found = np.flatnonzero(totals)
-        return cls(found.astype(np.int32), totals[found].astype(np.float32), n_items)
+        scored = np.flatnonzero(totals)
+        return cls(scored.astype(np.int32), totals[scored].astype(np.float32), n_items)
 
     @cached_property
     def _mean_and_spread(self) -> tuple[float, float]:
@@ -140,11 +140,11 @@ class Histories:
 
     def newest(self, users: NDArray[np.integer]) -> NDArray[np.int32]:
         """As ``recent``, shape (n, ``RECENT_ITEMS``); nothing where no order is known."""
-        found = np.full((len(users), RECENT_ITEMS), -1, np.int32)
+        newest = np.full((len(users), RECENT_ITEMS), -1, np.int32)
         if self.recent is not None or self.times is not None:
             at, place, items = self._newest_first(users, self.liked[users])
-            found[at, place] = items
-        return found
+            newest[at, place] = items
+        return newest
 
     def _newest_first(
         self, users: NDArray[np.integer], rows: sparse.csr_array

@@ -112,10 +112,10 @@ def interests_of(
 
 
 def _summed(values: Indices, weights: NDArray[np.float64]) -> Sums:
-    known = (values >= 0) & (weights != 0)
-    if not known.any():
+    counted = (values >= 0) & (weights != 0)
+    if not counted.any():
         return NO_SUMS
-    values, weights = values[known], weights[known]
+    values, weights = values[counted], weights[counted]
     order = np.lexsort((weights, values))  # the same sum, to the last bit, whatever the order was
     values, weights = values[order], weights[order]
     starts = np.flatnonzero(np.concatenate(([True], values[1:] != values[:-1])))

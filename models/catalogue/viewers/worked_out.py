@@ -42,8 +42,8 @@ class WorkedOut:
         """What ``make`` returned when it was called first."""
         if name not in self._values:
             self._values[name] = make()
-        known: Value = self._values[name]
-        return known
+        value: Value = self._values[name]
+        return value
 
     def columns(
         self,
@@ -62,8 +62,8 @@ class WorkedOut:
             make: the columns by name, each of shape (n,).
         """
         last = self._columns.get(name)
-        found = last.of(rows) if last is not None and last.made_from == made_from else None
-        if found is None:
-            found, order = make(), np.argsort(rows)
-            self._columns[name] = _Columns(made_from, rows[order], order, found)
-        return dict(found)
+        columns = last.of(rows) if last is not None and last.made_from == made_from else None
+        if columns is None:
+            columns, order = make(), np.argsort(rows)
+            self._columns[name] = _Columns(made_from, rows[order], order, columns)
+        return dict(columns)

@@ -95,10 +95,10 @@ def interaction_matrix(
 
     def matrix(pairs: pl.DataFrame) -> sparse.csr_array:
         row, column = users.indices(pairs["user_id"]), items.indices(pairs["item_id"])
-        known = (row >= 0) & (column >= 0)
+        indexed = (row >= 0) & (column >= 0)
         # Entries of one pair are summed here, which is quicker than grouping by ids.
         summed = sparse.csr_array(
-            (pairs["value"].to_numpy()[known], (row[known], column[known])),
+            (pairs["value"].to_numpy()[indexed], (row[indexed], column[indexed])),
             shape=(len(users), len(items)),
         )
         return summed.astype(np.float32)
@@ -133,9 +133,9 @@ def liked_times(
         .collect()
     )
     row, column = users.indices(pairs["user_id"]), items.indices(pairs["item_id"])
-    known = (row >= 0) & (column >= 0)
+    indexed = (row >= 0) & (column >= 0)
     return sparse.csr_array(
-        (pairs["at"].to_numpy()[known], (row[known], column[known])),
+        (pairs["at"].to_numpy()[indexed], (row[indexed], column[indexed])),
         shape=(len(users), len(items)),
     )
 
@@ -179,12 +179,12 @@ def recent_items(
     )
     row, column = users.indices(pairs["user_id"]), items.indices(pairs["item_id"])
     kinds = pairs["type"].replace_strict(types.names, range(len(types.names)), return_dtype=pl.Int8)
-    known = (row >= 0) & (column >= 0)
-    row, column, kind = row[known], column[known], kinds.to_numpy()[known]
+    indexed = (row >= 0) & (column >= 0)
+    row, column, kind = row[indexed], column[indexed], kinds.to_numpy()[indexed]
     order = np.argsort(row, kind="stable")
     row, column, kind = row[order], column[order], kind[order]
     rank = np.arange(len(row)) - np.searchsorted(row, row)
-    found = np.full((len(users), count), -1, np.int32)
+    recent = np.full((len(users), count), -1, np.int32)
     done = np.full((len(users), count), -1, np.int8)
-    found[row, rank], done[row, rank] = column, kind
-    return found, done
+    recent[row, rank], done[row, rank] = column, kind
+    return recent, done

@@ -71,11 +71,11 @@ def popularity(
         .collect()
     )
     where = items.indices(summed["item_id"])
-    known = where >= 0
+    indexed = where >= 0
 
     def share(column: str) -> NDArray[np.float64]:
         result = np.zeros(len(items))
-        result[where[known]] = summed[column].to_numpy()[known]
+        result[where[indexed]] = summed[column].to_numpy()[indexed]
         mean = result.mean() if len(result) else 0.0
         return result / mean if mean > 0 else result
 

@@ -50,14 +50,14 @@ class ItemFacts:
         """O(items + interactions)."""
         rows = dataset.catalogue.items
         place = dataset.items.indices(rows["id"])
-        known = place >= 0
+        indexed = place >= 0
         owner = np.full(len(dataset.items), -1)
-        owner[place[known]] = IdIndex.of(rows["owner_id"]).indices(rows["owner_id"])[known]
+        owner[place[indexed]] = IdIndex.of(rows["owner_id"]).indices(rows["owner_id"])[indexed]
         age = np.full(len(dataset.items), len(AGES) - 1)
         days = (pl.lit(dataset.as_of) - pl.col("created_at")).dt.total_seconds() / 86_400
-        made = rows.select(days.cast(pl.Float64).fill_null(np.nan)).to_series().to_numpy()[known]
+        made = rows.select(days.cast(pl.Float64).fill_null(np.nan)).to_series().to_numpy()[indexed]
         group = np.searchsorted(AGE_DAYS, made, side="right")
-        age[place[known]] = np.where(np.isnan(made), len(AGES) - 1, group)
+        age[place[indexed]] = np.where(np.isnan(made), len(AGES) - 1, group)
         users = np.bincount(dataset.matrix.values.indices, minlength=len(dataset.items))
         return cls(users, owner, age)
 
@@ -88,7 +88,7 @@ class Exposure:
 
     def metrics(self) -> dict[str, float]:
         """By name, without what is not known."""
-        found = {
+        metrics = {
             **{f"top_{head}_percent": share for head, share in zip(HEADS, self.heads, strict=True)},
             "gini_items": self.gini_items,
             "gini_owners": self.gini_owners,
@@ -98,7 +98,7 @@ class Exposure:
                 for name, share in zip(AGES, self.ages, strict=True)
             },
         }
-        return {f"exposure.{name}": value for name, value in found.items() if value == value}
+        return {f"exposure.{name}": value for name, value in metrics.items() if value == value}
 
 
 def of_lists(top: NDArray[np.integer], facts: ItemFacts) -> Exposure:

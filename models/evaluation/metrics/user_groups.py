@@ -25,10 +25,10 @@ def user_groups(
     by_history = {f"{name} users": segments == name for name in ("cold", "warm", "heavy")}
     rows = dataset.catalogue.users.unique("id", keep="last")
     place = dataset.users.indices(rows["id"])
-    known = place >= 0
+    indexed = place >= 0
     located, city = np.zeros(len(dataset.users), bool), np.full(len(dataset.users), -1)
     has_place = rows.select(pl.col("lat").is_not_null() & pl.col("lon").is_not_null()).to_series()
-    located[place[known]] = has_place.to_numpy()[known]
+    located[place[indexed]] = has_place.to_numpy()[indexed]
     most = (
         pl.DataFrame({"city": rows["city"], "row": place})
         .filter(pl.col("row").is_in(users), pl.col("city").is_not_null())
@@ -39,7 +39,7 @@ def user_groups(
         .head(TOP_CITIES)
     )
     codes = rows["city"].replace_strict(most, np.arange(len(most)), default=-1)
-    city[place[known]] = codes.cast(pl.Int64).to_numpy()[known]
+    city[place[indexed]] = codes.cast(pl.Int64).to_numpy()[indexed]
     others = {"with a place": located[users], "without a place": ~located[users]} | {
         f"in {name}": city[users] == number for number, name in enumerate(most)
     }

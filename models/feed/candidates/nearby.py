@@ -36,8 +36,8 @@ class Places:
             rows: the items, distinct, shape (n,).
         """
         rows = np.asarray(rows, np.int32)
-        known = np.isfinite(lat) & np.isfinite(lon)
-        order = np.flatnonzero(known)[np.argsort(rows[known], kind="stable")]
+        located = np.isfinite(lat) & np.isfinite(lon)
+        order = np.flatnonzero(located)[np.argsort(rows[located], kind="stable")]
         self._rows = rows[order]
         # An unbalanced tree is built in half the time and answers as fast.
         self._tree = cKDTree(
@@ -62,7 +62,7 @@ class Places:
         rows = np.asarray(rows, np.int32)
         rows, last = np.unique(rows[::-1], return_index=True)
         lat, lon = lat[::-1][last], lon[::-1][last]
-        known = np.isfinite(lat) & np.isfinite(lon)
+        located = np.isfinite(lat) & np.isfinite(lon)
         kept = ~np.isin(self._changed, rows)
         index = np.searchsorted(self._rows, rows)
         inside = index < len(self._rows)
@@ -71,9 +71,9 @@ class Places:
         made._stale = self._stale.copy()
         made._stale[index[inside]] = True
         made._stale_count = int(np.count_nonzero(made._stale))
-        made._changed = np.concatenate([self._changed[kept], rows[known]])
+        made._changed = np.concatenate([self._changed[kept], rows[located]])
         made._changed_points = np.concatenate(
-            [self._changed_points[kept], _unit(lat[known], lon[known])]
+            [self._changed_points[kept], _unit(lat[located], lon[located])]
         )
         return made
 

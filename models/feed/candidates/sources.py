@@ -231,7 +231,7 @@ class SourceGuard:
         """What each source found, in order, until the time is spent."""
         begin = self._clock()
         end = begin + budget_ms / 1000
-        found: dict[str, Indices] = {}
+        named: dict[str, Indices] = {}
         for name, source in sources.items():
             start = self._clock()
             if start > end:
@@ -240,7 +240,7 @@ class SourceGuard:
                 self._dropped(name, "resting")
             else:
                 try:
-                    found[name] = source()
+                    named[name] = source()
                 except Exception:
                     self._dropped(name, "error")
                     self._strike(name)
@@ -252,7 +252,7 @@ class SourceGuard:
                         self._strike(name)
                     else:
                         self._strikes[name] = 0
-        return found
+        return named
 
     def _strike(self, name: str) -> None:
         """Once may be the viewer's; several in a row are the source's own fault."""
@@ -343,8 +343,8 @@ def similar_items(
     """Items that the same users liked as those: summed cosine. Rows and sums, highest first."""
     rows = rows[rows < len(live.items.neighbours)]
     others, scores = live.items.neighbours[rows].ravel(), live.items.neighbour_scores[rows].ravel()
-    known = others >= 0
-    return most_votes(others[known], scores[known], count)
+    present = others >= 0
+    return most_votes(others[present], scores[present], count)
 
 
 def near(live: LiveCatalogue, viewer: Viewer, places: Places, count: int) -> Indices:

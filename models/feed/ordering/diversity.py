@@ -135,11 +135,11 @@ def likeness_of(labels: NDArray[np.int32]) -> NDArray[np.float32]:
         labels: shape (n, w), distinct in a row; negative: none. An item without labels is like
             nothing.
     """
-    known = labels >= 0
-    distinct, place = np.unique(labels[known], return_inverse=True)
+    labelled = labels >= 0
+    distinct, place = np.unique(labels[labelled], return_inverse=True)
     has = np.zeros((len(labels), len(distinct)), np.float32)
-    has[np.nonzero(known)[0], place] = 1
-    has /= np.sqrt(np.maximum(known.sum(axis=1, keepdims=True), 1))
+    has[np.nonzero(labelled)[0], place] = 1
+    has /= np.sqrt(np.maximum(labelled.sum(axis=1, keepdims=True), 1))
     return has @ has.T
 
 

@@ -176,8 +176,8 @@ def _positions_in(items: NDArray[np.integer], wanted: NDArray[np.integer]) -> ND
     """Where each wanted item is among the items, -1 for those that are not there."""
     sorter = np.argsort(items)
     nearest = np.searchsorted(items, wanted, sorter=sorter)
-    found = sorter[np.minimum(nearest, len(items) - 1)]
-    return np.where(items[found] == wanted, found, -1)
+    indices = sorter[np.minimum(nearest, len(items) - 1)]
+    return np.where(items[indices] == wanted, indices, -1)
 
 
 def _draw(

@@ -42,21 +42,21 @@ def features(
     keyed = pairs.select("user_id", "item_id", "occurred_at").with_row_index("row")
     of_users = users.select(user_id="id", user_city="city", interests="tags")
     of_items = items.select("city", "category", "owner_id", "starts_at", "tags", item_id="id")
-    known = keyed.join(of_users, on="user_id", how="left").join(of_items, on="item_id", how="left")
+    facts = keyed.join(of_users, on="user_id", how="left").join(of_items, on="item_id", how="left")
     past = _turns_of_liking(interactions, weights).join(of_items, on="item_id")
-    moments = _Moments(known, past, interactions, types)
-    return Table.of({name: column(moments) for name, column in _COLUMNS.items()}, len(known))
+    moments = _Moments(facts, past, interactions, types)
+    return Table.of({name: column(moments) for name, column in _COLUMNS.items()}, len(facts))
 
 
 @dataclass(frozen=True)
 class _Moments:
     """
     Attributes:
-        known: of each pair what is known of user and item, and its moment.
+        facts: of each pair what is known of user and item, and its moment.
         past: when users began or ceased to like an item, with what is known of it.
     """
 
-    known: pl.DataFrame
+    facts: pl.DataFrame
     past: pl.DataFrame
     interactions: pl.DataFrame
     types: InteractionTypes
@@ -65,25 +65,25 @@ class _Moments:
 def _interest_ratio(moments: _Moments) -> NDArray[np.float64]:
     tags = pl.col("tags").list.unique()
     shared = tags.list.set_intersection(pl.col("interests")).list.len()
-    return _float(moments.known, shared / tags.list.len())
+    return _float(moments.facts, shared / tags.list.len())
 
 
 def _days_until(moments: _Moments) -> NDArray[np.float64]:
     until = (pl.col("starts_at") - pl.col("occurred_at")).dt.total_microseconds()
     share = (until / (1e6 * DAY * HORIZON_DAYS)).clip(0, 1)
-    return _float(moments.known, share, missing=1.0)
+    return _float(moments.facts, share, missing=1.0)
 
 
 _COLUMNS: dict[str, Callable[[_Moments], NDArray[np.float64]]] = {
-    "bias": lambda moments: np.ones(len(moments.known)),
+    "bias": lambda moments: np.ones(len(moments.facts)),
     # share of the item's tags that the user chose
     "overlap_interest_ratio": _interest_ratio,
     # … that items have which the user liked before
-    "overlap_history_ratio": lambda moments: _tags_before(moments.known, moments.past),
-    "same_city": lambda moments: _float(moments.known, pl.col("city") == pl.col("user_city")),
+    "overlap_history_ratio": lambda moments: _tags_before(moments.facts, moments.past),
+    "same_city": lambda moments: _float(moments.facts, pl.col("city") == pl.col("user_city")),
     # whether the user liked one of that category, owner
-    "category_match": lambda moments: _met_before(moments.known, moments.past, "category"),
-    "organizer_match": lambda moments: _met_before(moments.known, moments.past, "owner_id"),
+    "category_match": lambda moments: _met_before(moments.facts, moments.past, "category"),
+    "organizer_match": lambda moments: _met_before(moments.facts, moments.past, "owner_id"),
     # a user takes one seat at most
     "popularity": lambda moments: np.minimum(np.log1p(_seats_taken(moments)) / 5, 1),
     # days to the item's start / 180, in [0, 1]; 1 where no start is known
@@ -113,10 +113,10 @@ def _turns_of_liking(interactions: pl.DataFrame, weights: Weights) -> pl.DataFra
     )
 
 
-def _tags_before(known: pl.DataFrame, past: pl.DataFrame) -> NDArray[np.float64]:
+def _tags_before(facts: pl.DataFrame, past: pl.DataFrame) -> NDArray[np.float64]:
     """Share of the item's tags that an item had which the user liked before the moment."""
     each = (
-        known.select("row", "user_id", "occurred_at", tags=pl.col("tags").list.unique())
+        facts.select("row", "user_id", "occurred_at", tags=pl.col("tags").list.unique())
         .explode("tags")
         .drop_nulls("tags")
     )
@@ -126,11 +126,11 @@ def _tags_before(known: pl.DataFrame, past: pl.DataFrame) -> NDArray[np.float64]
         .group_by("row")
         .agg(pl.col("value").mean())
     )
-    return _float(known.select("row").join(share, on="row", how="left"), pl.col("value"))
+    return _float(facts.select("row").join(share, on="row", how="left"), pl.col("value"))
 
 
-def _met_before(known: pl.DataFrame, past: pl.DataFrame, column: str) -> NDArray[np.float64]:
-    return (_count_before(known, past, ["user_id", column]) > 0).astype(np.float64)
+def _met_before(facts: pl.DataFrame, past: pl.DataFrame, column: str) -> NDArray[np.float64]:
+    return (_count_before(facts, past, ["user_id", column]) > 0).astype(np.float64)
 
 
 def _seats_taken(moments: _Moments) -> NDArray[np.float64]:
@@ -146,7 +146,7 @@ def _seats_taken(moments: _Moments) -> NDArray[np.float64]:
         .sort("occurred_at")
         .with_columns(turn=pl.col("seat").diff().over(pair).fill_null(pl.col("seat")))
     )
-    return _count_before(moments.known, turns, ["item_id"])
+    return _count_before(moments.facts, turns, ["item_id"])
 
 
 def _count_before(rows: pl.DataFrame, turns: pl.DataFrame, by: list[str]) -> NDArray[np.float64]:
@@ -157,7 +157,7 @@ def _count_before(rows: pl.DataFrame, turns: pl.DataFrame, by: list[str]) -> NDA
         .sort("occurred_at")
         .select(*by, "occurred_at", count=pl.col("turn").cum_sum().over(by))
     )
-    found = (
+    counted = (
         rows.select(*by, "occurred_at")
         .with_row_index("place")
         .sort("occurred_at")
@@ -170,7 +170,7 @@ def _count_before(rows: pl.DataFrame, turns: pl.DataFrame, by: list[str]) -> NDA
             check_sortedness=False,
         )
     )
-    return _float(found.sort("place"), pl.col("count"))
+    return _float(counted.sort("place"), pl.col("count"))
 
 
 def _float(frame: pl.DataFrame, value: pl.Expr, *, missing: float = 0.0) -> NDArray[np.float64]:

@@ -269,8 +269,8 @@ def _liking(
     tags = items.tags[rows]
     of_tags = _row_sums(np.append(taste.tags, 0)[tags]) / _tag_counts(tags)
     price, paid = _log_price(live, rows), _log_price(live, liked)
-    known = ~np.isnan(paid)
-    usual = paid[known] @ weights[known] / weights[known].sum() if known.any() else np.nan
+    rated = ~np.isnan(paid)
+    usual = paid[rated] @ weights[rated] / weights[rated].sum() if rated.any() else np.nan
     of_owner = _summed(items.owner[liked], weights, owner) / total
     return {
         "owner_share": np.where(owner >= 0, of_owner, 0),

@@ -58,9 +58,9 @@ class Line:
                 table; one in which nothing was liked teaches nothing.
             weights: of each row: how much liking it counts, and how much not liking it.
         """
-        known = np.ma.masked_invalid(table.values)
-        mean = known.mean(axis=0, dtype=np.float64).filled(0).astype(np.float32)
-        spread = known.std(axis=0).filled(0).astype(np.float32) + np.float32(1e-6)
+        present = np.ma.masked_invalid(table.values)
+        mean = present.mean(axis=0, dtype=np.float64).filled(0).astype(np.float32)
+        spread = present.std(axis=0).filled(0).astype(np.float32) + np.float32(1e-6)
         made = cls(mean, spread, np.zeros(0, np.float32), table.names.index(ACTIVITY))
         design = made._design(table)
         liked = np.where(labels > 0, weights, 0).astype(np.float32)
@@ -70,24 +70,24 @@ class Line:
         share = np.repeat(1 / np.sqrt(np.maximum(count, 1)), groups).astype(np.float32)
         count = np.repeat(count, groups)
 
-        def loss(found: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-            scores = design @ found.astype(np.float32)
+        def loss(weights: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+            scores = design @ weights.astype(np.float32)
             scores -= np.repeat(np.maximum.reduceat(scores, starts), groups)
             odds = there * np.exp(scores)
             log_total = np.log(np.repeat(np.add.reduceat(odds, starts), groups))
             value = -np.sum(share * liked * (scores - log_total), dtype=np.float64)
             slope = share * (count * odds / np.exp(log_total) - liked)
-            pull = (slope.astype(np.float32) @ design).astype(np.float64) + ridge * found
-            return float(value + ridge * (found @ found) / 2), pull
+            pull = (slope.astype(np.float32) @ design).astype(np.float64) + ridge * weights
+            return float(value + ridge * (weights @ weights) / 2), pull
 
-        found = optimize.minimize(
+        fitted = optimize.minimize(
             loss,
             np.zeros(design.shape[1]),
             jac=True,
             method="L-BFGS-B",
             options={"maxiter": ROUNDS},
         )
-        return cls(made.mean, made.spread, found.x.astype(np.float32), made.activity)
+        return cls(made.mean, made.spread, fitted.x.astype(np.float32), made.activity)
 
     def scores(self, table: Table) -> NDArray[np.float64]:
         return (self._design(table) @ self.weights).astype(np.float64)

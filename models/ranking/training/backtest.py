@@ -33,25 +33,25 @@ class PastCatalogue:
     Items that were made later are in it, as recommenders score them, but hidden.
 
     Attributes:
-        known: nothing after ``known.as_of`` is in it.
+        dataset: nothing after ``dataset.as_of`` is in it.
         events: what users did before, as ``with_metadata`` gives it.
     """
 
-    known: Dataset
+    dataset: Dataset
     events: pl.DataFrame
 
     def served_by(self, vectors: Vectors | None) -> Backtest:
         """The feed of a recommender at that moment.
 
         Args:
-            vectors: of a recommender that was trained on ``known``; None: the heuristic ranks.
+            vectors: of a recommender that was trained on ``dataset``; None: the heuristic ranks.
         """
-        known, now = self.known, self.known.as_of
+        dataset, now = self.dataset, self.dataset.as_of
         user_neighbours, item_neighbours = self._neighbours
         snapshot = build_snapshot(
-            replace(known.catalogue, items=self._items),
-            known.matrix,
-            known.profile,
+            replace(dataset.catalogue, items=self._items),
+            dataset.matrix,
+            dataset.profile,
             now=now,
             vectors=vectors,
             model=None if vectors is None else ModelInfo("past", "past", now),
@@ -60,20 +60,20 @@ class PastCatalogue:
             recent=self._recent,
         )
         live = LiveCatalogue(snapshot)
-        pipeline = FeedPipeline.offline(live, known.profile, now=now.timestamp())
+        pipeline = FeedPipeline.offline(live, dataset.profile, now=now.timestamp())
         return Backtest(pipeline, now.timestamp(), self.events, fold_in_of(live))
 
     @cached_property
     def _items(self) -> pl.DataFrame:
-        later = pl.col("created_at") > self.known.as_of
-        return self.known.catalogue.items.with_columns(
+        later = pl.col("created_at") > self.dataset.as_of
+        return self.dataset.catalogue.items.with_columns(
             created_at=pl.when(~later).then("created_at"),
             status=pl.when(later).then(pl.lit("draft")).otherwise("status"),
         )
 
     @cached_property
     def _recent(self) -> tuple[NDArray[np.int32], NDArray[np.int8]]:
-        matrix, profile = self.known.matrix, self.known.profile
+        matrix, profile = self.dataset.matrix, self.dataset.profile
         return recent_items(
             self.events,
             matrix.users,
@@ -84,7 +84,7 @@ class PastCatalogue:
 
     @cached_property
     def _neighbours(self) -> tuple[Neighbours, Neighbours]:
-        profile, liked = self.known.profile, self.known.matrix.liked
+        profile, liked = self.dataset.profile, self.dataset.matrix.liked
         k, share = profile.similarity.neighbours, profile.matrix.common_item_share
         return top_neighbours(liked, k, max_share=share), top_neighbours(liked.T.tocsr(), k)
 
@@ -178,9 +178,9 @@ def with_metadata(interactions: pl.LazyFrame) -> pl.DataFrame:
 def _events(live: LiveCatalogue, rows: pl.DataFrame) -> Events:
     """As ``models.catalogue.history`` takes them: columns of all users, one after the other."""
     n, row = len(rows), rows_of(live, rows["item_id"]).to_numpy()
-    known = row >= 0
+    indexed = row >= 0
     tags = np.full((n, live.items.tags.shape[1]), -1, np.int32)
-    tags[known] = live.items.tags[row[known]]
+    tags[indexed] = live.items.tags[row[indexed]]
     numbers = np.arange(n, dtype=np.uint64)
     codes = {name: live.types.add(name) for name in rows["type"].unique()}
     return Events(
@@ -190,8 +190,8 @@ def _events(live: LiveCatalogue, rows: pl.DataFrame) -> Events:
         times=rows["at"].to_numpy(),
         dwell=rows["seconds"].fill_null(float("nan")).to_numpy(),
         tags=tags,
-        categories=np.where(known, live.items.category[row], -1).astype(np.int32),
-        cities=np.where(known, live.items.city[row], -1).astype(np.int32),
+        categories=np.where(indexed, live.items.category[row], -1).astype(np.int32),
+        cities=np.where(indexed, live.items.city[row], -1).astype(np.int32),
     )
 
 

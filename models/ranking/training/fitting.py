@@ -63,7 +63,7 @@ def learn(
     backtest: Backtest,
     later: pl.DataFrame,
     events: pl.DataFrame,
-    known: Dataset,
+    train: Dataset,
     profile: Profile,
     kind: Kind,
     *,
@@ -73,7 +73,7 @@ def learn(
     """Learn to order what a recommender puts first from what users did after its training.
 
     Args:
-        backtest: the feed of a recommender that was trained on ``known``.
+        backtest: the feed of a recommender that was trained on ``train``.
         later: what users did besides, as ``with_metadata`` gives it.
         events: all that they did, which the logistic one learns from.
         progress: told how many users are looked at.
@@ -82,7 +82,7 @@ def learn(
         TooLittleData: fewer than the profile's ``ranker.min_users`` liked something.
     """
     settings, started = profile.ranker, time.monotonic()
-    found = training_set(
+    data = training_set(
         backtest,
         later,
         kind,
@@ -91,13 +91,13 @@ def learn(
         seed=seed,
         progress=progress,
     )
-    return fit(found, events, known, profile, kind, started=started, seed=seed)
+    return fit(data, events, train, profile, kind, started=started, seed=seed)
 
 
 def fit(
-    found: TrainingSet,
+    data: TrainingSet,
     rows: pl.DataFrame,
-    known: Dataset,
+    train: Dataset,
     profile: Profile,
     kind: Kind,
     *,
@@ -110,18 +110,18 @@ def fit(
         rows: all interactions, as ``with_metadata`` gives them: what the logistic one learns from.
     """
     settings = profile.ranker
-    wanted = np.bincount(found.visits[found.labels], minlength=len(found.groups)) > 0
+    wanted = np.bincount(data.visits[data.labels], minlength=len(data.groups)) > 0
     if wanted.sum() < settings.min_users:
         raise TooLittleData(
             f"{wanted.sum()} users liked something that the recommender offers them and had not "
             f"seen, ranker.min_users is {settings.min_users}: wait for more "
             "interactions, or lower it"
         )
-    held_out = np.random.default_rng(seed).random(len(found.groups)) < settings.held_out
-    taught, kept = found.only(~held_out), found.only(held_out)
+    held_out = np.random.default_rng(seed).random(len(data.groups)) < settings.held_out
+    taught, kept = data.only(~held_out), data.only(held_out)
     if not (taught.labels.any() and kept.labels.any()):
         raise TooLittleData(
-            f"of {len(found.groups)} users, nobody liked anything who was learnt from, or nobody "
+            f"of {len(data.groups)} users, nobody liked anything who was learnt from, or nobody "
             "who was held out for the probabilities: wait for more interactions"
         )
     model: Model
@@ -135,13 +135,13 @@ def fit(
         )
         learnt, positives = len(taught.labels), int(taught.labels.sum())
     else:
-        model, learnt, positives = _logistic(rows, known, profile, seed)
+        model, learnt, positives = _logistic(rows, train, profile, seed)
     scores = model.decide(kept.table)
     judged = _judged(kept)
     calibration = Calibration.fit(
         scores[judged], kept.labels[judged].astype(np.int8), method="platt"
     )
-    ranker = LearnedRanker(kind, found.table.names, model, calibration)
+    ranker = LearnedRanker(kind, data.table.names, model, calibration)
     said = np.clip(calibration.probabilities(scores[judged]), LEAST, 1 - LEAST)
     share = kept.labels[judged].mean()
     ndcg, base = _ndcg(kept, scores), _ndcg(kept, -np.arange(len(scores), dtype=np.float64))
@@ -162,10 +162,10 @@ def fit(
 
 
 def _logistic(
-    rows: pl.DataFrame, known: Dataset, profile: Profile, seed: int
+    rows: pl.DataFrame, train: Dataset, profile: Profile, seed: int
 ) -> tuple[LogisticRanker, int, int]:
     """On the examples of all interactions, each with the features of its own moment."""
-    catalogue = known.catalogue
+    catalogue = train.catalogue
     pairs = examples(rows, catalogue.items.select("id"), profile.interaction_types, seed=seed)
     weights, types = profile.interaction_weights, profile.interaction_types
     table = features(pairs, catalogue.users, catalogue.items, rows, weights, types)

@@ -70,7 +70,7 @@ class SecondStage:
         name = f"{with_ranker(self._base.name, kind)}, users of the training set"
         tell = self._progress and self._progress(name)
         profile = self._dataset.profile
-        return learn(backtest, fold.later, self._events, fold.known, profile, kind, progress=tell)
+        return learn(backtest, fold.later, self._events, fold.train, profile, kind, progress=tell)
 
     @cached_property
     def _backtest(self) -> tuple[Backtest, RankerFold]:
@@ -78,9 +78,9 @@ class SecondStage:
         if vectors is None:
             name = f"{self._base.name}, for the training set of its ranker"
             made = zoo.make(self._base.name, self._dataset.profile, self._base.plan)
-            made.fit(fold.known, progress=self._progress and self._progress(name))
-            vectors = vectors_of(made, fold.known)
-        return PastCatalogue(fold.known, fold.before).served_by(vectors), fold
+            made.fit(fold.train, progress=self._progress and self._progress(name))
+            vectors = vectors_of(made, fold.train)
+        return PastCatalogue(fold.train, fold.before).served_by(vectors), fold
 
     def _fold(self) -> tuple[RankerFold, Vectors | None]:
         settings = self._dataset.profile.ranker
@@ -96,9 +96,9 @@ class SecondStage:
     def _by_time(self) -> tuple[RankerFold, Vectors | None] | None:
         """None: too few users did something on both sides of the moment."""
         try:
-            known, vectors = self._earlier()
+            train, vectors = self._earlier()
         except ValueError:  # all that is known came in one moment
             return None
-        fold = RankerFold.by_time(known, self._events)
-        enough = fold.users(known.profile) >= ENOUGH * known.profile.ranker.min_users
+        fold = RankerFold.by_time(train, self._events)
+        enough = fold.users(train.profile) >= ENOUGH * train.profile.ranker.min_users
         return (fold, vectors) if enough else None

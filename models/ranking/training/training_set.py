@@ -227,7 +227,7 @@ def _visits(
         .sort("user_id", "row")
     )
     for (user,), of_user in pairs.group_by("user_id", maintain_order=True):
-        known = of_user.filter(pl.col("row") >= 0, pl.col("shown") | pl.col("liked"))
+        visited = of_user.filter(pl.col("row") >= 0, pl.col("shown") | pl.col("liked"))
         device = of_user.sort("moment")["device"].drop_nulls()
         kind = device[0] if len(device) else None
         yield (
@@ -235,10 +235,10 @@ def _visits(
             Visit(
                 of_user["moment"].min(),  # type: ignore[arg-type]
                 kind if kind in DEVICES else None,
-                known["row"].to_numpy(),
-                known["shown"].to_numpy(),
-                known["position"].to_numpy(),
-                known["propensity"].fill_null(1.0).clip(1e-3, 1.0).to_numpy(),
-                known["liked"].to_numpy(),
+                visited["row"].to_numpy(),
+                visited["shown"].to_numpy(),
+                visited["position"].to_numpy(),
+                visited["propensity"].fill_null(1.0).clip(1e-3, 1.0).to_numpy(),
+                visited["liked"].to_numpy(),
             ),
         )

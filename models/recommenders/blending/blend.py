@@ -84,13 +84,13 @@ class Part:
         """Whether it is a table that is asked with a history."""
         return not isinstance(self.table, ConstantTable | GroupTable | None)
 
-    def asked(self, known: Dataset, fade: float | None) -> Iterator[Self]:
+    def asked(self, train: Dataset, fade: float | None) -> Iterator[Self]:
         """With all that is liked, and, where an order is known, with the newest items."""
         if not self.by_history:
             yield self
             return
         yield self.fading(None)
-        if fade is not None and known.times is not None:
+        if fade is not None and train.times is not None:
             yield self.fading(fade)
 
     def fading(self, fade: float | None) -> Self:
@@ -159,8 +159,8 @@ class BlendOfTables:
         assert self.plan is not None, "fit comes first"
         total = np.zeros(liked.shape, np.float32)
         for part in self.parts:
-            found = standard(part.recommender.fold_in(liked))
-            total += np.float32(self.plan.weights[part.name]) * found
+            scores = standard(part.recommender.fold_in(liked))
+            total += np.float32(self.plan.weights[part.name]) * scores
         return total
 
     def save(self, folder: Path) -> None:
@@ -208,12 +208,12 @@ class BlendOfTables:
         parts, settings = list[Part](), dict[str, Mapping[str, float]]()
         for name in self.settings.parts:
             try:
-                found, chosen = self._best(name, fold)
+                best_parts, chosen = self._best(name, fold)
             except Exception as error:
                 self.failed[name] = f"{type(error).__name__}: {error}"
                 log.warning("blend: %s is left out: %s", name, error)
             else:
-                parts += found
+                parts += best_parts
                 settings[name] = chosen
             step()
         if not parts:
@@ -233,14 +233,14 @@ class BlendOfTables:
     def _best(self, name: str, fold: Fold) -> tuple[list[Part], Mapping[str, float]]:
         """The parts of a recommender with the settings that order best what was held back, and
         those."""
-        known, tried = fold.known, list[tuple[float, Part, Mapping[str, float]]]()
+        train, tried = fold.train, list[tuple[float, Part, Mapping[str, float]]]()
         for chosen in TRIED.get(name, ({},)):
-            made = Part.of(_made(name, known.profile, chosen).fit(known))
-            found = [(_ndcg(part, fold), made) for part in made.asked(known, FADES[1])]
-            tried.append((*_best_of(found), chosen))
+            made = Part.of(_made(name, train.profile, chosen).fit(train))
+            judged = [(_ndcg(part, fold), made) for part in made.asked(train, FADES[1])]
+            tried.append((*_best_of(judged), chosen))
         _, made, settings = max(tried, key=lambda one: one[0])
-        if known.times is None or not made.by_history:
-            return list(made.asked(known, None)), settings
+        if train.times is None or not made.by_history:
+            return list(made.asked(train, None)), settings
         recent = [made.fading(fade) for fade in FADES]
         newest = _best_of([(_ndcg(part, fold), part) for part in recent])[1]
         return [made.fading(None), newest], settings
@@ -285,15 +285,15 @@ def _made(name: str, profile: Profile, settings: Mapping[str, float]) -> Recomme
     return made
 
 
-def _best_of(found: list[tuple[float, Part]]) -> tuple[float, Part]:
-    return max(found, key=lambda one: one[0])
+def _best_of(judged: list[tuple[float, Part]]) -> tuple[float, Part]:
+    return max(judged, key=lambda one: one[0])
 
 
 def _test_of(fold: Fold) -> TestSet:
     """By a part of the users, evenly drawn."""
     places = np.arange(0, len(fold.users), max(1, -(-len(fold.users) // CHOSEN_BY)))
     users, wanted = fold.users[places], sparse.csr_array(fold.wanted[places])
-    seen = sparse.csr_array(fold.known.matrix.values[users])
+    seen = sparse.csr_array(fold.train.matrix.values[users])
     return TestSet(users, wanted.astype(np.float32), seen, np.full(len(users), "warm"))
 
 
@@ -307,7 +307,7 @@ class _Named:
 
 def _ndcg(part: Part, fold: Fold) -> float:
     test = _test_of(fold)
-    scorer = _Named(part, fold.known.histories)
+    scorer = _Named(part, fold.train.histories)
     return float(ndcg_of(recommend(scorer, test.users, test.seen, K), test).mean())
 
 
@@ -322,7 +322,7 @@ def _one_of_vectors(parts: list[Part], fold: Fold) -> list[Part]:
 
 def _weights(parts: list[Part], fold: Fold, candidates: int) -> dict[str, float]:
     """By name; learnt from each user's candidates, the best of every part."""
-    histories, seen = fold.known.histories, fold.known.matrix.values
+    histories, seen = fold.train.histories, fold.train.matrix.values
     n_items = seen.shape[1]
     size = max(1, BLOCK_SCORES // max(1, n_items * len(parts)))
     starts = [*range(0, len(fold.users), size), len(fold.users)]
@@ -330,16 +330,16 @@ def _weights(parts: list[Part], fold: Fold, candidates: int) -> dict[str, float]
     for start, end in pairwise(starts):
         users = fold.users[start:end]
         scores = [part.scores(histories, users) for part in parts]
-        known = sparse.csr_array(seen[users])
-        at = np.repeat(np.arange(len(users)), np.diff(known.indptr))
+        already_seen = sparse.csr_array(seen[users])
+        at = np.repeat(np.arange(len(users)), np.diff(already_seen.indptr))
         chosen = np.zeros((len(users), n_items), bool)
         for of_part in scores:
             masked = of_part.copy()
-            masked[at, known.indices] = -np.inf
+            masked[at, already_seen.indices] = -np.inf
             count = min(candidates, n_items)
             best = np.argpartition(-masked, count - 1, axis=1)[:, :count]
             np.put_along_axis(chosen, best, True, axis=1)
-        chosen[at, known.indices] = False
+        chosen[at, already_seen.indices] = False
         wanted = fold.wanted[start:end].toarray()
         chosen[~(wanted & chosen).any(axis=1)] = False  # nothing to learn from
         rows.append(np.column_stack([of_part[chosen] for of_part in scores]))
@@ -348,5 +348,5 @@ def _weights(parts: list[Part], fold: Fold, candidates: int) -> dict[str, float]
     counts = np.concatenate(groups)
     if not counts.any():
         return {part.name: 0.0 for part in parts}
-    found = learn_weights(np.concatenate(rows), np.concatenate(labels), counts[counts > 0])
-    return {part.name: float(weight) for part, weight in zip(parts, found, strict=True)}
+    learned = learn_weights(np.concatenate(rows), np.concatenate(labels), counts[counts > 0])
+    return {part.name: float(weight) for part, weight in zip(parts, learned, strict=True)}

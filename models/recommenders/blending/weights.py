@@ -44,7 +44,7 @@ def learn_weights(
         )
 
     parts = scores.shape[1]
-    found = optimize.minimize(
+    result = optimize.minimize(
         loss,
         np.full(parts, 1 / parts),
         jac=True,
@@ -52,4 +52,4 @@ def learn_weights(
         bounds=[(0, None)] * parts,
         options={"maxiter": ROUNDS},
     )
-    return np.asarray(found.x, np.float64)
+    return np.asarray(result.x, np.float64)

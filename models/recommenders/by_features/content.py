@@ -76,10 +76,10 @@ def _words(items: pl.DataFrame, index: IdIndex) -> sparse.csr_array:
     )
     words = long["word"].unique().sort()
     row, column = index.indices(long["id"]), IdIndex.of(words).indices(long["word"])
-    known = row >= 0
-    ones = np.ones(int(known.sum()), np.float32)
+    indexed = row >= 0
+    ones = np.ones(int(indexed.sum()), np.float32)
     return sparse.csr_array(
-        (ones, (row[known], column[known])), shape=(len(index), max(len(words), 1))
+        (ones, (row[indexed], column[indexed])), shape=(len(index), max(len(words), 1))
     )
 
 

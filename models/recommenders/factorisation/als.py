@@ -35,11 +35,11 @@ class ALS(Factorised):
             )
         return Vectors(model.user_factors, model.item_factors, tie_break(dataset))
 
-    def _users(self, liked: sparse.csr_array, known: Vectors) -> NDArray[np.float32]:
+    def _users(self, liked: sparse.csr_array, vectors: Vectors) -> NDArray[np.float32]:
         rows = signal(liked, weighted=self.settings.weighted)
         with threadpool_limits(1, "blas"):
             model = self._model()
-            model.item_factors = np.ascontiguousarray(known.items)
+            model.item_factors = np.ascontiguousarray(vectors.items)
             return model.recalculate_user(np.arange(rows.shape[0]), sparse.csr_matrix(rows))
 
     def _model(self) -> AlternatingLeastSquares:

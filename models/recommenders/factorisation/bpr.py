@@ -44,5 +44,5 @@ class BPR(Factorised):
         taste = np.where(trained[:, None], users[:, :-1], users[trained, :-1].mean(axis=0))
         return Vectors(taste, np.ascontiguousarray(items[:, :-1]), items[:, -1].copy())
 
-    def _users(self, liked: sparse.csr_array, known: Vectors) -> NDArray[np.float32]:
-        return known.users.mean(axis=0) + ridge_step(liked, known)
+    def _users(self, liked: sparse.csr_array, vectors: Vectors) -> NDArray[np.float32]:
+        return vectors.users.mean(axis=0) + ridge_step(liked, vectors)

@@ -32,7 +32,7 @@ class Factorised(ABC):
         """Learn; the dataset has at least one liked pair."""
 
     @abstractmethod
-    def _users(self, liked: sparse.csr_array, known: Vectors) -> NDArray[np.float32]:
+    def _users(self, liked: sparse.csr_array, vectors: Vectors) -> NDArray[np.float32]:
         """Vectors of users that training has not seen, shape (n, dims)."""
 
     def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Self:
@@ -71,7 +71,7 @@ class Factorised(ABC):
         return scores
 
 
-def ridge_step(liked: sparse.csr_array, known: Vectors) -> NDArray[np.float32]:
+def ridge_step(liked: sparse.csr_array, vectors: Vectors) -> NDArray[np.float32]:
     """What is liked, as vectors: the step of ``models.catalogue.fold_in``, for many users at once.
 
     For factorisations whose own loss has no closed form for a user. 0 where a row is empty.
@@ -83,18 +83,18 @@ def ridge_step(liked: sparse.csr_array, known: Vectors) -> NDArray[np.float32]:
     Returns:
         shape (n, dims).
     """
-    dims = known.items.shape[1]
-    mean = known.items.mean(axis=0, dtype=np.float64)
-    covariance = np.cov(known.items, rowvar=False, bias=True).reshape(dims, dims)
+    dims = vectors.items.shape[1]
+    mean = vectors.items.mean(axis=0, dtype=np.float64)
+    covariance = np.cov(vectors.items, rowvar=False, bias=True).reshape(dims, dims)
     scale = float(np.trace(covariance)) / max(dims, 1)
     if not scale > 0:
         return np.zeros((liked.shape[0], dims), np.float32)
     solver = np.linalg.inv(covariance + RIDGE * scale * np.eye(dims))
-    pull = liked @ known.items - np.outer(liked.sum(axis=1), mean)
+    pull = liked @ vectors.items - np.outer(liked.sum(axis=1), mean)
     direction = pull @ solver
     length = _spread(direction, covariance)
     count = np.diff(liked.indptr)
-    trained = known.users[known.users.any(axis=1)]
+    trained = vectors.users[vectors.users.any(axis=1)]
     spread = np.median(_spread(trained - trained.mean(axis=0), covariance)) if len(trained) else 0.0
     size = np.divide(spread * count / (count + DOUBT), length, where=length > 0, out=0 * length)
     return (direction * size[:, None]).astype(np.float32)

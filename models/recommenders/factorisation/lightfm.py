@@ -42,12 +42,12 @@ class LightFM(Factorised):
         for epoch in range(self.epochs):
             self._epoch(model, pairs)
             progress(before + epoch + 1, before + self.epochs)
-        found, trained = _vectors(model), np.diff(liked.indptr) > 0
-        users = np.where(trained[:, None], found.users, found.users[trained].mean(axis=0))
-        return replace(found, users=users)
+        vectors, trained = _vectors(model), np.diff(liked.indptr) > 0
+        users = np.where(trained[:, None], vectors.users, vectors.users[trained].mean(axis=0))
+        return replace(vectors, users=users)
 
-    def _users(self, liked: sparse.csr_array, known: Vectors) -> NDArray[np.float32]:
-        return known.users.mean(axis=0) + ridge_step(liked, known)
+    def _users(self, liked: sparse.csr_array, vectors: Vectors) -> NDArray[np.float32]:
+        return vectors.users.mean(axis=0) + ridge_step(liked, vectors)
 
     def _best_epochs(self, dataset: Dataset, patience: int, progress: Progress) -> int:
         """The number with the highest nDCG on the window; all, if nobody can be judged."""

@@ -135,14 +135,15 @@ class _Taste:
         if liked.nnz == 0:
             raise ValueError("no interaction with a positive weight: nothing to train on")
         self._trained = np.bincount(liked.coords[0], minlength=len(dataset.users)) > 0
-        self._known = known = np.bincount(touched.indices, minlength=len(dataset.items)) > 0
+        trained = np.bincount(touched.indices, minlength=len(dataset.items)) > 0
+        self._trained_items = trained
         self._users = _representation(dataset.user_features, self._trained, everybody=True)
-        self._items = _representation(dataset.item_features, known)
+        self._items = _representation(dataset.item_features, trained)
         # Items that nobody has touched are left out, or they would be drawn as negatives.
-        self._learnt_items = self._items[known]
-        column = np.cumsum(known) - 1
+        self._learnt_items = self._items[trained]
+        column = np.cumsum(trained) - 1
         pairs = (liked.coords[0], column[liked.coords[1]])
-        shape = (len(dataset.users), int(known.sum()))
+        shape = (len(dataset.users), int(trained.sum()))
         self._positives = sparse.coo_matrix((np.ones(liked.nnz, np.float32), pairs), shape=shape)
         self._weights = sparse.coo_matrix(
             ((liked.data / liked.data.mean()).astype(np.float32), pairs), shape=shape
@@ -173,7 +174,7 @@ class _Taste:
         trained users and known items have a standard deviation of 1."""
         of_items = self._items @ self._model.item_embeddings
         of_users = _centred(self._users, self._model.user_embeddings, self._trained)
-        spread = _spread(of_users[self._trained], of_items[self._known])
+        spread = _spread(of_users[self._trained], of_items[self._trained_items])
         return of_users / (spread if spread > LEAST_SPREAD else 1.0), of_items
 
 

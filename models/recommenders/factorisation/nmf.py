@@ -27,25 +27,25 @@ class NMF(Factorised):
     def _factorise(self, dataset: Dataset, progress: Progress) -> Vectors:
         rows = signal(dataset.matrix.liked, weighted=self.settings.weighted)
         total = self.settings.iterations
-        known: dict[str, Any] = {"init": "random"}
+        start: dict[str, Any] = {"init": "random"}
         for done in range(0, total, STEPS):
             steps = min(STEPS, total - done)
-            users, parts = self._solved(rows, steps, **known)
-            known = {"init": "custom", "W": users, "H": parts}
+            users, parts = self._solved(rows, steps, **start)
+            start = {"init": "custom", "W": users, "H": parts}
             progress(done + steps, total)
             if not (users.any() and parts.any()):
                 break  # the ridge outweighs so little data: popularity alone ranks
         return Vectors(users, np.ascontiguousarray(parts.T), tie_break(dataset))
 
-    def _users(self, liked: sparse.csr_array, known: Vectors) -> NDArray[np.float32]:
-        if not (liked.nnz and known.items.any()):
-            return np.zeros((liked.shape[0], known.items.shape[1]), np.float32)
+    def _users(self, liked: sparse.csr_array, vectors: Vectors) -> NDArray[np.float32]:
+        if not (liked.nnz and vectors.items.any()):
+            return np.zeros((liked.shape[0], vectors.items.shape[1]), np.float32)
         rows = signal(liked, weighted=self.settings.weighted)
-        parts = np.ascontiguousarray(known.items.T)
+        parts = np.ascontiguousarray(vectors.items.T)
         return self._solved(rows, self.settings.iterations, H=parts, update_H=False)[0]
 
     def _solved(
-        self, rows: sparse.csr_array, iterations: int, **known: Any
+        self, rows: sparse.csr_array, iterations: int, **start: Any
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Users, shape (n, dims), and parts, shape (dims, items), after so many iterations."""
         # Here: scikit-learn takes two seconds to import, and most processes fit nothing.
@@ -60,6 +60,6 @@ class NMF(Factorised):
             alpha_W=settings.ridge / items,  # the library multiplies by the shape
             alpha_H=settings.ridge / n,
             random_state=settings.seed,
-            **known,
+            **start,
         )
         return users, parts

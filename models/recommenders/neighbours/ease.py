@@ -15,10 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import linalg, sparse
 
+from models.data.arrays import top_places
 from models.profile.recommender_settings import EASESettings as EASESettings
 from models.recommenders.base import Progress
 from models.recommenders.neighbours.item_to_item import ItemToItem
-from models.recommenders.neighbours.strongest import strongest
+from models.recommenders.neighbours.strongest import over_catalogue, strongest
 
 BLOCK, BLOCKS = 2_000, 4  # columns of the Gram matrix that are made at once; blocks at least
 
@@ -33,12 +34,9 @@ class EASE(ItemToItem):
     def _weights(self, rows: sparse.csr_array, progress: Progress) -> sparse.csr_array:
         settings, n_items = self.settings, rows.shape[1]
         counts = np.bincount(rows.indices, minlength=n_items)
-        used = np.sort(np.argsort(-counts, kind="stable")[: settings.dense_items])
+        used = np.sort(top_places(counts, settings.dense_items))
         weights = _whole(sparse.csr_array(rows[:, used]), settings.ridge, progress)
-        found = strongest(weights, settings.kept).tocoo()
-        return sparse.csr_array(
-            (found.data, (used[found.coords[0]], used[found.coords[1]])), shape=(n_items, n_items)
-        )
+        return over_catalogue(strongest(weights, settings.kept), used, n_items)
 
 
 def _whole(rows: sparse.csr_array, ridge: float, progress: Progress) -> NDArray[np.float32]:

@@ -13,13 +13,11 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from sparse_dot_topn import sp_matmul_topn
 
 from models.profile.recommender_settings import GraphFilterSettings
 from models.recommenders.base import Progress
 from models.recommenders.neighbours.item_to_item import ItemToItem
-
-PARTS = 8  # of the items, between which progress is told
+from models.recommenders.neighbours.strongest import strongest_products
 
 
 class GraphFilter(ItemToItem):
@@ -34,20 +32,17 @@ class GraphFilter(ItemToItem):
         of_users, of_items = np.diff(rows.indptr), np.bincount(rows.indices, minlength=n_items)
         scale = np.repeat(_root(of_users), of_users) * _root(of_items)[rows.indices]
         scaled = sparse.csr_matrix((rows.data * scale, rows.indices, rows.indptr), shape=rows.shape)
-        by_item, parts = sparse.csr_matrix(scaled.T), []
-        starts = range(0, n_items, -(-n_items // PARTS))
-        for start in starts:
-            part = by_item[start : start + starts.step]
-            top = sp_matmul_topn(part, scaled, top_n=settings.kept + 1, n_threads=settings.threads)
-            parts.append(sparse.csr_array(top))
-            progress(len(parts), len(starts))
-        found = sparse.csr_array(sparse.vstack(parts, format="csr"))
-        found.setdiag(0)
-        found.eliminate_zeros()
-        return found
+        by_item, kept = sparse.csr_matrix(scaled.T), settings.kept + 1  # the item itself goes
+        parts = strongest_products(
+            by_item, scaled, kept, threads=settings.threads, progress=progress
+        )
+        related = sparse.csr_array(sparse.vstack([top for _, top in parts], format="csr"))
+        related.setdiag(0)
+        related.eliminate_zeros()
+        return related
 
 
 def _root(counts: NDArray[np.integer]) -> NDArray[np.float32]:
     """1 / sqrt, 0 of none."""
-    found = np.divide(1, np.sqrt(counts), out=np.zeros(len(counts)), where=counts > 0)
-    return found.astype(np.float32)
+    root = np.divide(1, np.sqrt(counts), out=np.zeros(len(counts)), where=counts > 0)
+    return root.astype(np.float32)

@@ -30,10 +30,10 @@ from models.profile.recommender_settings import KNNSettings as KNNSettings
 from models.recommenders import files
 from models.recommenders.base import Dataset, Progress, signal, tie_break
 from models.recommenders.neighbours.item_to_item import ItemToItem
+from models.recommenders.neighbours.strongest import strongest_products
 from models.recommenders.serving import served_by_table
 
 K1, B = 1.2, 0.75  # of BM25, as published
-PARTS = 8  # of the rows, between which progress is told
 
 
 @dataclass(frozen=True)
@@ -191,14 +191,10 @@ def _similar(
         nothing = np.zeros(0, np.float32), np.zeros(0, np.int32), np.zeros(rows + 1, np.int32)
         return sparse.csr_array(nothing, shape=(rows, rows))
     unit = sparse.csr_matrix(unit_rows(weighted))
-    transposed, parts = sparse.csr_matrix(unit.T), []
-    starts = range(0, rows, -(-rows // PARTS))
-    for start in starts:
-        part = unit[start : start + starts.step]
-        top = sp_matmul_topn(part, transposed, top_n=k + 1, n_threads=settings.threads)
-        parts.append(_others(top, start, k))
-        progress(len(parts), len(starts))
-    return sparse.vstack(parts, format="csr")
+    parts = strongest_products(
+        unit, sparse.csr_matrix(unit.T), k + 1, threads=settings.threads, progress=progress
+    )
+    return sparse.vstack([_others(top, start, k) for start, top in parts], format="csr")
 
 
 def _others(top: sparse.csr_matrix, start: int, k: int) -> sparse.csr_array:

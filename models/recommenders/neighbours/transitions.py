@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from scipy import linalg, sparse
 
 from models.catalogue.tables.scores import Histories
-from models.data.arrays import entries_at
+from models.data.arrays import entries_at, top_places
 from models.profile.recommender_settings import (
     LinearTransitionsSettings,
     SessionEASESettings,
@@ -33,7 +33,7 @@ from models.profile.recommender_settings import (
 )
 from models.recommenders.base import Dataset, Progress
 from models.recommenders.by_table import ByTable
-from models.recommenders.neighbours.strongest import strongest
+from models.recommenders.neighbours.strongest import over_catalogue, strongest
 
 SMOOTHING = 2.0
 
@@ -82,7 +82,7 @@ class _Solved(Transitions, ABC):
 
     def _related(self, follows: sparse.csr_array, counts: NDArray[np.int64]) -> sparse.csr_array:
         settings = self.settings
-        used = np.sort(np.argsort(-counts, kind="stable")[: settings.dense_items])
+        used = np.sort(top_places(counts, settings.dense_items))
         after = follows[used][:, used].toarray()
         gram = after + after.T
         gram[np.diag_indices_from(gram)] = counts[used] + settings.ridge
@@ -90,10 +90,8 @@ class _Solved(Transitions, ABC):
         inverse = linalg.inv(gram, overwrite_a=True, check_finite=False)
         weights = self._weights(inverse, after)
         np.fill_diagonal(weights, 0)
-        found = strongest(weights.astype(np.float32, copy=False), settings.kept).tocoo()
-        return sparse.csr_array(
-            (found.data, (used[found.coords[0]], used[found.coords[1]])), shape=follows.shape
-        )
+        strong = strongest(weights.astype(np.float32, copy=False), settings.kept)
+        return over_catalogue(strong, used, len(counts))
 
 
 class LinearTransitions(_Solved):

@@ -59,7 +59,7 @@ class Heuristic:
         return self
 
     def score(self, users: NDArray[np.integer]) -> NDArray[np.float32]:
-        live = self._known
+        live = self._catalogue
         return self._scored(live.viewer(live.users.ids[int(user)]) for user in users)
 
     def fold_in(self, liked: sparse.csr_array) -> NDArray[np.float32]:
@@ -71,7 +71,7 @@ class Heuristic:
         )
 
     def save(self, folder: Path) -> None:
-        self._known.snapshot.save(folder)
+        self._catalogue.snapshot.save(folder)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -86,12 +86,12 @@ class Heuristic:
         return made
 
     @property
-    def _known(self) -> LiveCatalogue:
+    def _catalogue(self) -> LiveCatalogue:
         assert self._live is not None, "fit comes first"
         return self._live
 
     def _scored(self, viewers: Iterable[Viewer]) -> NDArray[np.float32]:
-        live, profile = self._known, self._profile
+        live, profile = self._catalogue, self._profile
         assert profile is not None
         rows = np.arange(live.size, dtype=np.int32)
         scores = [
