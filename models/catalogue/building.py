@@ -293,10 +293,10 @@ def _prior(items: Items) -> NDArray[np.float32]:
 
 def _items_of_tags(tagged: Ragged, popular: NDArray[np.int32], n_tags: int) -> Ragged:
     """The ``ITEMS_OF_TAG`` most popular items of each tag, best first. O(n log n) in the tags."""
-    place = np.empty(len(popular), np.int64)
-    place[popular] = np.arange(len(popular))
+    rank = np.empty(len(popular), np.int64)
+    rank[popular] = np.arange(len(popular))
     rows = tagged.row_of_entry()
-    order = np.lexsort((place[rows], tagged.indices))
+    order = np.lexsort((rank[rows], tagged.indices))
     tag, row = tagged.indices[order], rows[order].astype(np.int32)
     kept = np.arange(len(tag)) - np.searchsorted(tag, tag) < ITEMS_OF_TAG
     tag, row = tag[kept], row[kept]
@@ -310,9 +310,9 @@ def _padded(tagged: Ragged) -> NDArray[np.int32]:
     width = int(np.clip(counts.max(initial=0), TAG_SLOTS, MOST_TAGS))
     padded = np.full((tagged.rows, width), -1, np.int32)
     row = tagged.row_of_entry()
-    place = np.arange(len(row)) - tagged.indptr[row]
-    kept = place < width
-    padded[row[kept], place[kept]] = tagged.indices[kept]
+    slot = np.arange(len(row)) - tagged.indptr[row]
+    kept = slot < width
+    padded[row[kept], slot[kept]] = tagged.indices[kept]
     return padded
 
 

@@ -122,8 +122,8 @@ def history_of(
         least = profile.online.min_liked or fold_in.least
         if vector is not None or len(liked) >= least:
             new = slice(None) if snapshot.row is None else touched.times >= trained_at
-            told = _told(touched.items[new], value[new])
-            vector = _folded(live, fold_in, snapshot, (liked, liking), told)
+            new_likes = _new_likes(touched.items[new], value[new])
+            vector = _folded(live, fold_in, snapshot, (liked, liking), new_likes)
     if vector is None and live.snapshot.tables and len(liked):
         vector = np.zeros(live.items.vectors.shape[1], np.float32)  # the tables know what to say
     return History(
@@ -227,7 +227,7 @@ def _interests(
     )
 
 
-def _told(items: Indices, value: NDArray[np.float64]) -> tuple[Indices, NDArray[np.float64]]:
+def _new_likes(items: Indices, value: NDArray[np.float64]) -> tuple[Indices, NDArray[np.float64]]:
     """What events alone say: rows of items, ascending, and how much each is liked."""
     rows, which = np.unique(items, return_inverse=True)
     summed = np.bincount(which, weights=value, minlength=len(rows))
@@ -239,7 +239,7 @@ def _folded(
     fold_in: FoldIn,
     viewer: Viewer,
     liked: tuple[Indices, NDArray[np.float32]],
-    told: tuple[Indices, NDArray[np.float64]],
+    new_likes: tuple[Indices, NDArray[np.float64]],
 ) -> NDArray[np.float32] | None:
     """The user's vector by now; None: the model knows nothing of them, nor of what they like.
 
@@ -250,15 +250,15 @@ def _folded(
     """
     if isinstance(fold_in, Linear):
         # From the row that the model was trained on to that of now.
-        away = told[1] < 0
-        rows = np.unique(np.concatenate([viewer.liked, liked[0], told[0][away]]))
+        away = new_likes[1] < 0
+        rows = np.unique(np.concatenate([viewer.liked, liked[0], new_likes[0][away]]))
         before, after = np.zeros(len(rows)), np.zeros(len(rows))
         before[np.searchsorted(rows, viewer.liked)] = viewer.liked_weights
-        after[np.searchsorted(rows, told[0][away])] = told[1][away]
+        after[np.searchsorted(rows, new_likes[0][away])] = new_likes[1][away]
         after[np.searchsorted(rows, liked[0])] = liked[1]
         step = fold_in.step(live.items.fold[rows], before, after)
     else:
-        step = fold_in.step(live.items.vectors[told[0]], told[1])
+        step = fold_in.step(live.items.vectors[new_likes[0]], new_likes[1])
     if viewer.vector is None:
         return step.astype(np.float32) if step.any() else None
     return (viewer.vector + step).astype(np.float32)

@@ -80,26 +80,26 @@ def breakdown(judge: FeedJudge, scorer: Scorer) -> Breakdown:
     lists = np.full((1 + len(without), len(users), k), -1)
     candidates = []
     query = Query(backtest.now, exclude_seen=True)
-    for place, viewer in enumerate(backtest.viewers(users, np.full(len(users), backtest.now))):
+    for row, viewer in enumerate(backtest.viewers(users, np.full(len(users), backtest.now))):
         viewer = viewer if viewer.preferences.personalized else viewer.impersonal()
         candidates.append(backtest.pipeline.candidates(viewer))
         # What the tables say is worked out once a viewer, whatever the weights.
         for number, pipeline in enumerate((backtest.pipeline, *without)):
             first = pipeline.rank(viewer, query).rows[:k]
-            lists[number, place, : len(first)] = first
+            lists[number, row, : len(first)] = first
     whole, *others = (ndcg_of(top, test) for top in lists)
     tables = [
         TableAdds(name, weights[name], float(ndcg.mean()), paired(whole, ndcg))
         for name, ndcg in zip(left_out, others, strict=True)
     ]
-    tables.sort(key=lambda one: -one.adds.difference.mean)
+    tables.sort(key=lambda table: -table.adds.difference.mean)
     sources = _sources(candidates, test.relevant, backtest.pipeline.live.size)
     return Breakdown(len(users), float(whole.mean()), sources, tables)
 
 
 def _sample(test: TestSet) -> TestSet:
-    places = np.arange(0, len(test.users), -(-len(test.users) // MOST_USERS))
-    return TestSet(*(column[places] for column in vars(test).values()))
+    sample = np.arange(0, len(test.users), -(-len(test.users) // MOST_USERS))
+    return TestSet(*(column[sample] for column in vars(test).values()))
 
 
 def _weighed(pipeline: FeedPipeline, weights: Mapping[str, float]) -> FeedPipeline:
@@ -134,6 +134,6 @@ def _sources(
         for name, bit in BITS.items()
         if (items := np.count_nonzero(named & bit) / len(candidates))
     ]
-    sources.sort(key=lambda one: -one.recall)
+    sources.sort(key=lambda source: -source.recall)
     every = SourceFinds(ALL_SOURCES, len(named) / len(candidates), recall(bits > 0), float("nan"))
     return [*sources, every]

@@ -83,8 +83,8 @@ def build_dataset(
         times=liked_times(past, users, items, profile.interaction_weights),
     )
     shares = [profile.lightfm.validation_share]
-    shares += [one.validation_share for one in profile.recommenders.values()]
-    share = max((one for one in shares if one is not None), default=None)
+    shares += [settings.validation_share for settings in profile.recommenders.values()]
+    share = max((value for value in shares if value is not None), default=None)
     return dataset if share is None else with_validation(dataset, past, share)
 
 
@@ -130,7 +130,7 @@ class Comparison:
             ValueError: no other is left.
         """
         failed = self.failed | {name: why}
-        left = [one for one in self.evaluations if parts_of(one.recommender)[0] != name]
+        left = [entry for entry in self.evaluations if parts_of(entry.recommender)[0] != name]
         winner, verdict = _choose(left, failed, self.k)
         return replace(
             self,
@@ -143,7 +143,7 @@ class Comparison:
         )
 
     def of(self, name: str) -> evaluation.Evaluation:
-        return next(one for one in self.evaluations if one.recommender == name)
+        return next(entry for entry in self.evaluations if entry.recommender == name)
 
     def table(self) -> pl.DataFrame:
         return evaluation.table(self.evaluations, self.k)
@@ -326,13 +326,13 @@ def _choose(
 
 def _best(evaluations: list[evaluation.Evaluation], k: int) -> tuple[str, str]:
     best = max(evaluations, key=lambda one: one.choosing.mean())
-    for one in evaluations:
-        stands, difference, half = judging.not_worse(one.choosing, best.choosing)
-        if one is best:
-            return one.recommender, f"{one.recommender} has the highest nDCG@{k}"
+    for entry in evaluations:
+        stands, difference, half = judging.not_worse(entry.choosing, best.choosing)
+        if entry is best:
+            return entry.recommender, f"{entry.recommender} has the highest nDCG@{k}"
         if stands:
-            return one.recommender, (
-                f"{one.recommender} is level with {best.recommender}: nDCG@{k} differs by "
+            return entry.recommender, (
+                f"{entry.recommender} is level with {best.recommender}: nDCG@{k} differs by "
                 f"{difference:+.4f} ± {half:.4f}"
             )
     raise AssertionError("one of them is the best")
@@ -347,7 +347,7 @@ def _with_best_ranker(
     if not rankers:
         return winner, verdict
     best = max(rankers, key=lambda one: one.choosing.mean())
-    base = next(one for one in evaluations if one.recommender == winner)
+    base = next(entry for entry in evaluations if entry.recommender == winner)
     stands, difference, half = judging.not_worse(base.choosing, best.choosing)
     observed = f"{best.recommender} differs from it by {-difference:+.4f} ± {half:.4f}"
     if stands:

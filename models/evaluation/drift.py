@@ -80,7 +80,7 @@ class Reference:
     @classmethod
     def from_bytes(cls, content: bytes) -> Self:
         stored = json.loads(content)
-        groups = {name: Histogram(**one) for name, one in stored["groups"].items()}
+        groups = {name: Histogram(**histogram) for name, histogram in stored["groups"].items()}
         return cls(stored["until"], stored["rows"], groups)
 
 
@@ -164,8 +164,8 @@ def _scores(snapshot: Snapshot, users: pl.Series) -> pl.DataFrame:
     items = snapshot.items
     published = np.flatnonzero(items.published[: len(items.ids)])
     columns = rng.choice(published, min(SAMPLED_ITEMS, len(published)), replace=False)
-    places = rng.choice(len(users), min(SAMPLED_USERS, len(users)), replace=False)
-    chosen = users.gather(np.sort(places))
+    sample = rng.choice(len(users), min(SAMPLED_USERS, len(users)), replace=False)
+    chosen = users.gather(np.sort(sample))
     rows = snapshot.users.ids.indices(chosen)
     scores = np.tile(items.bias[columns], (len(chosen), 1))
     trained = np.flatnonzero(rows >= 0)
@@ -192,7 +192,7 @@ def _histogram(values: pl.DataFrame) -> Histogram:
         numbers = values["value"].drop_nulls().drop_nans().to_numpy()
         quantiles = np.linspace(0, 1, BUCKETS + 1)[1:-1]
         edges = np.unique(np.quantile(numbers, quantiles)).tolist() if len(numbers) else []
-        labels = [*(str(place) for place in range(len(edges) + 1)), UNSET]
+        labels = [*(str(index) for index in range(len(edges) + 1)), UNSET]
     else:
         counted = values.with_columns(pl.col("value").fill_null(UNSET)).group_by("value")
         most = counted.agg(users=pl.col("user").n_unique()).sort(
@@ -213,9 +213,9 @@ def _shares(
         named = values.with_columns(value=label)
     else:
         numbers = values["value"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-        places = np.searchsorted(edges, numbers, side="left").astype(str)
-        places[np.isnan(numbers)] = UNSET
-        named = values.with_columns(value=pl.Series(places, dtype=pl.String))
+        bins = np.searchsorted(edges, numbers, side="left").astype(str)
+        bins[np.isnan(numbers)] = UNSET
+        named = values.with_columns(value=pl.Series(bins, dtype=pl.String))
     weighed = (
         named.with_columns(weight=1 / pl.len().over("user"))
         .group_by("value")
@@ -250,7 +250,7 @@ def shifts(reference: Reference, groups: Groups, rules: Drift) -> list[Shift]:
         for name, values in groups.items()
         if name in reference.groups
     ]
-    return sorted(measured, key=lambda one: -one.psi)
+    return sorted(measured, key=lambda shift: -shift.psi)
 
 
 def _shift(name: str, reference: Histogram, values: pl.DataFrame, rules: Drift) -> Shift:
@@ -266,14 +266,14 @@ def _shift(name: str, reference: Histogram, values: pl.DataFrame, rules: Drift) 
     if index > noise:
         status = "drift" if index >= rules.retrain else "watch" if index >= rules.watch else status
     most = np.argsort(-terms)[:3]
-    moved = {reference.labels[place]: (float(before[place]), float(fresh[place])) for place in most}
+    moved = {reference.labels[row]: (float(before[row]), float(fresh[row])) for row in most}
     return Shift(name, index, float(noise), users, status, moved)
 
 
 def overall(shifts: list[Shift]) -> Status:
     """The gravest of all."""
     order: tuple[Status, ...] = ("drift", "watch", "stable")
-    present = {one.status for one in shifts}
+    present = {shift.status for shift in shifts}
     return next((status for status in order if status in present), "not_enough_data")
 
 
@@ -288,14 +288,14 @@ def described(shifts: list[Shift]) -> list[dict[str, Any]]:
     """A row a histogram, for tables."""
     return [
         {
-            "group": one.group,
-            "psi": one.psi,
-            "by chance": one.noise,
-            "users": one.users,
-            "status": one.status,
+            "group": shift.group,
+            "psi": shift.psi,
+            "by chance": shift.noise,
+            "users": shift.users,
+            "status": shift.status,
             "moved most": ", ".join(
-                f"{label} {before:.1%} → {now:.1%}" for label, (before, now) in one.moved.items()
+                f"{label} {before:.1%} → {now:.1%}" for label, (before, now) in shift.moved.items()
             ),
         }
-        for one in shifts
+        for shift in shifts
     ]

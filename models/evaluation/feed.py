@@ -43,11 +43,11 @@ def feed_lists(
         stage: np.full((len(users), k), -1, np.int64) for stage in JUDGED.values()
     }
     query = Query(backtest.now, exclude_seen=True)
-    for place, viewer in enumerate(backtest.viewers(users, np.full(len(users), backtest.now))):
+    for index, viewer in enumerate(backtest.viewers(users, np.full(len(users), backtest.now))):
         viewer = viewer if viewer.preferences.personalized else viewer.impersonal()
         for stage, ranking in judged_stages(pipeline, viewer, query).items():
             first = ranking.rows[:k]
-            lists[stage][place, : len(first)] = first
+            lists[stage][index, : len(first)] = first
     return lists
 
 
@@ -119,8 +119,8 @@ class FeedJudge:
         of_all = self._lists(rows, scorer, ranker)
 
         def of(test: judging.TestSet) -> dict[JudgedStage, NDArray[np.int64]]:
-            places = np.searchsorted(rows, test.users)
-            return {stage: top[places] for stage, top in of_all.items()}
+            indices = np.searchsorted(rows, test.users)
+            return {stage: top[indices] for stage, top in of_all.items()}
 
         lists = of(self.test)
         alone = judging.recommend(scorer, self.test.users, self.test.seen, k)

@@ -191,8 +191,8 @@ class Report:
     @property
     def refusal(self) -> str | None:
         """Why the candidate must not go live; None: it may."""
-        refused = [f"{one.check}: {one.text}" for one in self.findings if one.status == "refused"]
-        return "; ".join(refused) or None
+        refused = (finding for finding in self.findings if finding.status == "refused")
+        return "; ".join(f"{finding.check}: {finding.text}" for finding in refused) or None
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self) | {"refused": self.refusal}
@@ -250,10 +250,10 @@ def _final(
     name, _ = parts_of(candidate.recommender)
     past = comparison.of(PopularityRecommender.name if name == Heuristic.name else name)
     alone = past.per_user["after_recommender"]  # the vectors by themselves, as ours
-    said = "the final vectors against the same recipe before the split: "
+    sides = "the final vectors against the same recipe before the split: "
     return [
         _beats_random(sample, ours, k, rules),
-        _compared("final", ours, alone[rows], rules, rules.max_artifact_drop, said),
+        _compared("final", ours, alone[rows], rules, rules.max_artifact_drop, sides),
     ]
 
 
@@ -338,7 +338,7 @@ def _on_split(
     if champion.recipe == candidate.recipe:
         text = "the champion's recipe is the same: the difference is 0 by construction"
         return [Finding("split", "passed", text)]
-    compared = {one.recommender: one for one in comparison.evaluations}
+    compared = {evaluated.recommender: evaluated for evaluated in comparison.evaluations}
     there = compared.get(champion.recipe.recommender)
     if there is not None and champion.recipe == Recipe.of(there.recommender, profile):
         theirs: tuple[Floats, float] = there.everybody, there.metrics["coverage"]
@@ -348,8 +348,8 @@ def _on_split(
         except ValueError as error:
             text = f"this release cannot make the champion's recipe: {error}"
             return [Finding("split", "skipped", text)]
-    said = f"the champion's recipe ({champion.recipe.recommender}), refitted on the same past: "
-    return _by_split(ours, theirs, rules, said)
+    sides = f"the champion's recipe ({champion.recipe.recommender}), refitted on the same past: "
+    return _by_split(ours, theirs, rules, sides)
 
 
 def _refitted(
@@ -391,23 +391,23 @@ def _refitted(
 
 
 def _by_split(
-    ours: tuple[Floats, float], theirs: tuple[Floats, float], rules: Gate, said: str
+    ours: tuple[Floats, float], theirs: tuple[Floats, float], rules: Gate, sides: str
 ) -> list[Finding]:
     return [
-        _compared("split", ours[0], theirs[0], rules, rules.min_effect, said),
+        _compared("split", ours[0], theirs[0], rules, rules.min_effect, sides),
         _covered("split coverage", ours[1], theirs[1], rules, len(ours[0])),
     ]
 
 
 def _compared(
-    check: str, ours: Floats, theirs: Floats, rules: Gate, max_drop: float, said: str
+    check: str, ours: Floats, theirs: Floats, rules: Gate, max_drop: float, sides: str
 ) -> Finding:
     """nDCG over the same users: refused if it is surely lower, and by more than ``max_drop``."""
     if len(ours) < rules.min_users:
         return _too_few(check, len(ours), rules)
     paired = Paired.of(ours, theirs, confidence=rules.confidence)
     worse = paired.p_worse < 1 - rules.confidence and paired.relative < -max_drop
-    return Finding(check, "refused" if worse else "passed", f"{said}{paired}", paired)
+    return Finding(check, "refused" if worse else "passed", f"{sides}{paired}", paired)
 
 
 def _covered(check: str, ours: float, theirs: float, rules: Gate, users: int) -> Finding:
@@ -427,14 +427,14 @@ def against_heuristic(
     Args:
         why: there is no champion to compare with, in a sentence.
     """
-    by_name = {one.recommender: one for one in comparison.evaluations}
+    by_name = {side.recommender: side for side in comparison.evaluations}
     ours, theirs = by_name.get(candidate.recommender), by_name.get(Heuristic.name)
     if ours is None or theirs is None:
         text = f"{why}; the profile does not name the heuristic, so it was not compared either"
         findings = [Finding("champion", "skipped", text)]
     else:
         text = f"{why}; the heuristic answers meanwhile, so it was compared with that"
-        sides = [(one.everybody, one.metrics["coverage"]) for one in (ours, theirs)]
+        sides = [(side.everybody, side.metrics["coverage"]) for side in (ours, theirs)]
         compared = _by_split(sides[0], sides[1], profile.gate, "the heuristic on the same split: ")
         # Few items in any list are no reason to leave users without a model.
         findings = [Finding("champion", "skipped", text), compared[0]]

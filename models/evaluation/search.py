@@ -131,8 +131,8 @@ def windows(
         raise ValueError(f"windows * window_share: {count} * {share:g} must be between 0 and 1")
     begins = split_moment(interactions, test_share)
     before = interactions.filter(pl.col("occurred_at") < begins)
-    moments = [split_moment(before, share * left) for left in range(count, 0, -1)]
-    chosen_by = [Window.of(past, before, *ends) for ends in pairwise([*moments, begins])]
+    bounds = [split_moment(before, share * left) for left in range(count, 0, -1)]
+    chosen_by = [Window.of(past, before, *ends) for ends in pairwise([*bounds, begins])]
     return chosen_by[::-1], Window.of(past, interactions, begins)
 
 
@@ -357,9 +357,9 @@ def search(
         else:
             study.tell(trial, done.mean)
         tell(done)
-    over = [Trial.read(one) for one in study.get_trials(deepcopy=False, states=OVER)]
-    whole = [one for one in over if not one.pruned]
-    best = max(whole, key=lambda one: one.mean, default=current)
+    over = [Trial.read(finished) for finished in study.get_trials(deepcopy=False, states=OVER)]
+    whole = [finished for finished in over if not finished.pruned]
+    best = max(whole, key=lambda finished: finished.mean, default=current)
     return Found(recommender, current, best if best.mean > current.mean else current, over, stopped)
 
 
@@ -376,14 +376,14 @@ def on_test(result: Found, profile: Profile, window: Window) -> tuple[Floats, Fl
 
 def snippet(profile: Profile, results: Sequence[Found]) -> str:
     """YAML for the profile: the sections with the best settings in place of the current ones."""
-    for one in results:
-        profile = with_settings(profile, one.recommender, one.best.values)
-    sections = {name for one in results if (name := SECTIONS.get(one.recommender))}
+    for result in results:
+        profile = with_settings(profile, result.recommender, result.best.values)
+    sections = {name for result in results if (name := SECTIONS.get(result.recommender))}
     content: dict[str, Any] = {
         name: getattr(profile, name).model_dump(mode="json", exclude_defaults=True)
         for name in sorted(sections)
     }
-    if any(one.recommender not in SECTIONS for one in results):
+    if any(result.recommender not in SECTIONS for result in results):
         content["recommenders"] = {
             name: settings.model_dump(mode="json", exclude_defaults=True)
             for name, settings in profile.recommenders.items()
@@ -438,9 +438,9 @@ def _spent(study: optuna.Study, budget: Budget, deadline: float) -> str | None:
     over = study.get_trials(deepcopy=False, states=OVER)
     if len(over) >= budget.trials:
         return "trials"
-    whole = [one for one in over if one.state == TrialState.COMPLETE]
+    whole = [trial for trial in over if trial.state == TrialState.COMPLETE]
     best = max(whole, key=lambda one: one.value or 0.0, default=None)
-    if best is not None and sum(one.number > best.number for one in over) >= budget.patience:
+    if best is not None and sum(trial.number > best.number for trial in over) >= budget.patience:
         return "patience"
     return "time" if time.monotonic() >= deadline else None
 

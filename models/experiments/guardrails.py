@@ -52,17 +52,17 @@ class Verdict:
     differences: Mapping[str, Difference] = field(default_factory=dict)
 
 
-def too_few(metric: str, moments: Moments, limits: Guardrails) -> str | None:
+def too_few(metric: str, sums: Moments, limits: Guardrails) -> str | None:
     """Why a rate says nothing yet, for people; None: there is enough data.
 
     A rate is judged, and told, from ``min_impressions`` in its denominator (impressions, or
     clicks for conversion) of at least ``min_users`` users.
     """
-    if moments.y < limits.min_impressions:
+    if sums.y < limits.min_impressions:
         unit = METRICS[metric].denominator.replace("_", " ")
-        return f"{moments.y:.0f} {unit}, {limits.min_impressions} are needed"
-    if moments.n < limits.min_users:
-        return f"{moments.n:.0f} users, {limits.min_users} are needed"
+        return f"{sums.y:.0f} {unit}, {limits.min_impressions} are needed"
+    if sums.n < limits.min_users:
+        return f"{sums.n:.0f} users, {limits.min_users} are needed"
     return None
 
 
@@ -85,8 +85,8 @@ def judge(
         arm, control: by name of ``METRICS``, counted since a fixed start; others may be missing.
         randomised: users were assigned to both by the same lot, in the same time.
     """
-    for which, moments in (("", arm["ctr"]), (" to compare with", control["ctr"])):
-        missing = too_few("ctr", moments, limits)
+    for which, sums in (("", arm["ctr"]), (" to compare with", control["ctr"])):
+        missing = too_few("ctr", sums, limits)
         if missing:
             return Verdict("not_enough_data", missing + which)
     differences = {

@@ -70,16 +70,16 @@ def recommendation_lists(
         columns.append((best, scores, why))
     if not user_ids:
         return pl.DataFrame(schema=SCHEMA)
-    rows = np.concatenate([one for one, _, _ in columns])
+    rows = np.concatenate([best for best, _, _ in columns])
     return pl.DataFrame(
         {
             "user_id": user_ids,
             "item_id": snapshot.items.ids.to_series().gather(rows),
             "rank": np.concatenate(
-                [np.arange(1, len(one) + 1, dtype=np.int16) for one, _, _ in columns]
+                [np.arange(1, len(best) + 1, dtype=np.int16) for best, _, _ in columns]
             ),
-            "score": np.concatenate([one for _, one, _ in columns]),
-            "reason": [one for _, _, why in columns for one in why],
+            "score": np.concatenate([scores for _, scores, _ in columns]),
+            "reason": [reason for _, _, why in columns for reason in why],
             "model_version": snapshot.manifest.model_version,
         },
         schema=SCHEMA,

@@ -329,14 +329,14 @@ class FeedPipeline:
         if query.rng is None or rules.share == 0 or not len(new) or not len(ranking.rows):
             return ranking.take(slice(length))
         ascending = np.argsort(ranking.rows)
-        places = np.searchsorted(ranking.rows, new, sorter=ascending)
-        places = ascending[np.minimum(places, len(ascending) - 1)]
-        there = ranking.rows[places] == new
+        indices = np.searchsorted(ranking.rows, new, sorter=ascending)
+        indices = ascending[np.minimum(indices, len(ascending) - 1)]
+        there = ranking.rows[indices] == new
         if not there.any():
             return ranking.take(slice(length))
         chosen = explore(
             np.arange(len(ranking.rows)),
-            places[there],
+            indices[there],
             self.shortlists.probabilities[there],
             share=rules.share,
             first_position=rules.first_position,

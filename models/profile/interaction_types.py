@@ -220,9 +220,9 @@ class InteractionTypes(RootModel[dict[str, InteractionType]]):
                     f"interaction_types.{name}.undoes: no type {min(unknown)!r}; there are "
                     + ", ".join(self.names)
                 )
-            if (said := self.reason(name)) and texts.setdefault(*said) != said[1]:
+            if (reason := self.reason(name)) and texts.setdefault(*reason) != reason[1]:
                 raise ValueError(
-                    f"interaction_types.{name}.reason_code: {said[0]} has another text already"
+                    f"interaction_types.{name}.reason_code: {reason[0]} has another text already"
                 )
         return self
 
@@ -232,13 +232,13 @@ class InteractionTypes(RootModel[dict[str, InteractionType]]):
         differences = {}
         for name, entry in self.root.items():
             usual = _DEFAULTS.get(name, fresh)
-            said = {
+            changed = {
                 field: value
                 for field, value in vars(entry).items()
                 if value != getattr(usual, field)
             }
-            if said or name not in _DEFAULTS:
-                differences[name] = said
+            if changed or name not in _DEFAULTS:
+                differences[name] = changed
         return differences
 
     def __contains__(self, name: object) -> bool:

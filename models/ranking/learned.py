@@ -88,7 +88,7 @@ class LearnedRanker:
         """Share of each feature in what the model goes by, the greatest first."""
         shares = self.model.importance()
         order = np.argsort(-shares, kind="stable")
-        return {self.names[place]: float(shares[place]) for place in order}
+        return {self.names[index]: float(shares[index]) for index in order}
 
     @cached_property
     def digest(self) -> str:

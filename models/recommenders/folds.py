@@ -68,8 +68,8 @@ def hold_back(
         else entries_at(dataset.times, users[at], rows.indices)
     )
     order = np.lexsort((rng.random(rows.nnz), -times, at))
-    place = np.arange(rows.nnz) - rows.indptr[at]
-    held = order[place < np.maximum((counts[users][at] * share).astype(int), 1)]
+    rank = np.arange(rows.nnz) - rows.indptr[at]
+    held = order[rank < np.maximum((counts[users][at] * share).astype(int), 1)]
     wanted = sparse.csr_array(
         (np.ones(len(held), bool), (at[held], rows.indices[held])), shape=rows.shape
     )

@@ -91,8 +91,8 @@ class Recipe:
             pydantic.ValidationError: this release knows a setting no longer.
         """
         merged = current.model_dump()
-        for one in merged["interaction_types"].values():
-            one["weight"] = None  # that of the settings counts
+        for settings in merged["interaction_types"].values():
+            settings["weight"] = None  # that of the settings counts
         for name, section in self.settings.items():
             weights = name.endswith("_weights")  # a weight that is not named is none
             merged[name] = section if weights else merged.get(name, {}) | section

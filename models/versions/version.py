@@ -55,8 +55,8 @@ class ModelVersion:
 
 def good_since(trained_at: str | None, judged_at: str | None) -> datetime | None:
     """The later of a training and of the last judgement on newer data; both are RFC 3339."""
-    moments = [datetime.fromisoformat(one) for one in (trained_at, judged_at) if one]
-    return max((one if one.tzinfo else one.replace(tzinfo=UTC) for one in moments), default=None)
+    times = [datetime.fromisoformat(text) for text in (trained_at, judged_at) if text]
+    return max((time if time.tzinfo else time.replace(tzinfo=UTC) for time in times), default=None)
 
 
 def metric_name(name: str) -> str:

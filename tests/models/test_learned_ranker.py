@@ -219,9 +219,7 @@ def trees(seed: int = 0) -> LearnedRanker:
         Table(LIVE_FEATURES, values), labels, np.ones(400), np.full(10, 40),
         BoostedSettings(rounds=40, min_leaf=5, column_share=1.0),
     )  # fmt: skip
-    return LearnedRanker(
-        "boosted", LIVE_FEATURES, model, Calibration("platt", np.array([0.5, -2.0]), np.zeros(0))
-    )
+    return LearnedRanker("boosted", LIVE_FEATURES, model, Calibration(0.5, -2.0))
 
 
 @pytest.fixture(scope="module")
@@ -231,9 +229,7 @@ def contrary() -> LearnedRanker:
 
 def logistic_ranker() -> LearnedRanker:
     model = LogisticRanker(FEATURES, np.arange(8.0))
-    return LearnedRanker(
-        "logistic", FEATURES, model, Calibration("platt", np.array([1.0, -3.0]), np.zeros(0))
-    )
+    return LearnedRanker("logistic", FEATURES, model, Calibration(1.0, -3.0))
 
 
 def test_a_ranker_that_is_read_again_ranks_the_same(contrary: LearnedRanker) -> None:

@@ -33,7 +33,7 @@ TAGS_FIRST = LearnedRanker(
     "logistic",
     FEATURES,
     LogisticRanker(FEATURES, np.array([-1.0, 3, 1, 0, 0, 0, 0.5, 0])),
-    Calibration("platt", np.array([1.0, -1.0]), np.zeros(0)),
+    Calibration(1.0, -1.0),
 )
 
 

@@ -62,8 +62,8 @@ class TableScores:
         mean, spread = self._mean_and_spread
         if spread <= 0:
             return np.zeros(len(rows), np.float32)
-        place = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
-        scores = np.where(self.rows[place] == rows, self.scores[place], 0)
+        index = np.minimum(np.searchsorted(self.rows, rows), len(self.rows) - 1)
+        scores = np.where(self.rows[index] == rows, self.scores[index], 0)
         standard = (scores - mean) / spread
         return np.clip(standard, -MOST_STANDARD, MOST_STANDARD).astype(np.float32)
 
@@ -134,16 +134,16 @@ class Histories:
         if fade is None:
             data = rows.data if weighted else np.ones(rows.nnz, np.float32)
             return sparse.csr_array((data, rows.indices, rows.indptr), shape=rows.shape)
-        at, place, items = self._newest_first(users, rows)
-        weights = np.exp(-place / fade).astype(np.float32)
+        at, rank, items = self._newest_first(users, rows)
+        weights = np.exp(-rank / fade).astype(np.float32)
         return sparse.csr_array((weights, (at, items)), shape=rows.shape)
 
     def newest(self, users: NDArray[np.integer]) -> NDArray[np.int32]:
         """As ``recent``, shape (n, ``RECENT_ITEMS``); nothing where no order is known."""
         newest = np.full((len(users), RECENT_ITEMS), -1, np.int32)
         if self.recent is not None or self.times is not None:
-            at, place, items = self._newest_first(users, self.liked[users])
-            newest[at, place] = items
+            at, rank, items = self._newest_first(users, self.liked[users])
+            newest[at, rank] = items
         return newest
 
     def _newest_first(
@@ -152,16 +152,16 @@ class Histories:
         """The newest entries of the rows: row, place in it from 0, and item."""
         if self.recent is not None:
             recent = self.recent[users]
-            at, place = np.nonzero(recent >= 0)
-            return at, place, recent[at, place]
+            at, rank = np.nonzero(recent >= 0)
+            return at, rank, recent[at, rank]
         if self.times is None:
             raise ValueError("times are not known: nothing can fade")
         at = np.repeat(np.arange(rows.shape[0]), np.diff(rows.indptr))
         times = entries_at(self.times, np.asarray(users)[at], rows.indices)
         order = np.lexsort((rows.indices, -times, at))
-        place = np.arange(len(order)) - rows.indptr[at[order]]
-        kept = place < RECENT_ITEMS
-        return at[order][kept], place[kept], rows.indices[order][kept]
+        rank = np.arange(len(order)) - rows.indptr[at[order]]
+        kept = rank < RECENT_ITEMS
+        return at[order][kept], rank[kept], rows.indices[order][kept]
 
 
 def history_of_viewer(

@@ -89,7 +89,7 @@ def read_tables(
                 continue
             stored = f"tables.{name}.{part.name}"
             if part.type == "Ragged":
-                given[part.name] = Ragged(*(array(f"{stored}.{one}") for one in Ragged._fields))
+                given[part.name] = Ragged(*(array(f"{stored}.{field}") for field in Ragged._fields))
             else:
                 given[part.name] = array(stored)
         tables[name] = kind(**given)
@@ -124,7 +124,7 @@ def _check_entries(name: str, column: Ragged, most: int) -> None:
 
 
 def _parts(table: ScoreTable) -> dict[str, Any]:
-    return {one.name: getattr(table, one.name) for one in fields(table)}  # type: ignore[arg-type]
+    return {part.name: getattr(table, part.name) for part in fields(table)}  # type: ignore[arg-type]
 
 
 def _is_column(value: object) -> bool:

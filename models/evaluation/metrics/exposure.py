@@ -49,15 +49,15 @@ class ItemFacts:
     def of(cls, dataset: Dataset) -> Self:
         """O(items + interactions)."""
         rows = dataset.catalogue.items
-        place = dataset.items.indices(rows["id"])
-        indexed = place >= 0
+        index = dataset.items.indices(rows["id"])
+        indexed = index >= 0
         owner = np.full(len(dataset.items), -1)
-        owner[place[indexed]] = IdIndex.of(rows["owner_id"]).indices(rows["owner_id"])[indexed]
+        owner[index[indexed]] = IdIndex.of(rows["owner_id"]).indices(rows["owner_id"])[indexed]
         age = np.full(len(dataset.items), len(AGES) - 1)
         days = (pl.lit(dataset.as_of) - pl.col("created_at")).dt.total_seconds() / 86_400
         made = rows.select(days.cast(pl.Float64).fill_null(np.nan)).to_series().to_numpy()[indexed]
         group = np.searchsorted(AGE_DAYS, made, side="right")
-        age[place[indexed]] = np.where(np.isnan(made), len(AGES) - 1, group)
+        age[index[indexed]] = np.where(np.isnan(made), len(AGES) - 1, group)
         users = np.bincount(dataset.matrix.values.indices, minlength=len(dataset.items))
         return cls(users, owner, age)
 

@@ -39,8 +39,8 @@ def intra_list_diversity(top: NDArray[np.integer], features: sparse.csr_array) -
     pairs = np.bincount(row, total.data**2, len(top)) - chosen @ (length > 0)
     count = there.sum(axis=1)
     possible = count * (count - 1)
-    alike = np.divide(pairs, possible, out=np.ones(len(top)), where=possible > 0)
-    return 1 - alike
+    similarity = np.divide(pairs, possible, out=np.ones(len(top)), where=possible > 0)
+    return 1 - similarity
 
 
 def serendipity(
@@ -67,17 +67,17 @@ def popular_lists(prior: NDArray[np.floating], seen: sparse.csr_array, k: int) -
     """
     n_users, n_items = seen.shape
     order = np.argsort(-prior, kind="stable")
-    place = np.empty(n_items, np.int64)
-    place[order] = np.arange(n_items)
+    rank = np.empty(n_items, np.int64)
+    rank[order] = np.arange(n_items)
     row = np.repeat(np.arange(n_users), np.diff(seen.indptr))
-    passed = np.sort(row * n_items + place[seen.indices]) - row * n_items
+    passed = np.sort(row * n_items + rank[seen.indices]) - row * n_items
     # The item at place p has p minus its seen predecessors unseen ones before it, so the j-th
     # seen moves all places from its own, less j, on by one.
     first = passed - (np.arange(len(passed)) - seen.indptr[row])
     early = first < k
     moved = np.bincount(row[early] * k + first[early], minlength=n_users * k)
-    places = np.arange(k) + np.cumsum(moved.reshape(n_users, k), axis=1)
-    return np.where(places < n_items, order[np.minimum(places, n_items - 1)], -1)
+    ranks = np.arange(k) + np.cumsum(moved.reshape(n_users, k), axis=1)
+    return np.where(ranks < n_items, order[np.minimum(ranks, n_items - 1)], -1)
 
 
 @dataclass(frozen=True)
@@ -114,7 +114,7 @@ def intervals(
         times = np.bincount(drawn.ravel(), minlength=size * count).reshape(size, count)
         means.append(times.astype(np.float64) @ values.T / count)
     low, high = np.quantile(np.concatenate(means), (0.025, 0.975), axis=0)
-    return [Interval(*map(float, one)) for one in zip(values.mean(axis=1), low, high, strict=True)]
+    return [Interval(*map(float, ends)) for ends in zip(values.mean(1), low, high, strict=True)]
 
 
 @dataclass(frozen=True)
@@ -132,14 +132,16 @@ class Paired:
     p_signed_rank: float
 
 
-def paired(one: NDArray[np.floating], other: NDArray[np.floating], *, seed: int = 0) -> Paired:
-    """``one - other``, each of shape (users,)."""
-    difference = np.asarray(one, np.float64) - other
+def paired(
+    values: NDArray[np.floating], baseline: NDArray[np.floating], *, seed: int = 0
+) -> Paired:
+    """``values - baseline``, each of shape (users,)."""
+    difference = np.asarray(values, np.float64) - baseline
     if not difference.any():
         return Paired(Interval(0.0, 0.0, 0.0), 1.0, 1.0)
     return Paired(
         bootstrap(difference, seed=seed),
-        float(stats.ttest_rel(one, other).pvalue),
+        float(stats.ttest_rel(values, baseline).pvalue),
         float(stats.wilcoxon(difference).pvalue),
     )
 

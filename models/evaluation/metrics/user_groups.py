@@ -24,13 +24,13 @@ def user_groups(
     """
     by_history = {f"{name} users": segments == name for name in ("cold", "warm", "heavy")}
     rows = dataset.catalogue.users.unique("id", keep="last")
-    place = dataset.users.indices(rows["id"])
-    indexed = place >= 0
+    index = dataset.users.indices(rows["id"])
+    indexed = index >= 0
     located, city = np.zeros(len(dataset.users), bool), np.full(len(dataset.users), -1)
     has_place = rows.select(pl.col("lat").is_not_null() & pl.col("lon").is_not_null()).to_series()
-    located[place[indexed]] = has_place.to_numpy()[indexed]
+    located[index[indexed]] = has_place.to_numpy()[indexed]
     most = (
-        pl.DataFrame({"city": rows["city"], "row": place})
+        pl.DataFrame({"city": rows["city"], "row": index})
         .filter(pl.col("row").is_in(users), pl.col("city").is_not_null())
         .group_by("city")
         .len()
@@ -39,7 +39,7 @@ def user_groups(
         .head(TOP_CITIES)
     )
     codes = rows["city"].replace_strict(most, np.arange(len(most)), default=-1)
-    city[place[indexed]] = codes.cast(pl.Int64).to_numpy()[indexed]
+    city[index[indexed]] = codes.cast(pl.Int64).to_numpy()[indexed]
     others = {"with a place": located[users], "without a place": ~located[users]} | {
         f"in {name}": city[users] == number for number, name in enumerate(most)
     }

@@ -114,10 +114,10 @@ class Places:
         if wanted == 0:
             return np.zeros(0, np.int32), np.zeros(0)
         found = self._tree.query(here, wanted, distance_upper_bound=bound)
-        chords, places = np.ravel(found[0]), np.ravel(found[1])
-        chords, places = chords[np.isfinite(chords)], places[np.isfinite(chords)]
-        fresh = ~self._stale[places]
-        return self._rows[places[fresh]], chords[fresh]
+        chords, indices = np.ravel(found[0]), np.ravel(found[1])
+        chords, indices = chords[np.isfinite(chords)], indices[np.isfinite(chords)]
+        fresh = ~self._stale[indices]
+        return self._rows[indices[fresh]], chords[fresh]
 
 
 def _unit(lat: Degrees, lon: Degrees) -> NDArray[np.float64]:

@@ -55,14 +55,14 @@ def diversified(
 
 def _better_of_same_group(column: NDArray[np.int32]) -> NDArray[np.float32]:
     # Group and place in one integer: sorting those is several times faster than argsort.
-    places = np.arange(len(column))
-    packed = np.sort((column.astype(np.int64) << 32) | places)
+    positions = np.arange(len(column))
+    packed = np.sort((column.astype(np.int64) << 32) | positions)
     group = packed >> 32
     begins = np.empty(len(column), bool)
     begins[:1] = True
     np.not_equal(group[1:], group[:-1], out=begins[1:])
     better = np.empty(len(column), np.float32)
-    better[packed & 0xFFFFFFFF] = places - np.maximum.accumulate(np.where(begins, places, 0))
+    better[packed & 0xFFFFFFFF] = positions - np.maximum.accumulate(np.where(begins, positions, 0))
     better[column == NO_GROUP] = 0
     return better
 
@@ -136,9 +136,9 @@ def likeness_of(labels: NDArray[np.int32]) -> NDArray[np.float32]:
             nothing.
     """
     labelled = labels >= 0
-    distinct, place = np.unique(labels[labelled], return_inverse=True)
+    distinct, label = np.unique(labels[labelled], return_inverse=True)
     has = np.zeros((len(labels), len(distinct)), np.float32)
-    has[np.nonzero(labelled)[0], place] = 1
+    has[np.nonzero(labelled)[0], label] = 1
     has /= np.sqrt(np.maximum(labelled.sum(axis=1, keepdims=True), 1))
     return has @ has.T
 
@@ -206,7 +206,7 @@ def _repaired(columns: list[list[int]], limits: list[int], pinned: list[bool]) -
     placed = []
     left = sum(bit for bit, stays in zip(bits, pinned, strict=True) if not stays)
     for position in range(n):
-        place = position
+        index = position
         if not pinned[position]:
             fits = left
             for part, _, limit, outside, following in parts:
@@ -215,12 +215,12 @@ def _repaired(columns: list[list[int]], limits: list[int], pinned: list[bool]) -
                 group, run = following[position]
                 if (lengths[part] if last[part] == group else 0) + 1 + run > limit and run:
                     fits &= outside[group]
-            place = n - (fits or left).bit_length()
-            left ^= bits[place]
-        placed.append(place)
+            index = n - (fits or left).bit_length()
+            left ^= bits[index]
+        placed.append(index)
         for part, column, *_ in parts:
-            if column[place] != last[part]:
-                last[part], lengths[part] = column[place], 0
+            if column[index] != last[part]:
+                last[part], lengths[part] = column[index], 0
             lengths[part] += 1
     return placed
 

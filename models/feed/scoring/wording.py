@@ -61,7 +61,7 @@ NEAR = Reason("near", {})
 def texts_of(profile: Profile) -> dict[str, str]:
     """All message ids and their English; ``GET /api/v1/reasons`` serves them to translators."""
     types = profile.interaction_types
-    return ENGLISH | dict(said for name in types.names if (said := types.reason(name)))
+    return ENGLISH | dict(text for name in types.names if (text := types.reason(name)))
 
 
 class Wording:
@@ -106,12 +106,12 @@ class Wording:
         live, viewer, types = self._live, self._viewer, self._profile.interaction_types
         recent = viewer.recent
         if len(recent):
-            alike = live.items.neighbours[recent] == row
-            cosine = np.where(alike, live.items.neighbour_scores[recent], 0).max(axis=1, initial=0)
+            near = live.items.neighbours[recent] == row
+            cosine = np.where(near, live.items.neighbour_scores[recent], 0).max(axis=1, initial=0)
             best = int(cosine.argmax())
-            said = types.reason(live.types[int(viewer.recent_types[best])])
-            if cosine[best] >= SIMILAR and said is not None:
-                code, english, own = *said, int(recent[best])
+            text = types.reason(live.types[int(viewer.recent_types[best])])
+            if cosine[best] >= SIMILAR and text is not None:
+                code, english, own = *text, int(recent[best])
                 about = {"title": live.title(own), "item_id": live.item_id(own)}
                 return Reason(code, about, english)
         if self._applied is None:

@@ -44,12 +44,12 @@ def features(
     of_items = items.select("city", "category", "owner_id", "starts_at", "tags", item_id="id")
     facts = keyed.join(of_users, on="user_id", how="left").join(of_items, on="item_id", how="left")
     past = _turns_of_liking(interactions, weights).join(of_items, on="item_id")
-    moments = _Moments(facts, past, interactions, types)
-    return Table.of({name: column(moments) for name, column in _COLUMNS.items()}, len(facts))
+    described = _Pairs(facts, past, interactions, types)
+    return Table.of({name: column(described) for name, column in _COLUMNS.items()}, len(facts))
 
 
 @dataclass(frozen=True)
-class _Moments:
+class _Pairs:
     """
     Attributes:
         facts: of each pair what is known of user and item, and its moment.
@@ -62,30 +62,30 @@ class _Moments:
     types: InteractionTypes
 
 
-def _interest_ratio(moments: _Moments) -> NDArray[np.float64]:
+def _interest_ratio(pairs: _Pairs) -> NDArray[np.float64]:
     tags = pl.col("tags").list.unique()
     shared = tags.list.set_intersection(pl.col("interests")).list.len()
-    return _float(moments.facts, shared / tags.list.len())
+    return _float(pairs.facts, shared / tags.list.len())
 
 
-def _days_until(moments: _Moments) -> NDArray[np.float64]:
+def _days_until(pairs: _Pairs) -> NDArray[np.float64]:
     until = (pl.col("starts_at") - pl.col("occurred_at")).dt.total_microseconds()
     share = (until / (1e6 * DAY * HORIZON_DAYS)).clip(0, 1)
-    return _float(moments.facts, share, missing=1.0)
+    return _float(pairs.facts, share, missing=1.0)
 
 
-_COLUMNS: dict[str, Callable[[_Moments], NDArray[np.float64]]] = {
-    "bias": lambda moments: np.ones(len(moments.facts)),
+_COLUMNS: dict[str, Callable[[_Pairs], NDArray[np.float64]]] = {
+    "bias": lambda pairs: np.ones(len(pairs.facts)),
     # share of the item's tags that the user chose
     "overlap_interest_ratio": _interest_ratio,
     # … that items have which the user liked before
-    "overlap_history_ratio": lambda moments: _tags_before(moments.facts, moments.past),
-    "same_city": lambda moments: _float(moments.facts, pl.col("city") == pl.col("user_city")),
+    "overlap_history_ratio": lambda pairs: _tags_before(pairs.facts, pairs.past),
+    "same_city": lambda pairs: _float(pairs.facts, pl.col("city") == pl.col("user_city")),
     # whether the user liked one of that category, owner
-    "category_match": lambda moments: _met_before(moments.facts, moments.past, "category"),
-    "organizer_match": lambda moments: _met_before(moments.facts, moments.past, "owner_id"),
+    "category_match": lambda pairs: _met_before(pairs.facts, pairs.past, "category"),
+    "organizer_match": lambda pairs: _met_before(pairs.facts, pairs.past, "owner_id"),
     # a user takes one seat at most
-    "popularity": lambda moments: np.minimum(np.log1p(_seats_taken(moments)) / 5, 1),
+    "popularity": lambda pairs: np.minimum(np.log1p(_seats_taken(pairs)) / 5, 1),
     # days to the item's start / 180, in [0, 1]; 1 where no start is known
     "days_until": _days_until,
 }
@@ -133,20 +133,20 @@ def _met_before(facts: pl.DataFrame, past: pl.DataFrame, column: str) -> NDArray
     return (_count_before(facts, past, ["user_id", column]) > 0).astype(np.float64)
 
 
-def _seats_taken(moments: _Moments) -> NDArray[np.float64]:
+def _seats_taken(pairs: _Pairs) -> NDArray[np.float64]:
     """Users whose last word to each item before the moment was an apply, as
     ``models.data.interactions.undoing`` has it, shape (rows,)."""
     pair = ["user_id", "item_id"]
-    does, undoes = moments.types.of_applied
+    does, undoes = pairs.types.of_applied
     turns = (
-        moments.interactions.filter(pl.col("type").is_in(does | undoes))
+        pairs.interactions.filter(pl.col("type").is_in(does | undoes))
         .drop_nulls(pair)
         .group_by(*pair, "occurred_at")
         .agg(seat=pl.col("type").is_in(does).all().cast(pl.Int32))
         .sort("occurred_at")
         .with_columns(turn=pl.col("seat").diff().over(pair).fill_null(pl.col("seat")))
     )
-    return _count_before(moments.facts, turns, ["item_id"])
+    return _count_before(pairs.facts, turns, ["item_id"])
 
 
 def _count_before(rows: pl.DataFrame, turns: pl.DataFrame, by: list[str]) -> NDArray[np.float64]:

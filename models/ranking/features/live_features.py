@@ -227,9 +227,9 @@ def _standard_scores(pairs: Pairs) -> NDArray[np.floating]:
 
 
 def _places(scores: NDArray[np.floating]) -> NDArray[np.float32]:
-    place = np.empty(len(scores), np.float32)
-    place[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
-    return place
+    rank = np.empty(len(scores), np.float32)
+    rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
+    return rank
 
 
 def _click_rate(pairs: Pairs) -> NDArray[np.floating]:
@@ -289,8 +289,8 @@ def _summed(
         return np.zeros(len(wanted), np.float32)
     distinct, which = np.unique(keys, return_inverse=True)
     sums = np.bincount(which, weights)
-    place = np.minimum(np.searchsorted(distinct, wanted), len(distinct) - 1)
-    return np.where(distinct[place] == wanted, sums[place], 0)
+    index = np.minimum(np.searchsorted(distinct, wanted), len(distinct) - 1)
+    return np.where(distinct[index] == wanted, sums[index], 0)
 
 
 def _log_price(live: LiveCatalogue, rows: Indices) -> NDArray[np.float32]:

@@ -52,26 +52,26 @@ class Boosted:
         )
         line = Line.fit(table, labels, weights, groups, ridge=settings.line_ridge)
         of_trees = settings.trees_share / len(trees)
-        shares = [of_trees / _spread(one.scores(table), groups) for one in trees]
+        shares = [of_trees / _spread(ensemble.scores(table), groups) for ensemble in trees]
         shares.append((1 - settings.trees_share) / _spread(line.scores(table), groups))
         return cls(trees, line, tuple(shares))
 
     def decide(self, table: Table) -> NDArray[np.float64]:
-        scores = [one.scores(table) for one in self.trees]
+        scores = [ensemble.scores(table) for ensemble in self.trees]
         if self.line is not None:
             scores.append(self.line.scores(table))
         return np.asarray(np.array(self.shares) @ np.array(scores))
 
     def importance(self) -> NDArray[np.float64]:
         """Share of each feature: in the trees' gain and in the line's weights."""
-        parts = [one.gains() for one in self.trees]
+        parts = [ensemble.gains() for ensemble in self.trees]
         if self.line is not None:
             parts.append(self.line.shares())
         return np.asarray(np.mean(parts, axis=0))
 
     def to_json(self) -> dict[str, Any]:
         return {
-            "trees": [one.text for one in self.trees],
+            "trees": [ensemble.text for ensemble in self.trees],
             "line": None if self.line is None else self.line.to_json(),
             "shares": list(self.shares),
         }

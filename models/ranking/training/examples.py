@@ -144,10 +144,10 @@ def _negatives(
 ) -> pl.DataFrame:
     """3 for each positive of a user, each item once a user, at the moments of the positives."""
     rng = np.random.default_rng(seed)
-    places = wanted.sort("user_id", "occurred_at", "item_id").select(
+    positives = wanted.sort("user_id", "occurred_at", "item_id").select(
         "user_id", "occurred_at", place=pl.int_range(pl.len()).over("user_id") * NEGATIVES
     )
-    slots = pl.concat([places.with_columns(pl.col("place") + step) for step in range(NEGATIVES)])
+    slots = pl.concat([positives.with_columns(pl.col("place") + step) for step in range(NEGATIVES)])
     shown = (
         impressions.group_by("user_id", "item_id")
         .agg(position=pl.col("position").min())

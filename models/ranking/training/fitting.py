@@ -138,11 +138,9 @@ def fit(
         model, learnt, positives = _logistic(rows, train, profile, seed)
     scores = model.decide(kept.table)
     judged = _judged(kept)
-    calibration = Calibration.fit(
-        scores[judged], kept.labels[judged].astype(np.int8), method="platt"
-    )
+    calibration = Calibration.fit(scores[judged], kept.labels[judged].astype(np.int8))
     ranker = LearnedRanker(kind, data.table.names, model, calibration)
-    said = np.clip(calibration.probabilities(scores[judged]), LEAST, 1 - LEAST)
+    probabilities = np.clip(calibration.probabilities(scores[judged]), LEAST, 1 - LEAST)
     share = kept.labels[judged].mean()
     ndcg, base = _ndcg(kept, scores), _ndcg(kept, -np.arange(len(scores), dtype=np.float64))
     return ranker, Report(
@@ -151,8 +149,8 @@ def fit(
         positives=positives,
         users=int((~held_out).sum()),
         held_out_users=int(held_out.sum()),
-        log_loss=_log_loss(said, kept.labels[judged]),
-        base_log_loss=_log_loss(np.full(len(said), share), kept.labels[judged]),
+        log_loss=_log_loss(probabilities, kept.labels[judged]),
+        base_log_loss=_log_loss(np.full(len(probabilities), share), kept.labels[judged]),
         ndcg=float(ndcg.mean()) if len(ndcg) else 0.0,
         base_ndcg=float(base.mean()) if len(base) else 0.0,
         not_worse=not_worse(ndcg, base)[0],
@@ -182,18 +180,18 @@ def _judged(kept: TrainingSet) -> NDArray[np.bool_]:
     return kept.shown if passed_by.any() else np.ones(len(kept.labels), bool)
 
 
-def _log_loss(said: NDArray[np.floating], outcomes: NDArray[np.bool_]) -> float:
-    return float(-np.log(np.where(outcomes, said, 1 - said)).mean())
+def _log_loss(probabilities: NDArray[np.floating], outcomes: NDArray[np.bool_]) -> float:
+    return float(-np.log(np.where(outcomes, probabilities, 1 - probabilities)).mean())
 
 
 def _ndcg(kept: TrainingSet, scores: NDArray[np.floating]) -> NDArray[np.float64]:
     """nDCG of the visits that had something to like, in the order of the scores."""
     order = np.lexsort((-scores, kept.visits))
     visits, hits = kept.visits, kept.labels[order]
-    place = np.arange(len(hits)) - np.concatenate(([0], np.cumsum(kept.groups)[:-1]))[visits]
+    rank = np.arange(len(hits)) - np.concatenate(([0], np.cumsum(kept.groups)[:-1]))[visits]
     top = np.zeros((len(kept.groups), K), bool)
-    first = place < K
-    top[visits[first], place[first]] = hits[first]
+    first = rank < K
+    top[visits[first], rank[first]] = hits[first]
     relevant = np.bincount(visits[kept.labels], minlength=len(kept.groups))
     some = relevant > 0
     return ranking_metrics(top[some], relevant[some])["ndcg"]

@@ -118,7 +118,7 @@ def training_set(
     users = sorted(set(later["user_id"].unique()) & set(live.users.ids.to_list()))
     if len(users) > max_users:
         chosen = np.random.default_rng(seed).choice(len(users), max_users, replace=False)
-        users = [users[place] for place in np.sort(chosen)]
+        users = [users[index] for index in np.sort(chosen)]
     visits = dict(_visits(live, profile, later.filter(pl.col("user_id").is_in(users))))
     moments = np.array([visits[user].moment for user in users])
     seen = examined(backtest.events, profile)
@@ -149,7 +149,7 @@ def training_set(
         np.concatenate(labels),
         np.concatenate(shown),
         np.concatenate(weights),
-        np.array([len(one) for one in labels], np.int64),
+        np.array([len(of_user) for of_user in labels], np.int64),
         np.concatenate(items),
     )
 
@@ -167,9 +167,9 @@ def examined(past: pl.DataFrame, profile: Profile) -> NDArray[np.float64]:
     liking = [name for name, weight in profile.interaction_weights.items() if weight > 0]
     liked = past.filter(pl.col("type").is_in(liking)).sort("occurred_at")
     taken, pair = np.zeros(len(shown)), ["user_id", "item_id"]
-    for place, by in ((pl.col("position").is_not_null(), [*pair, "position"]),
+    for has_position, by in ((pl.col("position").is_not_null(), [*pair, "position"]),
                       (pl.col("position").is_null(), pair)):  # fmt: skip
-        led_to = liked.filter(place).join_asof(
+        led_to = liked.filter(has_position).join_asof(
             shown.select("occurred_at", "impression", *by),
             on="occurred_at",
             by=by,
@@ -196,11 +196,11 @@ def _outcome(
     if not there.any():
         nothing = np.zeros(len(rows), bool)
         return nothing, nothing, np.full(len(rows), unshown_weight, np.float32)
-    place = np.minimum(np.searchsorted(visit.items, rows), len(visit.items) - 1)
-    labels, shown = there & visit.liked[place], there & visit.shown[place]
-    position = np.minimum(visit.positions[place], len(seen))
+    index = np.minimum(np.searchsorted(visit.items, rows), len(visit.items) - 1)
+    labels, shown = there & visit.liked[index], there & visit.shown[index]
+    position = np.minimum(visit.positions[index], len(seen))
     look = np.where(shown & (position > 0), seen[np.maximum(position - 1, 0)], 1.0)
-    chance = np.where(shown, visit.propensities[place], 1.0)
+    chance = np.where(shown, visit.propensities[index], 1.0)
     wanted = np.minimum(1 / np.maximum(look * chance, 1e-9), MOST_WEIGHT)
     passed = np.where(shown, np.minimum(look, 1), unshown_weight)
     return labels, shown, np.where(labels, wanted, passed).astype(np.float32)

@@ -238,7 +238,7 @@ class BlendOfTables:
             made = Part.of(_made(name, train.profile, chosen).fit(train))
             judged = [(_ndcg(part, fold), made) for part in made.asked(train, FADES[1])]
             tried.append((*_best_of(judged), chosen))
-        _, made, settings = max(tried, key=lambda one: one[0])
+        _, made, settings = max(tried, key=lambda candidate: candidate[0])
         if train.times is None or not made.by_history:
             return list(made.asked(train, None)), settings
         recent = [made.fading(fade) for fade in FADES]
@@ -286,13 +286,13 @@ def _made(name: str, profile: Profile, settings: Mapping[str, float]) -> Recomme
 
 
 def _best_of(judged: list[tuple[float, Part]]) -> tuple[float, Part]:
-    return max(judged, key=lambda one: one[0])
+    return max(judged, key=lambda candidate: candidate[0])
 
 
 def _test_of(fold: Fold) -> TestSet:
     """By a part of the users, evenly drawn."""
-    places = np.arange(0, len(fold.users), max(1, -(-len(fold.users) // CHOSEN_BY)))
-    users, wanted = fold.users[places], sparse.csr_array(fold.wanted[places])
+    sample = np.arange(0, len(fold.users), max(1, -(-len(fold.users) // CHOSEN_BY)))
+    users, wanted = fold.users[sample], sparse.csr_array(fold.wanted[sample])
     seen = sparse.csr_array(fold.train.matrix.values[users])
     return TestSet(users, wanted.astype(np.float32), seen, np.full(len(users), "warm"))
 

@@ -175,9 +175,9 @@ def _at_most(matrix: sparse.csr_array, count: int) -> sparse.csr_array:
     """At most so many entries of each row, drawn evenly."""
     lengths = np.diff(matrix.indptr)
     row = np.repeat(np.arange(matrix.shape[0]), lengths)
-    place = np.arange(matrix.nnz) - matrix.indptr[row]
+    rank = np.arange(matrix.nnz) - matrix.indptr[row]
     share = np.minimum(count / np.maximum(lengths, 1), 1)[row]
-    kept = np.floor((place + 1) * share) > np.floor(place * share)
+    kept = np.floor((rank + 1) * share) > np.floor(rank * share)
     indptr = np.concatenate(([0], np.cumsum(np.bincount(row[kept], minlength=len(lengths)))))
     return sparse.csr_array((matrix.data[kept], matrix.indices[kept], indptr), shape=matrix.shape)
 

@@ -122,13 +122,13 @@ def _in_order(
     liked, times = histories.liked, histories.times
     users = np.repeat(np.arange(liked.shape[0]), np.diff(liked.indptr))
     items = liked.indices.astype(np.int64)
-    moments = np.zeros(len(users)) if times is None else entries_at(times, users, items)
-    order = np.lexsort((items, moments, users))
-    users, items, moments = users[order], items[order], moments[order]
+    when = np.zeros(len(users)) if times is None else entries_at(times, users, items)
+    order = np.lexsort((items, when, users))
+    users, items, when = users[order], items[order], when[order]
     same = users[1:] == users[:-1]
-    if not (np.diff(moments)[same] > 0).any():
+    if not (np.diff(when)[same] > 0).any():
         raise ValueError("the times of what users liked tell no order: there are no transitions")
-    steps = np.concatenate(([0], np.cumsum((np.diff(moments) != 0) | ~same)))
+    steps = np.concatenate(([0], np.cumsum((np.diff(when) != 0) | ~same)))
     return users, items, steps[: len(users)]
 
 
