@@ -21,7 +21,7 @@ FROM_OUTSIDE = "marked as failed from outside"
 OUR_ERRORS = re.compile(r"^(data_checks|going_live|models|orchestration|storage)[\w.]*: ")
 """The class before the words of an error of ours, which speak for themselves."""
 TOLD = {dg.DagsterEventType.STEP_SUCCESS}
-MADE = {dg.DagsterEventType.ASSET_MATERIALIZATION}
+MATERIALIZED = {dg.DagsterEventType.ASSET_MATERIALIZATION}
 CHECKED = {dg.DagsterEventType.ASSET_CHECK_EVALUATION}
 FAILED = {dg.DagsterEventType.STEP_FAILURE, dg.DagsterEventType.RUN_FAILURE}
 
@@ -64,7 +64,7 @@ def say_outcome(instance: dg.DagsterInstance, run_id: str) -> int:
 def _became(instance: dg.DagsterInstance, run_id: str) -> str:
     """What the new version is, in a line."""
     metadata: dict[str, object] = {}
-    for entry in instance.all_logs(run_id, of_type=MADE):
+    for entry in instance.all_logs(run_id, of_type=MATERIALIZED):
         made = entry.asset_materialization
         if made is not None and made.asset_key == dg.AssetKey("champion"):
             metadata = {name: of.value for name, of in made.metadata.items()}

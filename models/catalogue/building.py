@@ -106,7 +106,7 @@ class ModelInfo:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """What the product told about users, items and owners, and what is counted of items.
+    """The product's users, items and owners, and what is counted of items.
 
     Attributes:
         users: id, lat, lon, city, tags.

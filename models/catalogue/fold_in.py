@@ -100,7 +100,7 @@ class RidgeStep:
         """For the vectors of a catalogue; None: it has no model, or one that knows no taste.
         O(dims³), and a sample of users."""
         dims = live.items.vectors.shape[1]
-        covariance = live.moments.covariance[:dims, :dims]
+        covariance = live.score_statistics.covariance[:dims, :dims]
         scale = float(np.trace(covariance)) / max(dims, 1)
         trained = np.flatnonzero(np.diff(live.users.liked.indptr))
         if not scale > 0 or not len(trained):
@@ -111,7 +111,7 @@ class RidgeStep:
         variances = np.einsum("ud,de,ue->u", taste, covariance, taste)
         spread = float(np.sqrt(np.median(np.maximum(variances, 0))))
         solver = np.linalg.inv(covariance + RIDGE * scale * np.eye(dims))
-        return cls(live.moments.vector, covariance, solver, spread)
+        return cls(live.score_statistics.vector, covariance, solver, spread)
 
     def step(
         self, vectors: NDArray[np.floating], liking: NDArray[np.floating]

@@ -246,7 +246,7 @@ def _folded(
     Args:
         known: what the snapshot says of the user.
         liked: rows and liking, with all that is known by now.
-        told: the same of new events alone; below 0: turned away from.
+        new_likes: the same of new events alone; below 0: turned away from.
     """
     if isinstance(fold_in, Linear):
         # From the row that the model was trained on to that of now.

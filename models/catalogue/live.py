@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from models.catalogue.changes import Changes, ItemRow, OwnerRow
 from models.catalogue.live_users import LiveUsers, or_nan
-from models.catalogue.score_statistics import Moments
+from models.catalogue.score_statistics import ScoreStatistics
 from models.catalogue.snapshots.padding import MOST_TAGS, extended, with_tag_slots
 from models.catalogue.snapshots.snapshot import Snapshot
 from models.catalogue.viewers.viewer import (
@@ -52,7 +52,7 @@ class LiveCatalogue:
         trending: by window in hours, rows and scores; empty until they are set.
         changed_items: rows of items that were written since the snapshot; ``written`` has them
             in the order of the writing, again each time.
-        moments: of the model's scores. ``usual``: mean of the components that are the same
+        score_statistics: of the model. ``usual``: mean of the components that are the same
             for everybody.
         position: of the change log, up to which changes are in.
         counted: of the interactions, up to which they are counted; None: none since the snapshot.
@@ -89,7 +89,7 @@ class LiveCatalogue:
         shown = np.flatnonzero(self.items.published).astype(np.int32)
         step = max(1, len(shown) // 50_000)
         sample = shown[::step]
-        self.moments = Moments.of(self.items, sample)
+        self.score_statistics = ScoreStatistics.of(self.items, sample)
         quality = self.items.owner_quality[sample]
         self.usual = {
             "engagement": float(self.items.engagement[sample].mean()) if len(sample) else 0.0,
@@ -316,7 +316,7 @@ class LiveCatalogue:
         trained = tags[(tags >= 0) & (tags < self.snapshot.tag_items.rows)]
         items_of_tags = self.snapshot.tag_items.gather(trained).indices
         if len(items_of_tags) == 0:
-            items.vectors[row] = self.moments.vector
+            items.vectors[row] = self.score_statistics.vector
             return
         rows, shared = np.unique(items_of_tags, return_counts=True)
         best = rows[np.argsort(-shared, kind="stable")[:LIKE_IT]]

@@ -13,7 +13,7 @@ from models.catalogue.viewers.viewer import Indices
 
 
 @dataclass(frozen=True)
-class Moments:
+class ScoreStatistics:
     """Mean and covariance of the items' vectors and biases, so that the mean and the spread
     of any user's scores need no pass over the items."""
 
@@ -22,7 +22,7 @@ class Moments:
     covariance: NDArray[np.float64]  # (dims + 1, dims + 1), the bias last
 
     @classmethod
-    def of(cls, items: Items, rows: Indices) -> Moments:
+    def of(cls, items: Items, rows: Indices) -> ScoreStatistics:
         """O(rows * dims²)."""
         if len(rows) == 0:
             dims = items.vectors.shape[1]

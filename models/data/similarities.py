@@ -51,7 +51,7 @@ def top_neighbours(
     counts = np.bincount(matrix.indices, minlength=matrix.shape[1])
     # A handful of rows is no evidence that a column is common.
     kept = np.flatnonzero(counts <= max(max_share * rows, 10))
-    if not len(kept):  # everything is common to all: nobody is told from anybody
+    if not len(kept):  # everything is common to all: nobody differs from anybody
         return Neighbours(indices, scores)
     unit = sparse.csr_matrix(unit_rows(matrix[:, kept]).astype(np.float32))
     top = sp_matmul_topn(unit, sparse.csr_matrix(unit.T), top_n=k + 1, sort=True, n_threads=threads)

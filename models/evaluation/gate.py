@@ -4,8 +4,8 @@ Comparisons are over the same users, each a paired t-test of nDCG@k, which for r
 with the randomisation test (Smucker, Allan and Carterette 2007, "A comparison of statistical
 significance tests for information retrieval evaluation"):
 
-*split*: out of sample, recipe against recipe. What the candidate's recipe learns from the past is
-judged by what came after, beside what the champion's recipe learns from the same past; if both are
+*split*: out of sample, config against config. What the candidate's config learns from the past is
+judged by what came after, beside what the champion's config learns from the same past; if both are
 the same, the difference is 0 by construction. The champion's own vectors are not judged by the
 test window: one that was trained later has seen it, and one that was trained before has made it,
 since people click what they are shown.
@@ -14,8 +14,8 @@ since people click what they are shown.
 recommender does alone, beyond the noise.
 
 *final*, *artifacts*: the vectors that would serve, judged by the same interactions. They have
-seen them, so they must not do much worse than what their own recipe made of the past, nor than
-the champion's vectors if those are of the same recipe. (Vectors of another recipe fit what they
+seen them, so they must not do much worse than what their own config made of the past, nor than
+the champion's vectors if those are of the same config. (Vectors of another config fit what they
 have seen more closely or less, and are none the better or worse for it.) This says nothing of
 which version is better. It shows a training that went wrong: what it made does not even fit what
 it learnt from.
@@ -48,7 +48,7 @@ from models.recommenders.judging import TestSet, ndcg_and_coverage, random_ndcg
 from models.recommenders.served import ByVectors, as_served, of_snapshot
 from models.recommenders.simple.heuristic import Heuristic
 from models.recommenders.simple.popularity import PopularityRecommender
-from models.versions.configuration import Recipe
+from models.versions.config import Config
 from models.versions.version import ModelVersion
 
 ARTIFACT_USERS = 500
@@ -64,13 +64,13 @@ class Version:
     """A trained version, as the gate looks at it.
 
     Attributes:
-        recipe: None: it was registered before recipes were kept.
+        config: None: it was registered before configs were kept.
         metrics: of its run in MLflow.
     """
 
     number: str
     recommender: str
-    recipe: Recipe | None
+    config: Config | None
     users: IdIndex
     items: IdIndex
     served: ByVectors
@@ -80,11 +80,11 @@ class Version:
     def of(cls, registered: ModelVersion, snapshot: Snapshot) -> Self:
         """The version whose snapshot this is."""
         tags = registered.tags
-        recipe = tags.get("recipe")
+        config = tags.get("recipe")
         return cls(
             registered.version,
             tags.get("recommender", snapshot.manifest.recommender or "unknown"),
-            Recipe.from_json(recipe) if recipe else None,
+            Config.from_json(config) if config else None,
             snapshot.users.ids,
             snapshot.items.ids,
             of_snapshot(snapshot),
@@ -214,9 +214,9 @@ def judge(
 
     Args:
         comparison: of the candidate's training, whose rows are ``users`` and ``items``.
-        past: what was known at a moment, by a profile. Asked only when a recipe must be refitted.
+        past: what was known at a moment, by a profile. Asked only when a config must be refitted.
         interactions: from which rankers learn: user_id, item_id, type, occurred_at, metadata.
-        progress: of a recipe that is refitted.
+        progress: of a config that is refitted.
     """
     rules = profile.gate
     number = champion.number if champion else None
@@ -241,7 +241,7 @@ def _sample(rows: NDArray[np.integer]) -> NDArray[np.integer]:
 def _final(
     candidate: Version, comparison: Comparison, users: IdIndex, items: IdIndex, rules: Gate
 ) -> list[Finding]:
-    """The final vectors against chance, and against the same recipe before the split."""
+    """The final vectors against chance, and against the same config before the split."""
     test, k = comparison.test, comparison.k
     rows = _sample(np.arange(len(test.users)))
     sample = TestSet(test.users[rows], test.relevant[rows], test.seen[rows], test.segments[rows])
@@ -250,7 +250,7 @@ def _final(
     name, _ = parts_of(candidate.recommender)
     past = comparison.of(PopularityRecommender.name if name == Heuristic.name else name)
     alone = past.per_user["after_recommender"]  # the vectors by themselves, as ours
-    sides = "the final vectors against the same recipe before the split: "
+    sides = "the final vectors against the same config before the split: "
     return [
         _beats_random(sample, ours, k, rules),
         _compared("final", ours, alone[rows], rules, rules.max_artifact_drop, sides),
@@ -280,8 +280,8 @@ def _artifacts(
     k: int,
 ) -> Finding:
     """The final vectors of both sides, over what both know."""
-    if champion.recipe != candidate.recipe:
-        text = "vectors of different recipes fit what they have seen more closely or less"
+    if champion.config != candidate.config:
+        text = "vectors of different configs fit what they have seen more closely or less"
         return Finding("artifacts", "skipped", text)
     sides = (candidate, champion)
     chosen = np.flatnonzero(
@@ -328,50 +328,50 @@ def _on_split(
     interactions: pl.LazyFrame,
     progress: ProgressOf | None,
 ) -> list[Finding]:
-    """The recipes, out of sample, by all users whom either is chosen or judged by."""
+    """The configs, out of sample, by all users whom either is chosen or judged by."""
     rules = profile.gate
     own = comparison.of(candidate.recommender)
     ours = own.everybody, own.metrics["coverage"]
-    if champion.recipe is None:
-        text = "the champion's recipe is not known"
+    if champion.config is None:
+        text = "the champion's config is not known"
         return [Finding("split", "skipped", text)]
-    if champion.recipe == candidate.recipe:
-        text = "the champion's recipe is the same: the difference is 0 by construction"
+    if champion.config == candidate.config:
+        text = "the champion's config is the same: the difference is 0 by construction"
         return [Finding("split", "passed", text)]
     compared = {evaluated.recommender: evaluated for evaluated in comparison.evaluations}
-    there = compared.get(champion.recipe.recommender)
-    if there is not None and champion.recipe == Recipe.of(there.recommender, profile):
+    there = compared.get(champion.config.recommender)
+    if there is not None and champion.config == Config.of(there.recommender, profile):
         theirs: tuple[Floats, float] = there.everybody, there.metrics["coverage"]
     else:
         try:
-            theirs = _refitted(champion.recipe, comparison, profile, past, interactions, progress)
+            theirs = _refitted(champion.config, comparison, profile, past, interactions, progress)
         except ValueError as error:
-            text = f"this release cannot make the champion's recipe: {error}"
+            text = f"this release cannot make the champion's config: {error}"
             return [Finding("split", "skipped", text)]
-    sides = f"the champion's recipe ({champion.recipe.recommender}), refitted on the same past: "
+    sides = f"the champion's config ({champion.config.recommender}), refitted on the same past: "
     return _by_split(ours, theirs, rules, sides)
 
 
 def _refitted(
-    recipe: Recipe,
+    config: Config,
     comparison: Comparison,
     profile: Profile,
     past: Past,
     interactions: pl.LazyFrame,
     progress: ProgressOf | None,
 ) -> tuple[Floats, float]:
-    """What a recipe makes of the past, as it would be served: nDCG by user, and coverage. Where
-    the profile wants no ranker, that of the recipe is left out, as the feed leaves it out.
+    """What a config makes of the past, as it would be served: nDCG by user, and coverage. Where
+    the profile wants no ranker, that of the config is left out, as the feed leaves it out.
 
     Raises:
         ValueError: this release does not know the recommender or a setting, or it does not train.
     """
-    changed, split = recipe.profile(profile), comparison.split_at
-    name, kind = parts_of(recipe.recommender)
+    changed, split = config.profile(profile), comparison.split_at
+    name, kind = parts_of(config.recommender)
     train, held = past(changed, split), comparison.held
     if held is not None:
         train = held.train(train)
-    tell = progress and progress(f"{name}, of the champion's recipe")
+    tell = progress and progress(f"{name}, of the champion's config")
     made = as_served(zoo.make(name, changed).fit(train, progress=tell), train)
     test, choosing = comparison.test, comparison.choosing
     judge, ranker = FeedJudge.of(train, test, interactions, choosing, held), None
@@ -386,7 +386,7 @@ def _refitted(
             progress=progress,
         )
         ranker, _ = behind.ranker(kind)
-    evaluated = judge.evaluate(recipe.recommender, made, ranker)
+    evaluated = judge.evaluate(config.recommender, made, ranker)
     return evaluated.everybody, evaluated.metrics["coverage"]
 
 

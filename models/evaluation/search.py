@@ -324,7 +324,7 @@ def search(
     are measured first, and to the end.
 
     Args:
-        tell: told of each trial as it is over.
+        tell: called with each trial as it ends.
     """
     deadline = time.monotonic() + budget.seconds
     space = SPACES[recommender]

@@ -55,7 +55,7 @@ class Verdict:
 def too_few(metric: str, sums: Moments, limits: Guardrails) -> str | None:
     """Why a rate says nothing yet, for people; None: there is enough data.
 
-    A rate is judged, and told, from ``min_impressions`` in its denominator (impressions, or
+    A rate is judged, and reported, from ``min_impressions`` in its denominator (impressions, or
     clicks for conversion) of at least ``min_users`` users.
     """
     if sums.y < limits.min_impressions:

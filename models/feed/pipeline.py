@@ -153,7 +153,7 @@ class FeedPipeline:
         cls, live: LiveCatalogue, profile: Profile, *, now: float, ranker: Ranker | None = None
     ) -> FeedPipeline:
         """The same pipeline where nobody waits: no source is dropped for being slow, and what is
-        drawn at random is drawn alike each time. O(n log n) in the items.
+        drawn at random is drawn the same each time. O(n log n) in the items.
 
         Args:
             now: epoch seconds.

@@ -80,7 +80,7 @@ def _share_of_taste(live: LiveCatalogue, viewer: Viewer, rows: Indices) -> NDArr
         return np.asarray(own / (own + popular), np.float32)
     assert viewer.vector is not None, "the model's score is among the components"
     user, bias = viewer.vector, live.items.bias[rows]
-    mean = float(user @ live.moments.vector)
+    mean = float(user @ live.score_statistics.vector)
     taste = np.maximum(live.items.vectors[rows] @ user - mean, 1e-6)
     popular = np.maximum(bias - bias.mean(), 1e-6)
     return (taste / (taste + popular)).astype(np.float32)

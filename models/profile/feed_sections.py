@@ -100,7 +100,7 @@ class Diversity(Section):
 
     strength: Share = Field(
         default=0.05,
-        description="How much less alike in tags the first ten are made than they "
+        description="How much less similar in tags the first ten are made than they "
         "were ranked, at least; 0: off.",
     )
     max_run_owner: Annotated[int, Field(ge=1)] | None = Field(

@@ -17,7 +17,7 @@ class Guardrails(Section):
     )
     min_impressions: Annotated[int, Field(ge=1)] = Field(
         default=200,
-        description="Impressions from which a CTR is judged and told, and clicks from which a "
+        description="Impressions from which a CTR is judged and reported, and clicks from which a "
         "conversion is; on both sides.",
     )
     min_users: Annotated[int, Field(ge=2)] = Field(

@@ -79,7 +79,7 @@ class LightFMAloneSettings(Settings):
         gt=0,
         lt=1,
         description="Share of the interactions in the window: the newest, or drawn at random "
-        "where the dataset has not told them apart.",
+        "where the dataset does not set them apart.",
     )
     learning_rate: Above = 0.03
     ridge: float = Field(default=0.0, ge=0)

@@ -27,7 +27,7 @@ from models.profile.schema import Profile
 Progress = Callable[[int, int], None]
 """Told (steps done, steps in all) while a recommender trains; what it raises ends the training."""
 ProgressOf = Callable[[str], Progress]
-"""What is to be told of the progress of something, by its name."""
+"""Gives what to call with the progress of something, by its name."""
 
 TIE = 1e-6
 """What popularity adds to a score at most: it decides between items that are level otherwise."""

@@ -21,7 +21,7 @@ USERS = 1_000
 
 
 def with_validation(dataset: Dataset, interactions: pl.LazyFrame, share: float = 0.1) -> Dataset:
-    """The dataset with the newest ``share`` of its interactions told apart. O(interactions).
+    """The dataset with the newest ``share`` of its interactions set apart. O(interactions).
 
     Args:
         interactions: columns user_id, item_id, type, occurred_at; what came at
@@ -86,7 +86,7 @@ def best_epochs(most: int, patience: int, epoch: Callable[[], float], progress: 
 
     Args:
         epoch: trains one more, and gives the nDCG so far.
-        progress: told of ``2 * most`` steps, as training is done again for that number.
+        progress: called for ``2 * most`` steps, as training is done again for that number.
     """
     best, best_score = 0, -1.0
     for done in range(1, most + 1):

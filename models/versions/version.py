@@ -49,7 +49,7 @@ class ModelVersion:
 
     @property
     def good_since(self) -> datetime | None:
-        """What the age of a champion counts from, for serving and for the next training alike."""
+        """What the age of a champion counts from, for serving and for the next training."""
         return good_since(self.trained_at, self.tags.get(JUDGED_TAG))
 
 

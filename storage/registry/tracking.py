@@ -26,7 +26,7 @@ from models.data.feature_set import FeatureSet
 from models.data.ragged import Ragged
 from models.evaluation.comparison import Comparison
 from models.recommenders.base import Dataset
-from models.versions.configuration import Recipe
+from models.versions.config import Config
 from models.versions.lineage import Lineage
 from models.versions.version import FEATURES_TAG, ModelVersion, metric_name
 from storage.registry.registry import Registry
@@ -195,7 +195,7 @@ def register(
             "trained_at": trained_at.isoformat(),
             "model_id": logged.model_id or "",
             "verdict": comparison.verdict,
-            "recipe": Recipe.of(comparison.winner, dataset.profile).to_json(),
+            "recipe": Config.of(comparison.winner, dataset.profile).to_json(),
             FEATURES_TAG: features.digest,
             **(lineage.tags() if lineage else {}),
         },

@@ -20,11 +20,11 @@ from models.recommenders.base import Dataset
 from models.recommenders.served import ByVectors, as_served
 from models.recommenders.simple.popularity import PopularityRecommender
 from models.recommenders.zoo import make
-from models.versions.configuration import Recipe
+from models.versions.config import Config
 from tests.models.worlds import PROFILE, dataset_of
 
 NAME = PopularityRecommender.name
-RECIPE = Recipe.of(NAME, PROFILE)
+RECIPE = Config.of(NAME, PROFILE)
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_a_collapse_is_refused(judge, good, kind: str) -> None:
     bad = -bias if kind == "inverted" else np.random.default_rng(3).permutation(bias)
     found = statuses(judge(biased(good, bad), good))
     assert found["final"] == found["artifacts"] == "refused"
-    assert found["split"] == "passed"  # the recipe is as good as ever
+    assert found["split"] == "passed"  # the config is as good as ever
     assert "refused" in statuses(judge(biased(good, bad), None)).values()
 
 
@@ -97,29 +97,29 @@ def test_another_recipe_is_refitted_on_the_same_past(judge, good, comparison) ->
     changed = PROFILE.model_copy(
         update={"popularity": PROFILE.popularity.model_copy(update={"half_life_share": 1.0})}
     )
-    other = replace(good, recipe=Recipe.of(NAME, changed))
+    other = replace(good, config=Config.of(NAME, changed))
     found = judge(good, other)
     assert "refitted on the same past" in found["split"].text
     assert found["split"].paired is not None
     assert found["split"].paired.candidate == pytest.approx(comparison.of(NAME).everybody.mean())
     assert found["split"].paired.difference != 0
     assert found["artifacts"].status == "skipped"
-    of_the_others = replace(good, recipe=Recipe.of("heuristic", PROFILE), recommender="heuristic")
+    of_the_others = replace(good, config=Config.of("heuristic", PROFILE), recommender="heuristic")
     split = judge(good, of_the_others)["split"]
     assert split.paired.champion == pytest.approx(  # fitted already for the comparison
         comparison.of("heuristic").everybody.mean()
     )
-    unknown = replace(good, recipe=Recipe("heuristic", {"no_such": {}}))
+    unknown = replace(good, config=Config("heuristic", {"no_such": {}}))
     assert "cannot make" in judge(good, unknown)["split"].text
-    assert "not known" in judge(good, replace(good, recipe=None))["split"].text
+    assert "not known" in judge(good, replace(good, config=None))["split"].text
 
 
 def by_vectors(name: str, dataset: Dataset, number: str = "3") -> Version:
     """A recommender trained on everything, as it is served."""
     served = as_served(make(name, PROFILE).fit(dataset), dataset)
     assert isinstance(served, ByVectors)
-    recipe = Recipe.of(name, PROFILE)
-    return Version(number, name, recipe, dataset.users, dataset.items, served)
+    config = Config.of(name, PROFILE)
+    return Version(number, name, config, dataset.users, dataset.items, served)
 
 
 @pytest.mark.parametrize("name", ["ease", "als", "user_knn"])
@@ -148,9 +148,9 @@ def test_a_recipe_of_any_recommender_is_refitted(judge, good, name: str, setting
     changed = Profile.model_validate(
         PROFILE.model_dump() | {"recommenders": {name: settings, "popularity": {}}}
     )
-    recipe = Recipe.from_json(Recipe.of(name, changed).to_json())
-    assert recipe.settings["recommenders"][name].items() >= settings.items()
-    split = judge(good, replace(good, recipe=recipe, recommender=name))["split"]
+    config = Config.from_json(Config.of(name, changed).to_json())
+    assert config.settings["recommenders"][name].items() >= settings.items()
+    split = judge(good, replace(good, config=config, recommender=name))["split"]
     assert f"({name}), refitted on the same past" in split.text
     assert split.paired.champion > 0
 
@@ -158,20 +158,20 @@ def test_a_recipe_of_any_recommender_is_refitted(judge, good, name: str, setting
 def test_recipes_of_earlier_releases(judge, good, comparison) -> None:
     """Their shape is that of today, so that nothing is refitted for an upgrade."""
     sections = PROFILE.model_dump(mode="json")
-    old = Recipe(
+    old = Config(
         "lightfm_hybrid",
         {name: sections[name] for name in ("interaction_weights", "popularity", "lightfm")}
         | {"matrix": {"half_life_days": None}, "evaluation": {"heavy_user": 50}},
     )
-    assert old == Recipe.of("lightfm_hybrid", PROFILE)
-    split = judge(good, replace(good, recipe=old, recommender="lightfm_hybrid"))["split"]
+    assert old == Config.of("lightfm_hybrid", PROFILE)
+    split = judge(good, replace(good, config=old, recommender="lightfm_hybrid"))["split"]
     assert split.paired.champion == pytest.approx(comparison.of("lightfm_hybrid").everybody.mean())
-    for unknown in (Recipe("svd", {}), Recipe("ease", {"recommenders": {"ease": {"depth": 3}}})):
-        assert "cannot make" in judge(good, replace(good, recipe=unknown))["split"].text
+    for unknown in (Config("svd", {}), Config("ease", {"recommenders": {"ease": {"depth": 3}}})):
+        assert "cannot make" in judge(good, replace(good, config=unknown))["split"].text
 
 
 def test_fewer_items_in_the_lists(judge, good, comparison) -> None:
-    other = replace(good, recipe=Recipe.of("heuristic", PROFILE), recommender="heuristic")
+    other = replace(good, config=Config.of("heuristic", PROFILE), recommender="heuristic")
     strict = PROFILE.model_copy(
         update={"gate": PROFILE.gate.model_copy(update={"max_coverage_drop": 0.0})}
     )
@@ -234,9 +234,9 @@ def test_a_report_says_why() -> None:
 def test_a_recipe_with_a_ranker_is_refitted(judge, good, comparison) -> None:
     """The ranker too, and the version is judged with its own."""
     few = PROFILE.model_dump() | {"ranker": {"min_users": 2}}
-    recipe = Recipe.of(f"{NAME}-boosted", Profile.model_validate(few))
-    assert "boosted" in recipe.settings["ranker"]
-    split = judge(good, replace(good, recipe=Recipe.from_json(recipe.to_json())))["split"]
+    config = Config.of(f"{NAME}-boosted", Profile.model_validate(few))
+    assert "boosted" in config.settings["ranker"]
+    split = judge(good, replace(good, config=Config.from_json(config.to_json())))["split"]
     assert f"({NAME}-boosted), refitted" in split.text
     assert split.paired.champion != comparison.of(NAME).per_user["ndcg"].mean()
 
@@ -245,9 +245,9 @@ def test_a_champions_ranker_that_the_profile_no_longer_uses_is_left_out(
     judge, good, comparison
 ) -> None:
     """Or no version without a ranker could follow it, although it is served without."""
-    recipe = Recipe.of(f"{NAME}-boosted", PROFILE)
+    config = Config.of(f"{NAME}-boosted", PROFILE)
     profile = Profile.model_validate(PROFILE.model_dump() | {"ranker": {"kinds": []}})
-    split = judge(good, replace(good, recipe=recipe), profile)["split"]
+    split = judge(good, replace(good, config=config), profile)["split"]
     assert split.paired.champion == pytest.approx(comparison.of(NAME).everybody.mean())
 
 
@@ -261,5 +261,5 @@ def test_a_final_ranker_that_does_harm_is_refused(judge, good, not_worse, status
 def test_what_makes_a_rankers_features_is_part_of_its_recipe() -> None:
     changed = PROFILE.model_dump() | {"similarity": {"neighbours": 7}}
     other = Profile.model_validate(changed)
-    assert Recipe.of("ease-boosted", PROFILE) != Recipe.of("ease-boosted", other)
-    assert Recipe.of("ease", PROFILE) == Recipe.of("ease", other)
+    assert Config.of("ease-boosted", PROFILE) != Config.of("ease-boosted", other)
+    assert Config.of("ease", PROFILE) == Config.of("ease", other)

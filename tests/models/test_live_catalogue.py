@@ -20,7 +20,7 @@ from models.catalogue import building as catalogues
 from models.catalogue.building import Vectors, build_snapshot
 from models.catalogue.changes import Changes, ItemRow, OwnerRow, UserRow
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.score_statistics import Moments
+from models.catalogue.score_statistics import ScoreStatistics
 from models.catalogue.snapshots.snapshot import Snapshot
 from models.data.ids import IdIndex
 from models.data.interactions.matrices import interaction_matrix
@@ -439,7 +439,7 @@ def test_moments_are_those_of_the_scores(n: int, dims: int, seed: int) -> None:
     user_vector = rng.normal(size=dims).astype(np.float32)
     scores = (vectors[:n].astype(float) @ user_vector) + bias[:n]
     expected = (scores.mean(), scores.std()) if n else (0, 0)
-    moments = Moments.of(items, np.arange(n, dtype=np.int32))
+    moments = ScoreStatistics.of(items, np.arange(n, dtype=np.int32))
     assert moments.of_scores(user_vector) == pytest.approx(expected, abs=1e-4)
 
 

@@ -19,7 +19,7 @@ from models.catalogue.snapshots.snapshot import Snapshot
 from models.data.feature_set import FeatureSet
 from models.data.interactions.splits import split_moment
 from models.evaluation.comparison import Comparison, compare, fingerprint
-from models.versions.configuration import Recipe
+from models.versions.config import Config
 from models.versions.version import ModelVersion, RegistryAway, RegistryError
 from storage.registry import tracking
 from storage.registry.registry import Registry
@@ -199,7 +199,7 @@ def test_a_model_of_other_features_does_not_load(
     version = trained(registry, comparison)
     features = FeatureSet.of(DATASET.user_features, DATASET.item_features)
     assert version.tags["feature_digest"] == features.digest
-    assert version.tags["recipe"] == Recipe.of(comparison.winner, DATASET.profile).to_json()
+    assert version.tags["recipe"] == Config.of(comparison.winner, DATASET.profile).to_json()
     uri = f"models:/{registry.model_name}/{version.version}"
     model = Path(mlflow.artifacts.download_artifacts(uri))
     (kept,) = model.rglob("features.json")

@@ -15,7 +15,7 @@ import pytest
 from models.catalogue.snapshots.snapshot import Snapshot
 from models.profile.ranker_settings import parts_of
 from models.ranking.learned import ranker_of
-from models.versions.configuration import Recipe
+from models.versions.config import Config
 from storage.events.lake import Lake
 from storage.registry.registry import Registry
 from storage.settings import Settings, mlflow_tracking_uri
@@ -170,8 +170,8 @@ def test_whatever_wins_is_served(
     version = registry.newest()
     assert version.tags["recommender"] == name
     assert registry.champion() == before
-    recipe = Recipe.from_json(version.tags["recipe"])
-    assert recipe.recommender == name
+    config = Config.from_json(version.tags["recipe"])
+    assert config.recommender == name
     snapshot = Snapshot.load(trained.snapshots / version.version)
     assert snapshot.manifest.recommender == name
     assert (snapshot.personal and snapshot.has_model) == (name != "heuristic")

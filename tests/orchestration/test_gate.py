@@ -15,7 +15,7 @@ from models.catalogue.snapshots.snapshot import FEATURES, Snapshot
 from models.data.feature_set import digest_of
 from models.evaluation.drift import DRIFT, Reference
 from models.recommenders.served import vectors_of
-from models.versions.configuration import Recipe
+from models.versions.config import Config
 from models.versions.version import JUDGED_TAG, SNAPSHOT_ARTIFACT
 from storage.events.lake import Lake
 from storage.events.telemetry import write_audit
@@ -66,7 +66,7 @@ def test_the_first_version_carries_what_is_needed_to_judge_it(trained, registry,
     assert first.tags["last_day"] >= first.tags["first_day"]
     assert len(first.tags["fingerprint"]) == 16
     assert " to " in first.tags["partitions"]
-    assert Recipe.from_json(first.tags["recipe"]) == Recipe.of(
+    assert Config.from_json(first.tags["recipe"]) == Config.of(
         first.tags["recommender"], platform.profile
     )
     lineage = json.loads(
@@ -152,7 +152,7 @@ def test_a_worse_recipe_is_refused_out_of_sample(trained, instance, registry, wi
     (split,) = [
         one for one in gate_of(registry, registry.newest())["findings"] if one["check"] == "split"
     ]
-    assert f"the champion's recipe ({live.tags['recommender']}), refitted" in split["text"]
+    assert f"the champion's config ({live.tags['recommender']}), refitted" in split["text"]
     assert registry.champion().version == live.version
 
 

@@ -10,7 +10,7 @@ from models.catalogue.snapshots.snapshot import Snapshot
 from models.evaluation import comparison as training
 from models.ranking.training.fitting import TooLittleData
 from models.ranking.training.second_stage import SecondStage
-from models.versions.configuration import Recipe
+from models.versions.config import Config
 from tests.orchestration.conftest import MODEL, run_job
 
 
@@ -37,7 +37,7 @@ def test_the_recommender_goes_on_alone_and_the_verdict_says_so(
     assert version.tags["recommender"] == "user_knn"
     assert version.tags["verdict"].startswith("forced; ")
     assert "there is no ranker" in version.tags["verdict"]
-    assert Recipe.from_json(version.tags["recipe"]).recommender == "user_knn"
+    assert Config.from_json(version.tags["recipe"]).recommender == "user_knn"
     run = registry.client.get_run(version.run_id)
     assert run.data.tags["winner"] == "user_knn"
     assert "ndcg_at_10" in run.data.metrics

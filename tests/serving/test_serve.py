@@ -365,10 +365,10 @@ def test_the_bento_builds(tmp_path: Path) -> None:
         "src/storage/settings.py",
     ):
         assert (built / file).is_file()
-    recipe = (built / "env" / "docker" / "Dockerfile").read_text().splitlines()
-    entry = [line for line in recipe if line.startswith("ENTRYPOINT")][-1]
+    config = (built / "env" / "docker" / "Dockerfile").read_text().splitlines()
+    entry = [line for line in config if line.startswith("ENTRYPOINT")][-1]
     assert "serving.runner" in entry
-    assert "WORKDIR /home/bentoml/bento/src" in recipe
+    assert "WORKDIR /home/bentoml/bento/src" in config
 
 
 def test_a_worker_leaves_out_what_it_does_not_need() -> None:

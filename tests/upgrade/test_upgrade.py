@@ -123,7 +123,7 @@ def test_what_was_kept_is_read(upgraded: Upgraded) -> None:
     for version in upgraded.registry.versions():
         snapshot = Snapshot.load(upgraded.settings.snapshots / version.version)
         judged = Version.of(version, snapshot)  # by the gate of the next training
-        assert judged.recipe is not None
+        assert judged.config is not None
         assert judged.metrics["ndcg_at_10"] > 0
 
 

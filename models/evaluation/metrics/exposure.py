@@ -115,7 +115,7 @@ def of_consumption(relevant: sparse.csr_array, facts: ItemFacts) -> Exposure:
 
 
 def of_catalogue(facts: ItemFacts) -> Exposure:
-    """As if all items were shown alike."""
+    """As if all items were shown equally often."""
     items = np.arange(len(facts.users))
     return of_weights(items, np.ones(len(items)), facts)
 

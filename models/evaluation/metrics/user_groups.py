@@ -1,4 +1,4 @@
-"""Groups of judged users that should be served alike: by history, by place, by city."""
+"""Groups of judged users that should be served equally well: by history, by place, by city."""
 
 from __future__ import annotations
 

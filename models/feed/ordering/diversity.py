@@ -1,4 +1,4 @@
-"""Diversity of one list: no owner or category takes it over, and its first items are not all alike.
+"""Diversity of one list: no owner or category takes it over, and its first items differ.
 
 A group is what a list must not have too much of. It is an int32 column: the owner or the
 category of each item, -1 for none, which never counts.

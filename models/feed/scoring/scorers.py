@@ -1,4 +1,4 @@
-"""The scorers: of each what it makes a component from, and how it is told to people.
+"""The scorers: of each what it makes a component from, and how people read it.
 
 Formulas are in ``models/data/scorers.py``, weights in the profile's ``scorer_weights``.
 """

@@ -152,7 +152,7 @@ def _moments(live: LiveCatalogue, viewer: Viewer) -> tuple[float, float]:
     vector = viewer.vector
     if vector is None:
         raise ValueError("the model does not know this user")
-    return viewer.worked_out.value("moments", lambda: live.moments.of_scores(vector))
+    return viewer.worked_out.value("of_scores", lambda: live.score_statistics.of_scores(vector))
 
 
 def unit_scores(scores: NDArray[np.floating], mean: float, spread: float) -> scorers.Scores:

@@ -1,6 +1,6 @@
 """What the feed's ranker sees of a (viewer, item): made from the live catalogue.
 
-A feature is one entry of ``FEATURES``, which training and serving read alike, so that a row means
+A feature is one entry of ``FEATURES``, which training and serving share, so that a row means
 the same in both; beside them the trees see what each of the version's tables says. Everything is a
 vectorised pass over some 200 rows. NaN: not known.
 """

@@ -81,7 +81,7 @@ def examples(
 
 
 def _with_facts(interactions: pl.DataFrame) -> pl.DataFrame:
-    """With seconds, attended and position, null where nothing was told."""
+    """With seconds, attended and position, null where they are missing."""
     facts = {"seconds": pl.Float64, "attended": pl.Boolean, "position": pl.Int64}
     return interactions.with_columns(
         pl.lit(None, kind).alias(name)

@@ -24,7 +24,7 @@ from models.recommenders.judging import not_worse, ranking_metrics
 
 K = 10
 LEAST = 1e-6
-"""No probability is told as less, or as nearer to 1."""
+"""No probability is reported as less, or as nearer to 1."""
 
 
 class TooLittleData(ValueError):
@@ -76,7 +76,7 @@ def learn(
         backtest: the feed of a recommender that was trained on ``train``.
         later: what users did besides, as ``with_metadata`` gives it.
         events: all that they did, which the logistic one learns from.
-        progress: told how many users are looked at.
+        progress: called with how many users were looked at.
 
     Raises:
         TooLittleData: fewer than the profile's ``ranker.min_users`` liked something.

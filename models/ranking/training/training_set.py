@@ -38,7 +38,7 @@ from models.ranking.training.backtest import Backtest, rows_of
 from models.recommenders.base import Progress
 
 LAST_POSITION = 50
-"""Examination is told apart up to there; deeper ones count as this."""
+"""Examination is estimated up to this position; deeper ones count as this."""
 LEAST_IMPRESSIONS = 1_000
 """With fewer that tell their position, all positions count the same."""
 CLICK_WITHIN = "1h"
@@ -85,7 +85,7 @@ class TrainingSet:
 
 class Visit(NamedTuple):
     """When a user came back, on what, and what they had to do with: rows of items, ascending,
-    whether they were shown it, its position (0: not told) and propensity, whether they liked it."""
+    whether they were shown it, its position (0: unknown) and propensity, whether they liked it."""
 
     moment: float
     device: Device | None
@@ -156,7 +156,7 @@ def training_set(
 
 def examined(past: pl.DataFrame, profile: Profile) -> NDArray[np.float64]:
     """How likely each position is looked at, beside the first, shape (last position,); all 1
-    where too few impressions told theirs."""
+    where too few impressions have one."""
     shown = (
         past.filter(_is_shown(profile), pl.col("position").is_not_null())
         .sort("occurred_at")

@@ -1,4 +1,4 @@
-"""Content: items that are described alike.
+"""Content: items with similar descriptions.
 
 Each item is a TF-IDF row of its features (tags, category, owner, city, attributes, price) and of
 the words of its title (Salton and Buckley 1988, "Term-weighting approaches in automatic text

@@ -63,7 +63,7 @@ class Heuristic:
         return self._scored(live.viewer(live.users.ids[int(user)]) for user in users)
 
     def fold_in(self, liked: sparse.csr_array) -> NDArray[np.float32]:
-        """Of the user only the items are known: no place, no chosen tags, nobody alike."""
+        """Of the user only the items are known: no place, no chosen tags, no similar users."""
         rows = Ragged.of(liked)
         return self._scored(
             Viewer(seen=rows.row(user), liked=rows.row(user), liked_weights=rows.row_values(user))

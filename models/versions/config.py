@@ -1,4 +1,7 @@
-"""What a version was made with: enough to make it again on other data."""
+"""What a version was made with: enough to make it again on other data.
+
+It is the tag ``recipe`` of a version in MLflow, as in releases before.
+"""
 
 from __future__ import annotations
 
@@ -55,8 +58,8 @@ _OF_RANKER = ("rerank", "max_users", "min_users", "held_out", "unshown_weight")
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """A recommender, with a ranker or without, and its parameters. Equal recipes on equal data
+class Config:
+    """A recommender, with a ranker or without, and its parameters. Equal configs on equal data
     make equal models, by the code of one release.
 
     Attributes:
