@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -31,11 +32,17 @@ class ByTable:
     def __init__(self, settings: Any = None) -> None:
         self.settings = settings or self.settings_class()
 
-    def _keep(self, histories: Histories, related: sparse.csr_array) -> None:
+    def _keep(
+        self,
+        histories: Histories,
+        related: sparse.csr_array,
+        made_by: Mapping[str, Any] | None = None,
+    ) -> None:
         """A table of items by items, asked with the newest of a history; where no order is known,
         nothing fades."""
         fade = None if histories.times is None else self.settings.fade
-        self.histories, self.table = histories, ItemTable(Ragged.of(related), fade=fade)
+        self.histories = histories
+        self.table = ItemTable(Ragged.of(related), fade=fade, made_by=made_by)
 
     @property
     def vectors(self) -> Vectors | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,8 @@ class ItemTable:
         fade: None: all liked items count the same. Else the items liked last, where the n-th
             newest counts ``exp(-n / fade)``, n from 0.
         weighted: an item counts by how much it is liked.
+        made_by: the recommender and its settings, by which the table can be kept up to date
+            between trainings; None: only a training makes it.
     """
 
     kind: ClassVar[str] = "items"
@@ -38,6 +40,7 @@ class ItemTable:
     related: Ragged
     fade: float | None = None
     weighted: bool = False
+    made_by: Mapping[str, Any] | None = None
 
     def ask(self, viewer: Viewer, likes: Ragged) -> TableScores:
         """O(items of the viewer * entries of a row)."""

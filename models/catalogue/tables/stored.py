@@ -85,12 +85,10 @@ def read_tables(
             raise ValueError(f"table {name}: no kind {of_table['kind']!r} in this release")
         given = {key: value for key, value in of_table.items() if key != "kind"}
         for part in fields(kind):
-            if part.name in given:
-                continue
             stored = f"tables.{name}.{part.name}"
             if part.type == "Ragged":
                 given[part.name] = Ragged(*(array(f"{stored}.{field}") for field in Ragged._fields))
-            else:
+            elif str(part.type).startswith("NDArray"):
                 given[part.name] = array(stored)
         tables[name] = kind(**given)
     return tables

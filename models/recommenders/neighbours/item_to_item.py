@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,7 +55,14 @@ class ItemToItem(ABC):
 
     @cached_property
     def table(self) -> ItemTable:
-        return ItemTable(Ragged.of(self._matrix), weighted=self.settings.weighted)
+        return ItemTable(
+            Ragged.of(self._matrix), weighted=self.settings.weighted, made_by=self._made_by
+        )
+
+    @property
+    def _made_by(self) -> Mapping[str, Any] | None:
+        """As ``made_by`` of ``pair_counts`` has it."""
+        return None
 
     @cached_property
     def vectors(self) -> Vectors | None:

@@ -10,10 +10,11 @@ more of them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +31,7 @@ from models.profile.recommender_settings import KNNSettings as KNNSettings
 from models.recommenders import files
 from models.recommenders.base import Dataset, Progress, signal, tie_break
 from models.recommenders.neighbours.item_to_item import ItemToItem
+from models.recommenders.neighbours.pair_counts import PairCounts, exact, made_by
 from models.recommenders.neighbours.strongest import strongest_products
 from models.recommenders.serving import served_by_table
 
@@ -51,18 +53,10 @@ class Terms:
 
     @classmethod
     def of(cls, rows: sparse.csr_array, settings: KNNSettings) -> Self:
-        (n, columns), weighting = rows.shape, settings.weighting
-        having = np.bincount(rows.indices, minlength=columns)
-        if weighting == "tfidf":  # smooth, as scikit-learn has it
-            rarity = np.log((n + 1) / (having + 1)) + 1
-        elif weighting == "bm25":  # never below 0, as Lucene has it
-            rarity = np.log1p((n - having + 0.5) / (having + 0.5))
-        else:
-            rarity = np.ones(columns)
-        # A handful of rows is no evidence that a column is common.
-        rarity[having > max(settings.common_share * n, 10)] = 0
+        n, columns = rows.shape
+        rarity = rarity_of(np.bincount(rows.indices, minlength=columns), n, settings)
         length = float(rows.sum()) / max(n, 1)
-        return cls(weighting, rarity.astype(np.float32), length or 1.0)
+        return cls(settings.weighting, rarity.astype(np.float32), length or 1.0)
 
     def weighted(self, rows: sparse.csr_array) -> sparse.csr_array:
         """``x · rarity``; BM25 (Robertson and Zaragoza 2009) also lets x saturate."""
@@ -79,8 +73,25 @@ class Terms:
         return weighted
 
 
+def rarity_of(having: NDArray[np.integer], n: int, settings: KNNSettings) -> NDArray[np.float64]:
+    """How much it says to have a column in common that ``having`` of ``n`` rows have."""
+    if settings.weighting == "tfidf":  # smooth, as scikit-learn has it
+        rarity = np.log((n + 1) / (having + 1)) + 1
+    elif settings.weighting == "bm25":  # never below 0, as Lucene has it
+        rarity = np.log1p(np.maximum(n - having + 0.5, 0) / (having + 0.5))
+    else:
+        rarity = np.ones(len(having))
+    # A handful of rows is no evidence that a column is common.
+    rarity[having > max(settings.common_share * n, 10)] = 0
+    return rarity
+
+
 class ItemKNN(ItemToItem):
-    """O(Σ_users history²) time, and k weights an item."""
+    """O(Σ_users history²) time, and k weights an item.
+
+    Where only counts whether an item is liked, the cosine is ``C_ij / sqrt(C_ii C_jj)`` of counts
+    ``C_ij = Σ_users rarity²`` over the users who like both: BM25's factor of an item cancels out.
+    """
 
     name = "item_knn"
     settings: KNNSettings
@@ -90,6 +101,38 @@ class ItemKNN(ItemToItem):
         items = rows.T.tocsr()
         weighted = Terms.of(items, self.settings).weighted(items)
         return _similar(weighted, self.settings, progress).T.tocsr()
+
+    @property
+    def countable(self) -> bool:
+        return not self.settings.weighted
+
+    @property
+    def _made_by(self) -> Mapping[str, Any] | None:
+        return made_by(self, self._matrix.shape[1])
+
+    def counts(self, histories: Histories, n_items: int) -> PairCounts:
+        """C. O(Σ_users history²)."""
+        liked = signal(histories.liked, weighted=False).astype(np.float64)
+        rarity = rarity_of(np.diff(liked.indptr), n_items, self.settings)
+        by_user = sparse.diags_array(exact(rarity**2)) @ liked
+        pairs = sparse.csr_array(liked.T @ by_user)
+        return PairCounts.of(pairs, pairs.diagonal())
+
+    def related(
+        self, counts: PairCounts, before: sparse.csr_array | None, changed: NDArray[np.integer]
+    ) -> sparse.csr_array:
+        """As ``Countable``: an item's length is in the rows of all that go with it, so all are made
+        anew. O(entries of C)."""
+        root = np.sqrt(counts.of_items)
+        lengths = np.divide(1, root, out=np.zeros_like(root), where=root > 0)
+        pairs = sparse.csr_matrix(sparse.diags_array(lengths) @ counts.pairs, dtype=np.float32)
+        pairs.setdiag(0)
+        pairs.eliminate_zeros()
+        by_length = sparse.csr_matrix(sparse.diags_array(lengths), dtype=np.float32)
+        similar = sp_matmul_topn(
+            pairs, by_length, top_n=self.settings.neighbours, n_threads=self.settings.threads
+        )
+        return sparse.csr_array(similar.T.tocsr())
 
 
 class UserKNN:

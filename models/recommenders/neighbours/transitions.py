@@ -18,7 +18,7 @@ diag(count) + λI``, in the place of EASE's counts of co-occurrence:
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Self
+from typing import ClassVar, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,7 @@ from models.profile.recommender_settings import (
 )
 from models.recommenders.base import Dataset, Progress
 from models.recommenders.by_table import ByTable
+from models.recommenders.neighbours.pair_counts import PairCounts, exact, made_by, with_rows
 from models.recommenders.neighbours.strongest import over_catalogue, strongest
 
 SMOOTHING = 2.0
@@ -50,23 +51,46 @@ class Transitions(ByTable):
         Raises:
             ValueError: the times of what users liked tell no order.
         """
-        settings = self.settings
-        users, items, steps = _in_order(dataset.histories)
-        tell = progress or (lambda done, total: None)
-        follows = _following(users, items, steps, settings.scale, settings.reach, tell)
-        n_items = dataset.matrix.values.shape[1]
-        total = sparse.csr_array((follows[2], (follows[0], follows[1])), shape=(n_items, n_items))
-        total.setdiag(0)
-        total.eliminate_zeros()
-        related = self._related(total, np.bincount(items, minlength=n_items))
-        self._keep(dataset.histories, strongest(related, settings.kept))
-        tell(settings.reach + 1, settings.reach + 1)
+        histories, tell = dataset.histories, progress or (lambda done, total: None)
+        ordered = _in_order(histories)
+        if not ordered.tells_an_order:
+            raise ValueError(
+                "the times of what users liked tell no order: there are no transitions"
+            )
+        counts = self._counted(ordered, histories.liked.shape[1], tell)
+        made = made_by(self, histories.liked.shape[1])
+        self._keep(histories, self._table(counts), made)
+        tell(self.settings.reach + 1, self.settings.reach + 1)
         return self
 
-    def _related(self, follows: sparse.csr_array, counts: NDArray[np.int64]) -> sparse.csr_array:
-        """From F and how many users like each item, shape (items, items)."""
-        rare = sparse.diags_array((1 / (counts + SMOOTHING)).astype(np.float32))
-        return sparse.csr_array(rare @ follows)
+    @property
+    def countable(self) -> bool:
+        return True
+
+    def counts(self, histories: Histories, n_items: int) -> PairCounts:
+        """F, and how many users like each item."""
+        return self._counted(_in_order(histories), histories.liked.shape[1])
+
+    def related(
+        self, counts: PairCounts, before: sparse.csr_array | None, changed: NDArray[np.integer]
+    ) -> sparse.csr_array:
+        """As ``Countable``: a row of the table is of the row of F alone."""
+        if before is None:
+            return self._table(counts)
+        rows = PairCounts(counts.pairs[changed], counts.of_items[changed])
+        return with_rows(before, changed, self._table(rows))
+
+    def _counted(
+        self, ordered: _Ordered, n_items: int, progress: Progress = lambda done, total: None
+    ) -> PairCounts:
+        settings = self.settings
+        before, after, near = _following(ordered, settings.scale, settings.reach, progress)
+        follows = sparse.csr_array((near, (before, after)), shape=(n_items, n_items))
+        return PairCounts.of(follows, np.bincount(ordered.items, minlength=n_items))
+
+    def _table(self, counts: PairCounts) -> sparse.csr_array:
+        rare = sparse.diags_array(1 / (counts.of_items + SMOOTHING))
+        return strongest(sparse.csr_array(rare @ counts.pairs), self.settings.kept)
 
 
 class _Solved(Transitions, ABC):
@@ -74,24 +98,28 @@ class _Solved(Transitions, ABC):
 
     settings: LinearTransitionsSettings
 
+    @property
+    def countable(self) -> bool:
+        return False  # every number is of all counts
+
     @abstractmethod
     def _weights(
         self, inverse: NDArray[np.float32], follows: NDArray[np.float32]
     ) -> NDArray[np.float32]:
         """B from ``G⁻¹``, which may be overwritten, and F: each of shape (solved, solved)."""
 
-    def _related(self, follows: sparse.csr_array, counts: NDArray[np.int64]) -> sparse.csr_array:
-        settings = self.settings
-        used = np.sort(top_places(counts, settings.dense_items))
-        after = follows[used][:, used].toarray()
+    def _table(self, counts: PairCounts) -> sparse.csr_array:
+        settings, follows = self.settings, counts.pairs
+        used = np.sort(top_places(counts.of_items, settings.dense_items))
+        after = follows[used][:, used].astype(np.float32).toarray()
         gram = after + after.T
-        gram[np.diag_indices_from(gram)] = counts[used] + settings.ridge
+        gram[np.diag_indices_from(gram)] = counts.of_items[used] + settings.ridge
         # Quicker than ``solve``, whose symmetric form is not blocked.
         inverse = linalg.inv(gram, overwrite_a=True, check_finite=False)
         weights = self._weights(inverse, after)
         np.fill_diagonal(weights, 0)
         strong = strongest(weights.astype(np.float32, copy=False), settings.kept)
-        return over_catalogue(strong, used, len(counts))
+        return over_catalogue(strong, used, len(counts.of_items))
 
 
 class LinearTransitions(_Solved):
@@ -115,40 +143,44 @@ class SessionEASE(_Solved):
         return inverse
 
 
-def _in_order(
-    histories: Histories,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Users, items and steps (distinct moments) of all liked pairs, each user's oldest first."""
+class _Ordered(NamedTuple):
+    """All liked pairs, each user's oldest first; ``steps`` counts distinct moments."""
+
+    users: NDArray[np.int64]
+    items: NDArray[np.int32]
+    steps: NDArray[np.int64]
+
+    @property
+    def tells_an_order(self) -> bool:
+        """Whether any user liked something after something else."""
+        same = self.users[1:] == self.users[:-1]
+        return bool((np.diff(self.steps)[same] > 0).any())
+
+
+def _in_order(histories: Histories) -> _Ordered:
     liked, times = histories.liked, histories.times
     users = np.repeat(np.arange(liked.shape[0]), np.diff(liked.indptr))
-    items = liked.indices.astype(np.int64)
+    items = liked.indices.astype(np.int32)
     when = np.zeros(len(users)) if times is None else entries_at(times, users, items)
     order = np.lexsort((items, when, users))
     users, items, when = users[order], items[order], when[order]
-    same = users[1:] == users[:-1]
-    if not (np.diff(when)[same] > 0).any():
-        raise ValueError("the times of what users liked tell no order: there are no transitions")
-    steps = np.concatenate(([0], np.cumsum((np.diff(when) != 0) | ~same)))
-    return users, items, steps[: len(users)]
+    changes = (np.diff(when) != 0) | (np.diff(users) != 0)
+    return _Ordered(users, items, np.concatenate(([0], np.cumsum(changes)))[: len(users)])
 
 
 def _following(
-    users: NDArray[np.int64],
-    items: NDArray[np.int64],
-    steps: NDArray[np.int64],
-    scale: float,
-    reach: int,
-    progress: Progress,
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float32]]:
+    ordered: _Ordered, scale: float, reach: int, progress: Progress
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
     """Entries of F: item, the one that followed, and how near."""
-    before, after, near = [items[:0]], [items[:0]], [np.zeros(0, np.float32)]
+    users, items, steps = ordered
+    before, after, near = [items[:0]], [items[:0]], [np.zeros(0)]
     for lag in range(1, min(reach, len(users) - 1) + 1):
         same = np.flatnonzero(users[lag:] == users[:-lag])
         if not len(same):
             break
         distance = steps[same + lag] - steps[same]
         tied = distance == 0
-        weight = np.where(tied, 0.5, np.exp(-(distance - 1) / scale)).astype(np.float32)
+        weight = exact(np.where(tied, 0.5, np.exp(-(distance - 1) / scale)))
         before += [items[same], items[same + lag][tied]]
         after += [items[same + lag], items[same][tied]]
         near += [weight, weight[tied]]

@@ -1,0 +1,2 @@
+"""Tables that are kept up to date between trainings, by the histories of the users who did
+something: ``state.py``."""
