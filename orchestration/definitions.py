@@ -6,19 +6,20 @@ import dagster as dg
 
 from orchestration import alerts, daily
 from orchestration.data import privacy
-from orchestration.feed import lists, refresh
+from orchestration.feed import lists, refresh, tables
 from orchestration.releases import experiments, guardrails, jobs, sensors
 from orchestration.resources import HandedOn, Platform
 from orchestration.runs.heartbeat import beating_executor
 from orchestration.training import drift, search
 
 defs = dg.Definitions(
-    assets=[*daily.ASSETS, *search.ASSETS],
+    assets=[*daily.ASSETS, *search.ASSETS, *tables.ASSETS],
     jobs=[
         daily.daily_job,
         search.search_job,
         lists.engagement_job,
         lists.trending_job,
+        tables.tables_job,
         guardrails.guardrails_job,
         drift.drift_job,
         guardrails.off_policy_job,
@@ -31,6 +32,7 @@ defs = dg.Definitions(
         daily.daily_at_two,
         lists.hourly_engagement,
         lists.quarter_hourly_trending,
+        tables.hourly_tables,
         guardrails.ten_minutely_guardrails,
         guardrails.hourly_off_policy,
         drift.hourly_drift,

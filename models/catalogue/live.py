@@ -84,6 +84,8 @@ class LiveCatalogue:
         self._new_rows: dict[str, int] = {}
         self._new_ids: list[str] = []
         self._titles: dict[int, str] = {}
+        for item_id in snapshot.added:  # not shown before the change log says so
+            self._new_row(item_id)
         self._gone: set[str] = set()
         self._qualities: dict[int, float] = {}
         shown = np.flatnonzero(self.items.published).astype(np.int32)

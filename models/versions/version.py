@@ -16,6 +16,8 @@ FEATURES_TAG = "feature_digest"
 JUDGED_TAG = "judged_at"
 """Tag of a version: when it was last made champion, or kept as such beside a newcomer that had
 learnt from newer data. RFC 3339."""
+REFRESHED_TAG = "refreshed_tables"
+"""Tag of a version: the stamp of its tables that were kept up to date last."""
 SNAPSHOT_ARTIFACT = "snapshot"
 """Folder of a run's artifacts that holds the snapshot of its version."""
 
@@ -46,6 +48,11 @@ class ModelVersion:
     @property
     def has_snapshot(self) -> bool:
         return "snapshot_artifact" in self.tags
+
+    @property
+    def refreshed(self) -> str | None:
+        """Stamp of its tables that were kept up to date last; None: those of its training."""
+        return self.tags.get(REFRESHED_TAG)
 
     @property
     def good_since(self) -> datetime | None:

@@ -22,7 +22,7 @@ from orchestration.data import checks
 from orchestration.data.sources import interactions
 from orchestration.policies import OWNERS, TRANSIENT
 from orchestration.resources import Platform
-from orchestration.snapshots import snapshot_of
+from orchestration.snapshots import served_snapshot
 from orchestration.training.gate import champion
 from storage.catalogue import queries
 from storage.events import telemetry
@@ -41,7 +41,7 @@ TRAINED_ON = timedelta(hours=1)
 
 
 def live_snapshot(platform: Platform) -> Snapshot:
-    """The champion's snapshot, fetched from MLflow if this machine has no copy.
+    """The champion's snapshot as it is served, fetched from MLflow if this machine has no copy.
 
     Raises:
         dagster.Failure: there is no champion.
@@ -49,7 +49,7 @@ def live_snapshot(platform: Platform) -> Snapshot:
     version = platform.registry.champion()
     if version is None:
         raise dg.Failure("no champion yet: materialise the asset `champion` first")
-    return snapshot_of(platform, version)
+    return served_snapshot(platform, version)
 
 
 def refresh_recommendations(platform: Platform) -> tuple[pl.DataFrame, CheckReport]:

@@ -192,6 +192,11 @@ class FeedPage(BaseModel):
 class CatalogueStatus(BaseModel):
     source: Literal["champion", "database", "snapshot"]
     built_at: str
+    tables_refreshed: str | None = Field(
+        description="Since the training, tables were brought up to date: up to when (UTC); null: "
+        "they are those of the training.",
+        examples=["20261201T103500123456Z"],
+    )
     users: int
     items: int
 

@@ -65,6 +65,7 @@ class ServiceCalls:
             and {
                 "source": catalogue.source,
                 "built_at": catalogue.snapshot.manifest.built_at,
+                "tables_refreshed": catalogue.snapshot.refreshed,
                 "users": len(catalogue.snapshot.users.ids),
                 "items": catalogue.live.size,
             },

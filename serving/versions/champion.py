@@ -5,16 +5,18 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from time import monotonic
 
+from models.catalogue.snapshots.refreshed import load_refreshed
 from models.catalogue.snapshots.snapshot import MANIFEST, Snapshot, SnapshotError
 from models.feed.pipeline import Ranker
 from serving.versions.background import Background
 from serving.versions.fallback import FallbackReason
 from serving.versions.registry import SNAPSHOT_TAG, NamedVersion
+from serving.versions.tables import FetchTables, TablesOfVersion
 
 log = logging.getLogger("feedwright.serving")
 FIRST_RETRY_SECONDS = 2.0
@@ -41,13 +43,17 @@ class AliasSnapshot:
     Attributes:
         loaded: the last one that loaded. It stays, as a catalogue, when the next does not.
         problem, detail: why the wanted version cannot answer; None when it can, and while
-            a newer one is being fetched and the older goes on.
+            a newer one is being fetched and the older goes on. A detail without a problem: it
+            answers by older tables.
     """
 
-    def __init__(self, alias: str, snapshots: Path, fetch: Fetch) -> None:
+    def __init__(
+        self, alias: str, snapshots: Path, fetch: Fetch, fetch_tables: FetchTables
+    ) -> None:
         self._alias = alias
         self._snapshots = snapshots
         self._fetch = fetch
+        self._tables = TablesOfVersion(fetch_tables)
         self._wanted: str | None = None
         self._download: Background | None = None
         self._failures = 0
@@ -72,7 +78,7 @@ class AliasSnapshot:
         folder = self._snapshots / wanted.version
         stamp = _stamp(folder)
         if self.loaded and self.loaded.version == wanted.version and self.loaded.stamp == stamp:
-            self._set(None, None)
+            self._refresh(self.loaded, wanted, folder)
         elif self._download is not None and self._download.running():
             self._set_missing(wanted)
         elif self._download is not None and (failure := self._finish_download()):
@@ -89,6 +95,7 @@ class AliasSnapshot:
             self._load(wanted, folder, stamp)
 
     def stop(self) -> None:
+        self._tables.stop()
         if self._download is not None:
             self._download.stop()
             self._download = None
@@ -106,6 +113,7 @@ class AliasSnapshot:
             if not snapshot.has_model:
                 raise SnapshotError("it holds no model")
             snapshot.check_features(wanted.features)
+            snapshot = self._with_tables(snapshot, wanted, folder)
             ranker = _ranker_of(snapshot)
             trained_at = _epoch(snapshot.manifest.trained_at)
         except (SnapshotError, ValueError) as error:
@@ -115,10 +123,27 @@ class AliasSnapshot:
             return
         self._take(Loaded(wanted.version, snapshot, ranker, trained_at, stamp))
 
+    def _with_tables(self, snapshot: Snapshot, wanted: NamedVersion, folder: Path) -> Snapshot:
+        """With those that were kept up to date, if they are there."""
+        stamp = self._tables.follow(wanted, folder)
+        if stamp is None or stamp == snapshot.refreshed:
+            return snapshot
+        try:
+            return load_refreshed(folder, stamp)
+        except SnapshotError as error:
+            self._tables.fail(str(error))
+            return snapshot
+
+    def _refresh(self, loaded: Loaded, wanted: NamedVersion, folder: Path) -> None:
+        snapshot = self._with_tables(loaded.snapshot, wanted, folder)
+        if snapshot is not loaded.snapshot:
+            loaded = replace(loaded, snapshot=snapshot)
+        self._take(loaded)
+
     def _take(self, loaded: Loaded) -> None:
         self.loaded = loaded
         self._failures, self._retry_at = 0, 0.0
-        self._set(None, None)
+        self._set(None, self._tables.detail)
 
     def _start_download(self, wanted: NamedVersion, folder: Path, *, replace: bool) -> None:
         if not (wanted.run_id and wanted.artifact):

@@ -1,4 +1,4 @@
-"""Fetch a version's snapshot from MLflow into the folder that workers map.
+"""Fetch a version's snapshot, or its refreshed tables, from MLflow into a folder that workers map.
 
 Run by a worker as a command of its own: ``python -m serving.versions.download``.
 """
@@ -10,8 +10,10 @@ import fcntl
 import shutil
 import sys
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 
+from models.catalogue.snapshots import refreshed
 from models.catalogue.snapshots.snapshot import MANIFEST, Snapshot, SnapshotError
 from storage.large_imports import expect_large_imports
 
@@ -19,22 +21,32 @@ GONE = "please ensure that the path is correct"
 """What MLflow says of files that are not there, whatever its store; it gives no error code."""
 
 
-def download(tracking: str, run_id: str, artifact: str, folder: Path, *, replace: bool) -> None:
+def download(
+    tracking: str,
+    run_id: str,
+    artifact: str,
+    folder: Path,
+    *,
+    replace: bool = False,
+    load: Callable[[Path], object] = Snapshot.load,
+) -> None:
     """Fetch ``runs:/run_id/artifact`` to ``folder``, which appears whole or not at all.
 
     Several processes at once are safe: one fetches, the others find it done.
 
     Args:
         replace: fetch although the folder is there, because it does not load.
+        load: what is fetched; it raises SnapshotError where that is not whole.
 
     Raises:
-        SnapshotError: what came is not a snapshot.
+        SnapshotError: what came does not load.
         mlflow.exceptions.MlflowException: MLflow or its store does not give it.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     with open(folder.parent / f".{folder.name}.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if (folder / MANIFEST).exists() and (not replace or _loads(folder)):
+        there = (folder / MANIFEST).exists() or (folder / refreshed.MANIFEST).exists()
+        if there and (not replace or _loads(folder, load)):
             return
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
@@ -47,17 +59,19 @@ def download(tracking: str, run_id: str, artifact: str, folder: Path, *, replace
                     tracking_uri=tracking,
                 )
             )
-            Snapshot.load(fetched)
+            load(fetched)
             if folder.exists():
                 folder.rename(draft / "damaged")
             fetched.rename(folder)
+            if load is not Snapshot.load:
+                refreshed.remove_older(folder.parent)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
 
-def _loads(folder: Path) -> bool:
+def _loads(folder: Path, load: Callable[[Path], object]) -> bool:
     try:
-        Snapshot.load(folder)
+        load(folder)
     except SnapshotError:
         return False
     return True
@@ -84,6 +98,14 @@ if __name__ == "__main__":
     parser.add_argument("artifact")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--replace", action="store_true")
+    parser.add_argument(
+        "--tables",
+        dest="load",
+        action="store_const",
+        const=refreshed.RefreshedTables.load,
+        default=Snapshot.load,
+        help="refreshed tables, not a snapshot",
+    )
     try:
         download(**vars(parser.parse_args()))
     except Exception as error:  # the worker logs the one line

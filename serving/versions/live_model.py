@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from models.catalogue.snapshots.refreshed import FOLDER
 from models.catalogue.snapshots.snapshot import Snapshot
 from models.profile.file import ProfileFile
 from models.versions.version import RegistryAway, good_since
@@ -138,7 +139,7 @@ class LiveModel:
                 name,
                 self._registry,
                 settings.home / "serving" / f"{name}.json",
-                AliasSnapshot(name, settings.snapshots, self._fetch),
+                AliasSnapshot(name, settings.snapshots, self._fetch, self._fetch_tables),
                 Preparation(catch_up),
             )
             for name in ("champion", "challenger")
@@ -249,6 +250,16 @@ class LiveModel:
             str(version.artifact),
             str(folder),
             *(["--replace"] if replace else []),
+        )
+
+    def _fetch_tables(self, version: NamedVersion, folder: Path) -> Background:
+        return self._command(
+            "serving.versions.download",
+            self._settings.mlflow_address,
+            str(version.run_id),
+            f"{FOLDER}/{version.refreshed}",
+            str(folder),
+            "--tables",
         )
 
     def _command(self, module: str, *arguments: str) -> Background:

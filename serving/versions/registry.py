@@ -10,22 +10,28 @@ from pathlib import Path
 
 import httpx
 
-from models.versions.version import FEATURES_TAG, JUDGED_TAG
+from models.versions.version import FEATURES_TAG, JUDGED_TAG, REFRESHED_TAG
 from storage.registry import rest
 
 SNAPSHOT_TAG = "snapshot_artifact"
 TIMEOUT_SECONDS = 1.0
+FOLDER_NAME = re.compile(r"\w[\w.-]*")
 
 
 @dataclass(frozen=True)
 class NamedVersion:
-    """A model version, and the run's artifact folder that holds its snapshot."""
+    """A model version, and the run's artifact folder that holds its snapshot.
+
+    Attributes:
+        refreshed: stamp of the tables that were kept up to date last; None: those of the training.
+    """
 
     version: str
     run_id: str | None
     artifact: str | None
     features: str | None = None  # digest of what it was trained on
     judged_at: str | None = None
+    refreshed: str | None = None
 
 
 class Registry:
@@ -54,15 +60,19 @@ class Registry:
 
 def _named(model_version: dict) -> NamedVersion:
     version = str(model_version["version"])
-    if not re.fullmatch(r"\w[\w.-]*", version):  # it names a folder
+    if not FOLDER_NAME.fullmatch(version):
         raise ValueError(f"odd version {version!r}")
     tags = rest.tags_of(model_version.get("tags"))
+    refreshed = tags.get(REFRESHED_TAG)
+    if refreshed is not None and not FOLDER_NAME.fullmatch(refreshed):
+        raise ValueError(f"odd tag {REFRESHED_TAG}: {refreshed!r}")
     return NamedVersion(
         version,
         model_version.get("run_id") or None,
         tags.get(SNAPSHOT_TAG),
         tags.get(FEATURES_TAG),
         tags.get(JUDGED_TAG),
+        refreshed,
     )
 
 

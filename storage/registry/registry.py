@@ -14,14 +14,18 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 import mlflow
 from mlflow.entities.model_registry import ModelVersion as _ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.tracking import MlflowClient
 
+from models.catalogue.snapshots.refreshed import FOLDER as REFRESHED
+from models.catalogue.snapshots.refreshed import KEPT
 from models.catalogue.snapshots.snapshot import MANIFEST
 from models.versions.version import (
     CHALLENGER,
     CHAMPION,
     HISTORY_TAG,
     JUDGED_TAG,
+    REFRESHED_TAG,
     SNAPSHOT_ARTIFACT,
     WITHDRAWN_TAG,
     ModelVersion,
@@ -99,6 +103,30 @@ class Registry:
         self.client.set_model_version_tag(
             self.model_name, version.version, "snapshot_artifact", SNAPSHOT_ARTIFACT
         )
+
+    def add_tables(self, version: ModelVersion, folder: Path) -> None:
+        """Keep tables that were kept up to date with the version; workers that serve it follow.
+        Older ones go, but for the newest of them.
+
+        Args:
+            folder: as ``models.catalogue.snapshots.refreshed`` writes it.
+        """
+        stamp = folder.name
+        self.client.log_artifacts(version.run_id, str(folder), f"{REFRESHED}/{stamp}")
+        self.client.set_model_version_tag(self.model_name, version.version, REFRESHED_TAG, stamp)
+        there = self.client.list_artifacts(version.run_id, REFRESHED)
+        stamps = sorted(PurePosixPath(one.path).name for one in there)
+        store = get_artifact_repository(self.client.get_run(version.run_id).info.artifact_uri)
+        for old in stamps[:-KEPT]:
+            store.delete_artifacts(f"{REFRESHED}/{old}")
+
+    def fetch_tables(self, version: ModelVersion, stamp: str, into: Path) -> Path:
+        """Download the refreshed tables of that stamp below ``into``; returns their folder."""
+        with _answering():
+            found = mlflow.artifacts.download_artifacts(
+                run_id=version.run_id, artifact_path=f"{REFRESHED}/{stamp}", dst_path=str(into)
+            )
+        return Path(found)
 
     def fetch_snapshot(self, version: ModelVersion, into: Path) -> Path:
         """Download the version's snapshot below ``into``; returns its folder.

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from models.catalogue.snapshot import Snapshot
+from models.catalogue.snapshots.snapshot import Snapshot
 from models.catalogue.tables.kinds import ItemTable
 from models.data.ids import IdIndex
 from models.profile.recommender_settings import ItemKNNSettings, TransitionsSettings
@@ -115,6 +115,7 @@ def test_the_counts_make_the_tables_of_a_training(
     """The same items of each row, with the same weights, but for the last bits."""
     transitions = Transitions(TransitionsSettings()).fit(dataset)
     knn = ItemKNN(ItemKNNSettings(neighbours=20)).fit(dataset)
+    assert isinstance(transitions.table, ItemTable)
     served = {"transitions": transitions.table, "item_knn": knn.table}
     before = interactions.lazy().filter(pl.col("occurred_at") < dataset.as_of)
     likes = Likes.of(before, dataset.users, dataset.items, PROFILE)

@@ -19,6 +19,7 @@ def test_names_and_times_are_those_of_the_design() -> None:
     assert {one.name: one.cron_schedule for one in schedules} == {
         "daily_at_two": "0 2 * * *",
         "hourly_engagement": "5 * * * *",
+        "hourly_tables": "20 * * * *",
         "quarter_hourly_trending": "*/15 * * * *",
         "ten_minutely_guardrails": "*/10 * * * *",
         "hourly_off_policy": "40 * * * *",

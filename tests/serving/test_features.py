@@ -28,7 +28,7 @@ def test_the_tag_and_the_snapshot_must_agree(tmp_path: Path, tag: str | None) ->
     version = named.manifest.model_version
     assert version is not None
     named.save(tmp_path / version, files={FEATURES: NAMES.to_bytes()})
-    follower = AliasSnapshot("champion", tmp_path, never)
+    follower = AliasSnapshot("champion", tmp_path, never, never)
     follower.follow(NamedVersion(version, None, None, tag))
     if tag in (None, NAMES.digest):
         assert follower.problem is None

@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +21,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from models.catalogue.snapshots.columns import SnapshotError as SnapshotError
+from models.catalogue.snapshots.columns import load_column, save_column
 from models.catalogue.snapshots.item_use import Use
 from models.catalogue.snapshots.nearest import Nearest
 from models.catalogue.tables.scores import ScoreTable
@@ -38,10 +40,6 @@ FEATURES = "features.json"
 RANKER = "ranker.json"
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
-
-
-class SnapshotError(RuntimeError):
-    """A folder that is not a whole, usable snapshot; the message says what is wrong."""
 
 
 @dataclass(frozen=True)
@@ -160,6 +158,8 @@ class Snapshot:
         ranker: what puts the recommender's first items in order, as ``models.ranking.learned``
             reads it.
         tables: score tables beside the vectors, by name; none: the vectors alone rank.
+        refreshed: which state of its tables these are; None: that of the training.
+        added: items that came since, in the rows behind the others; only tables know of them.
     """
 
     manifest: Manifest
@@ -172,6 +172,8 @@ class Snapshot:
     folder: Path | None = None
     ranker: bytes | None = None
     tables: Mapping[str, ScoreTable] = field(default_factory=dict)
+    refreshed: str | None = None
+    added: Sequence[str] = ()
 
     @cached_property
     def blend(self) -> Blend:
@@ -224,12 +226,12 @@ class Snapshot:
         try:
             for part in ("items", "users"):
                 for name, value in vars(getattr(self, part)).items():
-                    _save_column(draft, f"{part}.{name}", value)
+                    save_column(draft, f"{part}.{name}", value)
             for name in ("owner_quality", "popular", "tag_items"):
-                _save_column(draft, name, getattr(self, name))
-            _save_column(draft, "owners.ids", self.owners)
+                save_column(draft, name, getattr(self, name))
+            save_column(draft, "owners.ids", self.owners)
             for name, array in table_arrays(self.tables).items():
-                _save_column(draft, name, array)
+                save_column(draft, name, array)
             if nearest is not None:
                 nearest.save(draft / NEAREST)
             for name, content in files.items():
@@ -259,14 +261,14 @@ class Snapshot:
                 Manifest(**content),
                 Items(**_load_part(folder, "items", Items)),
                 Users(**_load_part(folder, "users", Users)),
-                _load_column(folder, "owners.ids", "IdIndex"),
-                _load_column(folder, "owner_quality", "Floats"),
-                _load_column(folder, "popular", "Ints"),
-                _load_column(folder, "tag_items", "Ragged"),
+                load_column(folder, "owners.ids", "IdIndex"),
+                load_column(folder, "owner_quality", "Floats"),
+                load_column(folder, "popular", "Ints"),
+                load_column(folder, "tag_items", "Ragged"),
                 folder,
                 _read_ranker(folder, content.get("ranker")),
                 read_tables(
-                    content.get("tables", {}), lambda name: _load_column(folder, name, "Floats")
+                    content.get("tables", {}), lambda name: load_column(folder, name, "Floats")
                 ),
             )
             snapshot.check()
@@ -361,17 +363,6 @@ def _read_ranker(folder: Path, named: str | None) -> bytes | None:
     return content
 
 
-def _save_column(folder: Path, name: str, value: Texts | Ragged | np.ndarray) -> None:
-    if isinstance(value, Texts):
-        parts = {".offsets": value.offsets, ".data": value.data}
-    elif isinstance(value, Ragged):
-        parts = {f".{part}": array for part, array in value._asdict().items()}
-    else:
-        parts = {"": value}
-    for suffix, array in parts.items():
-        np.save(folder / f"{name}{suffix}.npy", np.ascontiguousarray(array))
-
-
 def _check_entries(name: str, column: Ragged) -> None:
     if not column.indptr[-1] == len(column.indices) == len(column.values):
         raise SnapshotError(f"column {name}: its entries do not fit its rows")
@@ -379,33 +370,12 @@ def _check_entries(name: str, column: Ragged) -> None:
 
 def _load_part(folder: Path, part: str, kind: type[Items] | type[Users]) -> dict[str, Any]:
     columns = {
-        field.name: _load_column(folder, f"{part}.{field.name}", field.type)
+        field.name: load_column(folder, f"{part}.{field.name}", field.type)
         for field in fields(kind)
         if field.name != "fold"
     }
     if kind is Items:  # snapshots of earlier releases have none
         there = (folder / "items.fold.npy").exists()
         without = np.zeros((len(columns["bias"]), 0), np.float32)
-        columns["fold"] = _load_column(folder, "items.fold", "Floats") if there else without
+        columns["fold"] = load_column(folder, "items.fold", "Floats") if there else without
     return columns
-
-
-def _load_column(folder: Path, name: str, type: Any) -> Any:
-    def array(suffix: str = "") -> np.ndarray:
-        file = folder / f"{name}{suffix}.npy"
-        try:
-            mapped = np.load(file, mmap_mode="c")
-        except FileNotFoundError:
-            raise SnapshotError(f"{file.name} is missing") from None
-        except Exception as error:  # numpy raises many kinds for a damaged file
-            raise SnapshotError(f"{file.name}: {error}") from error
-        if mapped.ndim == 0 or (suffix == ".offsets" and len(mapped) == 0):
-            raise SnapshotError(f"{file.name}: not an array of rows")
-        # A plain view: np.memmap pays for its subclass on every slice.
-        return mapped.view(np.ndarray)
-
-    if type in ("IdIndex", "Texts"):
-        return (IdIndex if type == "IdIndex" else Texts)(array(".offsets"), array(".data"))
-    if type == "Ragged":
-        return Ragged(*(array(f".{part}") for part in Ragged._fields))
-    return array()

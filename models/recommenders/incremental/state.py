@@ -31,6 +31,8 @@ from models.recommenders.neighbours.pair_counts import Countable, PairCounts, la
 from models.recommenders.zoo import ZOO
 
 NAME = "table_state"
+MOST_ENTRIES = 250_000_000
+"""Of one table's counts (3 GB): one that may need more waits for the next training."""
 MadeBy = Mapping[str, Any]
 """As ``ItemTable`` has it."""
 
@@ -149,6 +151,11 @@ def makers_of(tables: Mapping[str, ScoreTable]) -> list[MadeBy]:
     """What made them, each once: one recommender may have made several."""
     found = {_key(table.made_by): table.made_by for table in refreshable(tables).values()}
     return [made_by for made_by in found.values() if made_by is not None]
+
+
+def affordable(made_by: Sequence[MadeBy], likes: Likes) -> list[MadeBy]:
+    """Those whose counts are few enough to be kept."""
+    return [one for one in made_by if _recommender(one).entries(likes.histories) <= MOST_ENTRIES]
 
 
 def _key(made_by: MadeBy | None) -> str:

@@ -110,6 +110,9 @@ class ItemKNN(ItemToItem):
     def _made_by(self) -> Mapping[str, Any] | None:
         return made_by(self, self._matrix.shape[1])
 
+    def entries(self, histories: Histories) -> int:
+        return int(np.square(np.diff(histories.liked.indptr), dtype=np.int64).sum())
+
     def counts(self, histories: Histories, n_items: int) -> PairCounts:
         """C. O(Σ_users history²)."""
         liked = signal(histories.liked, weighted=False).astype(np.float64)

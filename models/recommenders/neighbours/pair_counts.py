@@ -64,6 +64,10 @@ class Countable(Protocol):
         """Whether it does so with its settings."""
         ...
 
+    def entries(self, histories: Histories) -> int:
+        """That the counts of these users have at most."""
+        ...
+
     def counts(self, histories: Histories, n_items: int) -> PairCounts:
         """Of these users; those of all are the sum.
 

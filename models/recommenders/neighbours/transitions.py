@@ -67,6 +67,10 @@ class Transitions(ByTable):
     def countable(self) -> bool:
         return True
 
+    def entries(self, histories: Histories) -> int:
+        lengths = np.diff(histories.liked.indptr).astype(np.int64)
+        return int((lengths * np.minimum(lengths, self.settings.reach)).sum())
+
     def counts(self, histories: Histories, n_items: int) -> PairCounts:
         """F, and how many users like each item."""
         return self._counted(_in_order(histories), histories.liked.shape[1])
