@@ -147,5 +147,5 @@ class LiveState:
 
 
 def name_of(snapshot: Snapshot) -> str:
-    """A name that no other snapshot has."""
+    """A name that no other snapshot has; tables that are refreshed leave the rows as they are."""
     return f"{snapshot.manifest.model_version or 'catalogue'}@{snapshot.manifest.built_at}"
