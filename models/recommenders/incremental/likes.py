@@ -20,7 +20,8 @@ from models.recommenders.neighbours.pair_counts import larger
 class Likes:
     """
     Attributes:
-        users: who likes anything.
+        users: who did anything, as what someone turned away from may be deleted before what they
+            liked.
         items: in the order of rows, which need not ascend: new ones come last.
         histories: of the users; ``liked`` has only ones.
         oldest: float64, shape (users,): epoch seconds of what each user did first of all that is
@@ -48,10 +49,9 @@ class Likes:
         weights = {name: float(weight) for name, weight in profile.interaction_weights.items()}
         ages = (occurred.max() - occurred).dt.total_seconds() / 86_400
         aged = 1.0 if half_life is None else 0.5 ** (ages / half_life)
+        of_items = interactions.filter(pl.col("item_id").is_not_null())
         pairs = (
-            interactions.filter(
-                pl.col("type").is_in(list(weights)), pl.col("item_id").is_not_null()
-            )
+            of_items.filter(pl.col("type").is_in(list(weights)))
             .with_columns(weight=pl.col("type").replace_strict(weights, return_dtype=pl.Float64))
             .group_by("user_id", "item_id")
             .agg(
@@ -62,9 +62,7 @@ class Likes:
             .collect()
         )
         first = (
-            interactions.group_by("user_id")
-            .agg(at=occurred.min().dt.timestamp("us") / 1e6)
-            .collect()
+            of_items.group_by("user_id").agg(at=occurred.min().dt.timestamp("us") / 1e6).collect()
         )
         row, column = users.indices(pairs["user_id"]), items.indices(pairs["item_id"])
         known = (row >= 0) & (column >= 0)
@@ -87,7 +85,7 @@ class Likes:
         return self._of_rows(rows[rows >= 0])
 
     def replaced(self, changed: pl.Series, by: Self) -> Self:
-        """The same, with what the changed users like now; who likes nothing is not in it any more.
+        """The same, with what the changed users like now; who did nothing is not in it any more.
         O(pairs).
 
         Args:
@@ -138,8 +136,8 @@ class Likes:
         return type(self)(users, self.items, histories, self.oldest[rows])
 
     def _in_order(self) -> Self:
-        """Users by id, without those who like nothing."""
-        some = np.flatnonzero(np.diff(self.histories.liked.indptr))
+        """Users by id, without those who did nothing."""
+        some = np.flatnonzero(np.isfinite(self.oldest))
         ids = self.users.to_series().gather(some)
         return self._of_rows(some[ids.arg_sort().to_numpy()])
 
