@@ -1,6 +1,7 @@
 """The champion's tables, brought up to date every hour by what users did since: no training, and
 no new version. A run that fails leaves the last good tables."""
 
+import shutil
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -26,8 +27,8 @@ from storage.catalogue import queries
 from storage.events import changed
 from storage.postgres.settled import settled_until
 
-STATE = "table-state"
-"""Folder of the installation."""
+STATE = "pipeline/table-state"
+"""Folder of the installation, among what runs leave for later ones."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,12 @@ def refreshed_tables(context: dg.AssetExecutionContext, platform: Platform) -> d
     """
     version = platform.registry.champion()
     if version is None:
-        return _nothing("there is no champion")
+        return _nothing(platform, "there is no champion")
     snapshot, started = snapshot_of(platform, version), time.monotonic()
     if not makers_of(snapshot.tables):
-        return _nothing(f"no table of version {version.version} can be brought up to date")
+        return _nothing(
+            platform, f"no table of version {version.version} can be brought up to date"
+        )
     known = _known(context, platform, version, snapshot)
     with platform.connect() as conn:
         settled = settled_until(conn)  # before anything is read
@@ -81,7 +84,9 @@ def refreshed_tables(context: dg.AssetExecutionContext, platform: Platform) -> d
     )
 
 
-def _nothing(why: str) -> dg.MaterializeResult:
+def _nothing(platform: Platform, why: str) -> dg.MaterializeResult:
+    """And nothing of users stays of what was counted before."""
+    shutil.rmtree(platform.settings.home / STATE, ignore_errors=True)
     return dg.MaterializeResult(metadata={"published": why})
 
 

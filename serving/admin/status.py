@@ -163,6 +163,8 @@ class StatusCalls:
         if fallback is not None:
             why = self._state().detail
             problems.append(f"The heuristic answers, {fallback}" + (f": {why}" if why else ""))
+        elif (older := self._state().detail) is not None:
+            problems.append(older[:1].upper() + older[1:])
         waiting = self._spool_age()
         if waiting > SPOOL_SECONDS and stored is not None:
             problems.append(

@@ -172,7 +172,7 @@ def test_tables_follow_what_users_did_and_no_longer_did(world: World) -> None:
     assert same(world.refreshed(), world.whole(["brand new"]))
     assert (
         other
-        not in TableState.load(world.platform.settings.home / "table-state")[
+        not in TableState.load(world.platform.settings.home / "pipeline/table-state")[
             0
         ].likes.users.to_list()
     )

@@ -114,26 +114,28 @@ class ItemKNN(ItemToItem):
         return int(np.square(np.diff(histories.liked.indptr), dtype=np.int64).sum())
 
     def counts(self, histories: Histories, n_items: int) -> PairCounts:
-        """C. O(Σ_users history²)."""
+        """C, and its diagonal apart. O(Σ_users history²)."""
         liked = signal(histories.liked, weighted=False).astype(np.float64)
         rarity = rarity_of(np.diff(liked.indptr), n_items, self.settings)
         by_user = sparse.diags_array(exact(rarity**2)) @ liked
         pairs = sparse.csr_array(liked.T @ by_user)
-        return PairCounts.of(pairs, pairs.diagonal())
+        lengths = pairs.diagonal()
+        pairs.setdiag(0)
+        return PairCounts.of(pairs, lengths)
 
     def related(
         self, counts: PairCounts, before: sparse.csr_array | None, changed: NDArray[np.integer]
     ) -> sparse.csr_array:
         """As ``Countable``: an item's length is in the rows of all that go with it, so all are made
         anew. O(entries of C)."""
-        root = np.sqrt(counts.of_items)
-        lengths = np.divide(1, root, out=np.zeros_like(root), where=root > 0)
-        pairs = sparse.csr_matrix(sparse.diags_array(lengths) @ counts.pairs, dtype=np.float32)
-        pairs.setdiag(0)
-        pairs.eliminate_zeros()
-        by_length = sparse.csr_matrix(sparse.diags_array(lengths), dtype=np.float32)
+        pairs, root = counts.pairs, np.sqrt(counts.of_items)
+        shares = np.divide(1, root, out=np.zeros_like(root), where=root > 0)
+        by_row = (pairs.data * np.repeat(shares, np.diff(pairs.indptr))).astype(np.float32)
         similar = sp_matmul_topn(
-            pairs, by_length, top_n=self.settings.neighbours, n_threads=self.settings.threads
+            sparse.csr_matrix((by_row, pairs.indices, pairs.indptr), shape=pairs.shape),
+            sparse.csr_matrix(sparse.diags_array(shares), dtype=np.float32),
+            top_n=self.settings.neighbours,
+            n_threads=self.settings.threads,
         )
         return sparse.csr_array(similar.T.tocsr())
 
