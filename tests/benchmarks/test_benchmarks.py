@@ -85,6 +85,12 @@ def test_train() -> None:
     assert rows["ndcg@10, lightfm_hybrid"]["baseline"] == "popularity"
 
 
+def test_train_hourly() -> None:
+    rows = rows_of(run("train", *TINY, "--hourly"), "train")
+    assert rows["hourly refresh"]["baseline"] == "full build"
+    assert rows["weights that differ from a full build"]["value"] == 0
+
+
 def test_clone_to_feed_names_what_is_no_repository(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
