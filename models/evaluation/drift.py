@@ -23,7 +23,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import chdtri  # scipy.stats takes a second to import
 
 from models.catalogue.snapshots.snapshot import Snapshot
 from models.profile.interaction_types import Weights
@@ -261,7 +261,7 @@ def _shift(name: str, reference: Histogram, values: pl.DataFrame, rules: Drift) 
     terms = psi(fresh, before, users, reference.users)
     index = float(terms.sum())
     used = int(((fresh > 0) | (before > 0)).sum())
-    noise = stats.chi2.ppf(CONFIDENCE, max(used - 1, 1)) * (1 / users + 1 / reference.users)
+    noise = chdtri(max(used - 1, 1), 1 - CONFIDENCE) * (1 / users + 1 / reference.users)
     status: Status = "stable"
     if index > noise:
         status = "drift" if index >= rules.retrain else "watch" if index >= rules.watch else status

@@ -31,7 +31,7 @@ from typing import Any, Literal, Self
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
-from scipy import sparse, stats
+from scipy import sparse
 
 from models.catalogue.snapshots.snapshot import Snapshot
 from models.data.ids import IdIndex
@@ -144,6 +144,8 @@ class Paired:
         Args:
             candidate, champion: shape (users,), at least one.
         """
+        from scipy import stats  # takes a second: only who compares
+
         difference = np.asarray(candidate, float) - np.asarray(champion, float)
         mean, level = float(difference.mean()), float(np.mean(champion))
         low, high, p_worse = mean, mean, float(mean >= 0)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy.special import stdtrit  # scipy.stats takes a second to import
 
 from models.experiments.sequential import ratio_variance, sums_of
 
@@ -117,7 +117,7 @@ def off_policy(
         sums = sums_of(np.bincount(user, x), np.bincount(user, y))
         value = sums[1] / sums[2] if sums[2] else 0.0
         spread = np.sqrt(ratio_variance(sums)) if sums[2] else np.inf
-        reach = stats.t.ppf((1 + confidence) / 2, max(sums[0] - 1, 1)) * spread
+        reach = stdtrit(max(sums[0] - 1, 1), (1 + confidence) / 2) * spread
         return Estimate(float(value), float(value - reach), float(value + reach))
 
     ones = np.ones(n)

@@ -8,7 +8,6 @@ from typing import Any, LiteralString
 
 import polars as pl
 import psycopg
-from adbc_driver_postgresql import dbapi
 
 from models.catalogue.building import PREFERENCES
 from storage.events.lake import SCHEMA as INTERACTIONS
@@ -62,6 +61,8 @@ def read(
 
     Through Arrow (ADBC), which spares a Python object a value: a million rows a second.
     """
+    from adbc_driver_postgresql import dbapi  # imports pandas: only who reads
+
     with dbapi.connect(url) as connection, connection.cursor() as cursor:
         cursor.execute(query, parameters or None)
         frame = pl.DataFrame(pl.from_arrow(cursor.fetch_arrow_table()))
