@@ -57,17 +57,16 @@ if (folder / "postgres").exists():
     shutil.rmtree(folder)
 """
 TRAINED = "tests/orchestration/test_"
-SERVED = ("tests/serving/test_at_once", "tests/serving/test_erasure", "tests/serving/test_serve")
-TOGETHER = {TRAINED: TRAINED, **dict.fromkeys(SERVED, "two workers")}
-"""Files that share an installation that was trained on, or a running service, by the beginning of
-their names: one worker takes them all."""
+TOGETHER = (TRAINED, "tests/serving/running/", "tests/data_checks/")
+"""Files that share an installation that was trained on, a running service, or an import of
+seconds, by the beginning of their names: one worker takes them all."""
 LONGEST = (
     TRAINED,
     "tests/e2e/",
     "tests/benchmarks/",
     "tests/deploy/",
     "tests/orchestration/",
-    *SERVED,
+    "tests/serving/running/",
     "tests/upgrade/",
     "tests/feedwright/",
     "tests/serving/",
@@ -81,7 +80,7 @@ class ByInstallation(LoadFileScheduling):
     """The tests of a file go to one worker, and those of files that share what is dear."""
 
     def _split_scope(self, nodeid: str) -> str:
-        shared = (scope for start, scope in TOGETHER.items() if nodeid.startswith(start))
+        shared = (start for start in TOGETHER if nodeid.startswith(start))
         return next(shared, None) or super()._split_scope(nodeid)
 
 

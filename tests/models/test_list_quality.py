@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from scipy import sparse
+from scipy import sparse, stats
 
 from models.evaluation.metrics import list_quality
 
@@ -23,3 +23,13 @@ def test_lists_are_diverse_surprising_and_sure() -> None:
     inside = list_quality.bootstrap(better)
     assert inside.low < inside.mean < inside.high
     assert list_quality.paired(better, better).p == 1
+
+
+@pytest.mark.parametrize("users", [1, 4, 7, 40])
+def test_signed_ranks_are_scipys(users: int) -> None:
+    """With ties, and with users who tell no difference."""
+    rng = np.random.default_rng(users)
+    values = np.append(rng.integers(1, 6, users) / 4, 1)
+    baseline = np.append(rng.integers(2, 5, users) / 4 + 0.125, 1)
+    expected = stats.wilcoxon((values - baseline)[:-1]).pvalue
+    assert list_quality.paired(values, baseline).p_signed_rank == pytest.approx(expected)

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
 
-import httpx
 import psycopg
 import pytest
 from starlette.testclient import TestClient
@@ -18,7 +17,6 @@ from models.catalogue.snapshots.snapshot import Snapshot
 from serving.app import FeedApp
 from storage.settings import Settings
 from tests.conftest import TEMPLATE, url_of
-from tests.serving.bento import Server, bento
 from tests.serving.fake_mlflow import FakeMlflow
 from tests.serving.worlds import make_snapshot
 
@@ -116,21 +114,3 @@ def steady_worker(
         yield made
     fake.close()
     _server.execute(f"DROP DATABASE {name} WITH (FORCE)")
-
-
-@pytest.fixture(scope="session")
-def two_workers(
-    postgres_url: str, _server: psycopg.Connection, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    """The real server, shared by tests that find it as they need it: see ``SERVED``."""
-    with bento(postgres_url, _server, tmp_path_factory.mktemp("workers"), "workers") as running:
-        yield running
-
-
-@pytest.fixture(scope="session")
-def http(two_workers: Server) -> Iterator[httpx.Client]:
-    """A client of it with a connection a call, so that either worker may answer."""
-    limits = httpx.Limits(max_keepalive_connections=0)
-    url = f"{two_workers.url}/api/v1/"
-    with httpx.Client(base_url=url, timeout=20, limits=limits) as client:
-        yield client

@@ -1,0 +1,1 @@
+"""Tests that share one running service with two workers."""
