@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from models.catalogue.viewers.viewer import Viewer
-from models.feed.pipeline import FeedPipeline, Query, Ranking, Stage
+from models.feed.pipeline import FeedPipeline, Query, Stage
+from models.feed.ranking import Ranking
 
 JudgedStage = Literal["candidates", "ranker", "diversity"]
 """After the recommender has put in order what the sources name and the rules allow; after the

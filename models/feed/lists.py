@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.snapshots.snapshot import Snapshot
 from models.feed.candidates.sources import SEEN
-from models.feed.pipeline import FeedPipeline, Query, Ranker
+from models.feed.pipeline import FeedPipeline, Query
+from models.feed.ranking import Ranker
 from models.feed.reasons import reasons
 from models.feed.scoring.scores import explained
 from models.profile.schema import Profile

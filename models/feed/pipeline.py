@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol, get_args
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from models.catalogue.live import LiveCatalogue
 from models.catalogue.viewers.viewer import Indices, Viewer
 from models.data.arrays import top_places
-from models.data.scorers import Scores
 from models.feed.candidates import sources
 from models.feed.candidates.rules import Mask, allowed
 from models.feed.candidates.shortlists import Shortlists
@@ -25,7 +24,6 @@ from models.feed.candidates.sources import (
     BITS,
     RANKED,
     SEEN,
-    Bits,
     Candidates,
     Indexes,
     SourceGuard,
@@ -33,6 +31,7 @@ from models.feed.candidates.sources import (
 from models.feed.context import Context
 from models.feed.ordering.diversity import diversified, in_spreads, likeness_of, limit_runs, varied
 from models.feed.ordering.exploration import explore
+from models.feed.ranking import Ranker, Ranking
 from models.feed.scoring.scores import By, scores_of, shown_scores
 from models.feed.scoring.time_order import time_key
 from models.feed.stage_timer import StageTimer
@@ -75,60 +74,6 @@ class Query:
     context: Context | None = None
     rng: np.random.Generator | None = None
     only: Indices | None = None
-
-
-@dataclass(frozen=True)
-class Ranking:
-    """A ranked list.
-
-    Attributes:
-        rows: int32, shape (n,), best first.
-        scores: float32 in [0, 1], shape (n,): each item's own. They fall, but where diversity
-            or exploration moved an item.
-        sources: uint16, shape (n,): where each came from (``models.feed.candidates.sources.BITS``),
-            ``RANKED`` and ``SEEN``.
-        propensities: float32 in (0, 1], shape (n,): how likely this item was at this place,
-            given those before it.
-        explored: shape (n,): put there by exploration.
-    """
-
-    rows: Indices
-    scores: Scores
-    sources: Bits
-    propensities: NDArray[np.float32]
-    explored: NDArray[np.bool_]
-
-    @classmethod
-    def certain(cls, rows: Indices, scores: Scores, sources: Bits) -> Ranking:
-        """A list in which nothing is left to chance."""
-        n = len(rows)
-        return cls(rows, scores, sources, np.ones(n, np.float32), np.zeros(n, bool))
-
-    def take(self, order: NDArray[np.integer] | slice) -> Ranking:
-        """The list in another order, or a part of it."""
-        return Ranking(*(column[order] for column in vars(self).values()))
-
-    def followed_by(self, other: Ranking) -> Ranking:
-        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return Ranking(*(np.concatenate(pair) for pair in pairs))
-
-
-class Ranker(Protocol):
-    """What puts the recommender's first items in order, as ``models.ranking.learned`` does."""
-
-    def scores(
-        self,
-        live: LiveCatalogue,
-        viewer: Viewer,
-        profile: Profile,
-        rows: Indices,
-        sources: Bits,
-        *,
-        now: float,
-        context: Context,
-    ) -> NDArray[np.float32]: ...
-
-    def probabilities(self, scores: NDArray[np.floating]) -> NDArray[np.float32]: ...
 
 
 @dataclass(frozen=True)
@@ -281,15 +226,15 @@ class FeedPipeline:
     def _reranked(self, viewer: Viewer, query: Query, ranking: Ranking) -> Ranking:
         """The first ``profile.ranker.rerank`` items in the ranker's order.
 
-        Their scores are the ranker's probabilities; those of the others are the recommender's,
-        scaled to lie below. ``RANKED`` tells them apart.
+        Their scores are what the ranker shows; those of the others are the recommender's, scaled
+        to lie below. ``RANKED`` tells them apart.
         """
         ranker, settings = self.ranker, self.profile.ranker
         if ranker is None or not len(ranking.rows):
             return ranking
         first = ranking.take(slice(settings.rerank))
         rest = ranking.take(slice(settings.rerank, None))
-        scores = ranker.scores(
+        ordered = ranker.order(
             self.live,
             viewer,
             self.profile,
@@ -298,14 +243,16 @@ class FeedPipeline:
             now=query.now,
             context=query.context or Context.at(query.now),
         )
-        if not np.isfinite(scores).all():
+        if not np.isfinite(ordered.scores).all():
             raise FloatingPointError("the ranker's scores are not finite")
-        order = np.argsort(-scores, kind="stable")
-        chances = ranker.probabilities(scores[order])
+        order = np.argsort(-ordered.scores, kind="stable")
         first = replace(
-            first.take(order), scores=chances, sources=first.sources[order] | np.uint16(RANKED)
+            first.take(order),
+            scores=ordered.shown[order],
+            sources=first.sources[order] | np.uint16(RANKED),
+            chances=ordered.chances[order],
         )
-        return first.followed_by(_below(chances[-1], rest))
+        return first.followed_by(_below(first.scores[-1], rest))
 
     def _diversified(self, ranking: Ranking) -> Ranking:
         """Owners and categories in turn, and the first items less like each other."""
@@ -348,6 +295,7 @@ class FeedPipeline:
             ranking.sources[chosen.order],
             chosen.propensities,
             chosen.explored,
+            ranking.chances[chosen.order],
         )
         return explored.take(slice(length))
 

@@ -292,6 +292,16 @@ class InteractionTypes(RootModel[dict[str, InteractionType]]):
         wanted = frozenset(name for name, entry in self.root.items() if entry.wanted)
         return unwanted, wanted | self._undoing(unwanted)
 
+    def against(self, name: str) -> frozenset[str]:
+        """Types after which a user no longer has what ``name`` says."""
+        unwanted, no_longer = self.of_dismissed
+        return no_longer if name in unwanted else self._undoing(frozenset({name}))
+
+    @cached_property
+    def actions(self) -> tuple[str, ...]:
+        """What a user can do with an item that they are shown."""
+        return tuple(name for name in self.with_item if name not in self.impressions)
+
     @cached_property
     def interested(self) -> tuple[str, ...]:
         """Those that say of an item that the user may like it, the strongest first."""

@@ -7,6 +7,7 @@ from typing import Annotated, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from models.profile.interaction_types import Weight
 from models.profile.section import Section, Share
 
 Kind = Literal["boosted", "logistic"]
@@ -97,6 +98,12 @@ class Ranker(Section):
     )
     held_out: Annotated[float, Field(gt=0, lt=1)] = Field(
         default=0.2, description="Share of those users that only the probabilities are fitted to."
+    )
+    values: dict[str, Weight] = Field(
+        default={},
+        description="What an action is worth, by type; below 0 takes off. Items are then ordered "
+        "by the sum of value times probability. A change counts at once, an action that was not "
+        "there from the next training on. Empty: by the chance that the user likes it.",
     )
     unshown_weight: Share = Field(
         default=0.3,

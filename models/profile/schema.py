@@ -118,6 +118,25 @@ class Profile(Section):
         return self
 
     @model_validator(mode="after")
+    def _values_of_actions(self) -> Profile:
+        types, values = self.interaction_types, self.ranker.values
+        there = ", ".join(types.actions)
+        for name in values:
+            if name not in types:
+                raise ValueError(
+                    f"ranker.values.{name:.60}: no such type; there are {there}. Add it under "
+                    "interaction_types"
+                )
+            if name not in types.actions:
+                raise ValueError(
+                    f"ranker.values.{name}: nothing that a user does with an item that they are "
+                    f"shown; there are {there}"
+                )
+        if values and not any(value > 0 for value in values.values()):
+            raise ValueError("ranker.values: at least one value must be above 0, or leave it out")
+        return self
+
+    @model_validator(mode="after")
     def _some_weight(self) -> Profile:
         if not any(self.scorer_weights.values()):
             raise ValueError("scorer_weights: at least one weight must be above 0")

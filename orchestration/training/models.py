@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
@@ -41,6 +41,7 @@ from orchestration.policies import OWNERS, TRAINING_POOL, value_of
 from orchestration.resources import Platform
 from orchestration.training.evaluation_report import Report
 from orchestration.training.progress import progress_of
+from orchestration.training.ranker_report import shown, warnings_of
 from storage.catalogue.changes import oldest
 
 GROUP = "model"
@@ -326,6 +327,8 @@ def ranker(
     comparison, profile = offline_evaluation.comparison, platform.profile
     name, kind = parts_of(comparison.winner)
     if kind is None:
+        if profile.ranker.values:
+            context.log.warning("ranker.values count for nothing: no ranker won behind %s", name)
         return dg.MaterializeResult(value=None, metadata={"trained": "no ranker won"})
     if recommender.left_out:
         return dg.MaterializeResult(
@@ -347,17 +350,9 @@ def ranker(
     except TooLittleData as error:
         context.log.warning("%s goes live without a ranker: %s", name, error)
         return dg.MaterializeResult(value=None, metadata={"trained": str(error)})
-    shown = asdict(report)
-    gains = shown.pop("importance")
-    return dg.MaterializeResult(
-        value=TrainedRanker(learned, report),
-        metadata={
-            **shown,
-            "importance": plots.table(
-                [{"feature": one, "share": round(share, 4)} for one, share in gains.items()]
-            ),
-        },
-    )
+    for warning in warnings_of(learned, report, profile):
+        context.log.warning(warning)
+    return dg.MaterializeResult(value=TrainedRanker(learned, report), metadata=shown(report))
 
 
 def _trained(

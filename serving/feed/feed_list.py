@@ -32,6 +32,7 @@ COLUMNS = (  # widest first, so that each is aligned
     ("sources", np.dtype("<u2")),
     ("explored", np.dtype("?")),
 )
+CHANCE = np.dtype("<f4")
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +48,8 @@ class FeedList:
         sources: uint16, shape (n,), a bit for each source of candidates (``BITS``, ``MARKS``).
         propensities: float32, shape (n,), chance of the item to be where it is.
         explored: bool, shape (n,), whether exploration put it there.
+        chances: float32, shape (n, actions), how likely each action of ``meta["actions"]`` is; NaN:
+            not known. Of no action where there is no such entry.
         extra_ids: ids of items that the snapshot does not have.
         meta: what answers say of the list (model_version, variant, …); JSON.
     """
@@ -59,6 +62,7 @@ class FeedList:
     sources: NDArray[np.uint16]
     propensities: NDArray[np.float32]
     explored: NDArray[np.bool_]
+    chances: NDArray[np.float32]
     extra_ids: list[str] = field(default_factory=list)
     meta: dict[str, Any] = field(default_factory=dict)
 
@@ -69,13 +73,14 @@ def new_feed_id(now: float) -> str:
 
 
 def encode(feed_list: FeedList) -> bytes:
-    """``PREFIX``, ``LENGTHS``, a header in JSON, then the arrays one after the other.
+    """``PREFIX``, ``LENGTHS``, a header in JSON, then the arrays one after the other, the chances
+    last: an earlier release reads all but those.
 
     Raises:
         ValueError: the arrays differ in length.
     """
     n = len(feed_list.rows)
-    for name, _ in COLUMNS:
+    for name in ("chances", *(name for name, _ in COLUMNS)):
         if len(getattr(feed_list, name)) != n:
             raise ValueError(f"{name}: {len(getattr(feed_list, name))} entries, rows has {n}")
     header = orjson.dumps(
@@ -87,7 +92,8 @@ def encode(feed_list: FeedList) -> bytes:
     )
     header += b" " * (-len(header) % 4)  # the arrays begin aligned
     arrays = (np.asarray(getattr(feed_list, name), kind).tobytes() for name, kind in COLUMNS)
-    body = b"".join((LENGTHS.pack(len(header), n), header, *arrays))
+    chances = np.asarray(feed_list.chances, CHANCE).tobytes()
+    body = b"".join((LENGTHS.pack(len(header), n), header, *arrays, chances))
     return PREFIX.pack(MAGIC, zlib.crc32(body)) + body
 
 
@@ -105,12 +111,19 @@ def decode(data: bytes) -> FeedList | None:
     for name, kind in COLUMNS:
         content[name] = np.frombuffer(data, kind, n, start)
         start += n * kind.itemsize
+    actions = len(content["meta"].get("actions", ()))
+    content["chances"] = _chances(data, n, actions, start)
     if ("bits" in content) is not (magic == MAGIC):
         return None
     bits = content.pop("bits", BITS_BEFORE)
     if bits != BITS | MARKS:
         content["sources"] = _translated(content["sources"], bits)
     return FeedList(**content)
+
+
+def _chances(data: bytes, n: int, actions: int, start: int) -> NDArray[np.float32]:
+    """From unaligned bytes."""
+    return np.frombuffer(data[start:], CHANCE, n * actions).reshape(n, actions)
 
 
 def _translated(masks: NDArray[np.uint16], bits: dict[str, int]) -> NDArray[np.uint16]:

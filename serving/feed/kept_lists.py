@@ -69,6 +69,8 @@ class KeptLists:
             name: np.concatenate([getattr(before, name)[:shown], getattr(after, name)[new]])
             for name in ("scores", "sources", "propensities", "explored")
         }
+        unknown = np.full((len(ids), after.chances.shape[1]), np.nan, np.float32)
+        joined["chances"] = np.concatenate([unknown, after.chances[new]])
         added = -1 - len(after.extra_ids) - np.arange(len(ids), dtype=np.int32)
         return replace(
             after,

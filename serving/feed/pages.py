@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, replace
 from typing import Any
 from urllib.parse import urlencode
@@ -21,7 +21,15 @@ from models.feed.candidates.rules import Mask
 from models.feed.candidates.sources import RANKED, SEEN, names_of
 from models.feed.ordering.exploration import logged
 from models.feed.reasons import FOR_YOU, Reason, reasons
-from models.feed.scoring.scores import MODEL, RANKER, TABLE, By, explained, table_shares
+from models.feed.scoring.scores import (
+    MODEL,
+    PROBABILITY,
+    RANKER,
+    TABLE,
+    By,
+    explained,
+    table_shares,
+)
 from models.profile.schema import Profile
 from serving.feed.feed_list import FeedList
 from serving.feed.plans import Plan
@@ -49,6 +57,7 @@ def render(
     propensities: NDArray[np.floating] | None = None,
     explored: NDArray[np.bool_] | None = None,
     by_model: bool = False,
+    chances: Mapping[str, Scores] | None = None,
 ) -> list[dict[str, Any]]:
     """Objects of the shape ``FeedItem``, one a row.
 
@@ -56,6 +65,7 @@ def render(
         ranks: of each, from 1.
         now: epoch seconds.
         by_model: the recommender ranked them.
+        chances: of actions, by name.
     """
     if len(rows) == 0:
         return []
@@ -70,6 +80,8 @@ def render(
                 components[TABLE + name] = shares
         if sources is not None and (by_ranker := (sources & RANKED) > 0).any():
             components[RANKER] = np.where(by_ranker, scores, np.nan)
+            for name, of_items in (chances or {}).items():
+                components[PROBABILITY + name] = of_items
     except Exception:  # an item without its reasons is better than none
         log.exception("items not explained")
         components, why = {}, [FOR_YOU] * len(rows)
@@ -201,6 +213,7 @@ def _content(
         propensities=kept.propensities[part][positions],
         explored=kept.explored[part][positions],
         by_model=meta["by_model"],
+        chances=dict(zip(meta.get("actions", ()), kept.chances[part][positions].T, strict=True)),
     )
     return rows, {
         "items": items,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass, replace
 from time import monotonic
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -13,7 +13,8 @@ from models.catalogue.viewers.viewer import NOTHING, Viewer
 from models.feed.candidates.sources import SEEN, SourceGuard
 from models.feed.context import Context
 from models.feed.judged_stages import JudgedStage, judged_stages
-from models.feed.pipeline import Query, Ranking
+from models.feed.pipeline import Query
+from models.feed.ranking import Ranking
 from models.feed.scoring.scores import By
 from models.feed.stage_timer import StageTimer
 from serving.feed.feed_list import FeedList, new_feed_id
@@ -161,6 +162,7 @@ class FeedRanking:
             sources=ranking.sources,
             propensities=ranking.propensities,
             explored=ranking.explored,
+            chances=ranking.chances,
             extra_ids=extra_ids,
             meta={
                 "user_id": request.user_id,
@@ -174,8 +176,17 @@ class FeedRanking:
                 "device": request.device,
                 "history": visit.history,
                 "erased": visit.erased,
+                **_actions(visit, ranking),
             },
         )
+
+
+def _actions(visit: Visit, ranking: Ranking) -> dict[str, Any]:
+    """Names of the list's chances, where it has some."""
+    ranker = visit.catalogue.ranker
+    if ranker is None or not ranking.chances.shape[1]:
+        return {}
+    return {"actions": ranker.weighed(visit.profile.ranker.values)}
 
 
 def _without_model(visit: Visit) -> tuple[Literal["time", "heuristic"], Viewer]:

@@ -135,7 +135,9 @@ class FeedItem(BaseModel):
         ge=0,
         le=1,
         description="Higher is better. Where the ranker put the item in its place, the chance "
-        "that the user likes it when it is shown; `components.ranker` has it too.",
+        "that the user likes it when it is shown; where the profile gives actions a value, what it "
+        "is worth: the sum of value times probability, from 0 for the worst that there could be to "
+        "1 for the best. `components.ranker` has it too.",
     )
     reason: str = Field(description="Why it is there, in English.")
     reason_code: str = Field(description="Id of the reason's text, for translation.")
@@ -143,8 +145,9 @@ class FeedItem(BaseModel):
     components: dict[str, float | None] = Field(
         description="What each scorer gave, 0 to 1; null where it knows nothing. `model` is "
         "the recommender's own score, `table.ease` the share that this table has of it, where "
-        "the version is a blend, `ranker` the probability of the ranker behind it, null for items "
-        "below those that it looks at."
+        "the version is a blend, `ranker` the score of the ranker behind it, `probability.click` "
+        "how likely this action is when the item is shown, where the profile's `ranker.values` "
+        "weigh it; both null for items below those that the ranker looks at."
     )
     sources: list[SourceName] = Field(description="Where the candidate came from.")
     explored: bool = Field(description="A new item that exploration put there.")

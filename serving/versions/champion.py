@@ -12,7 +12,7 @@ from time import monotonic
 
 from models.catalogue.snapshots.refreshed import load_refreshed
 from models.catalogue.snapshots.snapshot import MANIFEST, Snapshot, SnapshotError
-from models.feed.pipeline import Ranker
+from models.feed.ranking import Ranker
 from serving.versions.background import Background
 from serving.versions.fallback import FallbackReason
 from serving.versions.registry import SNAPSHOT_TAG, NamedVersion

@@ -10,7 +10,8 @@ from models.catalogue.snapshots.snapshot import Snapshot
 from models.catalogue.viewers.viewer import Viewer
 from models.feed.candidates.shortlists import Shortlists
 from models.feed.candidates.sources import Indexes, SourceGuard
-from models.feed.pipeline import FeedPipeline, Ranker
+from models.feed.pipeline import FeedPipeline
+from models.feed.ranking import Ranker
 from models.profile.schema import Profile
 from serving.versions.fallback import FallbackReason
 

@@ -14,7 +14,7 @@ from models.catalogue.snapshots.nearest import NearestError
 from models.catalogue.snapshots.snapshot import Snapshot
 from models.feed.candidates.shortlists import Shortlists
 from models.feed.candidates.sources import Indexes
-from models.feed.pipeline import Ranker
+from models.feed.ranking import Ranker
 from models.profile.schema import Profile
 from serving.versions.live_state import Catalogue, Source, name_of
 

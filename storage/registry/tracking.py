@@ -133,11 +133,15 @@ def log_comparison(registry: Registry, run_id: str, comparison: Comparison) -> N
 
 
 def log_ranker(registry: Registry, run_id: str, report: Mapping[str, Any]) -> None:
-    """How the training of the ranker went: ``ranker_report.json``, and as metrics ``ranker.…``."""
+    """How the training of the ranker went: ``ranker_report.json``, and as metrics ``ranker.…``,
+    of actions ``ranker.actions.<name>.…``."""
     now, names = int(time.time() * 1000), ("log_loss", "base_log_loss", "ndcg", "base_ndcg")
-    metrics = [
-        Metric(f"ranker.{name}", float(report[name]), now, 0) for name in (*names, "not_worse")
-    ]
+    values = {name: report[name] for name in (*names, "not_worse")}
+    if actions := report["actions"]:
+        values |= {name: actions[name] for name in ("value", "ranker_value")}
+        for action, of_action in actions["of"].items():
+            values |= {f"actions.{action}.{name}": value for name, value in of_action.items()}
+    metrics = [Metric(f"ranker.{name}", float(value), now, 0) for name, value in values.items()]
     registry.client.log_batch(run_id, metrics=metrics)
     registry.client.log_dict(run_id, dict(report), "ranker_report.json")
 

@@ -300,11 +300,13 @@ def test_the_first_items_are_in_the_rankers_order(
     assert (np.diff(ranking.scores) <= 1e-7).all()
     assert ((ranking.sources & RANKED > 0) == (np.arange(len(ranking.rows)) < 40)).all()
     viewer, rows = shelf.viewer(busy), own.rows[:40]
-    scores = contrary.scores(
+    found = contrary.order(
         shelf.live, viewer, shelf.profile, rows, own.sources[:40],
         now=MOMENT, context=Context.at(MOMENT),
     )  # fmt: skip
-    assert ranking.scores[:40] == pytest.approx(contrary.probabilities(np.sort(scores)[::-1]))
+    chances = contrary.probabilities(np.sort(found.scores)[::-1])
+    assert ranking.scores[:40] == pytest.approx(chances)
+    assert ranking.chances.shape == (len(ranking.rows), 0), "no action has a value"
 
 
 def test_without_a_vector_or_a_ranker_all_is_as_before(
@@ -417,12 +419,16 @@ def test_clicks_weigh_by_how_likely_they_were_looked_at() -> None:
         positions=np.array([1, 3, 3, 3, 0]),
         propensities=np.array([1.0, 1.0, 0.5, 1e-3, 1.0]),
         liked=np.array([True, False, True, True, True]),
+        done=np.array([[True], [True], [False], [False], [False]]),
     )  # fmt: skip
     rows = np.array([9, 5, 4, 3, 2, 1], np.int32)
-    labels, shown, weights = _outcome(rows, visit, np.array([1.0, 0.5, 0.25]), 0.3)
+    found = _outcome(rows, visit, np.array([1.0, 0.5, 0.25]), 0.3)
+    labels, shown, weights, done, done_weights = found
     assert labels.tolist() == [False, True, True, True, False, True]
     assert shown.tolist() == [False, False, True, True, True, True]
     assert weights == pytest.approx([0.3, 1, MOST_WEIGHT, 8, 0.25, 1])
+    assert done[:, 0].tolist() == [False, False, False, False, True, True]
+    assert done_weights == pytest.approx([0.3, 1, MOST_WEIGHT, 8, 4, 1])
 
 
 def test_what_the_metadata_tell() -> None:

@@ -14,7 +14,8 @@ from models.catalogue.live import LiveCatalogue
 from models.data import scorers
 from models.feed.candidates.shortlists import Shortlists
 from models.feed.candidates.sources import Indexes
-from models.feed.pipeline import FeedPipeline, Query, Ranking
+from models.feed.pipeline import FeedPipeline, Query
+from models.feed.ranking import Ranking
 from models.profile.schema import Profile, load_profile
 from storage.loading.samples import events, marketplace, social
 from tests.models.worlds import NOW, catalogue_of_log, dataset_of, random_vectors, snapshot_of

@@ -21,7 +21,8 @@ from models.data.similarities import top_neighbours
 from models.evaluation.comparison import build_dataset
 from models.feed.candidates.shortlists import Shortlists
 from models.feed.candidates.sources import Indexes
-from models.feed.pipeline import FeedPipeline, Query, Ranker, Ranking
+from models.feed.pipeline import FeedPipeline, Query
+from models.feed.ranking import Ranker, Ranking
 from models.feed.reasons import Reason, reasons
 from models.feed.scoring.scores import By, explained
 from models.profile.schema import Profile, load_profile

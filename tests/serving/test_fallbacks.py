@@ -15,7 +15,8 @@ import psycopg
 import pytest
 
 from models.catalogue.viewers.viewer import Viewer
-from models.feed.pipeline import FeedPipeline, Query, Ranking
+from models.feed.pipeline import FeedPipeline, Query
+from models.feed.ranking import Ranking
 from models.versions.version import JUDGED_TAG
 from serving.app import FeedApp
 from serving.feed import pages

@@ -51,8 +51,10 @@ def a_list(n: int = 100, now: float | None = None, seed: int = 0) -> FeedList:
         sources=rng.integers(0, 2**16, n).astype(np.uint16),
         propensities=rng.random(n, np.float32),
         explored=rng.random(n) < 0.1,
+        chances=rng.random((n, 2), np.float32),
         extra_ids=["i-1", "ünïcode"],
-        meta={"model_version": "7", "variant": "champion", "fallback_reason": None},
+        meta={"model_version": "7", "variant": "champion", "fallback_reason": None}
+        | {"actions": ["click", "save"]},
     )
 
 
@@ -73,6 +75,7 @@ def test_what_goes_in_comes_out(n: int, seed: int) -> None:
         np.testing.assert_array_equal(getattr(found, name), getattr(given, name))
         assert getattr(found, name).dtype == kind
         assert getattr(found, name).flags.aligned
+    np.testing.assert_array_equal(found.chances, given.chances)
     for name in ("feed_id", "made_at", "catalogue", "extra_ids", "meta"):
         assert getattr(found, name) == getattr(given, name)
 

@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from models.catalogue.viewers.viewer import Viewer
-from models.feed.pipeline import FeedPipeline, Query, Ranking
+from models.feed.pipeline import FeedPipeline, Query
+from models.feed.ranking import Ranking
 from models.profile.schema import SHIPPED
 from serving.feed.lists import FeedLists
 from storage.settings import Settings

@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import yaml
 
 from models.catalogue.snapshots.snapshot import RANKER
+from models.profile.schema import SHIPPED
+from models.ranking.features.event_features import FEATURES
 from models.ranking.learned import LearnedRanker
+from models.ranking.rankers.actions import ActionChances
 from storage.settings import Settings
 from tests.serving.conftest import Worker, running_worker
 from tests.serving.fake_mlflow import FakeMlflow
@@ -92,13 +99,13 @@ def test_the_device_is_told_or_taken_from_the_browser(
     ranked: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str | None] = []
-    scores = LearnedRanker.scores
+    order = LearnedRanker.order
 
     def noted(self: LearnedRanker, *args: Any, **options: Any) -> Any:
         asked.append(options["context"].device)
-        return scores(self, *args, **options)
+        return order(self, *args, **options)
 
-    monkeypatch.setattr(LearnedRanker, "scores", noted)
+    monkeypatch.setattr(LearnedRanker, "order", noted)
     phone = "Mozilla/5.0 (Linux; Android 14; Pixel 8) Chrome/130.0 Mobile Safari/537.36"
     ranked.client.get("/api/v1/feed", params={"user_id": KNOWN}, headers={"User-Agent": phone})
     ranked.feed(user_id=KNOWN, device="tablet")
@@ -106,3 +113,79 @@ def test_the_device_is_told_or_taken_from_the_browser(
     assert asked == ["phone", "tablet", None]
     answer = ranked.client.get("/api/v1/feed", params={"user_id": KNOWN, "device": "fridge"})
     assert answer.status_code == 422
+
+
+def of_tags_and_popularity() -> LearnedRanker:
+    """Clicks come from the tags that a user chose; what is popular is dismissed."""
+    weights = np.zeros((len(FEATURES), 2))
+    weights[FEATURES.index("overlap_interest_ratio"), 0] = 3
+    weights[FEATURES.index("popularity"), 1] = 3
+    actions = ActionChances(
+        ("click", "dismiss"),
+        (False, True),
+        np.zeros(len(FEATURES)),
+        np.ones(len(FEATURES)),
+        weights,
+        np.array([[1.0, 1.0], [0.0, 0.0], [-2.0, -3.0]]),
+    )
+    return replace(TAGS_FIRST, actions=actions)
+
+
+def test_values_count_without_a_training(
+    worker_settings: Settings, mlflow: FakeMlflow, tmp_path: Path
+) -> None:
+    mine = tmp_path / "mine.yaml"
+    settings = worker_settings.model_copy(update={"profile": str(mine)})
+    written = yaml.safe_load((SHIPPED / "marketplace.yaml").read_text())
+    # What a machine busy with other tests takes must not become a fallback.
+    written["serving"] = {"time_budget_ms": 5_000, "reuse_seconds": 0}
+    written["exploration"] = {"share": 0}
+
+    def write(values: dict[str, float]) -> None:
+        written["ranker"] = {"values": values}
+        mine.write_text(yaml.safe_dump(written))
+
+    write({})
+    with_ranker("9", of_tags_and_popularity()).save(settings.snapshots / "9")
+    with running_worker(settings, mlflow, None) as made:
+        mlflow.version = "9"
+        made.wait_for(lambda: made.fallback() is None)
+
+        def items(**asked: Any) -> list[dict[str, Any]]:
+            return made.feed(user_id=KNOWN, limit=50, **asked)["items"]
+
+        def told(*names: str) -> bool:
+            found = {name for name in items()[0]["components"] if name.startswith("probability.")}
+            return found == {f"probability.{name}" for name in names}
+
+        assert told()
+        plain = [item["item_id"] for item in items()]
+        write({"click": 1.0, "dismiss": -2.0})
+        made.wait_for(lambda: told("click", "dismiss"))
+        valued = items()
+        assert {item["item_id"] for item in valued} == set(plain)
+        for item in valued:
+            parts = item["components"]
+            total = (parts["probability.click"] - 2 * parts["probability.dismiss"] + 2) / 3
+            assert item["recommendation_score"] == pytest.approx(total, abs=2e-4)
+            assert parts["ranker"] == item["recommendation_score"]
+        ids = sorted(plain)
+        body = {"user_id": KNOWN, "item_ids": ids}
+        for item in made.client.post("/api/v1/rank", json=body).json()["items"]:
+            assert 0 < item["components"]["probability.click"] < 1
+        preview = items(weights="tags:1")[0]["components"]
+        assert "probability.click" not in preview, "the heuristic ranks"
+        write({"click": 1e-3, "dismiss": -2.0})
+        made.wait_for(lambda: [item["item_id"] for item in items()] != [
+            item["item_id"] for item in valued
+        ])  # fmt: skip
+        chances = [item["components"]["probability.dismiss"] for item in items()]
+        assert np.mean(chances[:10]) < np.mean(chances)
+        page = made.feed(user_id=KNOWN)
+        assert (page["variant"], page["model_version"]) == ("champion", "9")
+        write({"click": 1.0, "purchase": 5.0})
+        made.wait_for(lambda: made.client.get("/api/v1/status").json()["profile_problem"])
+        problem = made.client.get("/api/v1/status").json()["profile_problem"]
+        assert "ranker.values.purchase: no such type" in problem
+        assert "interaction_types" in problem
+        assert told("click", "dismiss"), "the last good profile stays"

@@ -20,9 +20,9 @@ from models.profile.feed_sections import ScorerName
 from models.profile.schema import Profile
 
 By = Literal["model", "heuristic", "time"]
-MODEL, RANKER, TABLE = "model", "ranker", "table."
-"""Names of the components that hold the recommender's own score, the ranker's probability, and,
-before a table's name, what ``table_shares`` gives."""
+MODEL, RANKER, TABLE, PROBABILITY = "model", "ranker", "table.", "probability."
+"""Names of the components that hold the recommender's own score, what the ranker shows, and, before
+a table's name, what ``table_shares`` gives; before an action's, how likely it is."""
 
 
 def scores_of(

@@ -16,6 +16,7 @@ from models.ranking.features.event_features import features
 from models.ranking.learned import LearnedRanker, Model
 from models.ranking.rankers.boosted import Boosted
 from models.ranking.rankers.logistic import LogisticRanker
+from models.ranking.training.action_fitting import ActionsReport, Judged, fit_actions, log_loss
 from models.ranking.training.backtest import Backtest
 from models.ranking.training.examples import examples
 from models.ranking.training.training_set import TrainingSet, training_set
@@ -23,8 +24,6 @@ from models.recommenders.base import Dataset, Progress
 from models.recommenders.judging import not_worse, ranking_metrics
 
 K = 10
-LEAST = 1e-6
-"""No probability is reported as less, or as nearer to 1."""
 
 
 class TooLittleData(ValueError):
@@ -43,6 +42,7 @@ class Report:
             recommender's.
         not_worse: the first is not below the second beyond the noise.
         importance: share of each feature, the greatest first.
+        actions: where the profile gives them a value.
     """
 
     kind: Kind
@@ -57,6 +57,7 @@ class Report:
     not_worse: bool
     importance: dict[str, float]
     seconds: float
+    actions: ActionsReport | None = None
 
 
 def learn(
@@ -139,8 +140,14 @@ def fit(
     scores = model.decide(kept.table)
     judged = _judged(kept)
     calibration = Calibration.fit(scores[judged], kept.labels[judged].astype(np.int8))
-    ranker = LearnedRanker(kind, data.table.names, model, calibration)
-    probabilities = np.clip(calibration.probabilities(scores[judged]), LEAST, 1 - LEAST)
+    actions, of_actions = None, None
+    if settings.values:
+        learnt_from = Judged(taught, _judged(taught), np.zeros(0))
+        actions, of_actions = fit_actions(
+            settings.values, learnt_from, Judged(kept, judged, scores)
+        )
+    ranker = LearnedRanker(kind, data.table.names, model, calibration, actions)
+    probabilities = calibration.probabilities(scores[judged])
     share = kept.labels[judged].mean()
     ndcg, base = _ndcg(kept, scores), _ndcg(kept, -np.arange(len(scores), dtype=np.float64))
     return ranker, Report(
@@ -149,13 +156,14 @@ def fit(
         positives=positives,
         users=int((~held_out).sum()),
         held_out_users=int(held_out.sum()),
-        log_loss=_log_loss(probabilities, kept.labels[judged]),
-        base_log_loss=_log_loss(np.full(len(probabilities), share), kept.labels[judged]),
+        log_loss=log_loss(probabilities, kept.labels[judged]),
+        base_log_loss=log_loss(np.full(len(probabilities), share), kept.labels[judged]),
         ndcg=float(ndcg.mean()) if len(ndcg) else 0.0,
         base_ndcg=float(base.mean()) if len(base) else 0.0,
         not_worse=not_worse(ndcg, base)[0],
         importance=ranker.importance(),
         seconds=time.monotonic() - started,
+        actions=of_actions,
     )
 
 
@@ -178,10 +186,6 @@ def _judged(kept: TrainingSet) -> NDArray[np.bool_]:
     """The rows that probabilities are fitted to: what was shown, or all where nobody tells."""
     passed_by = kept.shown & ~kept.labels
     return kept.shown if passed_by.any() else np.ones(len(kept.labels), bool)
-
-
-def _log_loss(probabilities: NDArray[np.floating], outcomes: NDArray[np.bool_]) -> float:
-    return float(-np.log(np.where(outcomes, probabilities, 1 - probabilities)).mean())
 
 
 def _ndcg(kept: TrainingSet, scores: NDArray[np.floating]) -> NDArray[np.float64]:

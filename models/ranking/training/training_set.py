@@ -13,6 +13,9 @@ Swaminathan and Schnabel 2017)::
     liked             1 / (examination of its position * propensity), at most ``MOST_WEIGHT``
     shown, passed by  examination of its position: at the foot of a page it may not have been seen
     never shown       ``unshown_weight``: nobody knows
+
+Where the profile gives actions a value, each row also tells which of them the user did, and has not
+undone since.
 """
 
 from __future__ import annotations
@@ -54,16 +57,22 @@ class TrainingSet:
         labels: bool, shape (n,): liked after the moment.
         shown: bool, shape (n,): whether the user was shown it after the moment.
         weights: float32, shape (n,).
+        done: bool, shape (n, actions): of ``actions``, what the user did after the moment.
+        done_weights: float32, shape (n,): where any of it counts as looked at, as what is liked.
         groups: rows of each visit, int64.
         items: int32, shape (n,), rows of the catalogue.
+        actions: those that the profile values.
     """
 
     table: Table
     labels: NDArray[np.bool_]
     shown: NDArray[np.bool_]
     weights: NDArray[np.float32]
+    done: NDArray[np.bool_]
+    done_weights: NDArray[np.float32]
     groups: NDArray[np.int64]
     items: Indices
+    actions: tuple[str, ...] = ()
 
     @property
     def visits(self) -> NDArray[np.int64]:
@@ -78,14 +87,18 @@ class TrainingSet:
             self.labels[kept],
             self.shown[kept],
             self.weights[kept],
+            self.done[kept],
+            self.done_weights[kept],
             self.groups[visits],
             self.items[kept],
+            self.actions,
         )
 
 
 class Visit(NamedTuple):
     """When a user came back, on what, and what they had to do with: rows of items, ascending,
-    whether they were shown it, its position (0: unknown) and propensity, whether they liked it."""
+    whether they were shown it, its position (0: unknown) and propensity, whether they liked it,
+    and which of the valued actions they did, shape (items, actions)."""
 
     moment: float
     device: Device | None
@@ -94,6 +107,17 @@ class Visit(NamedTuple):
     positions: NDArray[np.int64]
     propensities: NDArray[np.float64]
     liked: NDArray[np.bool_]
+    done: NDArray[np.bool_]
+
+
+class Outcome(NamedTuple):
+    """Columns of a visit's rows, as ``TrainingSet`` has them."""
+
+    labels: NDArray[np.bool_]
+    shown: NDArray[np.bool_]
+    weights: NDArray[np.float32]
+    done: NDArray[np.bool_]
+    done_weights: NDArray[np.float32]
 
 
 def training_set(
@@ -122,7 +146,7 @@ def training_set(
     visits = dict(_visits(live, profile, later.filter(pl.col("user_id").is_in(users))))
     moments = np.array([visits[user].moment for user in users])
     seen = examined(backtest.events, profile)
-    parts: list[tuple[Table, NDArray, NDArray, NDArray, Indices]] = []
+    parts: list[tuple[Table, Outcome, Indices]] = []
     for done, viewer in enumerate(backtest.viewers(users, moments), 1):
         visit = visits[viewer.user_id or ""]
         query = Query(visit.moment, "model")
@@ -132,26 +156,18 @@ def training_set(
             context = Context.at(visit.moment, visit.device)
             pairs = Pairs(live, viewer, profile, rows, sources, visit.moment, context)
             table = features_of(kind, pairs)
-            parts.append((table, *_outcome(rows, visit, seen, unshown_weight), rows))
+            parts.append((table, _outcome(rows, visit, seen, unshown_weight), rows))
         if progress is not None:
             progress(done, len(users))
-    names = names_of(kind, live.snapshot)
-    if not parts:
-        nothing = np.zeros(0)
-        values = np.zeros((0, len(names)), np.float32)
-        return TrainingSet(
-            Table(names, values), nothing > 0, nothing > 0, nothing.astype(np.float32),
-            nothing.astype(np.int64), nothing.astype(np.int32),
-        )  # fmt: skip
-    tables, labels, shown, weights, items = zip(*parts, strict=True)
-    return TrainingSet(
-        Table(names, np.concatenate([table.values for table in tables])),
-        np.concatenate(labels),
-        np.concatenate(shown),
-        np.concatenate(weights),
-        np.array([len(of_user) for of_user in labels], np.int64),
-        np.concatenate(items),
-    )
+    names, actions = names_of(kind, live.snapshot), tuple(profile.ranker.values)
+    values, items = np.zeros((0, len(names)), np.float32), np.zeros(0, np.int32)
+    outcome, groups = _no_outcome(0, len(actions), 0), np.zeros(0, np.int64)
+    if parts:
+        tables, outcomes, offers = zip(*parts, strict=True)
+        values = np.concatenate([table.values for table in tables])
+        outcome = Outcome(*(np.concatenate(column) for column in zip(*outcomes, strict=True)))
+        groups, items = np.array([len(rows) for rows in offers], np.int64), np.concatenate(offers)
+    return TrainingSet(Table(names, values), *outcome, groups, items, actions)
 
 
 def examined(past: pl.DataFrame, profile: Profile) -> NDArray[np.float64]:
@@ -190,20 +206,29 @@ def _is_shown(profile: Profile) -> pl.Expr:
 
 def _outcome(
     rows: Indices, visit: Visit, seen: NDArray[np.float64], unshown_weight: float
-) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.float32]]:
-    """Label, whether it was shown, and weight of each row."""
+) -> Outcome:
+    """Of each row."""
     there = np.isin(rows, visit.items)
     if not there.any():
-        nothing = np.zeros(len(rows), bool)
-        return nothing, nothing, np.full(len(rows), unshown_weight, np.float32)
+        return _no_outcome(len(rows), visit.done.shape[1], unshown_weight)
     index = np.minimum(np.searchsorted(visit.items, rows), len(visit.items) - 1)
     labels, shown = there & visit.liked[index], there & visit.shown[index]
+    done = there[:, None] & visit.done[index]
     position = np.minimum(visit.positions[index], len(seen))
     look = np.where(shown & (position > 0), seen[np.maximum(position - 1, 0)], 1.0)
     chance = np.where(shown, visit.propensities[index], 1.0)
     wanted = np.minimum(1 / np.maximum(look * chance, 1e-9), MOST_WEIGHT)
     passed = np.where(shown, np.minimum(look, 1), unshown_weight)
-    return labels, shown, np.where(labels, wanted, passed).astype(np.float32)
+    weights, done_weights = (
+        np.where(looked_at, wanted, passed).astype(np.float32)
+        for looked_at in (labels, labels | done.any(axis=1))
+    )
+    return Outcome(labels, shown, weights, done, done_weights)
+
+
+def _no_outcome(rows: int, actions: int, unshown_weight: float) -> Outcome:
+    nothing, weights = np.zeros(rows, bool), np.full(rows, unshown_weight, np.float32)
+    return Outcome(nothing, nothing, weights, np.zeros((rows, actions), bool), weights)
 
 
 def _visits(
@@ -213,6 +238,7 @@ def _visits(
     weight = pl.col("type").replace_strict(
         dict(profile.interaction_weights), default=0.0, return_dtype=pl.Float64
     )
+    done = {f"done.{name}": _is_done(profile, name) for name in profile.ranker.values}
     pairs = (
         later.with_columns(row=rows_of(live, later["item_id"]), weight=weight)
         .group_by("user_id", "row")
@@ -223,22 +249,40 @@ def _visits(
             propensity=pl.col("propensity").filter(_is_shown(profile)).max(),
             moment=pl.col("occurred_at").min().dt.timestamp("us") / 1e6,
             device=pl.col("device").sort_by("occurred_at").drop_nulls().first(),
+            **done,
         )
         .sort("user_id", "row")
     )
-    for (user,), of_user in pairs.group_by("user_id", maintain_order=True):
-        visited = of_user.filter(pl.col("row") >= 0, pl.col("shown") | pl.col("liked"))
-        device = of_user.sort("moment")["device"].drop_nulls()
-        kind = device[0] if len(device) else None
-        yield (
-            str(user),
-            Visit(
-                of_user["moment"].min(),  # type: ignore[arg-type]
-                kind if kind in DEVICES else None,
-                visited["row"].to_numpy(),
-                visited["shown"].to_numpy(),
-                visited["position"].to_numpy(),
-                visited["propensity"].fill_null(1.0).clip(1e-3, 1.0).to_numpy(),
-                visited["liked"].to_numpy(),
-            ),
-        )
+    came = (
+        pairs.sort("moment")
+        .group_by("user_id")
+        .agg(pl.col("moment").min(), device=pl.col("device").drop_nulls().first())
+        .sort("user_id")
+    )
+    visited = pairs.filter(pl.col("row") >= 0, pl.any_horizontal("shown", "liked", *done))
+    counted = visited.group_by("user_id").len()
+    ends = came.join(counted, on="user_id", how="left", maintain_order="left")["len"]
+    ends = ends.fill_null(0).cum_sum()
+    columns = (
+        visited["row"].to_numpy(),
+        visited["shown"].to_numpy(),
+        visited["position"].to_numpy(),
+        visited["propensity"].fill_null(1.0).clip(1e-3, 1.0).to_numpy(),
+        visited["liked"].to_numpy(),
+        visited.select(*done).to_numpy().reshape(len(visited), len(done)),
+    )
+    start = 0
+    for (user, moment, device), end in zip(came.rows(), ends.to_list(), strict=True):
+        of_user = (column[start:end] for column in columns)
+        yield user, Visit(moment, device if device in DEVICES else None, *of_user)
+        start = end
+
+
+def _is_done(profile: Profile, name: str) -> pl.Expr:
+    """Whether a pair has such an action that stands, as ``models.data.undoing`` has it."""
+    types, at = profile.interaction_types, pl.col("occurred_at")
+    does = pl.col("type") == name
+    if name in types.timed:
+        does &= pl.col("seconds") >= profile.online.min_dwell_seconds
+    last, undone = at.filter(does).max(), at.filter(pl.col("type").is_in(types.against(name))).max()
+    return last.is_not_null() & (last > undone).fill_null(True)

@@ -74,6 +74,7 @@ export function table(name) {
 
 export function component(name, names = {}) {
   if (tableOf(name)) return table(tableOf(name));
+  if (name.startsWith("probability.")) return `Chance: ${plain(name.slice("probability.".length))}`;
   if (name === "owner_quality" && names.owner) return `${capital(names.owner)} quality`;
   return COMPONENTS[name] ?? capital(plain(name));
 }

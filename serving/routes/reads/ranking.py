@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import perf_counter
 from typing import Any, NamedTuple
 
@@ -17,7 +17,8 @@ from starlette.responses import Response
 from models.catalogue.viewers.viewer import Indices
 from models.data.scorers import Scores
 from models.feed.candidates.sources import RANKED, Bits, SourceGuard
-from models.feed.pipeline import Query, Ranking
+from models.feed.pipeline import Query
+from models.feed.ranking import Ranking
 from models.feed.scoring.scores import By
 from serving.access import require_user
 from serving.feed.engine import FeedEngine
@@ -100,6 +101,7 @@ class RankingCalls:
             items += _rendered(
                 view, ranked.ranking.rows[part], ranked.ranking.scores[part], ranks,
                 sources=ranked.ranker[part], by_model=ranked.by_model,
+                chances={name: of[part] for name, of in ranked.chances(view).items()},
             )  # fmt: skip
             await asyncio.sleep(0)
         champion = ranked.variant == "champion"
@@ -182,6 +184,13 @@ class _Ranked(NamedTuple):
         """Which the ranker ordered; no source named any."""
         return (self.ranking.sources & RANKED).astype(np.uint16)
 
+    def chances(self, view: View) -> dict[str, Scores]:
+        """Of each action that the profile values."""
+        ranker, chances = view.catalogue.ranker, self.ranking.chances
+        if ranker is None or not chances.shape[1]:
+            return {}
+        return dict(zip(ranker.weighed(view.profile.ranker.values), chances.T, strict=True))
+
 
 def _ranked(view: View, asked: Variant | None, rows: Indices) -> _Ranked:
     """As the feed decides: the champion if it may, else the heuristic, or what was asked."""
@@ -214,10 +223,11 @@ def _rendered(
     *,
     sources: Bits | None = None,
     by_model: bool = False,
+    chances: Mapping[str, Scores] | None = None,
 ) -> list[dict[str, Any]]:
     return render(
         view.live, view.taste, view.profile, rows, scores, ranks,
-        now=view.now, sources=sources, by_model=by_model,
+        now=view.now, sources=sources, by_model=by_model, chances=chances,
     )  # fmt: skip
 
 
