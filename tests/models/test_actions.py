@@ -119,8 +119,9 @@ def chances_of(rng: np.random.Generator, n: int = 6_000) -> tuple[ActionChances,
     found = ActionChances.fit({"click": 1, "dismiss": -1}, table, done, np.ones(n))
     usual = found.of(table, np.zeros(n))
     assert usual == pytest.approx(np.tile(done.mean(axis=0), (n, 1)))
+    learnt = done
     table, done, scores = rows()
-    return found.calibrated(table, scores, done, n), rows
+    return found.calibrated(table, scores, done, learnt), rows
 
 
 def test_chances_mean_what_they_say(rng: np.random.Generator) -> None:
@@ -141,7 +142,7 @@ def test_what_a_first_stage_says_never_counts_against_an_item(rng: np.random.Gen
     odd = np.stack([values[:, 0] < -1, values[:, 0] > 1], axis=1)
     table = Table(NAMES, values)
     found = ActionChances.fit({"click": 1, "dismiss": -1}, table, odd, np.ones(n))
-    found = found.calibrated(table, values[:, 0], odd, n)
+    found = found.calibrated(table, values[:, 0], odd, odd)
     assert found.weights[0].tolist() == [0, 0]
     grid = np.stack([np.linspace(-2, 2, 9), np.zeros(9)], axis=1).astype(np.float32)
     said = found.of(Table(NAMES, grid), grid[:, 0])

@@ -143,7 +143,9 @@ def test_values_count_without_a_training(
 
     def write(values: dict[str, float]) -> None:
         written["ranker"] = {"values": values}
-        mine.write_text(yaml.safe_dump(written))
+        whole = mine.with_suffix(".new")
+        whole.write_text(yaml.safe_dump(written))
+        whole.replace(mine)  # a worker reads all of it or nothing
 
     write({})
     with_ranker("9", of_tags_and_popularity()).save(settings.snapshots / "9")

@@ -61,12 +61,12 @@ class ActionChances:
         done: NDArray[np.bool_],
         weights: NDArray[np.floating],
     ) -> Self:
-        """The lines. Until ``calibrated``, each action is as likely for all items.
-        O(rounds * rows * columns).
+        """The lines. Until ``calibrated``, each action is as likely for all items, as in these
+        rows. O(rounds * rows * columns).
 
         Args:
             values: of each action.
-            table: of what was shown.
+            table: what was shown, and some of what was not: else they would say nothing of that.
             done: which actions the user did, shape (rows, actions).
             weights: of each row.
         """
@@ -90,22 +90,30 @@ class ActionChances:
         return replace(usual, weights=np.stack(lines, axis=1))
 
     def calibrated(
-        self, table: Table, scores: NDArray[np.floating], done: NDArray[np.bool_], learnt: int
+        self,
+        table: Table,
+        scores: NDArray[np.floating],
+        done: NDArray[np.bool_],
+        learnt: NDArray[np.bool_],
     ) -> Self:
         """With probabilities that fit these rows, of users whom it has not learnt from.
 
         Args:
             scores: the ranker's, of each row.
             done: shape (rows, actions).
-            learnt: rows that it has learnt from, in which each action was about as frequent.
+            learnt: the same of rows that it has learnt from, in which each action was about as
+                frequent.
         """
         lines, platt = self._design(table) @ self.weights, np.zeros_like(self.platt)
-        for column, (unwanted, usual) in enumerate(zip(self.unwanted, self.platt[2], strict=True)):
+        if not len(done):
+            platt[2] = logit(_share(learnt))
+            return replace(self, platt=platt)
+        for column, (unwanted, usual) in enumerate(zip(self.unwanted, _share(learnt), strict=True)):
             both = np.stack([lines[:, column], scores], axis=1)
             mean, spread = both.mean(axis=0), both.std(axis=0) + 1e-6
             rising = np.array([1, -1 if unwanted else 1])
             design, did, weights = (both - mean) / spread, done[:, column], np.ones(len(both))
-            others = float(expit(usual)), learnt
+            others = float(usual), len(learnt)
             fitted = _logistic(design, did, weights, rising, PLATT_RIDGE, others)
             slopes = fitted[:-1] / spread
             platt[:, column] = [*slopes, fitted[-1] - slopes @ mean]
@@ -156,8 +164,8 @@ def worth(chances: NDArray[np.floating], values: Sequence[float]) -> Floats:
 
 
 def _share(done: NDArray[np.bool_]) -> Floats:
-    """Of rows that have each action, never 0 or 1."""
-    return np.asarray(np.clip(done.mean(axis=0), LEAST, 1 - LEAST))
+    """Of rows that have each action, never 0 or 1; of no rows, a half."""
+    return np.asarray((done.sum(axis=0) + LEAST) / (len(done) + 2 * LEAST))
 
 
 def _logistic(

@@ -20,6 +20,8 @@ LEAST_DONE = 20
 """Of an action that fewer rows have, nothing is known."""
 LEAST = 1e-6
 """No probability is reported as less, or as nearer to 1."""
+UNSHOWN_SHARE = 0.1
+"""Of what was never shown, so much is learnt from too: most that a feed puts in order was not."""
 BINS = 10
 K = 10
 
@@ -29,7 +31,7 @@ class ActionReport:
     """How well the chance of one action is known.
 
     Attributes:
-        rows: that it was learnt from, and ``done`` of them by their users.
+        rows: of what was shown that it was learnt from; ``done`` of them have it.
         base_rate: share of the held-out users' rows that have it.
         log_loss, base_log_loss: mean over these rows, by its probabilities and by that share.
         calibration_error: mean distance between probability and share, over ``BINS`` equally large
@@ -70,7 +72,7 @@ class Judged(NamedTuple):
 
 
 def fit_actions(
-    values: Mapping[str, float], taught: Judged, kept: Judged
+    values: Mapping[str, float], taught: Judged, kept: Judged, *, seed: int = 0
 ) -> tuple[ActionChances | None, ActionsReport]:
     """
     Args:
@@ -90,18 +92,15 @@ def fit_actions(
         return None, ActionsReport({}, left_out)
     kept_values = {name: values[name] for name in every if name not in left_out}
     done, table = taught.rows.done[:, columns], taught.rows.table
-    learnt = done[taught.which].sum(axis=0)
-    lines = ActionChances.fit(
-        kept_values,
-        _part(table, taught.which),
-        done[taught.which],
-        taught.rows.done_weights[taught.which],
-    )
+    learnt = done[taught.which]
+    rows = taught.which | (np.random.default_rng(seed).random(len(done)) < UNSHOWN_SHARE)
+    weights = taught.rows.done_weights[rows]
+    lines = ActionChances.fit(kept_values, _part(table, rows), done[rows], weights)
     done = kept.rows.done[:, columns]
 
     def fitted(rows: NDArray[np.bool_]) -> ActionChances:
         table = _part(kept.rows.table, rows)
-        return lines.calibrated(table, kept.scores[rows], done[rows], int(taught.which.sum()))
+        return lines.calibrated(table, kept.scores[rows], done[rows], learnt)
 
     first = kept.rows.visits % 2 == 0
     chances = np.zeros(done.shape)
@@ -110,10 +109,10 @@ def fit_actions(
             _part(kept.rows.table, half), kept.scores[half]
         )
     reports = {
-        name: _report(
-            taught.which.sum(), count, chances[kept.which, column], done[kept.which, column]
+        name: _report(len(learnt), count, chances[kept.which, column], done[kept.which, column])
+        for column, (name, count) in enumerate(
+            zip(kept_values, learnt.sum(axis=0).tolist(), strict=True)
         )
-        for column, (name, count) in enumerate(zip(kept_values, learnt.tolist(), strict=True))
     }
     report = ActionsReport(reports, left_out)
     if any(value > 0 for value in kept_values.values()):

@@ -144,7 +144,7 @@ def fit(
     if settings.values:
         learnt_from = Judged(taught, _judged(taught), np.zeros(0))
         actions, of_actions = fit_actions(
-            settings.values, learnt_from, Judged(kept, judged, scores)
+            settings.values, learnt_from, Judged(kept, judged, scores), seed=seed
         )
     ranker = LearnedRanker(kind, data.table.names, model, calibration, actions)
     probabilities = calibration.probabilities(scores[judged])
