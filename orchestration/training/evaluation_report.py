@@ -21,6 +21,7 @@ from models.evaluation.metrics import evaluation, list_quality
 from models.evaluation.metrics.evaluation import Evaluation
 from models.evaluation.metrics.exposure import AGES, HEADS, Exposure
 from models.evaluation.metrics.list_quality import Interval
+from models.evaluation.newcomers import newcomers
 from models.versions.version import metric_name
 from orchestration import plots
 from orchestration.plots import Panel
@@ -93,6 +94,7 @@ def tables(comparison: Comparison) -> dict[str, Rows]:
         "stages": _stages(comparison),
         "against_winner": _against_winner(comparison),
         "groups": _groups(comparison),
+        **_without_history(comparison),
         "exposure": _exposure(comparison),
         **breakdown_tables(comparison.breakdown),
     }
@@ -241,6 +243,23 @@ def _groups(comparison: Comparison) -> Rows:
         | {one.recommender: float(one.groups[name].mean()) for one in ordered}
         for name, ndcg in ordered[0].groups.items()
     ]
+
+
+def _without_history(comparison: Comparison) -> dict[str, Rows]:
+    """Users and items without history: the feed beside the heuristic and popularity."""
+    rows: Rows = []
+    for group in newcomers(comparison):
+        row: dict[str, object] = {"group": group.group, "users": group.users, **group.ndcg}
+        if group.against_heuristic is not None:
+            difference = group.against_heuristic.difference
+            row |= {
+                "feed less heuristic": difference.mean,
+                "low": difference.low,
+                "high": difference.high,
+                "p": group.against_heuristic.p,
+            }
+        rows.append(row)
+    return {"without_history": rows} if rows else {}
 
 
 def _exposure(comparison: Comparison) -> Rows:

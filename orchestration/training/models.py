@@ -23,6 +23,7 @@ from models.evaluation.comparison import (
     reason_of,
 )
 from models.evaluation.feed import losses
+from models.evaluation.newcomers import newcomers
 from models.profile.ranker_settings import parts_of
 from models.profile.schema import Profile
 from models.ranking.learned import LearnedRanker
@@ -236,6 +237,9 @@ def offline_evaluation(
     report = Report.of(comparison)
     for name, why in comparison.failed.items():
         context.log.warning(CANNOT_TRAIN, name, why)
+    for group in newcomers(comparison):
+        if group.warning:
+            context.log.warning(group.warning)
     lost = losses(comparison.of(comparison.winner).stages(comparison.k))
     for loss in lost:
         context.log.warning("%s: %s", comparison.winner, loss)

@@ -266,6 +266,9 @@ def test_of_cold_items_nothing_else_counts(dataset: Dataset) -> None:
     assert judged.metrics["hit_rate@3.cold_items"] == 0.5
     assert judged.metrics["users.cold_items"] == 2
     assert judged.metrics["ndcg@3"] > second / 2
+    of_new = judged.groups.get("new items", np.zeros(0))
+    assert of_new.tolist() == (judged.groups["cold items"].tolist() if counts[cold] == 0 else [])
+    assert judged.metrics["users.new_items"] == len(of_new)
 
 
 def test_popularity_surprises_nobody(dataset: Dataset, rng: np.random.Generator) -> None:

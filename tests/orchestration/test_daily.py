@@ -149,6 +149,9 @@ def test_all_recommenders_of_the_profile_compete(trained, registry, platform) ->
     assert {f"{name}.ndcg_at_10" for name in others} <= set(first.metrics)
 
 
+VALUES = {"view": 1.0, "share": 2.0}
+
+
 @pytest.mark.parametrize("name", ["user_knn-boosted", "heuristic"])
 def test_whatever_wins_is_served(
     trained, instance, registry, without_plots, few_recommenders, with_profile, monkeypatch, name
@@ -160,7 +163,7 @@ def test_whatever_wins_is_served(
     with_profile(
         recommenders={base: {}, "popularity": {}},
         gate={"promote": "challenger"},
-        ranker={"min_users": 2, "kinds": ["boosted"] if kind else []},
+        ranker={"min_users": 2, "kinds": ["boosted"] if kind else [], "values": VALUES},
     )
     monkeypatch.setattr(training, "_choose", lambda *_: (base, "forced"))
     monkeypatch.setattr(training, "_with_best_ranker", lambda *_: (name, "forced"))
@@ -179,6 +182,17 @@ def test_whatever_wins_is_served(
     assert (ranker.kind if ranker else None) == kind
     assert f"{name}.ndcg_at_10" not in version.metrics  # as the winner, under its own name
     assert ("ranker.log_loss" in version.metrics) == (kind is not None)
+    if ranker is not None:
+        path = registry.client.download_artifacts(version.run_id, "ranker_report.json")
+        actions = json.loads(Path(path).read_text(encoding="utf-8"))["actions"]
+        assert actions["of"].keys() | actions["left_out"].keys() == VALUES.keys()
+        learnt = () if ranker.actions is None else ranker.actions.names
+        assert set(learnt) == actions["of"].keys()
+        assert {f"ranker.actions.{name}.calibration_error" for name in learnt} <= set(
+            version.metrics
+        )
+        (record,) = instance.fetch_materializations(dg.AssetKey("ranker"), limit=1).records
+        assert ("actions" in record.asset_materialization.metadata) == bool(learnt)
     with_bias = snapshot.items.bias[: len(snapshot.items.ids)]
     assert len(np.unique(with_bias)) > 50
 

@@ -12,6 +12,7 @@ from models.evaluation.breakdown import ALL_SOURCES, Breakdown, SourceFinds, Tab
 from models.evaluation.comparison import Comparison
 from models.evaluation.metrics import evaluation
 from models.evaluation.metrics.list_quality import paired
+from models.evaluation.newcomers import newcomers
 from models.recommenders import judging
 from models.recommenders.simple.popularity import PopularityRecommender
 from orchestration import plots
@@ -64,6 +65,42 @@ def test_a_report_has_all_tables_and_plots(count: int) -> None:
     assert len(rows["against_winner"]) == count - 1
     assert all(float(str(row["difference"])) > 0 for row in rows["against_winner"])
     assert [row["of"] for row in rows["exposure"]][count:] == [TAKEN, ALL_ALIKE]
+
+
+def test_users_and_items_without_history_are_held_against_the_heuristic() -> None:
+    judged = comparison(1).evaluations[0]
+    ndcg = {
+        "feed": ([0.5, 0.6, 0.7], [0.0, 0.1]),
+        "heuristic": ([0.1, 0.2, 0.4], [0.3, 0.4]),
+        "popularity": ([0.4, 0.4, 0.4], [0.0, 0.0]),
+        "other": ([0.9, 0.9, 0.9], [0.9, 0.9]),
+    }
+    compared = replace(
+        comparison(1),
+        winner="feed",
+        evaluations=[
+            replace(
+                judged,
+                recommender=name,
+                groups={"cold users": np.array(cold), "new items": np.array(new)},
+            )
+            for name, (cold, new) in ndcg.items()
+        ],
+    )
+    users, items = newcomers(compared)
+    assert (users.users, items.users) == (3, 2)
+    assert users.ndcg == pytest.approx({"feed": 0.6, "heuristic": 0.7 / 3, "popularity": 0.4})
+    assert users.warning is None
+    assert items.warning is not None
+    assert items.warning.startswith("items without history: feed is not better than the heuristic")
+    assert "0.0500 against 0.3500" in items.warning
+    rows = tables(compared)["without_history"]
+    assert [row["group"] for row in rows] == ["users without history", "items without history"]
+    assert rows[1]["feed less heuristic"] == pytest.approx(-0.3)
+    alone = replace(compared, evaluations=compared.evaluations[:1])
+    assert [group.warning for group in newcomers(alone)] == [None, None], "nothing to hold against"
+    nobody = replace(compared, evaluations=[replace(judged, recommender="feed", groups={})])
+    assert "without_history" not in tables(nobody)
 
 
 def test_it_shows_what_the_winners_feed_is_made_of() -> None:

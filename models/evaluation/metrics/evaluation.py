@@ -23,7 +23,9 @@ PER_USER = ("ndcg", "recall", "map", "mrr", "hit_rate")
 SEGMENTS = ("cold", "warm", "heavy")
 COLD_ITEM = 5
 """An item that fewer users touched before the split is cold."""
-COLD_ITEMS = "cold items"
+COLD_USERS, COLD_ITEMS, NEW_ITEMS = "cold users", "cold items", "new items"
+"""Groups: users who had done nothing before the split; who liked a cold item, or one that nobody
+had touched."""
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,8 @@ class Evaluation:
         metrics: name → value; names are ``ndcg@10``, ``coverage``, ``ndcg@10.cold``, …
         per_user: name → float64, shape (t,), for paired tests; ``after_ranker``: nDCG of the
             feed after that stage.
-        groups: name of a group → nDCG of its users, shape (users of it,). In ``COLD_ITEMS`` are
-            those who liked a cold item, and nothing but cold items counts.
+        groups: name of a group → nDCG of its users, shape (users of it,). In ``COLD_ITEMS`` and
+            ``NEW_ITEMS`` are those who liked such an item, and nothing but such items counts.
         exposure: of what the lists show.
         background: what this is held against.
         chosen_by: nDCG of the users of the choosing window, by which the winner is found; None: by
@@ -139,9 +141,9 @@ def evaluate_lists(
     """Judge the lists that users got, whatever made them.
 
     ``docs/evaluation.md`` has the formula and source of each metric. Means over users: nDCG,
-    recall (of ``min(k, relevant)``), MAP, MRR, hit rate, each also by segment and for cold items
-    alone; diversity and serendipity. Of the lists together: coverage, novelty, popularity bias
-    and exposure.
+    recall (of ``min(k, relevant)``), MAP, MRR, hit rate, each also by segment and for cold and new
+    items alone; diversity and serendipity. Of the lists together: coverage, novelty, popularity
+    bias and exposure.
 
     Args:
         top: items of each judged user, best first, shape (t, k), -1: none.
@@ -160,13 +162,15 @@ def evaluate_lists(
                 for name, values in per_user.items()
             }
     groups = {name: per_user["ndcg"][inside] for name, inside in background.groups.items()}
-    of_cold_items = _of_some_items(top, hits, test.relevant, background.items.users < COLD_ITEM)
-    metrics["users.cold_items"] = float(len(of_cold_items["ndcg"]))
-    if metrics["users.cold_items"]:
-        groups[COLD_ITEMS] = of_cold_items["ndcg"]
-        metrics |= {
-            f"{name}@{k}.cold_items": float(values.mean()) for name, values in of_cold_items.items()
-        }
+    for group, limit in ((COLD_ITEMS, COLD_ITEM), (NEW_ITEMS, 1)):
+        found = _of_some_items(top, hits, test.relevant, background.items.users < limit)
+        segment = group.replace(" ", "_")
+        metrics[f"users.{segment}"] = float(len(found["ndcg"]))
+        if metrics[f"users.{segment}"]:
+            groups[group] = found["ndcg"]
+            metrics |= {
+                f"{name}@{k}.{segment}": float(values.mean()) for name, values in found.items()
+            }
     per_user["diversity"] = intra_list_diversity(top, dataset.item_features.values)
     per_user["serendipity"] = serendipity(top, hits, background.popular)
     metrics |= {name: float(per_user[name].mean()) for name in ("diversity", "serendipity")}
