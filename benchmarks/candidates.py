@@ -56,9 +56,9 @@ def measure(items: int, users: int, dims: int) -> list[Row]:
     sizes = sorted({max(items // share, COUNT) for share in SHARES})
     with threadpool_limits(1):  # as in a worker
         for size in sizes:
-            found = _vectors(size, users, dims)
-            rows += found
-            if not faster and found[0].value < (found[0].baseline_value or 0):
+            vectors = _vectors(size, users, dims)
+            rows += vectors
+            if not faster and vectors[0].value < (vectors[0].baseline_value or 0):
                 faster = size
             log.info("vectors of %d items measured", size)
         rows.append(Row("fewest items at which the index is faster (0: none)", faster, "items"))
@@ -88,12 +88,12 @@ def _vectors(items: int, users: int, dims: int) -> list[Row]:
         built.save(path)
         size = path.stat().st_size
         index = Nearest.open(path)  # mapped, as in a worker
-        found, truth = (
+        normalised, truth = (
             [find(user) for user in judged]
             for find in (lambda user: index.search(user, COUNT)[0], exact)
         )
         taken, base = _in_turns(judged, lambda user: index.search(user, COUNT), exact)
-    hits = [len(np.intersect1d(*pair)) for pair in zip(found, truth, strict=True)]
+    hits = [len(np.intersect1d(*pair)) for pair in zip(normalised, truth, strict=True)]
     suffix = f"(items={items})"
     own = made.vectors.nbytes + made.bias.nbytes
     return [

@@ -59,7 +59,7 @@ class Clone:
 
     def processes(self) -> list[psutil.Process]:
         """What runs in the name of this clone: by its home, or from its folder."""
-        found = []
+        processes = []
         for process in psutil.process_iter():
             try:
                 words = process.cmdline()
@@ -67,8 +67,8 @@ class Clone:
             except (psutil.AccessDenied, psutil.NoSuchProcess):
                 continue
             if process.pid != os.getpid() and (mine or str(self.folder.parent) in " ".join(words)):
-                found.append(process)
-        return found
+                processes.append(process)
+        return processes
 
 
 def measure(source: Path, minutes: float) -> list[Row]:

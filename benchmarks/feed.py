@@ -80,8 +80,8 @@ def _visits(users: Sequence[str], limit: int) -> list[str]:
     scrolls = rng.random(ASKED) < SCROLLED
     return [
         path
-        for one, scrolled in zip(first, scrolls, strict=True)
-        for path in ([one, f"{one}&offset={limit}"] if scrolled else [one])
+        for visit, scrolled in zip(first, scrolls, strict=True)
+        for path in ([visit, f"{visit}&offset={limit}"] if scrolled else [visit])
     ]
 
 

@@ -116,7 +116,7 @@ class _Scored:
 
 def fold_in(plan: Plan, names: Sequence[str]) -> list[dict[str, Any]]:
     """Each row: one recommender and way, for new users after their first n liked items."""
-    found: dict[tuple[str, str, int], list[Floats]] = {}
+    ndcg_of: dict[tuple[str, str, int], list[Floats]] = {}
     for window in plan.new:
         record, asked = _new_users(plan, window)
         dataset = record.dataset(window.start)
@@ -128,10 +128,10 @@ def fold_in(plan: Plan, names: Sequence[str]) -> list[dict[str, Any]]:
                 ways: dict[str, Scores] = {}
                 if name == POPULARITY:
                     ways["none"] = served.scores(of, events=False)
-                    found.setdefault((HEURISTIC, "none", n), []).append(
+                    ndcg_of.setdefault((HEURISTIC, "none", n), []).append(
                         judged(of, served.scores(of, events=False, model=False))
                     )
-                    found.setdefault((HEURISTIC, "events", n), []).append(
+                    ndcg_of.setdefault((HEURISTIC, "events", n), []).append(
                         judged(of, served.scores(of, events=True, model=False))
                     )
                 else:
@@ -141,9 +141,9 @@ def fold_in(plan: Plan, names: Sequence[str]) -> list[dict[str, Any]]:
                     rows = again.users.indices(pl.Series(of.users))
                     ways["retrained"] = make().fit(again).score(rows)
                 for way, scores in ways.items():
-                    found.setdefault((name, way, n), []).append(judged(of, scores))
+                    ndcg_of.setdefault((name, way, n), []).append(judged(of, scores))
             log.info("%s, new users from %s: %s", plan.name, f"{window.start:%Y-%m-%d}", name)
-    whole = {key: np.concatenate(parts) for key, parts in found.items()}
+    whole = {key: np.concatenate(parts) for key, parts in ndcg_of.items()}
     return [
         {"recommender": name, "way": way, "first": n}
         | _told(values)
@@ -155,7 +155,7 @@ def fold_in(plan: Plan, names: Sequence[str]) -> list[dict[str, Any]]:
 
 def ageing(plan: Plan, names: Sequence[str]) -> list[dict[str, Any]]:
     """Each row: one recommender, with and without fold-in, at one age; all for the same users."""
-    found: dict[tuple[str, bool], list[Floats]] = {}
+    ndcg_of: dict[tuple[str, bool], list[Floats]] = {}
     for window in plan.fresh:
         asked = _known_users(plan, window)
         if not asked.users:
@@ -171,10 +171,10 @@ def ageing(plan: Plan, names: Sequence[str]) -> list[dict[str, Any]]:
                     scores = served.scores(asked, events=events, model=label != HEURISTIC)
                     aged.setdefault((label, events), []).append(judged(asked, scores))
         for key, columns in aged.items():
-            found.setdefault(key, []).append(np.column_stack(columns))
+            ndcg_of.setdefault(key, []).append(np.column_stack(columns))
         log.info("%s, from %s: %d users", plan.name, f"{window.start:%Y-%m-%d}", len(asked.users))
     rows = []
-    for (name, events), parts in found.items():
+    for (name, events), parts in ndcg_of.items():
         by_age = np.concatenate(parts)
         loss = loss_per_day(by_age, plan.ages)
         for index, age in enumerate(plan.ages):
@@ -338,10 +338,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 1
     facts = report.machine()
     with threadpool_limits(1):
-        found = list(tables(given))
+        documents = list(tables(given))
     if given.plot is not None:
-        plot(found, given.plot)
-    print(json.dumps({"name": "freshness", "machine": facts, "tables": found}, indent=2))
+        plot(documents, given.plot)
+    print(json.dumps({"name": "freshness", "machine": facts, "tables": documents}, indent=2))
     return 0
 
 

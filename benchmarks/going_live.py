@@ -143,17 +143,17 @@ class Crowd:
         with self._lock:
             mine = [seen for (_, shown), seen in self.seen.items() if shown == version]
         return Seen(
-            sum(one.impressions for one in mine),
-            sum(one.clicks for one in mine),
-            min((one.first for one in mine), default=0.0),
-            max((one.last for one in mine), default=0.0),
+            sum(part.impressions for part in mine),
+            sum(part.clicks for part in mine),
+            min((part.first for part in mine), default=0.0),
+            max((part.last for part in mine), default=0.0),
         )
 
     def together(self) -> Seen:
         with self._lock:
             return Seen(
-                sum(one.impressions for one in self.seen.values()),
-                sum(one.clicks for one in self.seen.values()),
+                sum(part.impressions for part in self.seen.values()),
+                sum(part.clicks for part in self.seen.values()),
             )
 
     def _visit(self, seed: int) -> None:
@@ -218,11 +218,11 @@ class Trial(Installation):
             BenchmarkError: there is none.
         """
         deadline = time.monotonic() + 30
-        while (found := self.call("GET", "status")["challenger"]) is None:
+        while (challenger := self.call("GET", "status")["challenger"]) is None:
             if time.monotonic() > deadline:
                 raise BenchmarkError(f"no challenger: {self.call('GET', 'models')}")
             time.sleep(1)
-        return found["version"]
+        return challenger["version"]
 
     def start_job(self, job: str) -> None:
         """As Dagster's launchpad does."""
@@ -238,9 +238,9 @@ class Trial(Installation):
 
     def _tell(self) -> None:
         """Log what the newest look at the guardrails found."""
-        for one in self.call("GET", "guardrails?limit=3")["reports"]:
-            found = one["variant"], one["model_version"], one["status"], one["detail"]["reason"]
-            log.info("%s %s: %s, %s", *found)
+        for entry in self.call("GET", "guardrails?limit=3")["reports"]:
+            report_of = entry["variant"], entry["model_version"], entry["status"]
+            log.info("%s %s: %s, %s", *report_of, entry["detail"]["reason"])
 
     def until_live(self, version: str, crowd: Crowd, *jobs: str) -> float:
         """Start the jobs from time to time until the version is live. Returns seconds.

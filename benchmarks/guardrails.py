@@ -161,7 +161,7 @@ def alarms(arm: Floats, control: Floats, *, randomised: bool) -> dict[str, Alarm
     """
     least = np.minimum(arm, control)
     enough = (least[2] >= LIMITS.min_impressions) & (least[0] >= LIMITS.min_users)
-    found = differences(arm, control, alpha=LIMITS.alpha)
+    difference = differences(arm, control, alpha=LIMITS.alpha)
     with np.errstate(divide="ignore", invalid="ignore"):
         rate, base = arm[1] / arm[2], control[1] / control[2]
         z = (rate - base) / np.sqrt(ratio_variance(arm) + ratio_variance(control))
@@ -169,7 +169,7 @@ def alarms(arm: Floats, control: Floats, *, randomised: bool) -> dict[str, Alarm
     return {
         "simple": enough & (rate < (1 - LIMITS.max_ctr_drop) * base),
         "t_test": enough & (z < -1.96),
-        "sequential": enough & (found.p_value < LIMITS.alpha) & (rate < (1 - large) * base),
+        "sequential": enough & (difference.p_value < LIMITS.alpha) & (rate < (1 - large) * base),
     }
 
 
@@ -186,8 +186,8 @@ def measure(worlds: int) -> list[Row]:
         said = alarms(arm, control, randomised=world.swing is None)
         rows += [row for rule, at in said.items() for row in _rows(world, rule, at, arm[2])]
         if world.swing is None:
-            found = differences(arm, control, alpha=LIMITS.alpha)
-            missed = (found.low > -world.drop) | (found.high < -world.drop)
+            difference = differences(arm, control, alpha=LIMITS.alpha)
+            missed = (difference.low > -world.drop) | (difference.high < -world.drop)
             rows.append(_share(f"{world.name}: the interval ever misses the truth", missed))
     log.info(SLIDING)
     parts = [play_sliding(20, rng) for _ in range(0, worlds, 20)]

@@ -47,13 +47,13 @@ def measure(protocol: Protocol, only: Sequence[str]) -> list[Row]:
             "part %d of %d: %d interactions known, %d users judged",
             *(place, len(protocol.cuts), cut.train.sum(), len(bench.test.users)),
         )
-        found = bench.feed(stages) if stages else {}
+        by_name = bench.feed(stages) if stages else {}
         for name in names:
             try:
-                found[name] = bench.bare(name)
+                by_name[name] = bench.bare(name)
             except ValueError as error:
                 log.warning("%s is left out: %s", name, error)
-        parts.append(found)
+        parts.append(by_name)
         sizes.append(len(bench.test.users))
     # What one part could not train cannot be judged by the users of all.
     judged = {
@@ -69,12 +69,12 @@ def measure(protocol: Protocol, only: Sequence[str]) -> list[Row]:
 
 def rows_of(judged: dict[str, Judged], k: int) -> list[Row]:
     rows, single = list[Row](), best_single(judged)
-    for name, one in judged.items():
+    for name, lists in judged.items():
         beside = () if name != "feed" or single is None else _beside(single, judged)
         rows += [
-            Row(f"{name} ndcg@{k}", float(one.ndcg.mean()), "nDCG", *beside),
-            Row(f"{name} recall@{k}", float(one.recall.mean()), "recall"),
-            Row(f"{name} seconds to train", one.seconds, "s"),
+            Row(f"{name} ndcg@{k}", float(lists.ndcg.mean()), "nDCG", *beside),
+            Row(f"{name} recall@{k}", float(lists.recall.mean()), "recall"),
+            Row(f"{name} seconds to train", lists.seconds, "s"),
         ]
     if single:
         best = judged[single]
@@ -83,7 +83,8 @@ def rows_of(judged: dict[str, Judged], k: int) -> list[Row]:
     if single and "feed" in judged:
         p = list_quality.paired(judged["feed"].ndcg, best.ndcg[judged["feed"].users]).p
         rows.append(Row("p feed over best single", p, "p"))
-    rows.append(Row("users judged", float(max(len(one.users) for one in judged.values())), "users"))
+    users = max(len(lists.users) for lists in judged.values())
+    rows.append(Row("users judged", float(users), "users"))
     if "feed" in judged:
         rows.append(Row("users judged, feed", float(len(judged["feed"].users)), "users"))
     return rows
@@ -106,11 +107,11 @@ def table(judged: dict[str, Judged], k: int) -> str:
         f"| | nDCG@{k} | 95 % | recall@{k} | users | seconds to train |",
         "|---|---|---|---|---|---|",
     ]
-    for name, one in sorted(judged.items(), key=lambda item: -item[1].ndcg.mean()):
-        interval = list_quality.bootstrap(one.ndcg)
+    for name, lists in sorted(judged.items(), key=lambda item: -item[1].ndcg.mean()):
+        interval = list_quality.bootstrap(lists.ndcg)
         lines.append(
             f"| {name} | {interval.mean:.4f} | {interval.low:.4f} to {interval.high:.4f} | "
-            f"{one.recall.mean():.4f} | {len(one.users)} | {one.seconds:.1f} |"
+            f"{lists.recall.mean():.4f} | {len(lists.users)} | {lists.seconds:.1f} |"
         )
     single = best_single(judged)
     if single and "feed" in judged:

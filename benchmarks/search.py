@@ -68,8 +68,8 @@ def of_marketplace(profile: Profile) -> tuple[list[Window], Window | None]:
 
 def of_movielens(profile: Profile) -> tuple[list[Window], Window | None]:
     """MovieLens 100K as the sample loads it: by its rating a like, a click or a dismissal."""
-    found = movielens.read(movielens.sample_path()).interactions
-    return _in_time(found.lazy(), films(None).catalogue, profile)
+    interactions = movielens.read(movielens.sample_path()).interactions
+    return _in_time(interactions.lazy(), films(None).catalogue, profile)
 
 
 def _in_time(
@@ -104,9 +104,9 @@ def searched(
     for recommender in only:
         study = search.open_study(storage, search.study_name(profile, recommender, name, windows))
         tell = partial(_tell, recommender)
-        found = search.search(recommender, profile, windows, study, budget, tell)
-        all_found.append(found)
-        rows.append(_row(found, profile, test))
+        result = search.search(recommender, profile, windows, study, budget, tell)
+        all_found.append(result)
+        rows.append(_row(result, profile, test))
         log.info("%s: %s", recommender, json.dumps(rows[-1]))
     return {
         "data": name,
@@ -121,20 +121,20 @@ def _tell(recommender: str, trial: Trial) -> None:
     log.info("%s %d: %.4f %s", recommender, trial.number, trial.mean, trial.values)
 
 
-def _row(found: Found, profile: Profile, test: Window | None) -> dict[str, Any]:
+def _row(result: Found, profile: Profile, test: Window | None) -> dict[str, Any]:
     row = {
-        "recommender": found.recommender,
-        "trials": len(found.trials),
-        "pruned": sum(trial.pruned for trial in found.trials),
-        "stopped": found.stopped,
-        "seconds": sum(trial.seconds for trial in found.trials),
-        "current": found.current.values,
-        "best": found.best.values,
-        "validation": [found.current.mean, found.best.mean],
-        "by_window": [found.current.ndcg, found.best.ndcg],
+        "recommender": result.recommender,
+        "trials": len(result.trials),
+        "pruned": sum(trial.pruned for trial in result.trials),
+        "stopped": result.stopped,
+        "seconds": sum(trial.seconds for trial in result.trials),
+        "current": result.current.values,
+        "best": result.best.values,
+        "validation": [result.current.mean, result.best.mean],
+        "by_window": [result.current.ndcg, result.best.ndcg],
     }
     if test is not None:
-        best, current, pair = search.on_test(found, profile, test)
+        best, current, pair = search.on_test(result, profile, test)
         row |= {
             "test": [float(current.mean()), float(best.mean())],
             "difference": [pair.difference.mean, pair.difference.low, pair.difference.high],
@@ -163,10 +163,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     storage = search.journal(Path(given.journal)) if given.journal else None
     facts = report.machine()
     with threadpool_limits(1):
-        found = searched(
+        results = searched(
             given.data, given.only, budget, storage or optuna.storages.InMemoryStorage()
         )
-    print(json.dumps({"name": "search", "machine": facts, **found}, indent=2))
+    print(json.dumps({"name": "search", "machine": facts, **results}, indent=2))
     return 0
 
 

@@ -98,7 +98,7 @@ def find_strays(
 def rows_without_type(conn: psycopg.Connection, types: InteractionTypes) -> dict[str, int]:
     """Interactions of types that the profile does not have, by type, the most first. The types
     are found by steps through the index on them, so cost follows the rows that are counted."""
-    found = conn.execute(
+    rows = conn.execute(
         """
         WITH RECURSIVE there AS (
             SELECT min(type) AS type FROM feed.interactions
@@ -111,11 +111,11 @@ def rows_without_type(conn: psycopg.Connection, types: InteractionTypes) -> dict
         """,
         (list(types.names),),
     )
-    return dict(found.fetchall())
+    return dict(rows.fetchall())
 
 
-def _unknown(entity: str, named: str, known: str) -> str:
+def _unknown(entity: str, named: str, joined: str) -> str:
     return (
-        f"{named} IS NOT NULL AND {known} IS NULL AND NOT EXISTS (SELECT FROM feed.deleted AS d "
+        f"{named} IS NOT NULL AND {joined} IS NULL AND NOT EXISTS (SELECT FROM feed.deleted AS d "
         f"WHERE d.entity = '{entity}' AND d.id_sha256 = sha256(convert_to({named}, 'UTF8')))"
     )

@@ -11,8 +11,8 @@ Answer = TypeVar("Answer")
 
 def read(kind: type[Answer], given: Mapping[str, Any]) -> Answer:
     """A dataclass from the members of a JSON object that it knows."""
-    known = {one.name for one in fields(kind)}  # type: ignore[arg-type]
-    return kind(**{name: value for name, value in given.items() if name in known})
+    names = {one.name for one in fields(kind)}  # type: ignore[arg-type]
+    return kind(**{name: value for name, value in given.items() if name in names})
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,14 @@ class FeedPage:
 
     def metadata_of(self, item: FeedItem) -> dict[str, Any]:
         """What to send with an impression or a click, so that versions can be compared."""
-        told = {
+        metadata = {
             "feed_id": self.feed_id,
             "variant": self.variant,
             "model_version": self.model_version,
             "position": item.rank,
             "propensity": item.propensity,
         }
-        return {name: value for name, value in told.items() if value is not None}
+        return {name: value for name, value in metadata.items() if value is not None}
 
 
 @dataclass(frozen=True)
@@ -117,7 +117,7 @@ class RankedItems:
     @classmethod
     def of(cls, given: Mapping[str, Any]) -> RankedItems:
         items = [read(FeedItem, item) for item in given["items"]]
-        excluded = {one["item_id"]: one["rule"] for one in given["excluded"]}
+        excluded = {entry["item_id"]: entry["rule"] for entry in given["excluded"]}
         return read(cls, {**given, "items": items, "excluded": excluded})
 
 
@@ -155,7 +155,7 @@ class SyncReport:
         """Count one chunk's answer, whose outcomes are in the order of ``entries``."""
         self.created += answer["created"]
         self.updated += answer["updated"]
-        for entry, one in zip(entries, answer["outcomes"], strict=True):
-            if one["outcome"] == "rejected":
-                reasons = [f"{error['field']}: {error['message']}" for error in one["errors"]]
+        for entry, outcome in zip(entries, answer["outcomes"], strict=True):
+            if outcome["outcome"] == "rejected":
+                reasons = [f"{error['field']}: {error['message']}" for error in outcome["errors"]]
                 self.rejected.append(Rejected(entry, reasons))

@@ -255,8 +255,8 @@ def chunks(entries: Iterable[Mapping[str, Any]]) -> Iterator[list[Mapping[str, A
 
 
 def headers(key: str | None) -> dict[str, str]:
-    told = {"User-Agent": "feedwright-client"}
-    return told if key is None else told | {"Authorization": f"Bearer {key}"}
+    fields = {"User-Agent": "feedwright-client"}
+    return fields if key is None else fields | {"Authorization": f"Bearer {key}"}
 
 
 def described_by(make: Callable[..., Call[Any]], method: Callable[..., Any]) -> None:

@@ -104,7 +104,7 @@ class Outbox:
 
     def __len__(self) -> int:
         """Events that are waiting, held or in flight."""
-        held = sum(len(one.events) for one in self._held.values())
+        held = sum(len(batch.events) for batch in self._held.values())
         return len(self._waiting) + len(self._in_flight) + held
 
     def add(self, event: Event) -> bool:
@@ -186,14 +186,14 @@ class Outbox:
             self._batch_size = min(self._batch_size * 2, BATCH_EVENTS)
             self.counts.rejected += len(refused)
             self.counts.sent += len(batch) - len(refused) - len(limited)
-        for one in refused:
-            self._tell(one)
+        for refusal in refused:
+            self._tell(refusal)
         return True
 
     def give_up(self, why: str) -> list[Event]:
         """Take out all that is left, those of a user in their order, and count it as dropped."""
         with self._lock:
-            held = [event for one in self._held.values() for event in one.events]
+            held = [event for batch in self._held.values() for event in batch.events]
             left = [*self._in_flight, *self._waiting, *held]
             self._waiting.clear()
             self._held.clear()
@@ -232,12 +232,12 @@ class Outbox:
             return [Rejected(event, ["no such service at this address"]) for event in batch], []
         refused: list[Rejected] = []
         limited: list[tuple[Event, float]] = []
-        for event, one in zip(batch, results, strict=False):
-            self.counts.duplicates += one["outcome"] == "duplicate"
-            if one.get("retry_after"):
-                limited.append((event, float(one["retry_after"])))
-            elif one["outcome"] == "rejected":
-                field, reason = one.get("field"), one.get("reason") or "no reason given"
+        for event, result in zip(batch, results, strict=False):
+            self.counts.duplicates += result["outcome"] == "duplicate"
+            if result.get("retry_after"):
+                limited.append((event, float(result["retry_after"])))
+            elif result["outcome"] == "rejected":
+                field, reason = result.get("field"), result.get("reason") or "no reason given"
                 refused.append(Rejected(event, [f"{field}: {reason}" if field else reason]))
         return refused, limited
 

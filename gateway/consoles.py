@@ -38,9 +38,9 @@ def mlflow_socket(settings: Settings) -> Path:
 
 def consoles(settings: Settings) -> list[Console]:
     """Dagster's pages, and MLflow's unless the settings name a server of somebody else's."""
-    found = [
+    known = [
         Console("Dagster", "dagster-webserver", settings.dagster_port, dagster_socket(settings))
     ]
     if settings.mlflow_url is None:
-        found.append(Console("MLflow", "mlflow", settings.mlflow_port, mlflow_socket(settings)))
-    return found
+        known.append(Console("MLflow", "mlflow", settings.mlflow_port, mlflow_socket(settings)))
+    return known

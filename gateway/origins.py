@@ -93,11 +93,11 @@ def _changes_something(query: bytes) -> bool:
 
 
 def _values(scope: Scope, *names: bytes) -> dict[bytes, list[bytes]]:
-    found: dict[bytes, list[bytes]] = {name: [] for name in names}
+    values: dict[bytes, list[bytes]] = {name: [] for name in names}
     for name, value in scope["headers"]:
-        if name in found:
-            found[name].append(value)
-    return found
+        if name in values:
+            values[name].append(value)
+    return values
 
 
 def is_local(scope: Scope) -> bool:
@@ -150,11 +150,11 @@ def is_loopback(address: str) -> bool:
     if address == "localhost":
         return True
     try:
-        found = ip_address(address)
+        ip = ip_address(address)
     except ValueError:
         return False
-    mapped = getattr(found, "ipv4_mapped", None)
-    return (mapped or found).is_loopback
+    mapped = getattr(ip, "ipv4_mapped", None)
+    return (mapped or ip).is_loopback
 
 
 @cache

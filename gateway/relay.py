@@ -136,10 +136,10 @@ def _without(headers: Headers, dropped: frozenset[bytes] = frozenset()) -> list[
     """Without what speaks of one connection alone, and what is ``dropped``."""
     pairs = [(name.lower(), value) for name, value in headers]
     named = {
-        one.strip().lower()
+        token.strip().lower()
         for name, value in pairs
         if name == b"connection"
-        for one in value.split(b",")
+        for token in value.split(b",")
     }
     return [pair for pair in pairs if pair[0] not in _OF_ONE_CONNECTION | named | dropped]
 

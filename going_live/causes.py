@@ -42,8 +42,8 @@ class Key:
         return {"job": self.job, "step": self.step, "check": self.check}
 
     @classmethod
-    def of(cls, found: Mapping[str, str | None]) -> Self:
-        return cls(str(found["job"]), found["step"], found["check"])
+    def of(cls, labels: Mapping[str, str | None]) -> Self:
+        return cls(str(labels["job"]), labels["step"], labels["check"])
 
 
 def failed(
@@ -58,8 +58,8 @@ def failed(
     kind, lately = _last(conn, key.job).get(key, ("", False))
     if kind == FAILED and lately:
         return False
-    known = {"cause": key.to_dict(), "error": message[:800]}
-    raise_alert(conn, FAILED, severity, f"{key}: {message}"[:300], {**detail, **known})
+    cause = {"cause": key.to_dict(), "error": message[:800]}
+    raise_alert(conn, FAILED, severity, f"{key}: {message}"[:300], {**detail, **cause})
     return True
 
 

@@ -122,12 +122,12 @@ def problems_of(error: ValidationError) -> list[Problem]:
     """What pydantic found, by field."""
     return [
         {
-            "field": ".".join(str(part)[:100] for part in one["loc"]) or "body",
+            "field": ".".join(str(part)[:100] for part in problem["loc"]) or "body",
             "message": "no such field"
-            if one["type"] == "extra_forbidden"
-            else one["msg"].removeprefix("Value error, "),
+            if problem["type"] == "extra_forbidden"
+            else problem["msg"].removeprefix("Value error, "),
         }
-        for one in error.errors(include_url=False, include_input=False)[:50]
+        for problem in error.errors(include_url=False, include_input=False)[:50]
     ]
 
 
@@ -174,34 +174,36 @@ def settings_problems(settings: dict[str, Any], profile: Profile, field: str) ->
         with_settings(profile, settings)
     except ValidationError as error:
         return [
-            _problem(f"{field}.{one['field']}" if one["field"] != "body" else field, one["message"])
-            for one in problems_of(error)
+            _problem(
+                f"{field}.{at}" if (at := problem["field"]) != "body" else field, problem["message"]
+            )
+            for problem in problems_of(error)
         ]
     return []
 
 
 def _of_arms(given: ExperimentDefinition, profile: Profile) -> list[Problem]:
-    found = []
+    problems = []
     times = Counter(arm.name for arm in given.arms)
     for index, arm in enumerate(given.arms):
         if times[arm.name] > 1:
-            found.append(_problem(f"arms.{index}.name", f"{arm.name!r} is there more than once"))
-        found += settings_problems(arm.settings, profile, f"arms.{index}.settings")
-    return found
+            problems.append(_problem(f"arms.{index}.name", f"{arm.name!r} is there more than once"))
+        problems += settings_problems(arm.settings, profile, f"arms.{index}.settings")
+    return problems
 
 
 def _of_ramp(given: ExperimentDefinition) -> list[Problem]:
     if given.ramp is None:
         return []
-    found = []
+    problems = []
     if given.share is not None:
         message = "leave it out where there is a ramp: it begins with the first step's share"
-        found.append(_problem("share", message))
+        problems.append(_problem("share", message))
     for index, (before, step) in enumerate(zip(given.ramp, given.ramp[1:], strict=False), start=1):
         if step.share <= before.share:
             message = f"must be above {before.share:g}, the share of the step before"
-            found.append(_problem(f"ramp.{index}.share", message))
-    return found
+            problems.append(_problem(f"ramp.{index}.share", message))
+    return problems
 
 
 def _of_slice(given: ExperimentDefinition) -> list[Problem]:

@@ -206,9 +206,9 @@ def _evidence(
 ) -> Evidence:
     limits = profile.guardrails
     assert row.started_at is not None
-    found = by_arm(conn, row.id, row.started_at, now, conversion_hours=limits.conversion_hours)
+    counted = by_arm(conn, row.id, row.started_at, now, conversion_hours=limits.conversion_hours)
     # Trackers are public: only its own arms count.
-    totals = {arm: found.get(arm, NOTHING) for arm in row.ranked_by}
+    totals = {arm: counted.get(arm, NOTHING) for arm in row.ranked_by}
     control = totals[row.control].moments
     verdicts = {
         arm: judge(of.moments, control, limits, randomised=True)
@@ -220,11 +220,13 @@ def _evidence(
 
 def _harm(row: ExperimentRow, seen: Evidence) -> tuple[list[str], str] | None:
     """The arms that harm, and how, for people; None: none does."""
-    found = {arm: one.reason for arm, one in seen.verdicts.items() if one.status == "breach"}
-    if not found:
+    harmful = {
+        arm: verdict.reason for arm, verdict in seen.verdicts.items() if verdict.status == "breach"
+    }
+    if not harmful:
         return None
-    reasons = [f"{arm} harms beside {row.control}: {reason}" for arm, reason in found.items()]
-    return list(found), "; ".join(reasons)
+    reasons = [f"{arm} harms beside {row.control}: {reason}" for arm, reason in harmful.items()]
+    return list(harmful), "; ".join(reasons)
 
 
 def _doubt(row: ExperimentRow, seen: Evidence, profile: Profile, aliases: Aliases) -> str | None:
@@ -295,10 +297,10 @@ def _new_winner(
 ) -> str | None:
     """The arm that has won since the last look."""
     moments = {arm: of.moments for arm, of in seen.totals.items()}
-    found = ramps.winner_of(row, moments, profile.experiments, profile.guardrails)
-    if found is None:
+    winner = ramps.winner_of(row, moments, profile.experiments, profile.guardrails)
+    if winner is None:
         return None
-    arm, difference = found
+    arm, difference = winner
     stored.update(conn, row.id, winner=arm)
     detail = {
         "experiment": row.id,

@@ -113,8 +113,8 @@ def patch(
     if changes.get("id", id) != id:
         raise InvalidExperiment([{"field": "id", "message": "cannot be changed: leave it out"}])
     kept = definition_of(row)
-    for one, other in (("share", "ramp"), ("ramp", "share")):
-        if changes.get(one) is not None:
+    for field, other in (("share", "ramp"), ("ramp", "share")):
+        if changes.get(field) is not None:
             kept[other] = None
     merged = {**kept, **changes, "id": id}
     given = parse({name: value for name, value in merged.items() if value is not None})
@@ -325,14 +325,14 @@ def _fields(
 
 def _free(conn: psycopg.Connection, layer: str, environment: str | None) -> tuple[float, float]:
     others = stored.in_layer(conn, layer, environment)
-    found = free_slice(_merged([(other.layer_from, other.layer_to) for other in others]))
-    if found is None:
+    free = free_slice(_merged([(other.layer_from, other.layer_to) for other in others]))
+    if free is None:
         names = ", ".join(other.id for other in others)
         raise ExperimentError(
             f"Layer {layer!r} has no room: {names} hold all of it. End one, name another layer, "
             "or give layer_from and layer_to, and start it when they are free."
         )
-    return found
+    return free
 
 
 def _merged(slices: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:

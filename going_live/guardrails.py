@@ -63,17 +63,17 @@ def _versions(
     and untracked clicks come without their impressions."""
     limits = profile.guardrails
     window = now - timedelta(days=limits.window_days), now
-    found = variant_metrics.by_version(conn, *window, conversion_hours=limits.conversion_hours)
+    counted = variant_metrics.by_version(conn, *window, conversion_hours=limits.conversion_hours)
     versions: dict[str, list[tuple[str, Totals]]] = {}
-    for (variant, version), totals in found.items():
+    for (variant, version), totals in counted.items():
         versions.setdefault(version, []).append((variant, totals))
     unranked = versions.pop("", [])
     about = {
         version: (_most_shown(parts), _sum(totals for _, totals in parts))
         for version, parts in versions.items()
     }
-    champions = [version for variant, version in found if variant == "champion" and version]
-    seen = _seen(conn, profile, window) if found else {}
+    champions = [version for variant, version in counted if variant == "champion" and version]
+    seen = _seen(conn, profile, window) if counted else {}
     for version, (variant, totals) in about.items():
         others = _sum(about[other][1] for other in champions if other != version)
         judged = window
@@ -83,7 +83,7 @@ def _versions(
                 since = variant_metrics.by_version(
                     conn, *judged, conversion_hours=limits.conversion_hours
                 )
-                totals = _sum(of for (_, one), of in since.items() if one == version)
+                totals = _sum(of for (_, of_version), of in since.items() if of_version == version)
             verdict = judge(totals.moments, others.moments, limits, randomised=False)
         else:
             verdict = _not_judged(totals, limits, "not the live version")
@@ -114,13 +114,13 @@ def _arms(
     ).fetchall()
     for experiment, variants, started_at, challenger in running:
         window = started_at, now
-        found = variant_metrics.by_arm(
+        counted = variant_metrics.by_arm(
             conn, experiment, *window, conversion_hours=limits.conversion_hours
         )
         control, *others = (arm_of(stored) for stored in variants)
-        base = found.get(control.name, NOTHING)
+        base = counted.get(control.name, NOTHING)
         for arm in others:
-            totals = found.get(arm.name, NOTHING)
+            totals = counted.get(arm.name, NOTHING)
             verdict = judge(totals.moments, base.moments, limits, randomised=True)
             variant = arm.ranked_by or "champion"
             version = challenger if variant == "challenger" else None
@@ -186,10 +186,10 @@ def served_by_variant(
     """Pages by variant and version ('' for none): ``requests, p50_ms, p99_ms``, and
     ``fallback``: the share of them that something else was to rank."""
     parts: dict[tuple[str, str], list] = {}
-    for one in served_between(conn, *window):
-        parts.setdefault((one.variant, one.model_version or ""), []).append(one)
+    for minute in served_between(conn, *window):
+        parts.setdefault((minute.variant, minute.model_version or ""), []).append(minute)
     return {
-        key: Latency.sum(one.latency for one in served).as_json()
+        key: Latency.sum(minute.latency for minute in served).as_json()
         | {"fallback": sum(fallback_shares(served).values())}
         for key, served in parts.items()
     }

@@ -35,7 +35,7 @@ def metrics(
     eligible, shown = variant_metrics.coverage(
         conn, *window, exclude_started=profile.eligibility.exclude_started
     )
-    found = variant_metrics.by_version(conn, *window, conversion_hours=limits.conversion_hours)
+    by_variant = variant_metrics.by_version(conn, *window, conversion_hours=limits.conversion_hours)
     pages = served_between(conn, *window)
     return {
         "days": days,
@@ -48,7 +48,7 @@ def metrics(
             {"variant": key[0], "model_version": key[1] or None}
             | _described(totals, limits)
             | {"coverage": _coverage(shown.get(key, 0), eligible)}
-            for key, totals in found.items()
+            for key, totals in by_variant.items()
         ],
         "coverage": _coverage(shown[None], eligible),
         "by_experiment": _experiments(conn, limits, window),
@@ -65,7 +65,7 @@ def metrics(
             "share": sum(fallback_shares(pages).values()) if pages else None,
             "by_reason": dict(fallback_shares(pages)),
         },
-        "note": None if found else "not enough data: nothing was shown in these days",
+        "note": None if by_variant else "not enough data: nothing was shown in these days",
     }  # fmt: skip
 
 
@@ -94,20 +94,20 @@ def of_experiment(
 ) -> dict[str, Any]:
     """Rates of each arm since the experiment began, differences to the control, and whether the
     users fit the weights: ``arms``, ``sample_ratio``."""
-    found = variant_metrics.by_arm(
+    counted = variant_metrics.by_arm(
         conn, row.id, row.started_at or now, now, conversion_hours=limits.conversion_hours
     )
     arms = [arm_of(stored) for stored in row.arms]
-    control = found.get(arms[0].name, NOTHING)
+    control = counted.get(arms[0].name, NOTHING)
     shown = experiments.shown(conn, row)
     return {
         "arms": [
             {"arm": arm.name, "control": index == 0, "ranked_by": arm.ranked_by}
-            | _described(found.get(arm.name, NOTHING), limits)
+            | _described(counted.get(arm.name, NOTHING), limits)
             | {
                 "differences": None
                 if index == 0
-                else _differences(found.get(arm.name, NOTHING), control, limits)
+                else _differences(counted.get(arm.name, NOTHING), control, limits)
             }
             for index, arm in enumerate(arms)
         ],

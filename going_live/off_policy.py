@@ -90,8 +90,8 @@ def estimate(
     }
     rows = conn.execute(_SHOWN, asked).fetchall()
     shown = pl.DataFrame(rows, schema=SCHEMA, orient="row")
-    known = snapshot.users.ids.indices(shown["user_id"]) >= 0
-    shown = shown.filter(pl.Series(known))
+    has_row = snapshot.users.ids.indices(shown["user_id"]) >= 0
+    shown = shown.filter(pl.Series(has_row))
     if shown.is_empty():
         return None
     orders = orders_of(snapshot, profile, shown["user_id"].unique().to_list(), end.timestamp())

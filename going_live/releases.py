@@ -157,11 +157,11 @@ class Releases:
             ReleaseError: nothing moved.
         """
         with self._moving() as conn:
-            known = releases.withdrawn(conn)
+            withdrawn = releases.withdrawn(conn)
             try:
                 registry = self._registry()
                 version = _number(registry.champion())
-                earlier = registry.earlier(version, known)
+                earlier = registry.earlier(version, withdrawn)
             except RegistryAway as error:
                 if expected is None:
                     raise ReleaseError(
@@ -175,8 +175,8 @@ class Releases:
                     "not_live",
                     f"version {expected} is not live, {_what_is_live(version)}; nothing moved",
                 )
-            if version in known:  # noted before, and the alias has not moved yet
-                return self._finish(conn, registry, known[version], known)
+            if version in withdrawn:  # noted before, and the alias has not moved yet
+                return self._finish(conn, registry, withdrawn[version], withdrawn)
             if not earlier and not (automatic and version):
                 raise ReleaseError(
                     "nothing_earlier",
@@ -188,7 +188,7 @@ class Releases:
             after = earlier[-1] if earlier else None
             severity: Severity = "critical" if automatic else "warning"
             self._note_rollback(conn, version, after, actor, reason, severity)
-            return self._take_back(conn, registry, version, reason, known)
+            return self._take_back(conn, registry, version, reason, withdrawn)
 
     def withdraw(self, version: str, *, actor: str, reason: str) -> Moved:
         """See to it that nothing serves this version, be it champion, challenger or neither.
@@ -199,24 +199,24 @@ class Releases:
             ReleaseError: there is no such version.
         """
         with self._moving() as conn:
-            known = releases.withdrawn(conn)
+            withdrawn = releases.withdrawn(conn)
             try:
                 registry = self._registry()
                 registry.get(version)
                 live, challenger = _number(registry.champion()), _number(registry.challenger())
-                earlier = registry.earlier(live, {*known, version})
+                earlier = registry.earlier(live, {*withdrawn, version})
             except RegistryAway:
                 return self._wait(conn, version, actor, reason, live=False)
-            if version in known:
-                if known[version].done_at is not None and version not in (live, challenger):
+            if version in withdrawn:
+                if withdrawn[version].done_at is not None and version not in (live, challenger):
                     return Moved(live, version, True, f"version {version} was withdrawn before")
-                return self._finish(conn, registry, known[version], known)
+                return self._finish(conn, registry, withdrawn[version], withdrawn)
             if version == live:
                 after = earlier[-1] if earlier else None
                 self._note_rollback(conn, version, after, actor, reason, "critical")
             else:
                 self._note_withdrawal(conn, version, actor, reason)
-            return self._take_back(conn, registry, version, reason, known)
+            return self._take_back(conn, registry, version, reason, withdrawn)
 
     def finish_pending(self) -> list[Moved]:
         """Finish what waits for MLflow, and free each alias that names a withdrawn version.
@@ -225,23 +225,24 @@ class Releases:
             ReleaseError: another move goes on for too long.
         """
         with self._moving() as conn:
-            known = releases.withdrawn(conn)
+            withdrawn = releases.withdrawn(conn)
             try:
                 registry = self._registry()
                 named = {_number(registry.champion()), _number(registry.challenger())}
             except RegistryAway:
-                return [_waits(row.version) for row in known.values() if row.done_at is None]
-            waiting = [row for row in known.values() if row.done_at is None or row.version in named]
-            return [self._finish(conn, registry, row, known) for row in reversed(waiting)]
+                return [_waits(row.version) for row in withdrawn.values() if row.done_at is None]
+            rows = reversed(withdrawn.values())
+            waiting = [row for row in rows if row.done_at is None or row.version in named]
+            return [self._finish(conn, registry, row, withdrawn) for row in waiting]
 
     def _finish(
         self,
         conn: psycopg.Connection,
         registry: Registry,
         row: releases.Withdrawn,
-        known: Collection[str],
+        withdrawn: Collection[str],
     ) -> Moved:
-        moved = self._take_back(conn, registry, row.version, row.reason, known)
+        moved = self._take_back(conn, registry, row.version, row.reason, withdrawn)
         if moved.done:
             detail = {"version": moved.version, "previous": row.version, "reason": row.reason}
             with conn.transaction():
@@ -312,11 +313,11 @@ class Releases:
         registry: Registry,
         version: str,
         reason: str,
-        known: Collection[str],
+        withdrawn: Collection[str],
     ) -> Moved:
         """Free the aliases of a version that is noted."""
         try:
-            live = _number(registry.withdraw(version, reason, known))
+            live = _number(registry.withdraw(version, reason, withdrawn))
         except RegistryAway:
             return _waits(version)
         releases.set_done(conn, version)

@@ -40,12 +40,12 @@ def alerts(context: dg.SensorEvaluationContext, platform: Platform) -> dg.SkipRe
 def failed_run(context: dg.RunFailureSensorContext, platform: Platform) -> None:
     run, job = context.dagster_run, context.dagster_run.job_name
     link = {"run": run.run_id, "address": run_address(platform, run.run_id)}
-    found = run_log.causes(context.instance, run.run_id)
+    reasons = run_log.causes(context.instance, run.run_id)
     severity: Severity = "critical" if job == rollback_job.name else "warning"
     with platform.connect() as conn:
-        error = "; ".join(map(str, found)) or context.failure_event.message
+        error = "; ".join(map(str, reasons)) or context.failure_event.message
         telemetry.write_audit(conn, "pipeline", "run.failed", {"job": job, "error": error, **link})
-        for cause in found:
+        for cause in reasons:
             key = causes.Key(job, cause.step, cause.check)
             causes.failed(conn, key, severity, cause.message, {"job": job, **link})
 

@@ -147,8 +147,8 @@ def distribution(values: NDArray[np.floating], title: str, x: str) -> Figure:
     figure, axes = _plot(title, x, "count")
     shown = values[np.isfinite(values)].astype(np.float64)
     # Values that differ by rounding alone cannot be told apart by 50 bins, nor need be.
-    one = np.ptp(shown) <= ALIKE * np.abs(shown).max() if len(shown) else True
-    axes.stairs(*np.histogram(shown, 1 if one else 50), fill=True, color=COLOURS[0])
+    is_constant = np.ptp(shown) <= ALIKE * np.abs(shown).max() if len(shown) else True
+    axes.stairs(*np.histogram(shown, 1 if is_constant else 50), fill=True, color=COLOURS[0])
     return figure
 
 

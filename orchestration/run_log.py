@@ -31,13 +31,13 @@ def as_it_grows(instance: dg.DagsterInstance, run_id: str) -> Iterator[dg.EventL
     cursor = None
     while True:
         run = instance.get_run_by_id(run_id)
-        found = instance.get_records_for_run(run_id, cursor=cursor, of_type=TOLD)
-        cursor = found.cursor
-        for record in found.records:
+        page = instance.get_records_for_run(run_id, cursor=cursor, of_type=TOLD)
+        cursor = page.cursor
+        for record in page.records:
             yield record.event_log_entry
         if run is None or run.is_finished:
             return
-        if not found.records:
+        if not page.records:
             time.sleep(LOOK_SECONDS)
             runs.end_dead_runs(instance, run.job_name)
 
@@ -111,24 +111,24 @@ class Cause:
 
 def causes(instance: dg.DagsterInstance, run_id: str) -> list[Cause]:
     """Why a run failed: the checks that did not pass, or else what the failed steps raised."""
-    found = []
+    known = []
     for step, check in _evaluated(instance, run_id):
         if not holds(check) and check.blocking:
             name = f"{check.asset_key.to_user_string()}/{check.check_name}"
-            found.append(Cause(step, name, check.description or "it did not pass"))
-    if found:
-        return found
+            known.append(Cause(step, name, check.description or "it did not pass"))
+    if known:
+        return known
     for entry in instance.all_logs(run_id, of_type=FAILED):
         event = entry.get_dagster_event()
         if event.is_step_failure:
-            found.append(_of_step(event.step_key, event.step_failure_data))
-        elif event.is_run_failure and not found:
+            known.append(_of_step(event.step_key, event.step_failure_data))
+        elif event.is_run_failure and not known:
             message = event.message or "see the run in Dagster"
             if FROM_OUTSIDE in message:
                 message = "its process died"
             marked = MARKED.search(message)
-            found.append(Cause(None, None, marked["why"] if marked else message))
-    return found
+            known.append(Cause(None, None, marked["why"] if marked else message))
+    return known
 
 
 def _of_step(step: str | None, failure: StepFailureData) -> Cause:

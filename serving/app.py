@@ -263,20 +263,20 @@ class FeedApp:
     def _versions(self) -> list[LiveVersion]:
         """The versions that this worker serves."""
         state = self.live.state
-        found = []
+        versions = []
         if state.model_version is not None and state.catalogue is not None:
             manifest = state.catalogue.snapshot.manifest
-            found.append(
+            versions.append(
                 LiveVersion(
                     "champion", state.model_version, state.trained_at, manifest.train_seconds
                 )
             )
         if (other := state.challenger) is not None:
             manifest = other.catalogue.snapshot.manifest
-            found.append(
+            versions.append(
                 LiveVersion("challenger", other.version, other.trained_at, manifest.train_seconds)
             )
-        return found
+        return versions
 
 
 async def _for_ever(run: Callable[[], Awaitable[None]]) -> None:

@@ -58,8 +58,8 @@ class Server:
     def memory(self) -> Memory:
         workers = self.workers()
         used = [worker.memory_full_info() for worker in workers]
-        own = sum(one.uss for one in used)
-        return Memory(own / len(used), sum(one.pss for one in used) - own)
+        own = sum(process.uss for process in used)
+        return Memory(own / len(used), sum(process.pss for process in used) - own)
 
 
 @contextmanager

@@ -104,7 +104,7 @@ class Visitors:
         work = [lambda s=sender: s.run(url, self._over) for sender in self._senders]
         work += [lambda n=number: self._browse(n) for number in range(FEEDS)]
         self._threads = [
-            threading.Thread(target=self._guarded, args=(one,), daemon=True) for one in work
+            threading.Thread(target=self._guarded, args=(task,), daemon=True) for task in work
         ]
 
     def __enter__(self) -> Visitors:

@@ -64,12 +64,12 @@ class Broken(Installation):
 
     def processes(self, *words: str) -> list[psutil.Process]:
         """Processes of this installation with all of these words in their command."""
-        found = []
+        processes = []
         for process in marked(mark(self.state)):
             with suppress(psutil.Error):
                 if set(words) <= set(process.cmdline()):
-                    found.append(process)
-        return found
+                    processes.append(process)
+        return processes
 
     def feed_workers(self) -> list[psutil.Process]:
         return self.processes("serving.worker")

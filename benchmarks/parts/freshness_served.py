@@ -89,15 +89,15 @@ class Record:
 
     def dataset(self, at: datetime, also: pl.DataFrame | None = None) -> Dataset:
         """What was known at a moment, and ``also`` these interactions as if they came before."""
-        known = self.interactions.filter(pl.col("occurred_at") < at)
+        past = self.interactions.filter(pl.col("occurred_at") < at)
         if also is not None:
             before = also.with_columns(occurred_at=pl.lit(at).dt.offset_by("-1us"))
-            known = pl.concat([known, before.select(known.columns)])
+            past = pl.concat([past, before.select(past.columns)])
         items = self.items(at)
-        people = self.catalogue.users.filter(pl.col("id").is_in(known["user_id"].implode()))
+        people = self.catalogue.users.filter(pl.col("id").is_in(past["user_id"].implode()))
         of_users, of_items = IdIndex.of(people["id"]), IdIndex.of(items["id"])
         return build_dataset(
-            known.lazy(),
+            past.lazy(),
             replace(self.catalogue, users=people, items=items),
             of_users,
             of_items,
@@ -250,23 +250,23 @@ def own_fold_in(model: Recommender, dataset: Dataset, asked: Asked) -> Scores:
 
 def _pairs(rows: pl.DataFrame, users: IdIndex, items: IdIndex) -> sparse.csr_array:
     row, column = users.indices(rows["user_id"]), items.indices(rows["item_id"])
-    known = (row >= 0) & (column >= 0)
-    found = sparse.csr_array(
-        (np.ones(int(known.sum()), np.float32), (row[known], column[known])),
+    indexed = (row >= 0) & (column >= 0)
+    pairs = sparse.csr_array(
+        (np.ones(int(indexed.sum()), np.float32), (row[indexed], column[indexed])),
         shape=(len(users), len(items)),
     )
-    found.sum_duplicates()
-    found.data[:] = 1
-    return found
+    pairs.sum_duplicates()
+    pairs.data[:] = 1
+    return pairs
 
 
 def _event_rows(rows: pl.DataFrame, users: Sequence[str]) -> list[list[EventRow]]:
-    found: dict[str, list[EventRow]] = {user: [] for user in users}
+    events: dict[str, list[EventRow]] = {user: [] for user in users}
     columns = rows.select("user_id", "item_id", "type", pl.col("occurred_at").dt.epoch("us"))
     for index, (user, item, kind, moment) in enumerate(columns.iter_rows()):
         row = EventRow(index.to_bytes(16, "big"), item, kind, moment / 1e6, None, None, None, None)
-        found[user].append(row)
-    return list(found.values())
+        events[user].append(row)
+    return list(events.values())
 
 
 def _item_rows(items: pl.DataFrame) -> list[ItemRow]:

@@ -182,7 +182,7 @@ def inputs(schema: schemathesis.BaseSchema, count: int, number: int) -> list[Inp
         number: seeds them. What schemathesis draws may differ all the same.
     """
     rng = random.Random(number)
-    calls = [found.ok() for found in schema.get_all_operations() if isinstance(found, Ok)]
+    calls = [call.ok() for call in schema.get_all_operations() if isinstance(call, Ok)]
     made: list[Input] = []
     for call, kinds in zip(calls, _shares(len(calls), count, rng), strict=True):
         if not kinds:
@@ -213,7 +213,7 @@ def _drawn(call: Any, count: int, mode: GenerationMode, number: int) -> Iterator
     if not count:
         return
     route = f"{call.method.upper()} {call.path}"
-    found: list[Input] = []
+    drawn: list[Input] = []
 
     @seed(number)
     @hypothesis_settings(
@@ -236,86 +236,86 @@ def _drawn(call: Any, count: int, mode: GenerationMode, number: int) -> Iterator
             if name.lower() not in LEFT_OUT:
                 headers.append((_bytes(name), _bytes(value)))
         kind = "as described" if mode is GenerationMode.POSITIVE else "in breach"
-        found.append(Input(route, case.method, target.encode(), headers, body, len(body), kind))
+        drawn.append(Input(route, case.method, target.encode(), headers, body, len(body), kind))
 
     # Of some calls nothing can be in breach.
     with suppress(Unsatisfiable, schemathesis.errors.SchemathesisError):
         collect()
-    yield from found[:count]
+    yield from drawn[:count]
 
 
 def _requested(case: schemathesis.Case) -> dict[str, Any]:
     kwargs = case.as_transport_kwargs(base_url="http://127.0.0.1")
-    known = ("method", "url", "headers", "files", "data", "params", "auth", "cookies", "json")
-    return {name: value for name, value in kwargs.items() if name in known}
+    names = ("method", "url", "headers", "files", "data", "params", "auth", "cookies", "json")
+    return {name: value for name, value in kwargs.items() if name in names}
 
 
 def _bytes(text: str | bytes) -> bytes:
     return text if isinstance(text, bytes) else text.encode("latin-1", "replace")
 
 
-def _mangled(one: Input, rng: random.Random) -> Input:
+def _mangled(base: Input, rng: random.Random) -> Input:
     change = rng.choice(CHANGES)
-    changed = change(one, rng)
+    changed = change(base, rng)
     if rng.random() < 0.3:
         changed = rng.choice(CHANGES)(changed, rng)
     return replace(changed, kind=change.__name__.strip("_"))
 
 
-def _odd_path(one: Input, rng: random.Random) -> Input:
-    path, mark, query = one.target.partition(b"?")
+def _odd_path(base: Input, rng: random.Random) -> Input:
+    path, mark, query = base.target.partition(b"?")
     at = rng.randrange(len(path) + 1)
     target = path[:at] + rng.choice(PATHS) + path[at:] + mark + query
-    return replace(one, target=target if target.startswith(b"/") else b"/" + target)
+    return replace(base, target=target if target.startswith(b"/") else b"/" + target)
 
 
-def _odd_query(one: Input, rng: random.Random) -> Input:
-    return replace(one, target=one.target.partition(b"?")[0] + b"?" + rng.choice(QUERIES))
+def _odd_query(base: Input, rng: random.Random) -> Input:
+    return replace(base, target=base.target.partition(b"?")[0] + b"?" + rng.choice(QUERIES))
 
 
-def _odd_text(one: Input, rng: random.Random) -> Input:
+def _odd_text(base: Input, rng: random.Random) -> Input:
     """A text of the body, or all of it, is another; as JSON escapes it."""
-    return _with_json(one, _put(_json(one), json.dumps(rng.choice(TEXTS)), rng))
+    return _with_json(base, _put(_json(base), json.dumps(rng.choice(TEXTS)), rng))
 
 
-def _odd_number(one: Input, rng: random.Random) -> Input:
-    return _with_json(one, _put(_json(one), rng.choice(NUMBERS), rng))
+def _odd_number(base: Input, rng: random.Random) -> Input:
+    return _with_json(base, _put(_json(base), rng.choice(NUMBERS), rng))
 
 
-def _other_type(one: Input, rng: random.Random) -> Input:
+def _other_type(base: Input, rng: random.Random) -> Input:
     wrong = rng.choice(
         ["null", "[]", "{}", "true", "[[]]", '{"a":{"b":null}}', '""', "1", "[null]"]
     )
-    return _with_json(one, _put(_json(one), wrong, rng))
+    return _with_json(base, _put(_json(base), wrong, rng))
 
 
-def _deep(one: Input, rng: random.Random) -> Input:
+def _deep(base: Input, rng: random.Random) -> Input:
     depth = rng.choice([100, 1_000, 100_000])
     left, right = rng.choice([("[", "]"), ('{"a":', "}")])
     deep = left * depth + ("1" if left != "[" else "") + right * depth
-    return _with_json(one, rng.choice([deep, left * depth, _put(_json(one), deep, rng)]))
+    return _with_json(base, rng.choice([deep, left * depth, _put(_json(base), deep, rng)]))
 
 
-def _many(one: Input, rng: random.Random) -> Input:
+def _many(base: Input, rng: random.Random) -> Input:
     name = rng.choice(["interactions", "items", "users", "item_ids", "user_ids", "tags"])
     entry = rng.choice(["null", "{}", '"a"', '{"id":"a"}', "1"])
     listed = f"[{','.join([entry] * rng.choice([1, 1_001, 20_000]))}]"
-    return _with_json(one, rng.choice([listed, f'{{"{name}":{listed}}}']))
+    return _with_json(base, rng.choice([listed, f'{{"{name}":{listed}}}']))
 
 
-def _twice(one: Input, rng: random.Random) -> Input:
+def _twice(base: Input, rng: random.Random) -> Input:
     """A member of the body is given twice."""
-    text = _json(one)
-    return _with_json(one, text[:-1] + "," + text[1:] if text.startswith("{") else text + text)
+    text = _json(base)
+    return _with_json(base, text[:-1] + "," + text[1:] if text.startswith("{") else text + text)
 
 
-def _odd_type(one: Input, rng: random.Random) -> Input:
-    kept = [header for header in one.headers if header[0].lower() != b"content-type"]
-    return replace(one, headers=[*kept, (b"Content-Type", rng.choice(TYPES))])
+def _odd_type(base: Input, rng: random.Random) -> Input:
+    kept = [header for header in base.headers if header[0].lower() != b"content-type"]
+    return replace(base, headers=[*kept, (b"Content-Type", rng.choice(TYPES))])
 
 
-def _odd_encoding(one: Input, rng: random.Random) -> Input:
-    text = _json(one)
+def _odd_encoding(base: Input, rng: random.Random) -> Input:
+    text = _json(base)
     body: bytes = rng.choice(
         [
             text.encode("utf-16", "surrogatepass"),
@@ -327,39 +327,39 @@ def _odd_encoding(one: Input, rng: random.Random) -> Input:
             text.encode("utf-32", "replace"),
         ]
     )
-    return replace(one, body=body, length=len(body))
+    return replace(base, body=body, length=len(body))
 
 
-def _odd_headers(one: Input, rng: random.Random) -> Input:
-    return replace(one, headers=[*one.headers, *rng.sample(JUNK, rng.randint(1, 3))], whole=False)
+def _odd_headers(base: Input, rng: random.Random) -> Input:
+    return replace(base, headers=[*base.headers, *rng.sample(JUNK, rng.randint(1, 3))], whole=False)
 
 
-def _many_headers(one: Input, rng: random.Random) -> Input:
+def _many_headers(base: Input, rng: random.Random) -> Input:
     size = rng.choice([10, 1_000])
     more = [(b"X-%d" % number, b"a" * size) for number in range(rng.choice([50, 500]))]
-    return replace(one, headers=[*one.headers, *more])
+    return replace(base, headers=[*base.headers, *more])
 
 
-def _odd_method(one: Input, rng: random.Random) -> Input:
-    return replace(one, method=rng.choice(METHODS))
+def _odd_method(base: Input, rng: random.Random) -> Input:
+    return replace(base, method=rng.choice(METHODS))
 
 
-def _chunked(one: Input, rng: random.Random) -> Input:
-    body = one.body or b"{}"
+def _chunked(base: Input, rng: random.Random) -> Input:
+    body = base.body or b"{}"
     at = rng.randrange(len(body))
     parts = [part for part in (body[:at], body[at:]) if part]
     sent = b"".join(b"%x;a=b\r\n%s\r\n" % (len(part), part) for part in parts)
     end = rng.choice([b"0\r\n\r\n", b"0\r\nX-Trailer: 1\r\n\r\n", b"", b"zz\r\n", b"-1\r\n"])
-    return replace(one, body=sent + end, length=None, whole=False)
+    return replace(base, body=sent + end, length=None, whole=False)
 
 
-def _partial(one: Input, rng: random.Random) -> Input:
-    body = one.body or b'{"a": 1}'
-    return replace(one, body=body[: rng.randrange(len(body))], length=len(body), whole=False)
+def _partial(base: Input, rng: random.Random) -> Input:
+    body = base.body or b'{"a": 1}'
+    return replace(base, body=body[: rng.randrange(len(body))], length=len(body), whole=False)
 
 
-def _wrong_length(one: Input, rng: random.Random) -> Input:
-    return replace(one, length=rng.choice([0, 1, 10**9, 10**30]), whole=False)
+def _wrong_length(base: Input, rng: random.Random) -> Input:
+    return replace(base, length=rng.choice([0, 1, 10**9, 10**30]), whole=False)
 
 
 CHANGES: list[Callable[[Input, random.Random], Input]] = [
@@ -385,15 +385,15 @@ CHANGES: list[Callable[[Input, random.Random], Input]] = [
 ]
 
 
-def _json(one: Input) -> str:
-    return one.body.decode("utf-8", "replace") or "{}"
+def _json(base: Input) -> str:
+    return base.body.decode("utf-8", "replace") or "{}"
 
 
-def _with_json(one: Input, text: str) -> Input:
-    kept = [header for header in one.headers if header[0].lower() != b"content-type"]
+def _with_json(base: Input, text: str) -> Input:
+    kept = [header for header in base.headers if header[0].lower() != b"content-type"]
     body = text.encode("utf-8", "surrogatepass")
     headers = [*kept, (b"Content-Type", b"application/json")]
-    return replace(one, headers=headers, body=body, length=len(body))
+    return replace(base, headers=headers, body=body, length=len(body))
 
 
 def _put(text: str, value: str, rng: random.Random) -> str:

@@ -75,17 +75,17 @@ class Log:
         people = likes.select(id=pl.col("user_id").unique())
         if users is not None:
             people = people.join(users, on="id", how="left")
-        known = likes.select(id=pl.col("item_id").unique())
+        liked_items = likes.select(id=pl.col("item_id").unique())
         if items is not None:
-            known = known.join(items, on="id", how="left")
-        known = known.with_columns(status=pl.lit("published"))
+            liked_items = liked_items.join(items, on="id", how="left")
+        liked_items = liked_items.with_columns(status=pl.lit("published"))
         at = (pl.col("seconds") * 1e6).cast(pl.Int64).cast(TIME)
         value = likes["value"] if "value" in likes.columns else likes.select(value=1.0)["value"]
         return cls(
             likes.select("user_id", "item_id", type=pl.lit("like"), occurred_at=at),
             np.broadcast_to(value.cast(pl.Float32).to_numpy(), len(likes)),
             likes["seconds"].cast(pl.Float64).to_numpy(),
-            Catalogue(_whole(people, _USERS), _whole(known, _ITEMS), _whole(None, _OWNERS)),
+            Catalogue(_whole(people, _USERS), _whole(liked_items, _ITEMS), _whole(None, _OWNERS)),
             PROFILE,
             tells,
         )
@@ -108,11 +108,11 @@ class Log:
         """Of the item of each like, shape (n,)."""
         return self.items.indices(self.frame["item_id"]).astype(np.int64)
 
-    def dataset(self, known: Mask) -> Dataset:
+    def dataset(self, train: Mask) -> Dataset:
         """What the likes of a mask teach."""
-        none = self._csr(np.zeros(len(known), bool), self.values)
-        matrix = InteractionMatrix(self.users, self.items, self._csr(known, self.values), none)
-        likes = self.frame.filter(pl.Series(known))
+        none = self._csr(np.zeros(len(train), bool), self.values)
+        matrix = InteractionMatrix(self.users, self.items, self._csr(train, self.values), none)
+        likes = self.frame.filter(pl.Series(train))
         made = build_dataset(
             likes.lazy(),
             replace(self.catalogue, items=self._items(likes)),
@@ -121,14 +121,14 @@ class Log:
             user_features(self.catalogue.users, self.users),
             item_features(self.catalogue.items, self.items),
             self.profile,
-            as_of=datetime.fromtimestamp(float(self.seconds[known].max()) + 1, UTC),
+            as_of=datetime.fromtimestamp(float(self.seconds[train].max()) + 1, UTC),
             matrix=matrix,
         )
         return made if self.tells != "nothing" else replace(made, times=None, validation=None)
 
-    def test_set(self, known: Mask, wanted: Mask) -> TestSet:
+    def test_set(self, train: Mask, wanted: Mask) -> TestSet:
         """Users in both parts, and all of the second that is new to them."""
-        seen, later = (self._csr(of, np.ones(len(of), np.float32)) for of in (known, wanted))
+        seen, later = (self._csr(of, np.ones(len(of), np.float32)) for of in (train, wanted))
         relevant = sparse.csr_array(later - later.multiply(seen > 0))
         relevant.eliminate_zeros()
         history = np.diff(seen.indptr)
@@ -198,8 +198,8 @@ class Protocol:
 def films(path: Path | None) -> Log:
     """A folder of MovieLens; None: MovieLens 100K as the sample's wheel carries it. Every rating is
     a like, as in Microsoft's table."""
-    found = movielens.read(path or movielens.sample_path())
-    ratings = found.raw["interactions"]
+    sample = movielens.read(path or movielens.sample_path())
+    ratings = sample.raw["interactions"]
     likes = ratings.select(
         "user_id",
         "item_id",
@@ -207,16 +207,16 @@ def films(path: Path | None) -> Log:
         value="rating",
     )
     # Dates of films are those of their first rating, be it held out.
-    items = None if found.items is None else found.items.drop("created_at")
-    return Log.of(likes, items=items, users=found.users, tells="time")
+    items = None if sample.items is None else sample.items.drop("created_at")
+    return Log.of(likes, items=items, users=sample.users, tells="time")
 
 
 def ml_100k(path: Path | None) -> Protocol:
     """A random quarter of each film's ratings is judged by: ``python_stratified_split`` of
     Microsoft's Recommenders."""
     log = films(path)
-    known = stratified_split(log.columns, share=0.75, seed=42)
-    return Protocol.of(log, [Cut(known, ~known)], newest=False)
+    train = stratified_split(log.columns, share=0.75, seed=42)
+    return Protocol.of(log, [Cut(train, ~train)], newest=False)
 
 
 def ml_windows(path: Path | None) -> Protocol:
@@ -232,12 +232,12 @@ def gowalla(path: Path | None) -> Protocol:
     likes = pl.concat(
         [pl.DataFrame(dict(zip(("user", "item"), part.coords, strict=True))) for part in parts]
     )
-    known = np.arange(len(likes)) < parts[0].nnz
+    train = np.arange(len(likes)) < parts[0].nnz
     named = likes.select(
         user_id=pl.format("u{}", "user"), item_id=pl.format("i{}", "item"), seconds=FIRST
     )
     log = Log.of(named, tells="nothing")
-    return Protocol.of(log, [Cut(known, ~known)], k=20, newest=False)
+    return Protocol.of(log, [Cut(train, ~train)], k=20, newest=False)
 
 
 def beauty(path: Path | None) -> Protocol:
@@ -275,15 +275,15 @@ def windows(rows: NDArray[np.int64], seconds: NDArray[np.float64]) -> list[Cut]:
     Args:
         rows: of the user of each like, shape (n,).
     """
-    known = not_last(rows, seconds, LAST)
+    train = not_last(rows, seconds, LAST)
     asked_at = np.full(rows.max() + 1, np.inf)
-    np.minimum.at(asked_at, rows[~known], seconds[~known])
+    np.minimum.at(asked_at, rows[~train], seconds[~train])
     ends = np.quantile(seconds, np.linspace(FIRST_WINDOW, 1, WINDOWS + 1))
     ends[-1] += 1
     cuts = []
     for start, end in pairwise(ends):
         asked = ((asked_at >= start) & (asked_at < end))[rows]
-        cuts.append(Cut(np.where(asked, known, seconds < start), asked & ~known))
+        cuts.append(Cut(np.where(asked, train, seconds < start), asked & ~train))
     return cuts
 
 
@@ -312,8 +312,8 @@ def _last_out(file: Path, items: pl.DataFrame | None) -> Protocol:
     )
     place = pl.int_range(pl.len()).over("user_id")
     likes = sequences.explode("item_id").with_columns(seconds=FIRST + place)
-    known = likes.select(pl.col("seconds") < pl.col("seconds").max().over("user_id"))
-    kept = known["seconds"].to_numpy()
+    is_earlier = likes.select(pl.col("seconds") < pl.col("seconds").max().over("user_id"))
+    kept = is_earlier["seconds"].to_numpy()
     log = Log.of(likes, items=items, tells="order")
     return Protocol.of(log, [Cut(kept, ~kept)], newest=True)
 

@@ -141,9 +141,9 @@ class Bench:
         made = _made(name, all_items | chosen).fit(self.dataset)
         seconds = perf_counter() - started
         top = recommend(made, self.test.users, self.test.seen, self._protocol.k)
-        found = Judged.of(top, self.test, np.arange(len(self.test.users)), seconds)
-        logger.info("%s: nDCG %.4f in %.0f s %s", name, found.ndcg.mean(), seconds, chosen or "")
-        return found
+        judged = Judged.of(top, self.test, np.arange(len(self.test.users)), seconds)
+        logger.info("%s: nDCG %.4f in %.0f s %s", name, judged.ndcg.mean(), seconds, chosen or "")
+        return judged
 
     def feed(self, stages: Sequence[str]) -> dict[str, Judged]:
         """The rows of ``stages``. The settings, the weights and the ranker are those that training
@@ -152,13 +152,13 @@ class Bench:
         blend = make("blend", self.dataset.profile).fit(self.dataset)
         base = as_served(blend, self.dataset)
         assert isinstance(base, ByVectors)
-        found, seconds = dict[str, Judged](), perf_counter() - started
+        judged, seconds = dict[str, Judged](), perf_counter() - started
         if "blend" in stages:
             top = recommend(base, test.users, test.seen, k)
-            found["blend"] = Judged.of(top, test, np.arange(len(test.users)), seconds)
-            logger.info("blend: nDCG %.4f in %.0f s", found["blend"].ndcg.mean(), seconds)
+            judged["blend"] = Judged.of(top, test, np.arange(len(test.users)), seconds)
+            logger.info("blend: nDCG %.4f in %.0f s", judged["blend"].ndcg.mean(), seconds)
         if not {"ranker", "feed"} & set(stages):
-            return found
+            return judged
         started = perf_counter()
         live = self._live(base)
         seconds += perf_counter() - started
@@ -166,14 +166,14 @@ class Bench:
         lists = feed_lists(live, [self.dataset.users[int(user)] for user in test.users[users]], k)
         for name, top in (("ranker", lists["ranker"]), ("feed", lists["diversity"])):
             if name in stages:
-                found[name] = Judged.of(top, test, users, seconds)
-                logger.info("%s: nDCG %.4f in %.0f s", name, found[name].ndcg.mean(), seconds)
-        return found
+                judged[name] = Judged.of(top, test, users, seconds)
+                logger.info("%s: nDCG %.4f in %.0f s", name, judged[name].ndcg.mean(), seconds)
+        return judged
 
     def _live(self, base: ByVectors) -> Backtest:
         """The feed, with the ranker if there is enough to learn from."""
-        known = pl.Series(self._cut.train)
-        events = with_metadata(self._protocol.log.frame.filter(known).lazy())
+        train = pl.Series(self._cut.train)
+        events = with_metadata(self._protocol.log.frame.filter(train).lazy())
         live = PastCatalogue(self.dataset, events).served_by(base.vectors)
         behind = SecondStage(base, self.dataset, events, self._earlier)
         try:
@@ -189,12 +189,12 @@ class Bench:
         Raises:
             ValueError: the data are not cut in time.
         """
-        log, known = self._protocol.log, self._cut.train
+        log, train = self._protocol.log, self._cut.train
         if not self._protocol.in_time:
             raise ValueError("not cut in time")
         share = log.profile.evaluation.test_share
-        moment = np.quantile(log.seconds[known], 1 - share)
-        return log.dataset(known & (log.seconds < moment)), None
+        moment = np.quantile(log.seconds[train], 1 - share)
+        return log.dataset(train & (log.seconds < moment)), None
 
     def _drawn(self) -> NDArray[np.intp]:
         """Places in the test set of those who get a feed."""

@@ -56,14 +56,14 @@ def run(world: World, list_users: int, judged_users: int) -> None:
     with stage("features"):
         user_features = features.user_features(catalogue.users, users)
         item_features = features.item_features(catalogue.items, items)
-    known = catalogue, users, items, user_features, item_features, profile
+    made_from = catalogue, users, items, user_features, item_features, profile
     with stage("dataset, all"):
-        whole = build_dataset(lake.scan(), *known, as_of=world.end)
+        whole = build_dataset(lake.scan(), *made_from, as_of=world.end)
     with stage("LightFM, all"):
         model = LightFMHybrid().fit(whole)
     with stage("dataset, past"):
         split = splits.split_moment(lake.scan(), profile.evaluation.test_share)
-        past = build_dataset(lake.scan(), *known, as_of=split)
+        past = build_dataset(lake.scan(), *made_from, as_of=split)
     _evaluate(past, world, judged_users)
     del past
     assert model.vectors is not None

@@ -57,8 +57,8 @@ def _challenger(url: str) -> Challenger:
     def ask() -> str | None:
         from storage.registry.opening import open_registry
 
-        found = open_registry(settings(), url).challenger()
-        return found.version if found else None
+        challenger = open_registry(settings(), url).challenger()
+        return challenger.version if challenger else None
 
     return ask
 
@@ -147,11 +147,11 @@ def show(id: Id, as_json: AsJson = False) -> None:
     console.print(measured, markup=False)
 
 
-def _interval(found: dict[str, Any], name: str, form: str) -> str:
+def _interval(measured: dict[str, Any], name: str, form: str) -> str:
     """A value and its bounds."""
-    value, low, high = (found[key] for key in (name, "low", "high"))
-    known = [format(one, form) for one in (value, low, high) if one is not None]
-    return f"{known[0]} ({known[1]} to {known[2]})" if len(known) == 3 else "not known"
+    value, low, high = (measured[key] for key in (name, "low", "high"))
+    numbers = [format(number, form) for number in (value, low, high) if number is not None]
+    return f"{numbers[0]} ({numbers[1]} to {numbers[2]})" if len(numbers) == 3 else "not known"
 
 
 @experiments.command(epilog=examples("feedwright experiments create new-model.yaml"))

@@ -89,15 +89,15 @@ def show(version: Annotated[str, typer.Argument(help="Number of the version.")])
     from storage.registry.opening import open_registry
 
     with _database() as url:
-        found = open_registry(settings(), url).get(version)
+        model = open_registry(settings(), url).get(version)
     table = Table(show_header=False, box=None)
-    table.add_row("version", found.version)
-    table.add_row("trained at", found.trained_at or "")
-    table.add_row("aliases", ", ".join(found.aliases) or "none")
-    table.add_row("run", found.run_id)
-    for name, value in sorted(found.metrics.items()):
+    table.add_row("version", model.version)
+    table.add_row("trained at", model.trained_at or "")
+    table.add_row("aliases", ", ".join(model.aliases) or "none")
+    table.add_row("run", model.run_id)
+    for name, value in sorted(model.metrics.items()):
         table.add_row(name, f"{value:.6g}")
-    for name, text in sorted(found.tags.items()):
+    for name, text in sorted(model.tags.items()):
         table.add_row(name, text)
     console.print(table)
 
@@ -155,8 +155,8 @@ def show_profile(
 
     from models.profile.schema import load_profile
 
-    found = load_profile(name or settings().profile)
-    typer.echo(yaml.safe_dump(found.model_dump(mode="json"), sort_keys=False), nl=False)
+    shown = load_profile(name or settings().profile)
+    typer.echo(yaml.safe_dump(shown.model_dump(mode="json"), sort_keys=False), nl=False)
 
 
 @profile.command(epilog=examples("feedwright profile check my-profile.yaml"))

@@ -159,18 +159,18 @@ def _read(file: Path) -> dict[int, Any]:
     """Id -> event of a file of corrections."""
     import orjson
 
-    found: dict[int, Any] = {}
+    events: dict[int, Any] = {}
     for number, line in enumerate(file.read_bytes().splitlines(), start=1):
         if not line.strip():
             continue
         try:
             entry = orjson.loads(line)
-            found[int(entry["id"])] = entry["event"]
+            events[int(entry["id"])] = entry["event"]
         except (ValueError, TypeError, KeyError) as error:
             raise FeedwrightError(
                 f"{file}, line {number}: no correction.", 'Write {"id": 7, "event": {…}}.'
             ) from error
-    return found
+    return events
 
 
 def _replay(corrected: dict[int, Any]) -> list[Replay]:

@@ -50,9 +50,9 @@ def examine(settings: Settings) -> list[Check]:
 def require_essentials(settings: Settings) -> None:
     """Raises FeedwrightError for the first thing without which nothing starts."""
     for check in (python, home, disk, postgres, recommender):
-        found = check(settings)
-        if found.essential and not found.ok:
-            raise FeedwrightError(f"{found.finding}.", found.fix)
+        checked = check(settings)
+        if checked.essential and not checked.ok:
+            raise FeedwrightError(f"{checked.finding}.", checked.fix)
 
 
 def python(settings: Settings) -> Check:
@@ -67,14 +67,14 @@ def python(settings: Settings) -> Check:
 
 
 def compiler(settings: Settings) -> Check:
-    found = next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
+    command = next((name for name in ("cc", "gcc", "clang") if shutil.which(name)), None)
     headers = Path(sysconfig.get_path("include"), "Python.h").exists()
     packages = "Debian: apt-get install gcc libc6-dev python3-dev; macOS: xcode-select --install"
-    if found is None:
+    if command is None:
         return Check("C compiler", False, "none; `make env` needs one for lightfm-next", packages)
     if not headers:
-        return Check("C compiler", False, f"{found}, but no Python.h", packages)
-    return Check("C compiler", True, found)
+        return Check("C compiler", False, f"{command}, but no Python.h", packages)
+    return Check("C compiler", True, command)
 
 
 def recommender(settings: Settings) -> Check:
@@ -170,19 +170,19 @@ def ports(settings: Settings) -> list[Check]:
     """Free, or held by ourselves."""
     record = records.read(settings.home)
     ours = record is not None and record.is_alive
-    found = []
+    checks = []
     for address in addresses(settings):
         if address.name == "mlflow" and settings.mlflow_url is not None:
             continue
         ok = ours or is_free(settings.host, address.port)
         finding = "in use by us" if ours else "free" if ok else f"taken by {holder(address.port)}"
-        found.append(
+        checks.append(
             Check(
                 f"Port {address.port}", ok, f"{address.name}: {finding}",
                 f"Stop that, or set {address.port_variable} to another.",
             )
         )  # fmt: skip
-    return found
+    return checks
 
 
 def _existing(path: Path) -> Path:

@@ -137,8 +137,8 @@ def load_into(connection: psycopg.Connection, log: Log, console: Console) -> lis
             console.print(f"{made} made from interactions alone", highlight=False)
     load_view.say_findings(log, console)
     for name, counts in report.entities.items():
-        found = log.summary.entities[name].reasons if name in log.summary.entities else {}
-        for reason in counts.reasons.keys() - found.keys():  # those that the tables tell
+        reasons = log.summary.entities[name].reasons if name in log.summary.entities else {}
+        for reason in counts.reasons.keys() - reasons.keys():  # those that the tables tell
             console.print(f"  {counts.reasons[reason]:,} × {name}: {reason}", highlight=False)
     if report.rejected:
         console.print("  Kept in feed.interactions_rejected: feedwright rejected", highlight=False)

@@ -80,7 +80,7 @@ def read_test(users: Path, relevant: Path) -> OwnTest:
     pairs = _relevant(relevant)
     of_given = pairs.filter(pl.col("user_id").is_in(given))
     by_user = dict(of_given.group_by("user_id").agg("item_id").iter_rows())
-    found = pairs["user_id"].n_unique()
+    count = pairs["user_id"].n_unique()
     if not by_user:
         raise FeedwrightError(
             f"--relevant: {relevant} has no row of a user of {users}. It has rows of "
@@ -95,7 +95,7 @@ def read_test(users: Path, relevant: Path) -> OwnTest:
                 f"Give at most {BATCH_ITEMS:,} a user.",
             )
     ordered = {user: set(by_user[user]) for user in given if user in by_user}
-    return OwnTest(ordered, len(given), found - len(ordered))
+    return OwnTest(ordered, len(given), count - len(ordered))
 
 
 def judge(
@@ -110,7 +110,7 @@ def judge(
     """
     staged = _staged(settings, test, k, progress)
     answers = [staged[user] for user in test.relevant]
-    excluded = [(one["item_id"], one["rule"]) for user in answers for one in user["excluded"]]
+    excluded = [(entry["item_id"], entry["rule"]) for user in answers for entry in user["excluded"]]
     unknown = {item for item, rule in excluded if rule == "unknown_item"}
     if unknown == test.items:
         raise FeedwrightError(
@@ -150,7 +150,7 @@ def _staged(
         answer = call(
             settings, "POST", "/api/v1/admin/stages", scope="admin", seconds=30.0, json=asked
         )
-        staged |= {one["user_id"]: one for one in answer["users"]}
+        staged |= {entry["user_id"]: entry for entry in answer["users"]}
         waiting = waiting[len(answer["users"]) :]
         progress(len(answer["users"]))
     return staged

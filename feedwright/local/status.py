@@ -133,8 +133,8 @@ def sample_users(connection: psycopg.Connection) -> list[str]:
     if len(histories) < 2:
         return list(histories)
 
-    def jaccard(one: str, other: str) -> float:
-        a, b = histories[one], histories[other]
+    def jaccard(user: str, other: str) -> float:
+        a, b = histories[user], histories[other]
         return len(a & b) / len(a | b)
 
     return list(min(combinations(histories, 2), key=lambda pair: jaccard(*pair)))

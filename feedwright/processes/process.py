@@ -93,14 +93,14 @@ def spawn(
 def marked(prefix: str) -> list[psutil.Process]:
     """Processes of services whose mark starts with ``prefix``; the database is no service,
     even when one of them started it."""
-    found = []
+    processes = []
     for process in psutil.process_iter(["name"]):
         if process.pid == os.getpid() or process.info["name"] in ("postgres", "pg_ctl"):
             continue
         with suppress(psutil.Error, OSError):
             if process.environ().get(MARK, "").startswith(prefix) and is_alive(process):
-                found.append(process)
-    return found
+                processes.append(process)
+    return processes
 
 
 def terminate(process: psutil.Process, grace: float) -> None:

@@ -194,8 +194,8 @@ def tail(file: Path, lines: int) -> list[str]:
 def leftovers(home: Path) -> bool:
     """Whether services run that no supervisor looks after."""
     record = records.read(home)
-    known = record.services.values() if record else ()
-    return any(identity.process() for identity in known) or bool(marked(mark(home)))
+    recorded = record.services.values() if record else ()
+    return any(identity.process() for identity in recorded) or bool(marked(mark(home)))
 
 
 def stop_leftovers(home: Path, grace: float = GRACE_SECONDS) -> None:

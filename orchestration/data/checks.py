@@ -100,19 +100,19 @@ def strays_result(
     make them up. Only where nearly all of the whole log are such is it not worth a training."""
     from data_checks.interactions import find_strays
 
-    found, broken = find_strays(conn, start, end), False
-    description = f"{found}; they are left out"
-    if found.share > limits.broken_orphan_share:
+    strays, broken = find_strays(conn, start, end), False
+    description = f"{strays}; they are left out"
+    if strays.share > limits.broken_orphan_share:
         everything = find_strays(conn)
         broken = everything.share > limits.broken_orphan_share
         if broken:
             description = f"Of all, {everything}: load the users and items that they name"
     return dg.AssetCheckResult(
         check_name=STRAYS,
-        passed=not broken and found.share <= limits.max_orphan_share,
+        passed=not broken and strays.share <= limits.max_orphan_share,
         severity=dg.AssetCheckSeverity.ERROR if broken else dg.AssetCheckSeverity.WARN,
-        description=description if found.rows else "every user and item is known",
-        metadata={"unknown": found.rows, "share": found.share},
+        description=description if strays.rows else "every user and item is known",
+        metadata={"unknown": strays.rows, "share": strays.share},
     )
 
 
@@ -120,17 +120,17 @@ def types_result(conn: psycopg.Connection, profile: Profile) -> dg.AssetCheckRes
     """How many interactions are of which type that the profile does not have, or no longer."""
     from data_checks.interactions import rows_without_type
 
-    found = rows_without_type(conn, profile.interaction_types)
-    named = ", ".join(f"{name} ({count:,})" for name, count in list(found.items())[:SHOWN])
+    counts = rows_without_type(conn, profile.interaction_types)
+    named = ", ".join(f"{name} ({count:,})" for name, count in list(counts.items())[:SHOWN])
     return dg.AssetCheckResult(
         check_name=TYPES,
-        passed=not found,
+        passed=not counts,
         severity=dg.AssetCheckSeverity.WARN,
-        description=f"{sum(found.values()):,} interactions are of types that the profile does not "
+        description=f"{sum(counts.values()):,} interactions are of types that the profile does not "
         f"have: {named}. They are kept, and count again once it has them under interaction_types"
-        if found
+        if counts
         else "the profile has every type",
-        metadata={"rows": sum(found.values()), "types": dict(list(found.items())[:SHOWN])},
+        metadata={"rows": sum(counts.values()), "types": dict(list(counts.items())[:SHOWN])},
     )
 
 

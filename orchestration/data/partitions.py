@@ -16,8 +16,8 @@ rows or not, which takes longer than to read a sparse log of years."""
 
 def _first_day() -> date:
     oldest = datetime.now(UTC).date() - SHOWN
-    known = Lake(get_settings().lake).first_day()
-    return max(known, oldest) if known else oldest
+    first = Lake(get_settings().lake).first_day()
+    return max(first, oldest) if first else oldest
 
 
 # The day that is not over yet is one too: a retraining at noon learns from the morning.

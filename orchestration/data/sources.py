@@ -121,18 +121,18 @@ def _find_strays(
     context: dg.AssetExecutionContext, platform: Platform, days: list[date]
 ) -> dg.AssetCheckResult:
     with platform.connect() as conn:
-        found = checks.strays_result(conn, *_bounds(days), platform.profile.checks)
-    if not found.passed:
-        context.log.warning(str(found.description))
-    return found
+        result = checks.strays_result(conn, *_bounds(days), platform.profile.checks)
+    if not result.passed:
+        context.log.warning(str(result.description))
+    return result
 
 
 def _without_type(context: dg.AssetExecutionContext, platform: Platform) -> dg.AssetCheckResult:
     with platform.connect() as conn:
-        found = checks.types_result(conn, platform.profile)
-    if not found.passed:
-        context.log.warning(str(found.description))
-    return found
+        result = checks.types_result(conn, platform.profile)
+    if not result.passed:
+        context.log.warning(str(result.description))
+    return result
 
 
 def _bounds(days: list[date]) -> tuple[datetime, datetime]:

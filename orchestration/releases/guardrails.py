@@ -125,23 +125,23 @@ def off_policy_estimate(platform: Platform) -> dg.MaterializeResult:
     snapshot = snapshot_of(platform, challenger)
     trained = datetime.fromisoformat(snapshot.manifest.trained_at or snapshot.manifest.built_at)
     with platform.connect() as conn:
-        found = off_policy.estimate(
+        result = off_policy.estimate(
             conn, snapshot, platform.profile, start=trained, end=datetime.now(UTC)
         )
-    if found is None:
+    if result is None:
         return _kept(platform, challenger, {"note": "not enough data: no feeds since its training"})
-    estimates = {"logged": found.logged, "ips": found.ips, "snips": found.snips}
+    estimates = {"logged": result.logged, "ips": result.ips, "snips": result.snips}
     estimated = {
-        "note": found.note or "enough data",
-        "impressions": found.impressions,
-        "users": found.users,
-        "effective": found.effective,
-        "overlap": found.overlap,
+        "note": result.note or "enough data",
+        "impressions": result.impressions,
+        "users": result.users,
+        "effective": result.effective,
+        "overlap": result.overlap,
     }
-    if found.note is None:  # a number that says nothing is not kept
-        for name, one in estimates.items():
-            estimated[name] = [one.value, one.low, one.high]
-            registry.client.log_metric(challenger.run_id, f"{OFF_POLICY_TAG}.{name}", one.value)
+    if result.note is None:  # a number that says nothing is not kept
+        for name, bounds in estimates.items():
+            estimated[name] = [bounds.value, bounds.low, bounds.high]
+            registry.client.log_metric(challenger.run_id, f"{OFF_POLICY_TAG}.{name}", bounds.value)
     return _kept(platform, challenger, estimated, estimates)
 
 
@@ -155,7 +155,8 @@ def _kept(
     registry.client.set_model_version_tag(
         registry.model_name, challenger.version, OFF_POLICY_TAG, json.dumps(estimated)
     )
-    shown = {name: (one.value, one.low, one.high) for name, one in (estimates or {}).items()}
+    estimates = estimates or {}
+    shown = {name: (of.value, of.low, of.high) for name, of in estimates.items()}
     return dg.MaterializeResult(
         metadata={
             "challenger": challenger.version,

@@ -45,10 +45,10 @@ class HeartbeatRunLauncher(dg.DefaultRunLauncher):
         record = self._instance.get_run_record_by_id(run.run_id)
         started_at = record.start_time if record else None
         with connect(self._url, autocommit=True) as conn:
-            found = watch.look(conn, run.run_id, started_at)
-            if found is Life.DEAD:
+            life = watch.look(conn, run.run_id, started_at)
+            if life is Life.DEAD:
                 bury(conn, self._instance, run.run_id)
-        return found
+        return life
 
     def terminate(self, run_id: str) -> bool:
         """End a run within ten seconds, by whatever process and on whatever machine it executes.

@@ -14,50 +14,51 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def breakdown_tables(found: Breakdown | None) -> dict[str, list[dict[str, object]]]:
-    if found is None:
+def breakdown_tables(breakdown: Breakdown | None) -> dict[str, list[dict[str, object]]]:
+    if breakdown is None:
         return {}
     sources: list[dict[str, object]] = [
         {
-            "source": one.source,
-            "items a user": round(one.items, 1),
-            "recall": one.recall,
-            "found by no other": one.alone,
+            "source": row.source,
+            "items a user": round(row.items, 1),
+            "recall": row.recall,
+            "found by no other": row.alone,
         }
-        for one in found.sources
+        for row in breakdown.sources
     ]
     tables: list[dict[str, object]] = [
         {
-            "table": one.table,
-            "weight": one.weight,
-            "nDCG of the feed": found.ndcg,
-            "without the table": one.without,
-            "adds": one.adds.difference.mean,
-            "low": one.adds.difference.low,
-            "high": one.adds.difference.high,
-            "p": one.adds.p,
+            "table": row.table,
+            "weight": row.weight,
+            "nDCG of the feed": breakdown.ndcg,
+            "without the table": row.without,
+            "adds": row.adds.difference.mean,
+            "low": row.adds.difference.low,
+            "high": row.adds.difference.high,
+            "p": row.adds.p,
         }
-        for one in found.tables
+        for row in breakdown.tables
     ]
     return {"sources": sources} | ({"blend": tables} if tables else {})
 
 
-def breakdown_figures(found: Breakdown | None, k: int) -> dict[str, Callable[[], Figure]]:
-    if found is None:
+def breakdown_figures(breakdown: Breakdown | None, k: int) -> dict[str, Callable[[], Figure]]:
+    if breakdown is None:
         return {}
+    rows = breakdown.sources
     recall = [
-        Panel("recall", {one.source: (one.recall, None, None) for one in found.sources}),
-        Panel("found by no other", {one.source: (one.alone, None, None) for one in found.sources}),
-        Panel("items a user", {one.source: (one.items, None, None) for one in found.sources}),
+        Panel("recall", {row.source: (row.recall, None, None) for row in rows}),
+        Panel("found by no other", {row.source: (row.alone, None, None) for row in rows}),
+        Panel("items a user", {row.source: (row.items, None, None) for row in rows}),
     ]
-    title = f"Candidates by source, {found.users} users"
+    title = f"Candidates by source, {breakdown.users} users"
     drawn: dict[str, Callable[[], Figure]] = {"plot_sources": partial(plots.panels, recall, title)}
-    if found.tables:
-        adds = {one.table: one.adds.difference for one in found.tables}
+    if breakdown.tables:
+        adds = {row.table: row.adds.difference for row in breakdown.tables}
         panel = Panel(
             f"nDCG@{k} lost without it",
-            {name: (one.mean, one.low, one.high) for name, one in adds.items()},
+            {name: (row.mean, row.low, row.high) for name, row in adds.items()},
         )
-        title = f"What each table adds, {found.users} users"
+        title = f"What each table adds, {breakdown.users} users"
         drawn["plot_blend"] = partial(plots.panels, [panel], title)
     return drawn

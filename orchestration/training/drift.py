@@ -34,9 +34,9 @@ def drift_report(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
         return dg.MaterializeResult(
             metadata={"version": "", "status": "not_enough_data", "reason": "no version is live"}
         )
-    status, why, found = _look(platform, live)
+    status, why, shifts = _look(platform, live)
     if status == "drift" and last_drift(context.instance) != (live.version, "drift"):
-        detail = {"version": live.version, "shifts": drift.described(found)}
+        detail = {"version": live.version, "shifts": drift.described(shifts)}
         with platform.connect() as conn:
             raise_alert(conn, "drift", "warning", f"The data have drifted: {why}", detail)
     return dg.MaterializeResult(
@@ -44,10 +44,10 @@ def drift_report(context: dg.AssetExecutionContext, platform: Platform) -> dg.Ma
             "version": live.version,
             "status": status,
             "reason": why,
-            "shifts": plots.table(drift.described(found)),
+            "shifts": plots.table(drift.described(shifts)),
             "plot": plots.as_metadata(
                 plots.bars,
-                {one.group: {"PSI": one.psi, "by chance": one.noise} for one in found},
+                {shift.group: {"PSI": shift.psi, "by chance": shift.noise} for shift in shifts},
                 "Population stability index",
             ),
         }
@@ -70,17 +70,17 @@ def _look(platform: Platform, live: ModelVersion) -> tuple[Status, str, list[Shi
     file = snapshot.folder / DRIFT
     if not file.exists():
         return "not_enough_data", f"version {live.version} has no reference", []
-    known = Reference.from_bytes(file.read_bytes())
-    since = drift.window(datetime.fromisoformat(known.until), rules, now=datetime.now(UTC))
+    reference = Reference.from_bytes(file.read_bytes())
+    since = drift.window(datetime.fromisoformat(reference.until), rules, now=datetime.now(UTC))
     interactions, users, items = fresh_rows(platform.url, since, rules.max_rows)
-    if min(len(interactions), known.rows) < rules.min_rows:
-        text = f"{len(interactions)} interactions since, {known.rows} before; {rules.min_rows} each"
-        return "not_enough_data", f"not enough data: {text} are needed", []
+    if min(len(interactions), reference.rows) < rules.min_rows:
+        counts = f"{len(interactions)} interactions since, {reference.rows} before"
+        return "not_enough_data", f"not enough data: {counts}; {rules.min_rows} each are needed", []
     weights = platform.profile.interaction_weights
     groups = drift.watched(interactions, users, items, snapshot, weights)
-    found = drift.shifts(known, groups, rules)
-    worst = found[0]
-    return drift.overall(found), f"{worst.group} has a PSI of {worst.psi:.3f}", found
+    shifts = drift.shifts(reference, groups, rules)
+    worst = shifts[0]
+    return drift.overall(shifts), f"{worst.group} has a PSI of {worst.psi:.3f}", shifts
 
 
 ASSETS = [drift_report]

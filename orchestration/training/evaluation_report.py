@@ -121,7 +121,7 @@ def figures(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
         if name in ordered[0].groups
     ]
     lists = [
-        Panel(title, {one.recommender: (one.metrics[name], None, None) for one in ordered})
+        Panel(title, {entry.recommender: (entry.metrics[name], None, None) for entry in ordered})
         for name, title in (
             ("coverage", "coverage"),
             ("diversity", "diversity"),
@@ -130,7 +130,7 @@ def figures(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
         )
     ]
     background = ordered[0].background
-    ages = {one.recommender: one.exposure.ages for one in ordered} | {
+    ages = {entry.recommender: entry.exposure.ages for entry in ordered} | {
         TAKEN: background.consumed.ages,
         ALL_ALIKE: background.catalogue.ages,
     }
@@ -172,11 +172,11 @@ def figures(comparison: Comparison) -> dict[str, Callable[[], Figure]]:
 
 def _exposure_panels(ordered: list[Evaluation]) -> list[Panel]:
     consumed = ordered[0].background.consumed
-    shown = {one.recommender: one.exposure for one in ordered}
+    shown = {entry.recommender: entry.exposure for entry in ordered}
     heads = [
         Panel(
             f"most popular {head} % of items",
-            {name: (one.heads[number], None, None) for name, one in shown.items()},
+            {name: (entry.heads[number], None, None) for name, entry in shown.items()},
             lines={TAKEN: consumed.heads[number]},
         )
         for number, head in enumerate(HEADS)
@@ -185,10 +185,10 @@ def _exposure_panels(ordered: list[Evaluation]) -> list[Panel]:
         return heads
     owners = Panel(
         "the tenth of owners shown most",
-        {name: (one.top_owners, None, None) for name, one in shown.items()},
+        {name: (entry.top_owners, None, None) for name, entry in shown.items()},
         marks={
-            "their items": {name: one.their_items for name, one in shown.items()},
-            "their interactions": {name: one.their_interactions for name, one in shown.items()},
+            "their items": {name: entry.their_items for name, entry in shown.items()},
+            "their interactions": {name: entry.their_interactions for name, entry in shown.items()},
         },
     )
     return [*heads, owners]
@@ -209,30 +209,30 @@ def _table(comparison: Comparison) -> Rows:
 def _stages(comparison: Comparison) -> Rows:
     """nDCG of the recommender alone, and of the feed after each stage."""
     return [
-        {"recommender": one.recommender}
-        | {f"after {stage}": ndcg for stage, ndcg in one.stages(comparison.k).items()}
-        for one in _ordered(comparison)
+        {"recommender": entry.recommender}
+        | {f"after {stage}": ndcg for stage, ndcg in entry.stages(comparison.k).items()}
+        for entry in _ordered(comparison)
     ]
 
 
 def _against_winner(comparison: Comparison) -> Rows:
     """The winner's nDCG less that of each other."""
     best = comparison.of(comparison.winner).per_user["ndcg"]
-    others = [one for one in _ordered(comparison) if one.recommender != comparison.winner]
-    tested = [list_quality.paired(best, one.per_user["ndcg"]) for one in others]
-    together = list_quality.holm(np.array([one.p for one in tested]))
+    others = [entry for entry in _ordered(comparison) if entry.recommender != comparison.winner]
+    tested = [list_quality.paired(best, entry.per_user["ndcg"]) for entry in others]
+    together = list_quality.holm(np.array([entry.p for entry in tested]))
     return [
         {
             "winner": comparison.winner,
             "less": other.recommender,
-            "difference": found.difference.mean,
-            "low": found.difference.low,
-            "high": found.difference.high,
-            "p": found.p,
+            "difference": test.difference.mean,
+            "low": test.difference.low,
+            "high": test.difference.high,
+            "p": test.p,
             "p, all tests together": float(p),
-            "p, signed rank": found.p_signed_rank,
+            "p, signed rank": test.p_signed_rank,
         }
-        for other, found, p in zip(others, tested, together, strict=True)
+        for other, test, p in zip(others, tested, together, strict=True)
     ]
 
 
@@ -240,7 +240,7 @@ def _groups(comparison: Comparison) -> Rows:
     ordered = _ordered(comparison)
     return [
         {"group": name, "users": len(ndcg)}
-        | {one.recommender: float(one.groups[name].mean()) for one in ordered}
+        | {entry.recommender: float(entry.groups[name].mean()) for entry in ordered}
         for name, ndcg in ordered[0].groups.items()
     ]
 
@@ -265,20 +265,20 @@ def _without_history(comparison: Comparison) -> dict[str, Rows]:
 def _exposure(comparison: Comparison) -> Rows:
     ordered = _ordered(comparison)
     background = ordered[0].background
-    shown: dict[str, Exposure] = {one.recommender: one.exposure for one in ordered}
+    shown: dict[str, Exposure] = {entry.recommender: entry.exposure for entry in ordered}
     shown |= {TAKEN: background.consumed, ALL_ALIKE: background.catalogue}
     rows = {
-        name: {"popularity percentile": one.percentile}
-        | {f"top {head} % items": share for head, share in zip(HEADS, one.heads, strict=True)}
+        name: {"popularity percentile": entry.percentile}
+        | {f"top {head} % items": share for head, share in zip(HEADS, entry.heads, strict=True)}
         | {
-            "Gini items": one.gini_items,
-            "Gini owners": one.gini_owners,
-            "top tenth of owners": one.top_owners,
-            "their items": one.their_items,
-            "their interactions": one.their_interactions,
+            "Gini items": entry.gini_items,
+            "Gini owners": entry.gini_owners,
+            "top tenth of owners": entry.top_owners,
+            "their items": entry.their_items,
+            "their interactions": entry.their_interactions,
         }
-        | {age: float(share) for age, share in zip(AGES, one.ages, strict=True)}
-        for name, one in shown.items()
+        | {age: float(share) for age, share in zip(AGES, entry.ages, strict=True)}
+        for name, entry in shown.items()
     }
     # A product without owners, or that does not say when items were made, has empty columns.
     columns = [
@@ -292,25 +292,25 @@ def _exposure(comparison: Comparison) -> Rows:
 
 
 def _ordered(comparison: Comparison) -> list[Evaluation]:
-    return sorted(comparison.evaluations, key=lambda one: -one.per_user["ndcg"].mean())
+    return sorted(comparison.evaluations, key=lambda entry: -entry.per_user["ndcg"].mean())
 
 
 def _intervals(evaluations: list[Evaluation], name: str) -> dict[str, Interval]:
-    return _by_name(evaluations, [one.per_user[name] for one in evaluations])
+    return _by_name(evaluations, [each.per_user[name] for each in evaluations])
 
 
 def _group_intervals(evaluations: list[Evaluation], group: str) -> dict[str, Interval]:
-    return _by_name(evaluations, [one.groups[group] for one in evaluations])
+    return _by_name(evaluations, [entry.groups[group] for entry in evaluations])
 
 
 def _by_name(
     evaluations: list[Evaluation], values: list[list_quality.Floats]
 ) -> dict[str, Interval]:
-    found = list_quality.intervals(np.array(values))
-    return {one.recommender: interval for one, interval in zip(evaluations, found, strict=True)}
+    intervals = list_quality.intervals(np.array(values))
+    return dict(zip((each.recommender for each in evaluations), intervals, strict=True))
 
 
 def _points(
     intervals: dict[str, Interval],
 ) -> dict[str, tuple[float, float | None, float | None]]:
-    return {name: (one.mean, one.low, one.high) for name, one in intervals.items()}
+    return {name: (of.mean, of.low, of.high) for name, of in intervals.items()}

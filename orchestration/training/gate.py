@@ -53,15 +53,15 @@ def champion(
     report = _judge(context, platform, training_set, comparison, candidate)
     tracking.log_gate(registry, candidate, report.to_dict())
     became = "refused" if report.refusal else _promote(platform, training_set, version)
-    for one in report.findings:
-        tell = context.log.warning if one.status == "refused" else context.log.info
-        tell("gate: %s %s: %s", one.check, one.status, one.text)
+    for finding in report.findings:
+        tell = context.log.warning if finding.status == "refused" else context.log.info
+        tell("gate: %s %s: %s", finding.check, finding.status, finding.text)
     if report.refusal:
         _refuse(platform, candidate, report.refusal, context.run.run_id)
     context.log.info("version %s: %s", version, became)
     live = registry.champion()
     kept = live is not None and live.version == report.champion
-    if live is not None and kept and any(one.check == "split" for one in report.findings):
+    if live is not None and kept and any(finding.check == "split" for finding in report.findings):
         registry.judged_good(live.version)  # beside what learnt from newer data
     if live is None and report.refusal:
         message = f"version {version} was refused, and no other is live: {report.refusal}"
@@ -76,8 +76,8 @@ def champion(
             "refused": report.refusal or "no",
             "gate": plots.table(
                 [
-                    {"check": one.check, "status": one.status, "found": one.text}
-                    for one in report.findings
+                    {"check": finding.check, "status": finding.status, "found": finding.text}
+                    for finding in report.findings
                 ]
             ),
             metric: registered_model.metrics.get(metric, 0.0),
@@ -134,7 +134,7 @@ def _promote(platform: Platform, training: TrainingSet, version: str) -> str:
             why = str(error)
     with platform.connect() as conn:
         withdrawn = version in releases.withdrawn(conn)
-        on_trial = {one.challenger_version for one in experiments.listed(conn, *ON_TRIAL)}
+        on_trial = {row.challenger_version for row in experiments.listed(conn, *ON_TRIAL)}
     challenger = platform.registry.challenger()
     if withdrawn:
         return f"withdrawn: {why}"

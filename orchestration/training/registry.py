@@ -156,8 +156,8 @@ def snapshot(
     )
     built.check()
     nearest = index_of(built, profile, now=time.time())
-    known = _reference(platform, dataset, built)
-    files = {FEATURES: features.to_bytes(), drift.DRIFT: known.to_bytes()}
+    reference = _reference(platform, dataset, built)
+    files = {FEATURES: features.to_bytes(), drift.DRIFT: reference.to_bytes()}
     if ranker is not None:
         files[RANKER] = ranker.ranker.to_bytes()
     folder = built.save(
@@ -204,9 +204,9 @@ def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
 def _reference(platform: Platform, dataset: Dataset, built: Snapshot) -> drift.Reference:
     """The last days before the training."""
     occurred, profile = pl.col("occurred_at"), platform.profile
-    known = platform.lake.scan().filter(occurred < dataset.as_of)
-    until = known.select(occurred.max()).collect().item()
-    rows = known.filter(occurred > drift.window(until, profile.drift)).collect()
+    past = platform.lake.scan().filter(occurred < dataset.as_of)
+    until = past.select(occurred.max()).collect().item()
+    rows = past.filter(occurred > drift.window(until, profile.drift)).collect()
     catalogue = dataset.catalogue
     groups = drift.watched(
         rows, catalogue.users, catalogue.items, built, profile.interaction_weights

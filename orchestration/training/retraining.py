@@ -52,7 +52,7 @@ def cool_down(
     waits = [(rolled_back_at, pause, "a rollback was")]
     over = instance.get_run_records(dg.RunsFilter(job_name=DAILY, statuses=OVER), limit=10)
     if over:
-        failed = [one.dagster_run.status is dg.DagsterRunStatus.FAILURE for one in over]
+        failed = [run.dagster_run.status is dg.DagsterRunStatus.FAILURE for run in over]
         in_a_row = failed.index(False) if False in failed else len(failed)
         if in_a_row:
             wait = min(pause * 2 ** (in_a_row - 1), max(LONGEST_WAIT, pause))

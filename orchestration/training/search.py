@@ -79,7 +79,7 @@ def hyperparameter_search(
         tags={"dagster_run_id": context.run.run_id, "profile": profile.name, "data": data},
     )
     context.log.info("windows: %s; test: %s, once, at the end", "; ".join(names), test.name)
-    deadline, found = time.monotonic() + config.minutes * 60, []
+    deadline, results = time.monotonic() + config.minutes * 60, []
     with search_runs.ending(registry, run_id):
         for place, name in enumerate(chosen):
             called = search.study_name(profile, name, data, windows)
@@ -89,21 +89,21 @@ def hyperparameter_search(
             budget = search.Budget(seconds, config.trials, config.patience)
             log = partial(search_runs.log_trial, registry, run_id, name, windows=names)
             tell = _telling(context, name, budget, log)
-            found.append(search.search(name, profile, windows, study, budget, tell))
-        rows = [_row(one, profile, test) for one in found]
-        lines = search.snippet(profile, found)
+            results.append(search.search(name, profile, windows, study, budget, tell))
+        rows = [_row(result, profile, test) for result in results]
+        lines = search.snippet(profile, results)
         search_runs.log_result(registry, run_id, rows, lines)
     return dg.MaterializeResult(
         metadata={
             "found": plots.table([{k: v for k, v in row.items() if k != "trials"} for row in rows]),
             "profile": dg.MetadataValue.md(f"```yaml\n{lines}```"),
             "history": plots.as_metadata(
-                plots.search_history, {one.recommender: _reached(one) for one in found}
+                plots.search_history, {result.recommender: _reached(result) for result in results}
             ),
             "windows": plots.table(
-                [{"window": one.name, "users": len(one.test.users)} for one in (*windows, test)]
+                [{"window": each.name, "users": len(each.test.users)} for each in (*windows, test)]
             ),
-            "trials": sum(len(one.trials) for one in found),
+            "trials": sum(len(result.trials) for result in results),
             "mlflow_run_id": run_id,
         },
     )
@@ -133,31 +133,31 @@ def _telling(
     return tell
 
 
-def _row(found: "Found", profile: Profile, test: "Window") -> dict[str, Any]:
+def _row(result: "Found", profile: Profile, test: "Window") -> dict[str, Any]:
     """What was found against what the profile says, by the windows and by the test window."""
     from models.evaluation import search
 
-    ours, theirs, pair = search.on_test(found, profile, test)
+    ours, theirs, pair = search.on_test(result, profile, test)
     return {
-        "recommender": found.recommender,
-        "current": found.current.values,
-        "best": found.best.values,
-        "validation_current": found.current.mean,
-        "validation_best": found.best.mean,
+        "recommender": result.recommender,
+        "current": result.current.values,
+        "best": result.best.values,
+        "validation_current": result.current.mean,
+        "validation_best": result.best.mean,
         "test_current": float(theirs.mean()),
         "test_best": float(ours.mean()),
         "test_low": pair.difference.low,
         "test_high": pair.difference.high,
         "test_p": pair.p,
-        "trials": len(found.trials),
-        "tried": f"{len(found.trials)}, {sum(one.pruned for one in found.trials)} given up",
-        "stopped_by": found.stopped,
+        "trials": len(result.trials),
+        "tried": f"{len(result.trials)}, {sum(trial.pruned for trial in result.trials)} given up",
+        "stopped_by": result.stopped,
     }
 
 
-def _reached(found: "Found") -> list[float]:
+def _reached(result: "Found") -> list[float]:
     """The mean nDCG of each trial that was not given up."""
-    return [one.mean for one in found.trials if not one.pruned]
+    return [trial.mean for trial in result.trials if not trial.pruned]
 
 
 ASSETS = [hyperparameter_search]

@@ -35,8 +35,8 @@ class AuditLog:
     def note(self, actor: str, method: str, rule: Rule, text: str, **detail: Any) -> None:
         """One call; ``text`` is what stands in its path. Whom it is about is kept as a hash."""
         if "{user}" in rule.path:
-            known = text.encode("utf-8", "surrogatepass")
-            detail["user_sha256"] = hashlib.sha256(known).hexdigest()
+            user = text.encode("utf-8", "surrogatepass")
+            detail["user_sha256"] = hashlib.sha256(user).hexdigest()
             path = rule.path
         else:
             before, brace, after = rule.path.partition("{")

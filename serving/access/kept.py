@@ -26,7 +26,7 @@ def keep(file: Path, known: Known) -> None:
     partial = file.with_name(f"{file.name}.{os.getpid()}")
     handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "wb") as stream:
-        stream.write(orjson.dumps([[asdict(one) for one in part] for part in known], _text))
+        stream.write(orjson.dumps([[asdict(record) for record in part] for part in known], _text))
     partial.replace(file)
 
 

@@ -52,12 +52,12 @@ class KeyRing:
             return None
         if key_id not in self._keys:
             await self._ask_again()
-        known = self._keys.get(key_id)
+        held = self._keys.get(key_id)
         given = keys.hash_key(key)
-        if not hmac.compare_digest(given, known.key_hash if known else _NO_HASH) or known is None:
+        if not hmac.compare_digest(given, held.key_hash if held else _NO_HASH) or held is None:
             return None
         self._used[key_id] = time.time()
-        return known
+        return held
 
     async def read(self, token: str) -> Claims:
         """What a token says.
@@ -65,21 +65,21 @@ class KeyRing:
         Raises:
             BadToken: it is not valid now.
         """
-        known = self._tokens.get(token)
-        if known is None:
+        claims = self._tokens.get(token)
+        if claims is None:
             try:
-                known = self._verify(token)
+                claims = self._verify(token)
             except BadToken:
                 if not await self._ask_again():
                     raise
-                known = self._verify(token)  # signed by a secret that is new
+                claims = self._verify(token)  # signed by a secret that is new
             if len(self._tokens) >= REMEMBERED_TOKENS:
                 self._tokens.clear()
-            self._tokens[token] = known
-        if known.expires_at < time.time():
+            self._tokens[token] = claims
+        if claims.expires_at < time.time():
             self._tokens.pop(token, None)
             raise BadToken("it has expired")
-        return known
+        return claims
 
     async def signing(self) -> TokenSecret:
         """The secret that signs tokens.
@@ -105,7 +105,7 @@ class KeyRing:
             return await keys.live_keys(connection), await keys.live_secrets(connection)
 
         try:
-            found, secrets = await self._database.run(work)
+            stored, secrets = await self._database.run(work)
         except (DatabaseAway, psycopg.Error) as error:
             self._used = used | self._used
             if isinstance(error, DatabaseAway):
@@ -113,7 +113,7 @@ class KeyRing:
             # a role without the right, or a database that is not migrated yet
             log.error("keys cannot be read", extra={"detail": str(error)})
             raise DatabaseAway("keys cannot be read") from error
-        self._learn((found, secrets))
+        self._learn((stored, secrets))
 
     async def open(self) -> None:
         """Learn what there is, from the file if Postgres is away."""
@@ -124,16 +124,16 @@ class KeyRing:
             if kept is not None:
                 self._learn(kept)
 
-    def _learn(self, known: Known) -> None:
+    def _learn(self, stored: Known) -> None:
         first, self.loaded = not self.loaded, True
-        if known == self._known and not first:
+        if stored == self._known and not first:
             return
-        self._known = known
-        found, self._secrets = known
-        self._keys = {key.key_id: key for key in found}
+        self._known = stored
+        keys, self._secrets = stored
+        self._keys = {key.key_id: key for key in keys}
         self._tokens.clear()
         try:
-            keep(self._file, known)
+            keep(self._file, stored)
         except OSError as error:
             log.warning("keys are not kept on disk", extra={"detail": str(error)})
 

@@ -59,8 +59,8 @@ class Buckets:
         """
         now = self._clock()
         mark, at = self._find(name)
-        (known, full_at) = _SLOT.unpack_from(self._table, at)
-        backlog = max(full_at - now, 0.0) if known == mark else 0.0
+        (owner, full_at) = _SLOT.unpack_from(self._table, at)
+        backlog = max(full_at - now, 0.0) if owner == mark else 0.0
         set_back = backlog > WINDOW_SECONDS  # the clock was: else it is never as much
         backlog = min(backlog, WINDOW_SECONDS)
         seconds = WINDOW_SECONDS / limit

@@ -221,17 +221,17 @@ class Access:
             )
 
     async def _by_key(self, key: str) -> Caller:
-        found = await self.ring.find(key)
-        if found is None:
+        record = await self.ring.find(key)
+        if record is None:
             self._must_be_loaded()
             raise _unauthorized("There is no such key, or it was revoked.", "invalid_token")
         return Caller(
-            EVERYTHING if found.scope == "admin" else frozenset({found.scope}),
-            f"{found.name} ({found.key_id})",
-            found.key_id,
-            needs_token=found.needs_token,
-            limit_per_key=found.limit_per_key,
-            limit_per_user=found.limit_per_user,
+            EVERYTHING if record.scope == "admin" else frozenset({record.scope}),
+            f"{record.name} ({record.key_id})",
+            record.key_id,
+            needs_token=record.needs_token,
+            limit_per_key=record.limit_per_key,
+            limit_per_user=record.limit_per_user,
         )
 
     def _must_be_loaded(self) -> None:

@@ -75,9 +75,9 @@ class Rules:
         if rule is not None:
             return rule, ""
         for pattern, rule in self._open.get(method, ()):
-            found = pattern.match(path)
-            if found:
-                return rule, as_meant(found[1])
+            match = pattern.match(path)
+            if match:
+                return rule, as_meant(match[1])
         if path.startswith(ADMIN):
             # What follows may be anybody's id.
             return UNDECLARED_ADMIN, path.removeprefix(ADMIN).partition("/")[0]

@@ -77,21 +77,21 @@ class MetricsCalls:
 
 def _over_time(connection: psycopg.Connection, start: datetime, end: datetime) -> list[Any]:
     """What was served, in steps that make about a hundred points of what there is."""
-    known = first_minute(connection, start)
-    if known is None:
+    first = first_minute(connection, start)
+    if first is None:
         return []
     size = next(
-        (step for step in STEPS if (end - known) / step <= MOST_POINTS), STEPS[-1]
+        (step for step in STEPS if (end - first) / step <= MOST_POINTS), STEPS[-1]
     ).total_seconds()
     unit = "minute" if size < 3_600 else "hour"
     bins: dict[int, list[Served]] = {}
-    for at, one in served_series(connection, known, end, unit):
-        bins.setdefault(int(at.timestamp() // size), []).append(one)
+    for at, served in served_series(connection, first, end, unit):
+        bins.setdefault(int(at.timestamp() // size), []).append(served)
     last = int(end.timestamp() // size)  # which is not over yet
     return [
         {
             "start": datetime.fromtimestamp(bin * size, UTC),
-            **Latency.sum(one.latency for one in bins.get(bin, [])).as_json(),
+            **Latency.sum(served.latency for served in bins.get(bin, [])).as_json(),
             "fallback_share": sum(fallback_shares(bins[bin]).values()) if bin in bins else None,
         }
         for bin in range(min(bins), max(last, min(bins) + 1))

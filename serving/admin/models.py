@@ -144,12 +144,12 @@ class ModelCalls:
 
     async def _activate(self, request: Request, body: Activate) -> dict[str, Any]:
         version = str(request.path_params["version"])
-        known = await self._known()
+        registry = await self._known()
         # Of many versions, and while MLflow is away, the command says it.
         missing = (
-            known is not None
-            and len(known.versions) < MOST
-            and all(other.version != version for other in known.versions)
+            registry is not None
+            and len(registry.versions) < MOST
+            and all(other.version != version for other in registry.versions)
         )
         if missing:
             raise not_found("version", version)
@@ -181,9 +181,9 @@ class ModelCalls:
         return await self._in_time(request, self._roll_back(request, body))
 
     async def _roll_back(self, request: Request, body: Rollback) -> dict[str, Any]:
-        known = await self._known()
-        live = (known.aliases or {}).get(CHAMPION) if known is not None else None
-        if known is not None and body.expected not in (None, live):
+        registry = await self._known()
+        live = (registry.aliases or {}).get(CHAMPION) if registry is not None else None
+        if registry is not None and body.expected not in (None, live):
             is_live = f"version {live} is" if live else "none is"
             raise HTTPException(409, f"Version {body.expected} is not live, {is_live}.")
         # What was live when it was asked for: of two who ask at once, one goes back by one.

@@ -100,21 +100,21 @@ class VersionList:
         model = await self._get("registered-models/get", name=self._name)
         if model is None:
             return Listing()
-        found = await self._get(
+        answer = await self._get(
             "model-versions/search",
             filter=f"name='{self._name}'",
             order_by="version_number DESC",
             max_results=MOST,
         )
-        rows = (found or {}).get("model_versions") or []
+        rows = (answer or {}).get("model_versions") or []
         registered = model["registered_model"]
         aliases = {a["alias"]: str(a["version"]) for a in registered.get("aliases") or []}
         history = json.loads(rest.tags_of(registered.get("tags")).get(HISTORY_TAG, "[]"))
         older = {*aliases.values(), *history[-LOOK_BACK:]} - {str(row["version"]) for row in rows}
         named = await asyncio.gather(
-            *(self._get("model-versions/get", name=self._name, version=one) for one in older)
+            *(self._get("model-versions/get", name=self._name, version=number) for number in older)
         )
-        rows = rows + [one["model_version"] for one in named if one is not None]
+        rows = rows + [version["model_version"] for version in named if version is not None]
         metrics = await self._metrics_of([row.get("run_id", "") for row in rows])
         versions = (
             Version(
@@ -126,7 +126,7 @@ class VersionList:
             )
             for row, numbers in zip(rows, metrics, strict=True)
         )
-        newest_first = sorted(versions, key=lambda one: int(one.version), reverse=True)
+        newest_first = sorted(versions, key=lambda version: int(version.version), reverse=True)
         return Listing(tuple(newest_first), aliases, tuple(history))
 
     async def _metrics_of(self, run_ids: list[str]) -> list[Mapping[str, float]]:

@@ -116,10 +116,10 @@ class StagesCalls:
         return answer_json(request, {"users": users})
 
     async def _staged(self, user: StagesOfUser, limit: int) -> dict[str, Any]:
-        found = await self._engine().stages(FeedRequest(user_id=user.user_id, exclude_seen=True))
-        if found is None:
+        ranked = await self._engine().stages(FeedRequest(user_id=user.user_id, exclude_seen=True))
+        if ranked is None:
             raise HTTPException(503, "There is no catalogue to rank yet: load data and train.")
-        visit, stages = found
+        visit, stages = ranked
         live = visit.catalogue.live
         model, ranker, feed = (
             [live.item_id(row) for row in stages.lists[stage].rows[:limit].tolist()]

@@ -276,13 +276,13 @@ async def _within(what: str, look: Awaitable[T], problems: list[str]) -> T | Non
     return None
 
 
-def _served(found: list[Served] | None) -> dict[str, Any]:
+def _served(minutes: list[Served] | None) -> dict[str, Any]:
     """Of the last hour; None: Postgres is away."""
-    if found is None:
+    if minutes is None:
         return {"requests_1h": None, "fallback": None, "latency": None}
-    total = Latency.sum(served.latency for served in found)
+    total = Latency.sum(served.latency for served in minutes)
     latency = total.as_json()
-    shares = fallback_shares(found)
+    shares = fallback_shares(minutes)
     return {
         "requests_1h": latency.pop("requests"),
         "fallback": {

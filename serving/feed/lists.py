@@ -142,19 +142,19 @@ class FeedLists:
             return 0
 
     def _get(self, id: bytes) -> FeedList | None:
-        found = self._at_hand.get(id)
-        if found is not None or (env := self._env) is None:
-            return found
+        kept = self._at_hand.get(id)
+        if kept is not None or (env := self._env) is None:
+            return kept
         try:
             with env.begin(db=self._lists) as reading:
                 record = reading.get(id)
         except FAILURES as error:
             self._fail(error)
             return None
-        found = decode(record[KEY_BYTES:]) if record is not None else None
-        if found is not None:
-            self._at_hand.put(None, id, found)
-        return found
+        kept = decode(record[KEY_BYTES:]) if record is not None else None
+        if kept is not None:
+            self._at_hand.put(None, id, kept)
+        return kept
 
     def _write(self, env: lmdb.Environment, key: bytes, id: bytes, record: bytes) -> bool:
         """Whether there is room for more."""

@@ -58,16 +58,16 @@ def operation(endpoint: Endpoint) -> Described:
 def problems_of(endpoint: Endpoint) -> dict[int, str]:
     """What a call may be refused with: what it declares, what its access, its body, its path, its
     query and ``If-Match`` bring along."""
-    found = dict(endpoint.problems)
+    problems = dict(endpoint.problems)
     if endpoint.body:
-        found = dict.fromkeys((400, 413, 415, 422)) | found
+        problems = dict.fromkeys((400, 413, 415, 422)) | problems
     if endpoint.query or any(parameter["in"] == "path" for parameter in endpoint.parameters):
-        found = dict.fromkeys((422,)) | found
+        problems = dict.fromkeys((422,)) | problems
     if IF_MATCH in endpoint.parameters:
-        found = dict.fromkeys((412,)) | found
+        problems = dict.fromkeys((412,)) | problems
     if _has_request_id(endpoint):
-        found = dict.fromkeys((401, 403, 429)) | found
-    return {status: text or PROBLEMS[status] for status, text in found.items()}
+        problems = dict.fromkeys((401, 403, 429)) | problems
+    return {status: text or PROBLEMS[status] for status, text in problems.items()}
 
 
 def shapes_of(endpoint: Endpoint) -> Iterator[tuple[type[BaseModel], JsonSchemaMode]]:

@@ -178,13 +178,13 @@ class Endpoints:
         """Routes to the methods of ``calls``, or to functions."""
         return [
             Route(
-                one.path,
-                one.handler if calls is None else getattr(calls, one.handler.__name__),
-                methods=[one.method],
-                middleware=COMPRESSED if one.compressed else None,
+                endpoint.path,
+                endpoint.handler if calls is None else getattr(calls, endpoint.handler.__name__),
+                methods=[endpoint.method],
+                middleware=COMPRESSED if endpoint.compressed else None,
             )
-            for one in self
-            if one.handler is not None
+            for endpoint in self
+            if endpoint.handler is not None
         ]
 
 

@@ -70,25 +70,25 @@ def errors_of(error: ValidationError) -> list[Error]:
     """What pydantic found, as fields (``tags.3``; ``body`` for all of it) and messages."""
     return [
         {
-            "field": ".".join(str(part)[:SHOWN_FIELD] for part in one["loc"]) or "body",
+            "field": ".".join(str(part)[:SHOWN_FIELD] for part in problem["loc"]) or "body",
             "message": "no such field"
-            if one["type"] == "extra_forbidden"
-            else one["msg"].removeprefix("Value error, "),
+            if problem["type"] == "extra_forbidden"
+            else problem["msg"].removeprefix("Value error, "),
         }
-        for one in error.errors(include_url=False, include_input=False)[:MAX_ERRORS]
+        for problem in error.errors(include_url=False, include_input=False)[:MAX_ERRORS]
     ]
 
 
 def conflicts(values: Mapping[str, Any], touched: Collection[str]) -> list[Error]:
     """Fields that do not go together, where one of them is ``touched``."""
     errors = []
-    for one, other in (("lat", "lon"), ("lon", "lat")):
+    for field, other in (("lat", "lon"), ("lon", "lat")):
         if (
-            {one, other} & set(touched)
-            and values.get(one) is None
+            {field, other} & set(touched)
+            and values.get(field) is None
             and values.get(other) is not None
         ):
-            errors.append(_error(one, f"goes with {other}: give both, or neither"))
+            errors.append(_error(field, f"goes with {other}: give both, or neither"))
     for low, high in (
         ("price_min", "price_max"),
         ("preferred_price_min", "preferred_price_max"),
@@ -198,8 +198,8 @@ def _refuse_unfit(body: dict[str, Any]) -> None:
 
 def unfit(value: Any) -> list[Error]:
     """An error for the first thing in ``value`` that no JSON may hold, if there is one."""
-    found = find_unfit(value)
-    return [_error(found[0][:SHOWN_FIELD] or "body", found[1])] if found else []
+    problem = find_unfit(value)
+    return [_error(problem[0][:SHOWN_FIELD] or "body", problem[1])] if problem else []
 
 
 async def _read(request: Request) -> bytes:

@@ -65,13 +65,13 @@ def find_unfit(value: Any) -> tuple[str, str] | None:
     a surrogate pair, and what is wrong with it; None: all is good."""
     waiting = [("", value)]
     while waiting:
-        path, one = waiting.pop()
-        if isinstance(one, float) and not math.isfinite(one):
-            return path, "NaN is no number of JSON" if math.isnan(one) else "is too large a number"
-        if isinstance(one, str) and is_half(one):
+        path, part = waiting.pop()
+        if isinstance(part, float) and not math.isfinite(part):
+            return path, "NaN is no number of JSON" if math.isnan(part) else "is too large a number"
+        if isinstance(part, str) and is_half(part):
             return path, HALF
-        below = list(one.items() if isinstance(one, dict) else enumerate(one)
-                     if isinstance(one, list) else ())  # fmt: skip
+        below = list(part.items() if isinstance(part, dict) else enumerate(part)
+                     if isinstance(part, list) else ())  # fmt: skip
         for name, _ in below:
             if isinstance(name, str) and is_half(name):
                 return f"{path}.{as_text(name)}".lstrip("."), HALF

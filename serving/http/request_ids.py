@@ -14,10 +14,10 @@ def request_id_of(request: Request) -> str:
 
     The same for every call of one request.
     """
-    known: str | None = request.scope.get("feedwright.request_id")
-    if known is None:
+    request_id: str | None = request.scope.get("feedwright.request_id")
+    if request_id is None:
         given = request.headers.get("x-request-id", "")
         usable = 0 < len(given) <= MAX_LENGTH and given.isascii() and given.isprintable()
-        known = given if usable else uuid4().hex
-        request.scope["feedwright.request_id"] = known
-    return known
+        request_id = given if usable else uuid4().hex
+        request.scope["feedwright.request_id"] = request_id
+    return request_id

@@ -210,8 +210,8 @@ def _metadata(value: Any) -> dict[str, Any] | None:
         text = orjson.dumps([[[value]]])  # as deep as it is written later
     except TypeError as error:
         raise _Refused("metadata", f"cannot be written as JSON: {_shown(str(error))}") from error
-    if may_hold_no_number(text) and (found := find_unfit(value)):
-        raise _Refused("metadata", f"{_shown(found[0])}: {found[1]}")
+    if may_hold_no_number(text) and (problem := find_unfit(value)):
+        raise _Refused("metadata", f"{_shown(problem[0])}: {problem[1]}")
     if len(text) - 6 > MAX_METADATA_BYTES:
         raise _Refused("metadata", f"{len(text) - 6} bytes, at most {MAX_METADATA_BYTES}")
     if b"\\u0000" in text and _NUL.search(text):

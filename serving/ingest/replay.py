@@ -72,7 +72,7 @@ async def replay(
             results.append(Replay(row.id, outcome, user_id=event["user_id"]))
     done = [result.id for result in results if result.outcome != "rejected"]
     await rejections.delete(connection, done)
-    return sorted(results, key=lambda one: one.id)
+    return sorted(results, key=lambda entry: entry.id)
 
 
 async def _store(connection: Connection, given: list[Event]) -> Stored:

@@ -35,7 +35,7 @@ from serving.ingest.writer import Busy, NoRoom
 from storage.events.store import Refusal
 
 BUSY_SECONDS, NO_ROOM_SECONDS = 1, 5
-_COUNTERS = {one: EVENTS.labels(one) for one in ("accepted", "duplicate", "rejected")}
+_COUNTERS = {status: EVENTS.labels(status) for status in ("accepted", "duplicate", "rejected")}
 EXAMPLE_EVENT: dict[str, Any] = {
     "event_id": "0b5a2a0e-9d1f-4f0e-8a57-d7a1a5b9a2a1",
     "user_id": "196",

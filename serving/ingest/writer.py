@@ -252,9 +252,9 @@ class Writer:
             try:
                 while parts:
                     given = group.events[parts[0][0]]
-                    found = await self._straight.store(given, group.refused[parts[0][1]])
-                    stored.add(found, range(len(group.events))[parts[0][0]])
-                    self._tell_committed(given, found)
+                    written = await self._straight.store(given, group.refused[parts[0][1]])
+                    stored.add(written, range(len(group.events))[parts[0][0]])
+                    self._tell_committed(given, written)
                     del parts[0]
             except Away as error:
                 log.warning("events go to the spool", extra={"detail": str(error)})
@@ -311,6 +311,6 @@ class Writer:
 
     def _tell_committed(self, events: Sequence[Event], stored: Stored) -> None:
         try:
-            self._committed([one for n, one in enumerate(events) if n not in stored.refused])
+            self._committed([event for n, event in enumerate(events) if n not in stored.refused])
         except Exception as error:  # they are stored, whatever becomes of the news
             log.error("news of stored events not told", exc_info=error)

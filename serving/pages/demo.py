@@ -50,8 +50,8 @@ class Asset:
 
     async def respond(self, request: Request) -> Response:
         headers = {**HEADERS, "ETag": self.etag}
-        known = request.headers.get("if-none-match", "")
-        if self.etag in (tag.strip() for tag in known.split(",")):
+        etags = request.headers.get("if-none-match", "")
+        if self.etag in (tag.strip() for tag in etags.split(",")):
             return Response(status_code=304, headers=headers)
         body = self.body
         if "gzip" in request.headers.get("accept-encoding", ""):

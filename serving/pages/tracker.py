@@ -60,8 +60,8 @@ class TrackerFile:
         current = request.query_params.get("v") == self.version
         etag = f'W/"{self.version}"'  # weak: the same for both encodings
         headers = {**HEADERS, "ETag": etag, "Cache-Control": FOREVER if current else ASK_EACH_TIME}
-        known = request.headers.get("if-none-match", "")
-        if etag in (tag.strip() for tag in known.split(",")):
+        etags = request.headers.get("if-none-match", "")
+        if etag in (tag.strip() for tag in etags.split(",")):
             return Response(status_code=304, headers=headers)
         body = self.body
         if "gzip" in request.headers.get("accept-encoding", ""):

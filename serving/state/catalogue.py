@@ -134,8 +134,8 @@ def refresh(settings: Settings) -> Path | None:
 
 def newest_folders(*parents: Path) -> list[Path]:
     """Folders with a manifest below ``parents``, the newest first."""
-    found = [manifest for parent in parents for manifest in parent.glob(f"*/{MANIFEST}")]
-    dated = [(built(file.parent), file.parent) for file in found]
+    manifests = [manifest for parent in parents for manifest in parent.glob(f"*/{MANIFEST}")]
+    dated = [(built(file.parent), file.parent) for file in manifests]
     return [folder for _, folder in sorted(dated, reverse=True)]
 
 

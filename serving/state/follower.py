@@ -280,23 +280,23 @@ class _Following:
         for window, item_id, score in rows:
             row = live.find_item(item_id)
             if row is not None:
-                found = by_window.setdefault(window, ([], []))
-                found[0].append(row)
-                found[1].append(score)
+                columns = by_window.setdefault(window, ([], []))
+                columns[0].append(row)
+                columns[1].append(score)
         # Before the pipeline has counted for the first time, the snapshot's own stays.
         if by_window or live.trending:
-            live.set_trending({window: _arrays(*found) for window, found in by_window.items()})
+            live.set_trending({window: _arrays(*columns) for window, columns in by_window.items()})
 
 
 def _count_items(live: LiveCatalogue, items: list[ItemCounts]) -> None:
-    found = [(live.find_item(item.item_id), item) for item in items]
-    known = [(row, item) for row, item in found if row is not None]
-    if known:
+    rows = [(live.find_item(item.item_id), item) for item in items]
+    counted = [(row, item) for row, item in rows if row is not None]
+    if counted:
         live.count(
-            np.array([row for row, _ in known], np.int32),
-            np.array([item.impressions for _, item in known], np.int64),
-            np.array([item.clicks for _, item in known], np.int64),
-            np.array([item.weighted for _, item in known]),
+            np.array([row for row, _ in counted], np.int32),
+            np.array([item.impressions for _, item in counted], np.int64),
+            np.array([item.clicks for _, item in counted], np.int64),
+            np.array([item.weighted for _, item in counted]),
         )
 
 

@@ -61,8 +61,8 @@ def route_of(scope: Scope) -> str:
     """The template of the route that a request was, or would have been, handled by."""
     route = scope.get("route")
     if route is None:  # refused before the routes were asked
-        found = ((route, route.matches(scope)[0]) for route in scope["app"].routes)
-        route = next((one for one, match in found if match is not Match.NONE), None)
+        matches = ((route, route.matches(scope)[0]) for route in scope["app"].routes)
+        route = next((candidate for candidate, match in matches if match is not Match.NONE), None)
     return _template(route.path) if isinstance(route, Route) else ELSEWHERE
 
 

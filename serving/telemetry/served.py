@@ -87,7 +87,7 @@ class Served:
             kept = rows.setdefault(key, [0, 0.0, [0] * BUCKETS])
             kept[0] += row[0]
             kept[1] += row[1]
-            kept[2] = [one + other for one, other in zip(kept[2], row[2], strict=True)]
+            kept[2] = [count + other for count, other in zip(kept[2], row[2], strict=True)]
         oldest = sorted(rows)[: max(len(rows) - MAX_ROWS, 0)]
         for key in oldest:
             del rows[key]

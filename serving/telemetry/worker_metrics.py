@@ -43,12 +43,12 @@ def keep_counts_of(pid: int, folder: Path) -> None:
 
 
 def _sum(*files: Path) -> dict[str, float]:
-    found: dict[str, float] = defaultdict(float)
+    sums: dict[str, float] = defaultdict(float)
     for file in files:
         if file.exists():
             for key, value, _, _ in MmapedDict.read_all_values_from_file(str(file)):
-                found[key] += value
-    return found
+                sums[key] += value
+    return sums
 
 
 def _write(values: dict[str, float], file: Path) -> Path:

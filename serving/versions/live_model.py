@@ -204,9 +204,9 @@ class LiveModel:
         snapshot, source = self._catalogue(loaded)
         catalogue = None
         if snapshot is not None and source is not None:
-            known = [one for one in (self._polled.catalogue, other and other[1]) if one]
+            others = [each for each in (self._polled.catalogue, other and other[1]) if each]
             ranker = loaded.ranker if loaded else None
-            catalogue = own.preparation.prepared(snapshot, source, profile, known, ranker)
+            catalogue = own.preparation.prepared(snapshot, source, profile, others, ranker)
             own.served = (loaded, catalogue) if loaded else None
         self.publish(
             profile=profile,
@@ -234,9 +234,9 @@ class LiveModel:
         own.look(other[0] if other else None)
         loaded, challenger = own.snapshot.loaded, None
         if loaded is not None and own.snapshot.problem is None:
-            known = [one[1] for one in (own.served, other) if one]
+            others = [served[1] for served in (own.served, other) if served]
             catalogue = own.preparation.prepared(
-                loaded.snapshot, "challenger", self._profile.profile, known, loaded.ranker
+                loaded.snapshot, "challenger", self._profile.profile, others, loaded.ranker
             )
             own.served = loaded, catalogue
             challenger = Challenger(loaded.version, loaded.trained_at, catalogue)

@@ -89,8 +89,8 @@ class LiveState:
     @property
     def catalogues(self) -> list[Catalogue]:
         """Those in use, the champion's first."""
-        found = [] if self.catalogue is None else [self.catalogue]
-        return found if self.challenger is None else [*found, self.challenger.catalogue]
+        champion = [] if self.catalogue is None else [self.catalogue]
+        return champion if self.challenger is None else [*champion, self.challenger.catalogue]
 
     def without(self, withdrawn: frozenset[str]) -> LiveState:
         """The same, where these versions are not served."""

@@ -44,16 +44,16 @@ class Preparation:
         snapshot: Snapshot,
         source: Source,
         profile: Profile,
-        known: Sequence[Catalogue],
+        others: Sequence[Catalogue],
         ranker: Ranker | None = None,
     ) -> Catalogue:
         """The catalogue with its shortlists and indexes, made anew where they are old.
 
         Args:
-            known: catalogues in use: one of this snapshot goes on.
+            others: catalogues in use: one of this snapshot goes on.
             ranker: of the snapshot, where its version answers.
         """
-        old = next((one for one in known if one.snapshot is snapshot), None)
+        old = next((other for other in others if other.snapshot is snapshot), None)
         now = time.time()
         if old is not None:
             live, indexes = old.live, old.indexes

@@ -68,8 +68,8 @@ async def get(
         ),
         (id,),
     )
-    found = await cursor.fetchone()
-    return found[0] if found else None
+    row = await cursor.fetchone()
+    return row[0] if row else None
 
 
 async def get_many(connection: Connection, entity: Catalogue, ids: Sequence[str]) -> dict[str, str]:
@@ -155,8 +155,8 @@ async def change(
         """),
         {"rows": _array([{"id": id, **values}])},
     )
-    found = await cursor.fetchone()
-    return found[0] if found else None
+    row = await cursor.fetchone()
+    return row[0] if row else None
 
 
 async def remove(connection: Connection, entity: Catalogue, id: str) -> bool:
@@ -176,12 +176,12 @@ async def keep_refused(
         " SELECT %s, %s, r.* FROM json_to_recordset(%s::json)"
         " AS r(number bigint, reason text, raw text, user_ids text[])"
         " ON CONFLICT (raw_hash, reason) DO NOTHING",
-        (entity, SOURCE, _array([_kept(one) for one in refused])),
+        (entity, SOURCE, _array([_kept(entry) for entry in refused])),
     )
 
 
-def _kept(one: Refused) -> dict[str, Any]:
-    return asdict(one) | {"reason": one.reason.replace("\0", "\\0")[:MAX_REASON]}
+def _kept(entry: Refused) -> dict[str, Any]:
+    return asdict(entry) | {"reason": entry.reason.replace("\0", "\\0")[:MAX_REASON]}
 
 
 def _json(entity: Catalogue) -> str:

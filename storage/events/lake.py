@@ -146,9 +146,9 @@ class Lake:
         )
         named = self.scan().filter(pl.col("user_id").is_in(list(users)))
         gone = named.join(asked, on="user_id").filter(early)
-        found = gone.select("event_id", day=pl.col("occurred_at").dt.date()).collect()
+        events = gone.select("event_id", day=pl.col("occurred_at").dt.date()).collect()
         erased: dict[date, int] = {}
-        for (day,), rows in found.partition_by("day", as_dict=True).items():
+        for (day,), rows in events.partition_by("day", as_dict=True).items():
             kept = ~pl.col("event_id").is_in(rows["event_id"].implode())
             self.write_day(day, self.scan([day]).filter(kept).collect())
             erased[day] = len(rows)

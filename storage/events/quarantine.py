@@ -47,18 +47,18 @@ def rules(
     refuse it.
     """
     checks = checks or Checks()
-    found: dict[str, str] = {}
+    conditions: dict[str, str] = {}
     for column in COLUMNS[entity]:
-        found |= _column_rules(column, checks)
+        conditions |= _column_rules(column, checks)
     names = {column.name for column in COLUMNS[entity]}
     if "lat" in names:
-        found["lat without lon"] = "lat IS NOT NULL AND lon IS NULL"
-        found["lon without lat"] = "lon IS NOT NULL AND lat IS NULL"
+        conditions["lat without lon"] = "lat IS NOT NULL AND lon IS NULL"
+        conditions["lon without lat"] = "lon IS NOT NULL AND lat IS NULL"
     if "price_min" in names:
-        found["price_min is above price_max"] = "price_min > price_max"
+        conditions["price_min is above price_max"] = "price_min > price_max"
     if entity == "interactions":
-        found["no item_id"] = f"item_id IS NULL AND type = ANY ({_array(types.with_item)})"
-    return found
+        conditions["no item_id"] = f"item_id IS NULL AND type = ANY ({_array(types.with_item)})"
+    return conditions
 
 
 def reason_sql(

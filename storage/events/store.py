@@ -76,10 +76,10 @@ class Stored:
     known: set[int] = field(default_factory=set)
     refused: dict[int, Refusal] = field(default_factory=dict)
 
-    def add(self, found: Stored, numbers: Sequence[int]) -> None:
+    def add(self, part: Stored, numbers: Sequence[int]) -> None:
         """Take in what was found of the events of those numbers."""
-        self.known.update(numbers[at] for at in found.known)
-        self.refused.update({numbers[at]: why for at, why in found.refused.items()})
+        self.known.update(numbers[at] for at in part.known)
+        self.refused.update({numbers[at]: why for at, why in part.refused.items()})
 
     def part(self, begin: int, end: int) -> Stored:
         """The same of the events from ``begin`` up to ``end``, numbered from 0."""
@@ -172,9 +172,9 @@ async def store(
     if later:  # the id is there by now: each is held against its row, or the first of its id
         others = [events[number] for number in later]
         rivals = [events[firsts[event["event_id"]]] for event in others]
-        found = await _known_or_refused(connection, others, range(len(others)), rivals)
-        await _keep(connection, others, found, keep)
-        stored.add(found, later)
+        part = await _known_or_refused(connection, others, range(len(others)), rivals)
+        await _keep(connection, others, part, keep)
+        stored.add(part, later)
     for number, first in same:
         if first in stored.refused:
             stored.refused[number] = stored.refused[first]

@@ -84,13 +84,13 @@ def _insert(rows: Staged, empty: bool, no_key: bool) -> str:
             f"coalesce({event_id}, md5(ROW(user_id, item_id, type, {unshifted}, nth)::text)::uuid)"
         )
     metadata = "metadata" if "metadata" in rows.columns else "NULL::jsonb"
-    known = "EXISTS (SELECT FROM feed.event_ids AS e WHERE e.event_id = s.event_id)"
+    is_stored = "EXISTS (SELECT FROM feed.event_ids AS e WHERE e.event_id = s.event_id)"
     return (
         f"INSERT INTO feed.interactions (event_id, user_id, item_id, type, occurred_at, metadata) "
         f"SELECT event_id, user_id, item_id, type, occurred_at, metadata FROM ("
         f"SELECT {event_id} AS event_id, user_id, item_id, type, occurred_at, "
         f"{metadata} AS metadata FROM staging_interactions) s "
-        f"{'' if empty else f'WHERE NOT {known}'} "
+        f"{'' if empty else f'WHERE NOT {is_stored}'} "
         f"{'' if no_key else 'ON CONFLICT DO NOTHING'}"
     )
 

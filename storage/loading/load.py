@@ -56,7 +56,7 @@ class LoadReport:
     def lost(self) -> list[Entity]:
         """The entities of which every row was refused."""
         return [
-            name for name, one in self.entities.items() if one.read and one.read == one.rejected
+            name for name, each in self.entities.items() if each.read and each.read == each.rejected
         ]
 
     @property
@@ -83,16 +83,16 @@ def load(conn: psycopg.Connection, log: Log, *, progress: Progress | None = None
     """
     started = monotonic()
     report = LoadReport()
-    with staged(conn, log, progress) as found:
+    with staged(conn, log, progress) as rows_of:
         # By itself: to make a partition locks readers out, and that until the commit.
-        months = sorted(month for one in found.values() for month in one.months)
+        months = sorted(month for each in rows_of.values() for month in each.months)
         conn.execute(
             "SELECT feed.ensure_interaction_partitions(VARIADIC %s::timestamptz[])", [months]
         )
         conn.commit()
         with conn.transaction():
             conn.execute("SELECT pg_advisory_xact_lock(%s)", [LOAD_LOCK])
-            for entity, rows in found.items():
+            for entity, rows in rows_of.items():
                 report.entities[entity] = _counted(rows)
                 if not rows.good:
                     continue
@@ -112,7 +112,7 @@ def _counted(rows: Staged) -> EntityReport:
         read=rows.read,
         duplicate=rows.duplicates,
         rejected=rows.refused,
-        reasons=dict(sorted(rows.reasons.items(), key=lambda one: -one[1])),
+        reasons=dict(sorted(rows.reasons.items(), key=lambda reason: -reason[1])),
     )
 
 

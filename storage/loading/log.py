@@ -185,8 +185,8 @@ def shift_to(log: Log, now: datetime) -> Log:
     newest: datetime | None = None
     for cells in log.column("interactions", "occurred_at"):
         reader.decide(cells, lambda: log.column("interactions", "occurred_at"))
-        found = newest_until(reader.read(cells), latest)
-        newest = max((one for one in (found, newest) if one is not None), default=None)
+        of_chunk = newest_until(reader.read(cells), latest)
+        newest = max((moment for moment in (of_chunk, newest) if moment is not None), default=None)
     if newest is None:
         return log
     shifted = copy(log)

@@ -151,11 +151,11 @@ class Mapping(BaseModel):
     @model_validator(mode="after")
     def _known_columns(self) -> Mapping:
         for entity in COLUMNS:
-            known = [column.name for column in COLUMNS[entity]]
+            names = [column.name for column in COLUMNS[entity]]
             for name in getattr(self, entity):
-                if name not in known:
+                if name not in names:
                     raise ValueError(
-                        f"{entity}.{name}: no such column; there are {', '.join(known)}"
+                        f"{entity}.{name}: no such column; there are {', '.join(names)}"
                     )
         return self
 
@@ -261,14 +261,14 @@ _Words.yaml_implicit_resolvers = {
 
 def _construct_mapping(loader: yaml.SafeLoader, node: yaml.MappingNode) -> dict[str, Any]:
     loader.flatten_mapping(node)
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in node.value:
         name = _word(loader, key)
-        if name in found:
+        if name in values:
             message = f"{name!r} stands there twice"
             raise yaml.constructor.ConstructorError(problem=message, problem_mark=key.start_mark)
-        found[name] = loader.construct_object(value, deep=True)
-    return found
+        values[name] = loader.construct_object(value, deep=True)
+    return values
 
 
 def _construct_sequence(loader: yaml.SafeLoader, node: yaml.SequenceNode) -> list[Any]:
@@ -288,40 +288,40 @@ _Words.add_constructor("tag:yaml.org,2002:seq", _construct_sequence)
 
 def _line(node: yaml.Node | None, place: tuple[int | str, ...]) -> int:
     """The line, from 1, where that part of the mapping stands."""
-    found = node.start_mark.line if node else 0
+    line = node.start_mark.line if node else 0
     for part in place:
         if isinstance(node, yaml.MappingNode):
             pair = next(((k, v) for k, v in node.value if k.value == part), None)
             if pair is None:
                 break
-            found, node = pair[0].start_mark.line, pair[1]
+            line, node = pair[0].start_mark.line, pair[1]
         elif isinstance(node, yaml.SequenceNode) and isinstance(part, int):
             node = node.value[part]
-            found = node.start_mark.line
-    return found + 1
+            line = node.start_mark.line
+    return line + 1
 
 
 def _sentence(problem: Any) -> str:
     """A problem of pydantic's in words of the mapping."""
     where = ".".join(str(part) for part in problem["loc"] if part != "[key]") or "it"
-    found, kind = problem.get("input"), problem["type"]
+    given, kind = problem.get("input"), problem["type"]
     if kind == "extra_forbidden":
-        known = ", ".join(Mapping.model_fields) if "." not in where else "those of the docs"
-        return f"{where}: no such field; there are {known}"
+        fields = ", ".join(Mapping.model_fields) if "." not in where else "those of the docs"
+        return f"{where}: no such field; there are {fields}"
     if kind == "literal_error":
         if "[key]" in problem["loc"]:
             return f"{where}: there are {', '.join(ENTITIES)}"
-        return f"{where}: {found!r} is not one of {problem['ctx']['expected']}".replace("'", "")
+        return f"{where}: {given!r} is not one of {problem['ctx']['expected']}".replace("'", "")
     if kind in ("string_type", "float_parsing", "float_type", "bool_parsing"):
         wanted = {"string_type": "a name", "bool_parsing": "yes or no"}.get(kind, "a number")
-        return f"{where}: {wanted} is wanted, not {found!r}"
+        return f"{where}: {wanted} is wanted, not {given!r}"
     if kind in ("dict_type", "model_type", "model_attributes_type"):
-        return f"{where}: lines of `name: value` are wanted, not {found!r}"
+        return f"{where}: lines of `name: value` are wanted, not {given!r}"
     if kind in ("string_too_short", "string_too_long"):
         return f"{where}: {'a sign' if kind == 'string_too_short' else 'one sign'} is wanted"
     if kind == "too_long":
         return f"{where}: one column alone can tell the types"
     if kind == "list_type":
-        return f"{where}: a list is wanted, as in [one, two], not {found!r}"
+        return f"{where}: a list is wanted, as in [one, two], not {given!r}"
     message = problem["msg"].removeprefix("Value error, ")
     return message if where == "it" else f"{where}: {message}"

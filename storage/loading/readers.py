@@ -62,24 +62,24 @@ def read_log(
     if form == "movielens" or (form == "auto" and mapping is None and movielens.is_one(path)):
         return movielens.read(path, mapping)
     mapping = mapping or Mapping()
-    found = files.found(path, mapping, form)
+    paths = files.found(path, mapping, form)
     rows = {
         entity: FileRows(entity, parts, mapping, up_to_damage=up_to_damage)
-        for entity, parts in found.items()
+        for entity, parts in paths.items()
     }
     events, found_forms = rows["interactions"], list(rows.values())
     if missing := {
-        entity: lines for entity, one in rows.items() if (lines := _missing(one, types))
+        entity: lines for entity, part in rows.items() if (lines := _missing(part, types))
     }:
         raise LoadError(_sentence(path, rows, missing))
     rows |= parts_of_events(events, rows)
     has_times = not mapping.default_time or "occurred_at" in events.columns
-    ours = {entity: _once_each(one, events) for entity, one in rows.items()}
+    ours = {entity: _once_each(part, events) for entity, part in rows.items()}
     return _log(
         ours,
         mapping,
         types,
-        sources={entity: one.files[0].name for entity, one in rows.items()},
+        sources={entity: part.files[0].name for entity, part in rows.items()},
         notice="\n".join(
             [
                 *_doubts(found_forms),
@@ -228,10 +228,11 @@ def _sentence(path: Path, rows: dict[Entity, FileRows], missing: dict[Entity, li
     """All that is missing, at once, with what to write."""
     sentences = []
     for entity, lines in missing.items():
-        one = rows[entity]
-        header = "" if one.form.header is not False else "It has no header. "
+        part = rows[entity]
+        header = "" if part.form.header is not False else "It has no header. "
         sentences.append(
-            f"{one.files[0]}: {'; '.join(lines)}. {header}Columns there: {files.listed(one.there)}."
+            f"{part.files[0]}: {'; '.join(lines)}. {header}"
+            f"Columns there: {files.listed(part.there)}."
         )
     folder = path if path.is_dir() else path.parent
     fix = f"`feedwright map {folder}` writes a mapping to begin with; load it with --mapping."
@@ -254,13 +255,13 @@ def readable(
         shape = Form("csv")
         try:
             shape = form_of(parts[0], mapping.files.get(entity))
-            one = FileRows(entity, parts, mapping, up_to_damage=True)
-            if lines := _missing(one, types):
-                raise LoadError(_sentence(path, {entity: one}, {entity: lines}))
-            rows[entity] = one
+            part = FileRows(entity, parts, mapping, up_to_damage=True)
+            if lines := _missing(part, types):
+                raise LoadError(_sentence(path, {entity: part}, {entity: lines}))
+            rows[entity] = part
         except Exception as error:
             failed[entity] = shape.document(), error
-    sources = {entity: one.files[0].name for entity, one in rows.items()}
+    sources = {entity: part.files[0].name for entity, part in rows.items()}
     log = _log(rows, mapping, types, sources=sources)
     if "interactions" in failed:
         del log.rows["interactions"]

@@ -27,17 +27,17 @@ class Seen:
     def content_of(self, keys: pl.Series) -> pl.Series:
         """Hash of the first row with each key; null where the key is new."""
         hashes = keys.to_numpy()
-        found = np.zeros(len(hashes), dtype=np.uint64)
-        known = np.zeros(len(hashes), dtype=bool)
+        contents = np.zeros(len(hashes), dtype=np.uint64)
+        is_seen = np.zeros(len(hashes), dtype=bool)
         order = np.argsort(hashes)  # sorted keys are looked up several times as fast
         wanted = hashes[order]
         for begin, length in self._runs:
             run, content = self._read(begin, length)
             indices = np.minimum(np.searchsorted(run, wanted), length - 1)
             here = run[indices] == wanted
-            found[order[here]] = content[indices[here]]
-            known[order[here]] = True
-        return pl.Series(found).set(pl.Series(~known), None)
+            contents[order[here]] = content[indices[here]]
+            is_seen[order[here]] = True
+        return pl.Series(contents).set(pl.Series(~is_seen), None)
 
     def add(self, keys: pl.Series, content: pl.Series) -> None:
         """Remember keys that are new, with their rows' hashes."""

@@ -67,8 +67,8 @@ def staged(
                 " (entity text, source text, row_number bigint, reason text, raw text,"
                 " user_ids text[])"
             )
-            found = {entity: _stage(conn, log, entity, progress) for entity in log.entities}
-        yield found
+            rows_of = {entity: _stage(conn, log, entity, progress) for entity in log.entities}
+        yield rows_of
     finally:
         if not conn.broken:
             with conn.transaction():

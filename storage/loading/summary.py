@@ -67,67 +67,67 @@ class Summary:
         left_out: list[Tally],
     ) -> None:  # fmt: skip
         """Count some more checked rows (see ``storage.loading.values.validation.Checked``)."""
-        one = self.entities[entity]
-        one.good += len(good)
-        if one.preview is None or one.preview.is_empty():
-            one.preview = good.head(PREVIEW)
-        one.refused += len(rejected)
-        one.duplicates += duplicates
+        part = self.entities[entity]
+        part.good += len(good)
+        if part.preview is None or part.preview.is_empty():
+            part.preview = good.head(PREVIEW)
+        part.refused += len(rejected)
+        part.duplicates += duplicates
         by_kind = rejected.group_by("kind", maintain_order=True).agg(
             pl.len(), pl.col("reason").first(), pl.col("row_number").first()
         )
         for kind, count, example, line in by_kind.iter_rows():
-            _count(one.reasons, kind, Tally(kind, count, example, line))
+            _count(part.reasons, kind, Tally(kind, count, example, line))
         for tally in left_out:
-            _count(one.left_out, tally.kind, tally)
+            _count(part.left_out, tally.kind, tally)
         if entity == "interactions":
             rows = good.filter(pl.col("user_id").is_null())["row_number"]
             if len(rows):
-                before = one.nobody or Tally("user_id", 0, "", int(rows[0]))
-                one.nobody = replace(before, count=before.count + len(rows))
+                before = part.nobody or Tally("user_id", 0, "", int(rows[0]))
+                part.nobody = replace(before, count=before.count + len(rows))
         for column in COLUMNS[entity]:
             if column.kind == "id" and column.name in good.columns:
-                self._look_at_ids(one, good, column.name)
+                self._look_at_ids(part, good, column.name)
 
-    def _look_at_ids(self, one: EntitySummary, good: pl.DataFrame, name: str) -> None:
+    def _look_at_ids(self, part: EntitySummary, good: pl.DataFrame, name: str) -> None:
         ids = good[name]
         hashes = ids.drop_nulls().hash().unique()
-        one.ids[name] = one.ids[name].append(hashes).unique() if name in one.ids else hashes
-        if name not in one.example and len(first := ids.drop_nulls().head(1)):
-            one.example[name] = first[0][:60]
-        if name not in one.padded:
+        part.ids[name] = part.ids[name].append(hashes).unique() if name in part.ids else hashes
+        if name not in part.example and len(first := ids.drop_nulls().head(1)):
+            part.example[name] = first[0][:60]
+        if name not in part.padded:
             first_rows = good.head(LOOKED_AT)
             padded = first_rows.filter(first_rows[name].str.contains(_PADDED)).head(1)
-            one.padded |= {name: (padded[name][0], padded["row_number"][0])} if len(padded) else {}
-        pointed, all_of = one.pointed.get(name, (0, 0))
+            part.padded |= {name: (padded[name][0], padded["row_number"][0])} if len(padded) else {}
+        pointed, all_of = part.pointed.get(name, (0, 0))
         ends = ids.filter(ids.str.ends_with(".0"))
         here = int(ends.str.contains(r"^\d+\.0$").sum())
-        one.pointed[name] = pointed + here, all_of + len(ids) - ids.null_count()
+        part.pointed[name] = pointed + here, all_of + len(ids) - ids.null_count()
         is_word = ids.is_in(NOTHING).fill_null(False)
         if is_word.any():
-            found = good.filter(is_word).group_by(name).agg(pl.len(), pl.col("row_number").min())
-            for word, count, line in found.sort("row_number").iter_rows():
-                _count(one.words, (name, word), Tally(name, count, word, line))
+            words = good.filter(is_word).group_by(name).agg(pl.len(), pl.col("row_number").min())
+            for word, count, line in words.sort("row_number").iter_rows():
+                _count(part.words, (name, word), Tally(name, count, word, line))
 
     def warnings(self, entity: Entity) -> list[str]:
         """Sentences on what was left out or looks wrong; twenty at most."""
-        one = self.entities[entity]
-        lines = [*([one.damage] if one.damage else []), *one.doubts]
+        part = self.entities[entity]
+        lines = [*([part.damage] if part.damage else []), *part.doubts]
         lines += [
             f"{tally.count:,} × {tally.kind} (line {tally.line}: {tally.example})"
-            for tally in one.left_out.values()
+            for tally in part.left_out.values()
         ]
-        if one.nobody and not self.without_user_is_said:
+        if (nobody := part.nobody) and not self.without_user_is_said:
             lines.append(
-                f"rows without a user: {one.nobody.count:,}, the first in line {one.nobody.line}. "
+                f"rows without a user: {nobody.count:,}, the first in line {nobody.line}. "
                 "They count for their items, and for nobody's taste"
             )
-        if one.words:
+        if part.words:
             words = ", ".join(
                 f"{tally.example} ({tally.count:,} × {tally.kind}, first in line {tally.line})"
-                for tally in one.words.values()
+                for tally in part.words.values()
             )
-            names = ", ".join(dict.fromkeys(tally.example for tally in one.words.values()))
+            names = ", ".join(dict.fromkeys(tally.example for tally in part.words.values()))
             lines.append(
                 f"ids that look like words for nothing: {words}. Say  nothing: [{names}]  in the "
                 "mapping if they mean that there is none"
@@ -135,12 +135,12 @@ class Summary:
         lines += [
             f"{name}: some ids have blanks around them, as {cell[:60]!a} in line {line}: they are "
             "others than those without"
-            for name, (cell, line) in one.padded.items()
+            for name, (cell, line) in part.padded.items()
         ]
         lines += [
-            f"{name}: all ids are written like {one.example[name]}. Say  whole_ids: yes  in the "
+            f"{name}: all ids are written like {part.example[name]}. Say  whole_ids: yes  in the "
             "mapping if they are whole numbers"
-            for name, (pointed, all_of) in one.pointed.items()
+            for name, (pointed, all_of) in part.pointed.items()
             if pointed and pointed == all_of
         ]
         if entity == "interactions":
@@ -157,9 +157,9 @@ class Summary:
             if theirs is None or "id" not in theirs.ids or column not in events.ids:
                 continue
             used, there = events.ids[column], theirs.ids["id"]
-            known = int(used.is_in(there.implode()).sum())
-            if len(used) and len(there) and known < HARDLY * len(used):
-                share = "none" if not known else f"only {known:,}"
+            count = int(used.is_in(there.implode()).sum())
+            if len(used) and len(there) and count < HARDLY * len(used):
+                share = "none" if not count else f"only {count:,}"
                 lines.append(
                     f"{share} of the {len(used):,} {entity} of the interactions is among the "
                     f"{entity}: {column} is like {events.example[column]!r}, {entity}.id like "
@@ -169,9 +169,9 @@ class Summary:
 
     def reasons(self, entity: Entity) -> list[dict[str, Any]]:
         """Why rows were refused, the most frequent first; twenty at most."""
-        found = self.entities[entity]
-        tallies = sorted(found.reasons.values(), key=lambda one: -one.count)
-        if not found.good + found.refused + found.duplicates:
+        part = self.entities[entity]
+        tallies = sorted(part.reasons.values(), key=lambda each: -each.count)
+        if not part.good + part.refused + part.duplicates:
             tallies = [Tally("the file has no row", 0, "nothing but a header, or empty lines", 1)]
         return [
             {

@@ -256,9 +256,9 @@ def assigned(conn: psycopg.Connection, id: str) -> dict[str, str]:
 
 def shown(conn: psycopg.Connection, row: ExperimentRow) -> dict[str, Shown]:
     """What the users of each arm were shown, as ``feed.variant_hours`` has it."""
-    found = {arm: Shown() for arm in row.ranked_by}
+    none = {arm: Shown() for arm in row.ranked_by}
     if row.started_at is None:
-        return found
+        return none
     intended = {arm: ranked_by or "champion" for arm, ranked_by in row.ranked_by.items()}
     rows = conn.execute(
         """
@@ -284,7 +284,7 @@ def shown(conn: psycopg.Connection, row: ExperimentRow) -> dict[str, Shown]:
             "intended": list(intended.values()),
         },
     )
-    return found | {arm: Shown(*map(int, counts)) for arm, *counts in rows}
+    return none | {arm: Shown(*map(int, counts)) for arm, *counts in rows}
 
 
 def flags(conn: psycopg.Connection) -> list[FlagRow]:

@@ -88,8 +88,8 @@ class AuditEntry:
 
 def key_id_of(key: str) -> str | None:
     """The id in a key; None: it cannot be one of ours."""
-    found = _KEY.fullmatch(key)
-    return found[2] if found else None
+    match = _KEY.fullmatch(key)
+    return match[2] if match else None
 
 
 def hash_key(key: str) -> bytes:

@@ -47,6 +47,6 @@ async def overview(conn: AsyncConnection[Any], environment: str) -> Overview:
     """The numbers now."""
     cursor = conn.cursor(row_factory=args_row(Overview))
     await cursor.execute(_OVERVIEW, (environment,))
-    found = await cursor.fetchone()
-    assert found is not None
-    return found
+    row = await cursor.fetchone()
+    assert row is not None
+    return row

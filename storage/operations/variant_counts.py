@@ -183,13 +183,13 @@ def count_new(
     with conn.transaction():
         conn.execute("SELECT pg_advisory_xact_lock(%s)", (LOCK,))
         settled = settled_until(conn)
-        known: dict[str, datetime] = dict(
+        counted: dict[str, datetime] = dict(
             conn.execute("SELECT name, at FROM feed.watermarks").fetchall()
         )
-        since = known.get(SINCE) or day_of(now - timedelta(days=days))
+        since = counted.get(SINCE) or day_of(now - timedelta(days=days))
         conn.execute(_TOUCHED)
         given: dict[str, Any] = {
-            "after": known[received] - OVERLAP if received in known else EVER,
+            "after": counted[received] - OVERLAP if received in counted else EVER,
             "since": since,
             "hours": conversion_hours,
             "came": [*types.counted_as(*COUNTED, "conversion"), *types.timed],
@@ -221,13 +221,13 @@ def _of_own(types: InteractionTypes) -> str:
     def said(all: InteractionTypes) -> list[str]:
         every = ((name, all[name]) for name in all.names)
         return [
-            f", {name} as {one.counts_as}{' timed' * one.timed}"
-            for name, one in every
-            if one.counts_as or one.timed
+            f", {name} as {kind.counts_as}{' timed' * kind.timed}"
+            for name, kind in every
+            if kind.counts_as or kind.timed
         ]
 
     usual = said(DEFAULT_TYPES)
-    return "".join(one for one in said(types) if one not in usual)
+    return "".join(kind for kind in said(types) if kind not in usual)
 
 
 def counted(conn: psycopg.Connection) -> tuple[datetime, datetime] | None:

@@ -65,10 +65,10 @@ def by_version(
 ) -> dict[tuple[str, str], Totals]:
     """By variant and model version ('' for none), of the hours that begin in ``[start, end)``,
     the hour of ``start`` included. Reads the rows of those hours."""
-    found = _totals(
+    totals_of = _totals(
         conn, ("variant", "model_version"), "experiment = ''", start, end, conversion_hours, {}
     )
-    return {(variant, version): totals for (variant, version), totals in found}
+    return {(variant, version): totals for (variant, version), totals in totals_of}
 
 
 def by_arm(
@@ -82,10 +82,10 @@ def by_arm(
     """By arm of an experiment, whatever ranked in the end (intention to treat), without users who
     were given their arm by hand: no lot chose them. As ``by_version``. An arm that nobody saw is
     not there."""
-    found = _totals(
+    totals_of = _totals(
         conn, ("arm",), _BY_LOT, start, end, conversion_hours, {"experiment": experiment}
     )
-    return {arm: totals for (arm,), totals in found}
+    return {arm: totals for (arm,), totals in totals_of}
 
 
 def _totals(
@@ -125,13 +125,13 @@ def _totals(
         """,
         {"start": hour_of(start), "end": end, "hours": conversion_hours, **parameters},
     ).fetchall()
-    found = []
+    totals = []
     for row in rows:
         label, numbers = row[: len(labels)], dict(zip(_NUMBERS, row[len(labels) :], strict=False))
         sums = iter(row[len(labels) + len(_NUMBERS) :])
         by_metric = {name: Moments(*islice(sums, 6)) for name in METRICS}
-        found.append((label, Totals(**numbers, moments=by_metric)))
-    return found
+        totals.append((label, Totals(**numbers, moments=by_metric)))
+    return totals
 
 
 def by_time(

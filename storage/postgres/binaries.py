@@ -47,8 +47,8 @@ class Account:
             if os.geteuid() != 0:
                 entry = pwd.getpwuid(os.geteuid())
                 return cls(entry.pw_uid, os.getegid())
-            known = {entry.pw_name: entry for entry in pwd.getpwall()}
-            entry = next(known[name] for name in UNPRIVILEGED if name in known)
+            entries = {entry.pw_name: entry for entry in pwd.getpwall()}
+            entry = next(entries[name] for name in UNPRIVILEGED if name in entries)
         except (KeyError, StopIteration):
             accounts = " or ".join(UNPRIVILEGED)
             who = f"user id {os.geteuid()}" if os.geteuid() else f"the account {accounts}"
@@ -148,11 +148,11 @@ def find_binaries(major: int | None = None) -> Binaries:
     Raises:
         EmbeddedPostgresError: there are none that fit.
     """
-    found = list(_all_binaries())
-    for binaries in found:
+    available = list(_all_binaries())
+    for binaries in available:
         if binaries.major == major or (major is None and binaries.major >= OLDEST_MAJOR):
             return binaries
-    present = ", ".join(b.version for b in found) or "none"
+    present = ", ".join(b.version for b in available) or "none"
     if major is None:
         raise EmbeddedPostgresError(
             f"No Postgres programs of version {OLDEST_MAJOR} or newer (found: {present}). Install "

@@ -30,9 +30,9 @@ def users_in(entity: Entity, row: Any) -> list[str]:
     """
     level = [(row, entity == "users")]
     while level:
-        found = [id for value, is_user in level for id in _ids(value, is_user)]
-        if found:
-            return list(dict.fromkeys(found))
+        ids = [id for value, is_user in level for id in _ids(value, is_user)]
+        if ids:
+            return list(dict.fromkeys(ids))
         below = (inner for value, is_user in level for inner in _below(value, is_user))
         level = list(islice(below, MOST))
     return []
@@ -49,13 +49,13 @@ def _ids(value: Any, is_user: bool) -> Iterator[str]:
 
 def _below(value: Any, is_user: bool) -> Iterator[tuple[Any, bool]]:
     """Objects and lists in one of them, and whether each is a user's."""
-    found: Iterable[tuple[Any, bool]] = ()
+    below: Iterable[tuple[Any, bool]] = ()
     if isinstance(value, dict):
         nested = ((name, inner) for name, inner in value.items() if isinstance(inner, dict | list))
-        found = ((inner, _names_user(name)) for name, inner in nested)
+        below = ((inner, _names_user(name)) for name, inner in nested)
     elif isinstance(value, list):
-        found = ((inner, is_user) for inner in value if isinstance(inner, dict | list))
-    return iter(found)
+        below = ((inner, is_user) for inner in value if isinstance(inner, dict | list))
+    return iter(below)
 
 
 def _names_user(name: str) -> bool:

@@ -103,8 +103,8 @@ async def page(
         """),
         {"id": user_id, "after": list(after or ()), "limit": limit},
     )
-    found = await cursor.fetchall()
-    return Page([row for row, _ in found], found[-1][1] if len(found) == limit else None)
+    rows = await cursor.fetchall()
+    return Page([row for row, _ in rows], rows[-1][1] if len(rows) == limit else None)
 
 
 async def erase(connection: Connection, user_id: str, *, actor: str = "api") -> bool:
@@ -160,8 +160,8 @@ async def preferences(connection: Connection, user_id: str, *, lock: bool = Fals
         """),
         (user_id,),
     )
-    found = await cursor.fetchone()
-    return found[0] if found else None
+    row = await cursor.fetchone()
+    return row[0] if row else None
 
 
 async def change_preferences(
@@ -204,10 +204,10 @@ async def recommendations(connection: Connection, user_id: str) -> list[dict[str
         """,
         (user_id,),
     )
-    found = await cursor.fetchall()
-    if not found:
-        known = await connection.execute("SELECT FROM feed.users WHERE id = %s", (user_id,))
-        if await known.fetchone() is None:
+    rows = await cursor.fetchall()
+    if not rows:
+        user = await connection.execute("SELECT FROM feed.users WHERE id = %s", (user_id,))
+        if await user.fetchone() is None:
             return None
     return [
         {
@@ -217,7 +217,7 @@ async def recommendations(connection: Connection, user_id: str) -> list[dict[str
             "model_version": model_version,
             "generated_at": generated_at,
         }
-        for item_id, score, reason, model_version, generated_at in found
+        for item_id, score, reason, model_version, generated_at in rows
     ]
 
 

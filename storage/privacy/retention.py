@@ -190,9 +190,9 @@ def _months(conn: psycopg.Connection) -> list[str]:
 
 
 def _month(table: str) -> date:
-    found = _MONTH.fullmatch(table)
-    assert found is not None
-    return date(int(found[1]), int(found[2]), 1)
+    match = _MONTH.fullmatch(table)
+    assert match is not None
+    return date(int(match[1]), int(match[2]), 1)
 
 
 def _next_month(table: str) -> date:

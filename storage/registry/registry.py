@@ -178,12 +178,12 @@ class Registry:
         if not version.isdecimal() or len(version) > 9:  # more than the database's integers hold
             raise UnknownVersion(unknown)
         try:
-            found = self.client.get_model_version(self.model_name, version)
+            stored = self.client.get_model_version(self.model_name, version)
         except MlflowException as error:
             if error.error_code in NOT_THERE:
                 raise UnknownVersion(unknown) from error
             raise _away(error) from error
-        return self._read(found)
+        return self._read(stored)
 
     def versions(self, most: int | None = None) -> list[ModelVersion]:
         """All versions, or so many of them, newest first. Each is asked for by itself."""
@@ -194,20 +194,20 @@ class Registry:
     def metric_of_newest(self, metric: str, most: int) -> dict[str, float]:
         """A run's metric by version, of the newest versions, the oldest of them first; 0 where
         the run has none. Two questions, however many they are."""
-        found = self.client.search_model_versions(
+        newest = self.client.search_model_versions(
             f"name = '{self.model_name}'", max_results=most, order_by=["version_number DESC"]
         )
-        named = ", ".join(f"'{version.run_id}'" for version in found)
+        named = ", ".join(f"'{version.run_id}'" for version in newest)
         runs = self.client.search_runs(
             [self.experiment_id()], f"attributes.run_id IN ({named})", max_results=most
         )
         values = {run.info.run_id: run.data.metrics.get(metric, 0.0) for run in runs}
-        return {str(one.version): values.get(one.run_id or "", 0.0) for one in reversed(found)}
+        return {str(each.version): values.get(each.run_id or "", 0.0) for each in reversed(newest)}
 
     def _numbers(self) -> set[str]:
         with _answering():
-            found = self.client.search_model_versions(f"name = '{self.model_name}'")
-        return {str(version.version) for version in found}
+            versions = self.client.search_model_versions(f"name = '{self.model_name}'")
+        return {str(version.version) for version in versions}
 
     def newest(self) -> ModelVersion | None:
         """The version registered last, live or not; None: there is none.
@@ -216,10 +216,10 @@ class Registry:
             RegistryAway: MLflow does not answer.
         """
         with _answering():
-            found = self.client.search_model_versions(
+            newest = self.client.search_model_versions(
                 f"name = '{self.model_name}'", max_results=1, order_by=["version_number DESC"]
             )
-        return self.get(str(found[0].version)) if found else None
+        return self.get(str(newest[0].version)) if newest else None
 
     def champion(self) -> ModelVersion | None:
         """The live version, or None."""
@@ -306,7 +306,7 @@ class Registry:
         """
         with _answering():
             live, before = self.champion(), self.history()
-            history = [one for one in before if one != version]
+            history = [earlier for earlier in before if earlier != version]
             if live is not None and live.version == version:
                 history = self.earlier(version, passed_over)
                 self._set_champion(history[-1] if history else None)
@@ -354,15 +354,15 @@ class Registry:
                 return None
             raise _away(error) from error
 
-    def _read(self, found: _ModelVersion) -> ModelVersion:
-        metrics = self._metrics(found.run_id) if found.run_id else {}
+    def _read(self, version: _ModelVersion) -> ModelVersion:
+        metrics = self._metrics(version.run_id) if version.run_id else {}
         return ModelVersion(
-            version=str(found.version),
-            run_id=found.run_id or "",
-            trained_at=found.tags.get("trained_at"),
+            version=str(version.version),
+            run_id=version.run_id or "",
+            trained_at=version.tags.get("trained_at"),
             metrics=dict(metrics),
-            aliases=tuple(found.aliases),
-            tags=dict(found.tags),
+            aliases=tuple(version.aliases),
+            tags=dict(version.tags),
         )
 
     def _metrics(self, run_id: str) -> dict[str, float]:

@@ -22,8 +22,9 @@ KEY = "search"
 def open_run(registry: Registry, key: str, *, name: str, tags: Mapping[str, str]) -> str:
     """The run of the search of that key, made if it is new; one that had ended goes on."""
     experiment = registry.experiment_id(EXPERIMENT)
-    for known in registry.client.search_runs([experiment], f"tags.{KEY} = '{key}'", max_results=1):
-        run_id = known.info.run_id
+    tagged = f"tags.{KEY} = '{key}'"
+    for earlier in registry.client.search_runs([experiment], tagged, max_results=1):
+        run_id = earlier.info.run_id
         registry.client.update_run(run_id, status="RUNNING")
         cut_off = f"tags.{MLFLOW_PARENT_RUN_ID} = '{run_id}' and attributes.status = 'RUNNING'"
         for nested in registry.client.search_runs([experiment], cut_off):

@@ -75,9 +75,9 @@ def run(
     running.
     """
     client, experiment = registry.client, registry.experiment_id()
-    known = client.search_runs([experiment], f"tags.{DAGSTER_RUN} = '{pipeline_run}'")
-    if known:
-        run_id = known[0].info.run_id
+    runs = client.search_runs([experiment], f"tags.{DAGSTER_RUN} = '{pipeline_run}'")
+    if runs:
+        run_id = runs[0].info.run_id
         client.update_run(run_id, status="RUNNING")
     else:
         run_id = client.create_run(
@@ -164,8 +164,8 @@ def register(
     from storage.registry.pyfunc import log_recommender
 
     same_run = f"name = '{registry.model_name}' and run_id = '{run_id}'"
-    for known in registry.client.search_model_versions(same_run):
-        return registry.get(str(known.version))
+    for earlier in registry.client.search_model_versions(same_run):
+        return registry.get(str(earlier.version))
     features = FeatureSet.of(dataset.user_features, dataset.item_features)
     with tempfile.TemporaryDirectory() as folder:
         path, names = Path(folder) / "recommender.npz", Path(folder) / FEATURES

@@ -25,12 +25,12 @@ def document(result: Result, address: str) -> dict[str, Any]:
         model = f"model {metric}@{result.k}"
         baseline = result.metrics["model", metric].mean
         for stage in STAGES:
-            found = result.metrics[stage, metric]
-            row = _row(f"{stage} {metric}@{result.k}", round(found.mean, 6), UNITS[metric])
+            value = result.metrics[stage, metric]
+            row = _row(f"{stage} {metric}@{result.k}", round(value.mean, 6), UNITS[metric])
             if stage != "model":
-                ratio = round(found.mean / baseline, 4) if baseline else None
+                ratio = round(value.mean / baseline, 4) if baseline else None
                 row |= {"baseline": model, "baseline_value": round(baseline, 6), "ratio": ratio}
-            rows.append(row | {"low": round(found.low, 6), "high": round(found.high, 6)})
+            rows.append(row | {"low": round(value.low, 6), "high": round(value.high, 6)})
     rows += [_row(name, count, unit) for name, count, unit in _counts(result)]
     return {
         "name": "evaluate",
@@ -48,8 +48,8 @@ def show(result: Result, address: str, console: Console) -> None:
     metrics = [f"{metric}@{result.k}" for metric in METRICS]
     table = Table("", *metrics, "", box=None, pad_edge=False)
     for stage in STAGES:
-        found = (result.metrics[stage, metric] for metric in METRICS)
-        cells = (f"{one.mean:.4f} [dim]({one.low:.3f}–{one.high:.3f})[/]" for one in found)
+        values = (result.metrics[stage, metric] for metric in METRICS)
+        cells = (f"{value.mean:.4f} [dim]({value.low:.3f}–{value.high:.3f})[/]" for value in values)
         table.add_row(stage, *cells, f"[dim]{EXPLAINED[stage]}[/]")
     console.print(table)
     versions = ", ".join(result.versions) or "no model"

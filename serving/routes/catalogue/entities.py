@@ -215,13 +215,13 @@ class EntityCalls:
         for index, entry in enumerate(entries):
             if index % CHECKED_AT_ONCE == 0:
                 await asyncio.sleep(0)
-            one = self._checked(entry)
-            if not one.errors and one.id is not None:
-                before = first.setdefault(one.id, index)
+            entity = self._checked(entry)
+            if not entity.errors and entity.id is not None:
+                before = first.setdefault(entity.id, index)
                 if before != index:
                     message = f"given twice: {self._kind.entity}.{before} has it too"
-                    one.errors.append({"field": "id", "message": message})
-            checked.append(one)
+                    entity.errors.append({"field": "id", "message": message})
+            checked.append(entity)
         return checked
 
     def _checked(self, entry: Any) -> _Entry:

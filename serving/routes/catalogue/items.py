@@ -71,9 +71,9 @@ class ItemCalls(EntityCalls):
         for id in ids:
             parse(IdOnly, {"id": id})
         rows = await self._database.run(lambda c: catalogue.get_many(c, "items", ids))
-        found = [orjson.Fragment(rows[id]) for id in ids if id in rows]
+        items = [orjson.Fragment(rows[id]) for id in ids if id in rows]
         return answer_json(
-            request, {"items": found, "missing": [id for id in ids if id not in rows]}
+            request, {"items": items, "missing": [id for id in ids if id not in rows]}
         )
 
 

@@ -47,10 +47,10 @@ class PreferenceCalls:
     async def get_preferences(self, request: Request) -> Response:
         """A user's preferences; the defaults where none are stored."""
         user_id = parse_query(OfUser, request.query_params).user_id
-        found = await self._database.run(lambda c: people.preferences(c, user_id))
-        if found is None:
+        row = await self._database.run(lambda c: people.preferences(c, user_id))
+        if row is None:
             raise not_found("user", user_id)
-        return answer_row(request, found)
+        return answer_row(request, row)
 
     @endpoints.declare(
         "PATCH /api/v1/feed/preferences",

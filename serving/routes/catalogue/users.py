@@ -69,13 +69,13 @@ class UserCalls(EntityCalls):
     async def find_users(self, request: Request) -> Response:
         """Users by id, a page at a time."""
         asked = parse_query(AskedUsers, request.query_params)
-        found = await self._database.run(
+        rows = await self._database.run(
             # one more than asked for tells whether there is another page
             lambda c: catalogue.browse(c, "users", asked.q, asked.after, asked.limit + 1)
         )
-        page = found[: asked.limit]
+        page = rows[: asked.limit]
         following = None
-        if len(found) > asked.limit:
+        if len(rows) > asked.limit:
             query = {"q": asked.q, "limit": asked.limit, "after": page[-1][0]}
             following = f"/api/v1/users?{urlencode(query)}"
         users = [orjson.Fragment(row) for _, row in page]

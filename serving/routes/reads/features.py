@@ -142,7 +142,7 @@ def item_features(view: View, row: int) -> Body:
     numbers = ("bias", "lat", "lon", "price_min", "price_max", "owner_quality", "engagement")
     counts = ("applied", "impressions", "clicks")
     times = ("created_at", "publish_at", "starts_at")
-    one = np.array([row], np.int32)
+    item = np.array([row], np.int32)
     tags = items.tags[row]
     band, capacity = int(items.price_band[row]), int(items.capacity[row])
     return {
@@ -154,7 +154,7 @@ def item_features(view: View, row: int) -> Body:
         **{name: _number(getattr(items, name)[row]) for name in numbers},
         **{name: int(getattr(items, name)[row]) for name in counts},
         **{name: _time(getattr(items, name)[row]) for name in times},
-        "appeared_at": _time(appearance(live, one)[0]),
+        "appeared_at": _time(appearance(live, item)[0]),
         "city": _name(live.cities, int(items.city[row])),
         "category": _name(live.categories, int(items.category[row])),
         "tags": _names(live.tags, tags[tags >= 0]),
@@ -173,17 +173,17 @@ def item_features(view: View, row: int) -> Body:
 
 def pair_features(view: View, row: int) -> Body:
     live, profile, now = view.live, view.profile, view.now
-    one = np.array([row], np.int32)
+    item = np.array([row], np.int32)
     unweighed: dict[Any, float] = dict.fromkeys(SCORERS, 0.0)
     every = profile.model_copy(update={"scorer_weights": unweighed | profile.scorer_weights})
-    components = explained(live, view.taste, every, one, now=now)
-    [reason] = reasons(live, view.taste, every, one, components)
+    components = explained(live, view.taste, every, item, now=now)
+    [reason] = reasons(live, view.taste, every, item, components)
     unit = components.pop("model", None)
     hybrid = scorers.hybrid(components, profile.scorer_weights, 1)
     wished = broken(
-        live, view.viewer, profile, one, now=now, exclude_seen=True, exclude_applied=True
+        live, view.viewer, profile, item, now=now, exclude_seen=True, exclude_applied=True
     )
-    always = [name for name, mask in broken(live, view.viewer, profile, one, now=now) if mask[0]]
+    always = [name for name, mask in broken(live, view.viewer, profile, item, now=now) if mask[0]]
     asked = {name for name, mask in wished if mask[0]}
     return {
         "user_id": view.viewer.user_id,
@@ -194,7 +194,7 @@ def pair_features(view: View, row: int) -> Body:
         "model": None
         if unit is None
         else {
-            "raw": _number(model_scores(live, view.taste, one)[0]),
+            "raw": _number(model_scores(live, view.taste, item)[0]),
             "unit": _number(unit[0], 4),
         },
         **reason_body(reason),
@@ -209,8 +209,8 @@ def pair_features(view: View, row: int) -> Body:
 def _sources(view: View, row: int) -> list[str]:
     patient = view.profile.candidates.model_copy(update={"time_budget_ms": PATIENCE_MS})
     profile = view.profile.model_copy(update={"candidates": patient})
-    found = view.catalogue.pipeline(profile, SourceGuard()).candidates(view.taste)
-    return names_of(int(found.sources[found.rows == row].sum()))
+    candidates = view.catalogue.pipeline(profile, SourceGuard()).candidates(view.taste)
+    return names_of(int(candidates.sources[candidates.rows == row].sum()))
 
 
 def _taste(live: LiveCatalogue, viewer: Viewer) -> Body:

@@ -68,12 +68,12 @@ class NearbyCalls:
         if view is None:
             return answer_json(request, {"items": []})
         radius_km = asked.radius_km or view.profile.scorers.max_distance_km
-        found = by_index(view, asked, radius_km)
-        if found is None:
-            found = await asyncio.to_thread(of_all, view, asked, radius_km)
-            keep = view.allowed(found.rows)  # it may have changed meanwhile
-            found = Found(found.rows[keep], found.km[keep])
-        rows, km = found.rows[: asked.limit], found.km[: asked.limit]
+        near = by_index(view, asked, radius_km)
+        if near is None:
+            near = await asyncio.to_thread(of_all, view, asked, radius_km)
+            keep = view.allowed(near.rows)  # it may have changed meanwhile
+            near = Found(near.rows[keep], near.km[keep])
+        rows, km = near.rows[: asked.limit], near.km[: asked.limit]
         items = listed(view.live, rows, reasons(view, rows, km), distance_km=km.round(3).tolist())
         return answer_json(request, {"items": items})
 
@@ -89,9 +89,9 @@ def by_index(view: View, asked: NearbyBody, radius_km: float) -> Found | None:
         # The index does not know yet where the latest are. It lists by distance, so nothing
         # is missed up to the last that it found.
         reach = float(km[-1]) if len(rows) == count else np.inf
-        found = _within(view, asked, radius_km, np.union1d(rows, view.live.latest_items()))
-        if reach == np.inf or np.count_nonzero(found.km <= reach) >= asked.limit:
-            return found
+        near = _within(view, asked, radius_km, np.union1d(rows, view.live.latest_items()))
+        if reach == np.inf or np.count_nonzero(near.km <= reach) >= asked.limit:
+            return near
         count *= 4
     return None
 

@@ -40,9 +40,9 @@ class SettingsCalls:
     async def profiles(self, request: Request) -> Response:
         """The active profile, and those that ship."""
         active = self._views.state.profile
-        known = {name: _shown(load_shipped(name)) for name in NAMES}
+        shipped = {name: _shown(load_shipped(name)) for name in NAMES}
         # The active one may be the product's own, whatever its name.
-        body = {"active": active.name, "profiles": known | {active.name: _shown(active)}}
+        body = {"active": active.name, "profiles": shipped | {active.name: _shown(active)}}
         return answer_versioned(request, body)
 
     @endpoints.declare(

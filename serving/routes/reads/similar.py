@@ -80,8 +80,8 @@ class SimilarCalls:
 def liked_by_the_same(view: View, row: int, count: int) -> tuple[Indices, NDArray[np.floating]]:
     """Items that the same users liked, and their cosines, highest first."""
     items = view.live.items
-    one = np.array([row], np.int32)
-    rows, cosines = similar_items(view.live, one, items.neighbours.shape[1])
+    item = np.array([row], np.int32)
+    rows, cosines = similar_items(view.live, item, items.neighbours.shape[1])
     keep = view.allowed(rows) & (rows != row) & (cosines > 0)
     return rows[keep][:count], cosines[keep][:count]
 
@@ -94,18 +94,18 @@ def similar_content(
     popular of all, and the latest."""
     live = view.live
     items, lists = live.items, live.snapshot.tag_items
-    one = np.array([row], np.int32)
+    item = np.array([row], np.int32)
     tags = items.tags[row]
-    known = tags[(tags >= 0) & (tags < lists.rows)]
-    pools = lists.gather(known).indices, view.catalogue.shortlists.popular[:POPULAR]
+    with_list = tags[(tags >= 0) & (tags < lists.rows)]
+    pools = lists.gather(with_list).indices, view.catalogue.shortlists.popular[:POPULAR]
     pool = np.unique(np.concatenate([*pools, live.latest_items()])).astype(np.int32)
     pool = pool[view.allowed(pool) & (pool != row) & ~np.isin(pool, others)]
     taste = scorers.taste_of(
         np.ones(1, np.float32),
-        items.tags[one],
-        items.category[one],
-        items.city[one],
-        items.price_band[one],
+        items.tags[item],
+        items.category[item],
+        items.city[item],
+        items.price_band[item],
         n_tags=len(live.tags),
         n_categories=len(live.categories),
         n_cities=len(live.cities),

@@ -73,5 +73,5 @@ def window(view: View, hours: int) -> tuple[Indices, Scores, int | None]:
     if not windows:
         rows = view.catalogue.shortlists.trending
         return rows, view.live.items.trending[rows], None
-    used = min((known for known in windows if known >= hours), default=max(windows))
+    used = min((width for width in windows if width >= hours), default=max(windows))
     return *windows[used], used

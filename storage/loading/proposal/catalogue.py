@@ -36,10 +36,10 @@ _STATUS_OF = {
 SEPARATORS = ("|", ";", ", ", ",", "/", " ")
 
 
-def _values(found: Proposal, role: str) -> pl.Series:
-    name = found.columns["interactions"][role]
+def _values(proposal: Proposal, role: str) -> pl.Series:
+    name = proposal.columns["interactions"][role]
     assert name is not None
-    return found.files["interactions"].column(name).text.drop_nulls().unique()
+    return proposal.files["interactions"].column(name).text.drop_nulls().unique()
 
 
 def _shared(column: Column, values: pl.Series) -> int:
@@ -48,8 +48,8 @@ def _shared(column: Column, values: pl.Series) -> int:
     return int(values.str.replace(r"\.0$", "").is_in(there.implode()).sum())
 
 
-def find_items(found: Proposal, others: list[Look]) -> None:
-    values, best = _values(found, "item_id"), 0
+def find_items(proposal: Proposal, others: list[Look]) -> None:
+    values, best = _values(proposal, "item_id"), 0
     for other in others:
         key = _key(other, values, "item_id")
         if key is None:
@@ -58,16 +58,16 @@ def find_items(found: Proposal, others: list[Look]) -> None:
         score = 1_000 * (len(columns) > 0) + _shared(key, values) + len(columns)
         if columns and score > best:
             best = score
-            found.files["items"] = other
-            found.columns["items"] = {"id": key.name, **columns}
-    events = found.files["interactions"]
-    if "items" not in found.files and not (events.inner and events.form.kind == "csv"):
-        columns = _within(found, events)
+            proposal.files["items"] = other
+            proposal.columns["items"] = {"id": key.name, **columns}
+    events = proposal.files["interactions"]
+    if "items" not in proposal.files and not (events.inner and events.form.kind == "csv"):
+        columns = _within(proposal, events)
         if columns:
-            found.columns["items"] = dict(columns)
-            found.why["items"] = f"they stand in {events.name}, in the rows of their interactions"
-    elif "items" in found.files:
-        _switch_off(found, found.files["items"])
+            proposal.columns["items"] = dict(columns)
+            proposal.why["items"] = f"they are in {events.name}, in the rows of their interactions"
+    elif "items" in proposal.files:
+        _switch_off(proposal, proposal.files["items"])
 
 
 def _key(look: Look, values: pl.Series, role: str) -> Column | None:
@@ -109,12 +109,12 @@ def _catalogue(look: Look, key: Column) -> dict[str, str | None]:
     return columns
 
 
-def _within(found: Proposal, events: Look) -> dict[str, str | None]:
+def _within(proposal: Proposal, events: Look) -> dict[str, str | None]:
     """Columns of the interactions' file that are the same in all rows of an item."""
-    item = found.columns["interactions"]["item_id"]
-    given = [name for name in found.columns["interactions"].values() if name]
+    item = proposal.columns["interactions"]["item_id"]
+    given = [name for name in proposal.columns["interactions"].values() if name]
     taken = {part for name in given for part in (name, *parts_of(name))}
-    taken |= {found.scale[0]} if found.scale else set()
+    taken |= {proposal.scale[0]} if proposal.scale else set()
     assert item is not None
     columns: dict[str, str | None] = {}
     for role in OF_ITEMS:
@@ -149,10 +149,10 @@ def _title_of_text(look: Look, columns: dict[str, str | None]) -> None:
         columns["title"] = columns.pop("text")
 
 
-def find_users(found: Proposal, others: list[Look]) -> None:
-    values = _values(found, "user_id")
+def find_users(proposal: Proposal, others: list[Look]) -> None:
+    values = _values(proposal, "user_id")
     for other in others:
-        if other in found.files.values():
+        if other in proposal.files.values():
             continue
         key = _key(other, values, "user_id")
         columns: dict[str, str | None] = {}
@@ -163,20 +163,20 @@ def find_users(found: Proposal, others: list[Look]) -> None:
             columns.pop("lat", None)
             columns.pop("lon", None)
         if key is not None and columns and other.form.header is not False:
-            found.files["users"] = other
-            found.columns["users"] = {"id": key.name, **columns}
+            proposal.files["users"] = other
+            proposal.columns["users"] = {"id": key.name, **columns}
             return
 
 
-def _switch_off(found: Proposal, items: Look) -> None:
+def _switch_off(proposal: Proposal, items: Look) -> None:
     """Columns of the items that are called as ours and hold something else."""
-    columns = found.columns["items"]
+    columns = proposal.columns["items"]
     for own in items.columns:
         ours = next((c for c in COLUMNS["items"] if c.name == own.name), None)
         if ours is None or own.name in columns.values() or ours.name in columns:
             continue
         if ours.kind == "status" and (statuses := _statuses_of(own)):
-            found.statuses = statuses
+            proposal.statuses = statuses
             continue
         fits = {
             "status": lambda c: c.text.drop_nulls().is_in(STATUSES).all(),
@@ -192,24 +192,24 @@ def _switch_off(found: Proposal, items: Look) -> None:
 def _statuses_of(column: Column) -> dict[str, str]:
     """Its words and what they say of an item, where each is known and none ours already."""
     words = sorted(column.text.drop_nulls().unique())
-    known = {word: status for word in words if (status := _STATUS_OF.get(letters(word)))}
-    return known if len(known) == len(words) and not {*words} <= {*STATUSES} else {}
+    statuses = {word: status for word in words if (status := _STATUS_OF.get(letters(word)))}
+    return statuses if len(statuses) == len(words) and not {*words} <= {*STATUSES} else {}
 
 
-def find_words(found: Proposal) -> None:
+def find_words(proposal: Proposal) -> None:
     """Words for nothing, ids like 12.0, and what parts tags."""
     ids = [
-        found.files["interactions"].column(name)
-        for role, name in found.columns["interactions"].items()
+        proposal.files["interactions"].column(name)
+        for role, name in proposal.columns["interactions"].items()
         if role in ("user_id", "item_id") and name
     ]
-    found.nothing = sorted({word for column in ids for word in column.words})
-    found.whole_ids = any(column.pointed for column in ids)
-    columns = found.columns.get("items", {})
+    proposal.nothing = sorted({word for column in ids for word in column.words})
+    proposal.whole_ids = any(column.pointed for column in ids)
+    columns = proposal.columns.get("items", {})
     tags = columns.get("tags")
     if tags:
-        source = found.files.get("items", found.files["interactions"])
-        found.tag_separator = _separator(source.column(tags))
+        source = proposal.files.get("items", proposal.files["interactions"])
+        proposal.tag_separator = _separator(source.column(tags))
 
 
 def _separator(column: Column) -> str | None:

@@ -32,23 +32,23 @@ MATRIX = (
 )
 
 
-def looks_of(folder: Path, found: Proposal, types: InteractionTypes) -> list[Look]:
+def looks_of(folder: Path, proposal: Proposal, types: InteractionTypes) -> list[Look]:
     """A look at each file; those that hold nothing of use are named in ``found.unused``."""
     files = {folder.name: [folder]} if folder.is_file() else _data(folder)
     looks = []
     for name, several in list(files.items())[:MOST_FILES]:
         if name.lower().endswith(NO_DATA) or stem(several[0]) in ("readme", "license", "licence"):
-            found.passed_over.append(name)
+            proposal.passed_over.append(name)
             continue
         try:
             looks.append(look(name, several, types))
         except LoadError as error:
-            found.unused[name] = str(error).replace(f"{several[0]}", "it", 1)[:200]
-    for one in list(looks):
-        why = MATRIX if is_matrix(one) else LIBSVM if is_libsvm(one) else None
+            proposal.unused[name] = str(error).replace(f"{several[0]}", "it", 1)[:200]
+    for look_ in list(looks):
+        why = MATRIX if is_matrix(look_) else LIBSVM if is_libsvm(look_) else None
         if why is not None:
-            looks.remove(one)
-            found.unused[one.name] = why
+            looks.remove(look_)
+            proposal.unused[look_.name] = why
     return looks
 
 
@@ -66,37 +66,37 @@ def _data(folder: Path) -> dict[str, list[Path]]:
 def _folders(folder: Path, deeper: int) -> Iterator[Path]:
     """The folder and those within it, which are no files in parts."""
     yield folder
-    for one in sorted(folder.iterdir()) if deeper else ():
-        if one.is_dir() and not one.name.startswith(("_", ".")) and not parts(one):
-            yield from _folders(one, deeper - 1)
+    for inner in sorted(folder.iterdir()) if deeper else ():
+        if inner.is_dir() and not inner.name.startswith(("_", ".")) and not parts(inner):
+            yield from _folders(inner, deeper - 1)
 
 
-def kind_of(one: Look) -> str | None:
+def kind_of(look: Look) -> str | None:
     """The type of events that the name of a file tells: ``train_purchases.csv``."""
-    words = re.split(r"[\W\d_]+", stem(one.files[0]).lower())
-    kinds = (type_of(word, one.types) for word in words if word not in NO_KINDS)
+    words = re.split(r"[\W\d_]+", stem(look.files[0]).lower())
+    kinds = (type_of(word, look.types) for word in words if word not in NO_KINDS)
     return next((kind for kind in kinds if kind), None)
 
 
-def join_similar(found: Proposal, events: Look, others: list[Look]) -> None:
+def join_similar(proposal: Proposal, events: Look, others: list[Look]) -> None:
     """Files of the same columns are read together, where a pattern names just these."""
     similar = [other for other in others if _is_similar(other, events)]
-    for one in similar:
-        if kind_of(one) != kind_of(events):
-            found.unused[one.name] = (
+    for each in similar:
+        if kind_of(each) != kind_of(events):
+            proposal.unused[each.name] = (
                 "its name tells other events than that of the interactions: add its rows to them, "
                 "with a column that tells the type of each"
             )
-    similar = [one for one in similar if kind_of(one) == kind_of(events)]
-    files = sorted(file for one in (events, *similar) for file in one.files)
-    names = [events.name, *(one.name for one in similar)]
+    similar = [each for each in similar if kind_of(each) == kind_of(events)]
+    files = sorted(file for each in (events, *similar) for file in each.files)
+    names = [events.name, *(each.name for each in similar)]
     pattern = f"{_common(names)}*{_common([name[::-1] for name in names])[::-1]}"
-    if similar and sorted(found.folder.glob(pattern)) == files:
+    if similar and sorted(proposal.folder.glob(pattern)) == files:
         events.name, events.files = pattern, files
         others[:] = [other for other in others if other not in similar]
         return
-    for one in similar:
-        found.unused[one.name] = "its columns are those of the interactions: add its rows to them"
+    for each in similar:
+        proposal.unused[each.name] = "it has the columns of the interactions: add its rows to them"
 
 
 def _common(names: list[str]) -> str:
@@ -105,13 +105,13 @@ def _common(names: list[str]) -> str:
     return "".join(several[0] for several in signs)
 
 
-def _is_similar(one: Look, events: Look) -> bool:
+def _is_similar(other: Look, events: Look) -> bool:
     """Whether files have the same columns; of those with names for them some may lack some."""
-    if one.form.kind != events.form.kind:
+    if other.form.kind != events.form.kind:
         return False
-    here, there = ([column.name for column in look.columns] for look in (one, events))
-    are_named_alike = len({re.sub(r"\d+", "", look.name) for look in (one, events)}) == 1
-    if one.form.header is False and one.form.shape == "rows":
+    here, there = ([column.name for column in look.columns] for look in (other, events))
+    are_named_alike = len({re.sub(r"\d+", "", look.name) for look in (other, events)}) == 1
+    if other.form.header is False and other.form.shape == "rows":
         return here == there and are_named_alike
     shared = {*here} & {*there}
     return here == there or (

@@ -125,10 +125,10 @@ def look(name: str, files: list[Path], types: InteractionTypes = DEFAULT_TYPES) 
         names = columns_of(files[0], form)[:COLUMNS]
         frame = _first_rows(files[0], form, names)
         columns = _columns(frame, names, types)
-    found = Look(name, files, form, columns, len(frame), size, types)
-    if inner := _inner(found):
-        return look_within(found, inner)
-    return found
+    made = Look(name, files, form, columns, len(frame), size, types)
+    if inner := _inner(made):
+        return look_within(made, inner)
+    return made
 
 
 def look_within(outer: Look, inner: str) -> Look:
@@ -191,27 +191,27 @@ def _column(cells: pl.Series, types: InteractionTypes) -> Column:
     )
 
 
-def _inner(found: Look) -> str | None:
+def _inner(look: Look) -> str | None:
     """A key or column that holds several interactions of one row, as sessions do."""
-    if found.form.shape == "lists":
-        return found.form.names[1]
+    if look.form.shape == "lists":
+        return look.form.names[1]
     has_item = any(
-        role_of(column.name) == "item_id" and 2 * column.filled > found.rows
-        for column in found.columns
+        role_of(column.name) == "item_id" and 2 * column.filled > look.rows
+        for column in look.columns
     )
-    for column in found.columns:
+    for column in look.columns:
         cells = column.text.drop_nulls().head(100)
-        is_nested = found.form.kind in ("json", "jsonl", *BY_COLUMNS)
+        is_nested = look.form.kind in ("json", "jsonl", *BY_COLUMNS)
         if is_nested and column.like(r"^\[\s*[{\]]"):
-            keys = {key for cell in cells for one in _objects(cell) for key in one}
+            keys = {key for cell in cells for each in _objects(cell) for key in each}
             is_known = any("id" in key.lower() or role_of(key) == "item_id" for key in keys)
             if is_known and len(keys) > 1:
                 return column.name
-        if found.form.kind in BY_COLUMNS and _are_items(column) and not has_item:
+        if look.form.kind in BY_COLUMNS and _are_items(column) and not has_item:
             return column.name
         # MIND: N55689-1 N35729-0
         if (
-            found.form.kind == "csv"
+            look.form.kind == "csv"
             and column.like(r"^\S+-[01]( \S+-[01])*$")
             and column.length > 12
         ):

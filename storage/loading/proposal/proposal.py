@@ -27,8 +27,8 @@ def propose(folder: Path, types: InteractionTypes = DEFAULT_TYPES) -> Proposal:
     Raises:
         LoadError: no file of them has users and items.
     """
-    found = Proposal(folder)
-    looks = looks_of(folder, found, types)
+    proposal = Proposal(folder)
+    looks = looks_of(folder, proposal, types)
     roles = {look.name: of_events(look) for look in looks}
     _without_orders(looks, roles)
     events = max(
@@ -37,18 +37,18 @@ def propose(folder: Path, types: InteractionTypes = DEFAULT_TYPES) -> Proposal:
         default=None,
     )
     if events is None:
-        raise LoadError(_nothing_found(folder, looks, roles, found))
-    found.files["interactions"], events_roles = events, roles[events.name]
+        raise LoadError(_nothing_found(folder, looks, roles, proposal))
+    proposal.files["interactions"], events_roles = events, roles[events.name]
     others = [look for look in looks if look is not events]
-    join_similar(found, events, others)
-    _say_events(found, events, events_roles)
-    find_items(found, others)
-    find_users(found, others)
+    join_similar(proposal, events, others)
+    _say_events(proposal, events, events_roles)
+    find_items(proposal, others)
+    find_users(proposal, others)
     for other in others:
-        if other not in found.files.values():
-            found.unused.setdefault(other.name, "no column of it is needed")
-    find_words(found)
-    return found
+        if other not in proposal.files.values():
+            proposal.unused.setdefault(other.name, "no column of it is needed")
+    find_words(proposal)
+    return proposal
 
 
 def _without_orders(looks: list[Look], roles: dict[str, dict[str, str]]) -> None:
@@ -64,100 +64,100 @@ def _without_orders(looks: list[Look], roles: dict[str, dict[str, str]]) -> None
             del roles[look.name]["user_id"]
 
 
-def _may_be_events(one: Look, roles: dict[str, str]) -> bool:
+def _may_be_events(look: Look, roles: dict[str, str]) -> bool:
     """Whether it has users who come again, and items, or is a log by all its names."""
     if not {"user_id", "item_id"} <= set(roles):
         return False
-    is_log = one.form.header is not False and {"type", "occurred_at"} <= set(roles)
-    return one.rows < MANY or is_log or not one.column(roles["user_id"]).is_unique
+    is_log = look.form.header is not False and {"type", "occurred_at"} <= set(roles)
+    return look.rows < MANY or is_log or not look.column(roles["user_id"]).is_unique
 
 
-def _likeness(one: Look, roles: dict[str, str]) -> int:
+def _likeness(look: Look, roles: dict[str, str]) -> int:
     """How much a file is like one of interactions."""
-    user, item = one.column(roles["user_id"]), one.column(roles["item_id"])
+    user, item = look.column(roles["user_id"]), look.column(roles["item_id"])
     score = 3 * ("occurred_at" in roles) + 4 * bool({"rating", "type", "count"} & set(roles))
     score += 2 * (not user.is_unique) + 2 * (not item.is_unique)
-    return score + 8 * (stem(one.files[0]) == "interactions")
+    return score + 8 * (stem(look.files[0]) == "interactions")
 
 
-def _say_events(found: Proposal, events: Look, roles: dict[str, str]) -> None:
+def _say_events(proposal: Proposal, events: Look, roles: dict[str, str]) -> None:
     columns: dict[str, str | None] = {name: roles[name] for name in ("user_id", "item_id")}
-    found.columns["interactions"] = columns
+    proposal.columns["interactions"] = columns
     if plain_name(roles["user_id"]) in ORDERS:
-        found.why["interactions"] = "no column tells who: each order counts as a user of its own"
+        proposal.why["interactions"] = "no column tells who: each order counts as a user of its own"
     if time := roles.get("occurred_at"):
-        _say_time(found, events, events.column(time))
+        _say_time(proposal, events, events.column(time))
     elif joined := of_parts(events):
         columns["occurred_at"] = joined
     elif clock := unread_time(events):
-        found.why["default_time"] = f"{clock.name!r} has no times, or counts from its own start"
+        proposal.why["default_time"] = f"{clock.name!r} has no times, or counts from its own start"
     if "occurred_at" not in columns:
-        found.default_time = "order"
+        proposal.default_time = "order"
         columns.pop("occurred_at", None)
     if "type" in roles:
-        _say_types(found, events, roles["type"])
+        _say_types(proposal, events, roles["type"])
     elif "rating" in roles:
-        found.scale = roles["rating"], steps_of_rating(events.column(roles["rating"]))
+        proposal.scale = roles["rating"], steps_of_rating(events.column(roles["rating"]))
         others = [c.name for c in events.columns if c.name not in roles.values() and is_scale(c)]
         if events.form.header is False and others:
-            found.why["thresholds"] = f"{listed(others)} may be the rating as well: check it"
+            proposal.why["thresholds"] = f"{listed(others)} may be the rating as well: check it"
     elif "count" in roles:
-        found.scale = roles["count"], steps_of_count(events.column(roles["count"]))
+        proposal.scale = roles["count"], steps_of_count(events.column(roles["count"]))
     else:
-        _say_flags(found, events, set(roles.values()))
+        _say_flags(proposal, events, set(roles.values()))
     used = set(roles.values())
-    if found.default_type and "type" not in roles:
+    if proposal.default_type and "type" not in roles:
         columns |= {column.name: None for column in events.columns if column.name == "type"}
     for column in COLUMNS["interactions"]:
         if column.name in ("event_id", "metadata") and column.name not in used:
-            own = next((one for one in events.columns if one.name == column.name), None)
+            own = next((each for each in events.columns if each.name == column.name), None)
             pattern = r"^\s*\{" if column.kind == "json" else r"^\{?[0-9a-fA-F]{8}-?[0-9a-fA-F]{4}"
             if own is not None and not own.like(pattern):
                 columns[column.name] = None
 
 
-def _say_time(found: Proposal, events: Look, time: Column) -> None:
+def _say_time(proposal: Proposal, events: Look, time: Column) -> None:
     reader, cells = TimeReader(), time.text.drop_nulls()
     reader.decide(cells, lambda: events.cells(time.name))
     if time.are_times(reader, HALF):
-        found.columns["interactions"]["occurred_at"] = with_clock(events, time) or time.name
+        proposal.columns["interactions"]["occurred_at"] = with_clock(events, time) or time.name
     elif pattern := ambiguous_pattern(cells.head(1_000)):
-        found.columns["interactions"]["occurred_at"] = time.name
-        found.time_format = pattern
-        found.why["time_format"] = "no cell tells whether the day comes first: check it"
+        proposal.columns["interactions"]["occurred_at"] = time.name
+        proposal.time_format = pattern
+        proposal.why["time_format"] = "no cell tells whether the day comes first: check it"
     else:
-        found.why["default_time"] = f"{time.name!r} holds no times that are understood"
+        proposal.why["default_time"] = f"{time.name!r} holds no times that are understood"
 
 
-def _say_flags(found: Proposal, events: Look, taken: set[str]) -> None:
+def _say_flags(proposal: Proposal, events: Look, taken: set[str]) -> None:
     """Columns of 0 and 1 that say what was done, or that nothing says it."""
     flags = [column for column in events.columns if column.name not in taken and is_flag(column)]
     kinds = {flag.name: type_of_flag(flag.name, events.types) for flag in flags}
     strongest = events.types.strongest
-    known = {name: kind for name, kind in kinds.items() if kind in strongest}
-    found.flags = dict(sorted(known.items(), key=lambda pair: strongest.index(pair[1])))
+    wanted = {name: kind for name, kind in kinds.items() if kind in strongest}
+    proposal.flags = dict(sorted(wanted.items(), key=lambda pair: strongest.index(pair[1])))
     choice = kind_of(events)
     if choice in (None, "impression", "view"):  # where a view is all there is, it is the interest
         choice = "click"
-    is_interest = {*found.flags.values()} - {"dismiss", "unapply"}
-    found.default_type = "impression" if is_interest else choice  # what was not skipped was wanted
+    is_interest = {*proposal.flags.values()} - {"dismiss", "unapply"}
+    proposal.default_type = "impression" if is_interest else choice  # not skipped: wanted
 
 
-def _say_types(found: Proposal, events: Look, name: str) -> None:
+def _say_types(proposal: Proposal, events: Look, name: str) -> None:
     words, types = _all_words(events, name), events.types
-    found.columns["interactions"]["type"] = name
+    proposal.columns["interactions"]["type"] = name
     for word in words:
         kind = verdict_of(word) if role_of(name) == "verdict" else type_of(word, types)
         if kind != word:
-            found.types[word] = kind or guess_of(word, types)
+            proposal.types[word] = kind or guess_of(word, types)
         if kind is None:
-            found.why[f"types.{word}"] = "a guess: what does it mean?"
+            proposal.why[f"types.{word}"] = "a guess: what does it mean?"
 
 
-def _all_words(one: Look, name: str) -> list[str]:
+def _all_words(look: Look, name: str) -> list[str]:
     """The distinct values of a column of the whole file, the most frequent first; 50 at most."""
     counted: dict[str, int] = {}
-    for cells in one.cells(name):
+    for cells in look.cells(name):
         for word, count in cells.value_counts().iter_rows():
             if word is not None and word.strip():
                 counted[word] = counted.get(word, 0) + count
@@ -165,7 +165,7 @@ def _all_words(one: Look, name: str) -> list[str]:
 
 
 def _nothing_found(
-    folder: Path, looks: list[Look], roles: dict[str, dict[str, str]], found: Proposal
+    folder: Path, looks: list[Look], roles: dict[str, dict[str, str]], proposal: Proposal
 ) -> str:
     near = next((look for look in looks if {"user_id", "item_id"} <= set(roles[look.name])), None)
     if near is not None:
@@ -181,10 +181,9 @@ def _nothing_found(
         f"{look.name} has {listed([column.name for column in look.columns][:8])}"
         for look in looks[:5]
     )
-    bad = "; ".join(f"{name}: {why}" for name, why in list(found.unused.items())[:3])
-    passed = (
-        f"Passed over by their names: {listed(found.passed_over)}." if found.passed_over else ""
-    )
+    bad = "; ".join(f"{name}: {why}" for name, why in list(proposal.unused.items())[:3])
+    over = listed(proposal.passed_over)
+    passed = f"Passed over by their names: {over}." if proposal.passed_over else ""
     description = " ".join(part for part in (f"{seen}." if seen else "", bad, passed) if part)
     items = [look for look in looks if "item_id" in roles[look.name]]
     lacks = (

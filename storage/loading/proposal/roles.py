@@ -53,11 +53,11 @@ def named(look: Look, role: str, taken: set[str]) -> Column | None:
         *(name for end in ENDS.get(role, ()) for name in there if _ends(name, end)),
         *(name for name in there if core(name) in CORES.get(role, ())),
     ]
-    found = next((there[name] for name in names if name in there and fits(there[name])), None)
-    if role == "item_id" and found and found.plain in OF_ROWS and _numbers_rows(found):
+    match = next((there[name] for name in names if name in there and fits(there[name])), None)
+    if role == "item_id" and match and match.plain in OF_ROWS and _numbers_rows(match):
         products = (there[name] for name in PRODUCTS if name in there and fits(there[name]))
-        found = next((product for product in products if not product.is_unique), found)
-    return found
+        match = next((product for product in products if not product.is_unique), match)
+    return match
 
 
 def _numbers_rows(column: Column) -> bool:
@@ -136,8 +136,8 @@ def is_title(column: Column) -> bool:
 def is_kind(column: Column) -> bool:
     """Names of events, most of which we know."""
     words = column.text.drop_nulls().unique().to_list()[:MOST_KINDS]
-    known = sum(type_of(word, column.types) is not None for word in words)
-    return column.numbers < 0.5 and len(words) <= 30 and known > len(words) / 2
+    known_words = sum(type_of(word, column.types) is not None for word in words)
+    return column.numbers < 0.5 and len(words) <= 30 and known_words > len(words) / 2
 
 
 _FITS = {
@@ -226,12 +226,14 @@ def _by_neighbours(look: Look, roles: dict[str, str]) -> None:
     ]
     if "item_id" not in roles:
         pairs = {column.plain.removesuffix("title").removesuffix("name") for column in look.columns}
-        paired = (one for one in ids if one.plain.removesuffix("id") in pairs - {one.plain})
+        paired = (each for each in ids if each.plain.removesuffix("id") in pairs - {each.plain})
         if (column := next(paired, None)) is not None:
             roles["item_id"] = column.name
             ids.remove(column)
-        elif "user_id" in roles and (one := next((c for c in ids if c.plain.endswith("id")), None)):
-            roles["item_id"] = one.name
+        elif "user_id" in roles and (
+            each := next((c for c in ids if c.plain.endswith("id")), None)
+        ):
+            roles["item_id"] = each.name
     is_alone = "item_id" in roles and "user_id" not in roles
     if is_alone and ids and not look.column(roles["item_id"]).is_unique:
         item = look.column(roles["item_id"])
@@ -281,7 +283,7 @@ def _by_content(look: Look) -> dict[str, str]:
         take("lat", degrees[0])
         take("lon", degrees[1])
     take("type", next((column for column in left if is_kind(column)), None))
-    ids = [one for one in left if is_id(one) and one.distinct > 1 and not one.pointed]
+    ids = [each for each in left if is_id(each) and each.distinct > 1 and not each.pointed]
     scales = [
         column
         for column in left[1:]
@@ -301,7 +303,7 @@ def _by_content(look: Look) -> dict[str, str]:
     if "item_id" in roles and "rating" not in roles and "type" not in roles:
         last = next((c for c in reversed(left) if c.numbers > MOSTLY and c.low is not None), None)
         if last is not None and last.whole > MOSTLY and last is look.columns[-1]:
-            take("count", None if any(_is_end(last, one) for one in left) else last)
+            take("count", None if any(_is_end(last, each) for each in left) else last)
     if {"user_id", "item_id"} <= set(roles):
         user, item = look.column(roles["user_id"]), look.column(roles["item_id"])
         if user.like(_ASIN) and item.like(_REVIEWER):
@@ -331,11 +333,11 @@ def _is_moment(column: Column) -> bool:
     return column.is_time
 
 
-def _is_end(last: Column, one: Column) -> bool:
+def _is_end(last: Column, start: Column) -> bool:
     """Whether ``last`` is never before ``one`` and close to it, as an end is to its start."""
-    if one is last or one.numbers < MOSTLY or one.distinct < MANY:
+    if start is last or start.numbers < MOSTLY or start.distinct < MANY:
         return False
-    first, end = (column.text.cast(pl.Float64, strict=False) for column in (one, last))
+    first, end = (column.text.cast(pl.Float64, strict=False) for column in (start, last))
     length = (end - first).drop_nulls().sort()
     middle = float(length[len(length) // 2]) if len(length) else 0.0
     return bool((length >= 0).all()) and 2 * middle < (last.high or 0) - (last.low or 0)

@@ -22,59 +22,59 @@ _PLAIN = re.compile(r"[A-Za-z_][\w.\-/*]*( [\w.\-/*]+)*$")
 _SPECIAL = ("null", "true", "false", "yes", "no", "on", "off", "y", "n")
 
 
-def written(found: Proposal) -> str:
+def written(proposal: Proposal) -> str:
     """The mapping as YAML; ``load --mapping`` takes it as it is."""
-    return "\n".join([*_head(found), *_files(found), *_times(found), *_columns(found),
-                      *_types(found), *_rest(found)]) + "\n"  # fmt: skip
+    return "\n".join([*_head(proposal), *_files(proposal), *_times(proposal), *_columns(proposal),
+                      *_types(proposal), *_rest(proposal)]) + "\n"  # fmt: skip
 
 
-def _head(found: Proposal) -> Iterator[str]:
-    yield f"# What `feedwright map {found.folder}` found. Check it, change it, and load with it:"
-    yield f"#   feedwright load {found.folder} --mapping THIS_FILE"
+def _head(proposal: Proposal) -> Iterator[str]:
+    yield f"# What `feedwright map {proposal.folder}` found. Check it, change it, and load with it:"
+    yield f"#   feedwright load {proposal.folder} --mapping THIS_FILE"
     yield "# docs/loading.md tells all that a mapping can say."
     yield ""
 
 
-def _files(found: Proposal) -> Iterator[str]:
+def _files(proposal: Proposal) -> Iterator[str]:
     yield "files:"
     for entity in ENTITIES:
-        if (look := found.files.get(entity)) is None:
-            if any(stem(Path(name)) == entity for name in found.unused):
+        if (look := proposal.files.get(entity)) is None:
+            if any(stem(Path(name)) == entity for name in proposal.unused):
                 yield f"  {entity}: null  # the file of that name is not used"
             continue
         name = _word(look.name)
         entry = f"{{name: {name}, rows: {_word(look.inner)}}}" if look.inner else name
         yield f"  {entity}: {entry}  # {_form(look)}"
-    for name, why in list(found.unused.items())[:FILES]:
+    for name, why in list(proposal.unused.items())[:FILES]:
         yield f"  # not used: {_printable(name)}: {_printable(' '.join(why.split()))}"
-    if len(found.unused) > FILES:
-        yield f"  # and {len(found.unused) - FILES} more"
-    if found.passed_over:
-        yield f"  # passed over by their names: {_printable(listed(found.passed_over))}"
+    if len(proposal.unused) > FILES:
+        yield f"  # and {len(proposal.unused) - FILES} more"
+    if proposal.passed_over:
+        yield f"  # passed over by their names: {_printable(listed(proposal.passed_over))}"
     yield ""
 
 
-def _times(found: Proposal) -> Iterator[str]:
-    if found.time_format:
-        yield f"time_format: {_word(found.time_format)}  # {found.why.get('time_format', '')}"
+def _times(proposal: Proposal) -> Iterator[str]:
+    if proposal.time_format:
+        yield f"time_format: {_word(proposal.time_format)}  # {proposal.why.get('time_format', '')}"
         yield ""
-    if found.default_time:
-        why = found.why.get("default_time", "no column tells a time")
+    if proposal.default_time:
+        why = proposal.why.get("default_time", "no column tells a time")
         yield f"# {why}: the rows are taken in their order (`none`: all at once). Trending, recency"
         yield "# and the evaluation on the latest interactions then mean little."
-        yield f"default_time: {found.default_time}"
+        yield f"default_time: {proposal.default_time}"
         yield ""
 
 
-def _columns(found: Proposal) -> Iterator[str]:
+def _columns(proposal: Proposal) -> Iterator[str]:
     for entity in ("interactions", "items", "users"):
-        columns = found.columns.get(entity)
+        columns = proposal.columns.get(entity)
         if not columns:
             continue
-        if why := found.why.get(entity):
+        if why := proposal.why.get(entity):
             yield f"# {why}"
         yield f"{entity}:"
-        source = found.files.get(entity, found.files["interactions"])
+        source = proposal.files.get(entity, proposal.files["interactions"])
         for ours, theirs in columns.items():
             if theirs is None:
                 yield f"  {ours}: null  # the column of that name is something else"
@@ -84,47 +84,47 @@ def _columns(found: Proposal) -> Iterator[str]:
         yield ""
 
 
-def _types(found: Proposal) -> Iterator[str]:
-    if found.types:
+def _types(proposal: Proposal) -> Iterator[str]:
+    if proposal.types:
         yield "# Your event: our type (impression, view, click, dwell, like, save, share, apply,"
         yield "# unapply, dismiss, search, filter)."
         yield "types:"
-        for word, kind in found.types.items():
-            why = found.why.get(f"types.{word}")
+        for word, kind in proposal.types.items():
+            why = proposal.why.get(f"types.{word}")
             yield f"  {_word(word)}: {kind}" + (f"  # {why}" if why else "")
         yield ""
-    if found.scale:
-        name, steps = found.scale
+    if proposal.scale:
+        name, steps = proposal.scale
         yield "# What a number means; the first step that fits counts."
-        if why := found.why.get("thresholds"):
+        if why := proposal.why.get("thresholds"):
             yield f"# {why}"
         yield "thresholds:"
         yield f"  {_word(name)}:"
         yield from (f"    - {_step(step)}" for step in steps)
         yield ""
-    if found.flags:
+    if proposal.flags:
         yield "# Columns that tell whether something was done: the first that is set counts."
         yield "flags:"
-        yield from (f"  {_word(name)}: {kind}" for name, kind in found.flags.items())
-        yield f"default_type: {found.default_type}  # where none is set"
+        yield from (f"  {_word(name)}: {kind}" for name, kind in proposal.flags.items())
+        yield f"default_type: {proposal.default_type}  # where none is set"
         yield ""
-    elif found.default_type:
+    elif proposal.default_type:
         yield "# No column tells what was done: every row is of this type, by the file's name or as"
         yield "# a guess."
-        yield f"default_type: {found.default_type}"
+        yield f"default_type: {proposal.default_type}"
         yield ""
 
 
-def _rest(found: Proposal) -> Iterator[str]:
-    if found.tag_separator and found.tag_separator != "|":
-        yield f"tag_separator: {json.dumps(found.tag_separator)}"
-    if found.statuses:
-        words = ", ".join(f"{_word(word)}: {status}" for word, status in found.statuses.items())
+def _rest(proposal: Proposal) -> Iterator[str]:
+    if proposal.tag_separator and proposal.tag_separator != "|":
+        yield f"tag_separator: {json.dumps(proposal.tag_separator)}"
+    if proposal.statuses:
+        words = ", ".join(f"{_word(word)}: {status}" for word, status in proposal.statuses.items())
         yield f"statuses: {{{words}}}  # draft and removed items are not shown"
-    if found.nothing:
-        words = ", ".join(_word(word) for word in found.nothing)
+    if proposal.nothing:
+        words = ", ".join(_word(word) for word in proposal.nothing)
         yield f"nothing: [{words}]  # words that stand where there is no user or item"
-    if found.whole_ids:
+    if proposal.whole_ids:
         yield "whole_ids: yes  # ids like 12.0 are 12"
 
 

@@ -64,12 +64,12 @@ def found(path: Path, mapping: Mapping, form: str = "auto") -> dict[Entity, list
 
 def _others(folder: Path) -> str:
     """What those files are of which no form is read, three of them at most."""
-    found = []
+    others = []
     for file in data_files(folder)[:SHOWN]:
         with suppress(LoadError):
             if file.is_file() and (what := what_else(file)):
-                found.append(f" {file.name[:60]} is {what}.")
-    return "".join(found[:3])
+                others.append(f" {file.name[:60]} is {what}.")
+    return "".join(others[:3])
 
 
 def listed(names: list[str]) -> str:
@@ -81,7 +81,7 @@ def listed(names: list[str]) -> str:
 def stem(file: Path) -> str:
     """The name in lower case, without its endings."""
     name = file.name.lower()
-    for ending in (*COMPRESSED, *(one for several in ENDINGS.values() for one in several)):
+    for ending in (*COMPRESSED, *(each for several in ENDINGS.values() for each in several)):
         name = name.removesuffix(ending)
     return name
 
@@ -115,7 +115,7 @@ def _called(folder: Path, entity: Entity, form: str) -> list[Path]:
 
 def passed_over(folder: Path, entity: Entity, form: str = "auto") -> list[str]:
     """The files and folders that are called as the entity, but for the one that is read."""
-    return list(dict.fromkeys(one.name for one in _all_called(folder, entity, form)))[1:]
+    return list(dict.fromkeys(file.name for file in _all_called(folder, entity, form)))[1:]
 
 
 def _all_called(folder: Path, entity: Entity, form: str) -> Iterator[Path]:
@@ -140,7 +140,7 @@ def parts(folder: Path) -> list[Path]:
     if not folder.is_dir():
         return []
     inner = _visible(folder)
-    folders = [one for one in inner if one.is_dir()]
+    folders = [each for each in inner if each.is_dir()]
     if folders and all(_PARTITION.match(folder.name) for folder in folders):
         return [file for folder in folders for file in _leaves(folder)]
     files = [file for file in inner if file.is_file() and file.stat().st_size]
@@ -152,13 +152,13 @@ def parts(folder: Path) -> list[Path]:
 
 def partition(file: Path) -> dict[str, str | None]:
     """The columns that the folders of ``file`` tell: ``dt=2026-01-01/shop=7/part-0.csv``."""
-    found: dict[str, str | None] = {}
+    values: dict[str, str | None] = {}
     for folder in file.parents:
         if not _PARTITION.match(folder.name):
             break
         name, _, value = folder.name.partition("=")
-        found[name] = None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value)
-    return dict(reversed(found.items()))
+        values[name] = None if value == "__HIVE_DEFAULT_PARTITION__" else unquote(value)
+    return dict(reversed(values.items()))
 
 
 def _visible(folder: Path) -> list[Path]:
@@ -167,10 +167,10 @@ def _visible(folder: Path) -> list[Path]:
 
 def _leaves(folder: Path) -> list[Path]:
     """The files in ``folder`` and in the partitions within it."""
-    found: list[Path] = []
-    for one in _visible(folder):
-        if one.is_dir():
-            found += _leaves(one) if _PARTITION.match(one.name) else []
-        elif one.stat().st_size:
-            found.append(one)
-    return found
+    leaves: list[Path] = []
+    for path in _visible(folder):
+        if path.is_dir():
+            leaves += _leaves(path) if _PARTITION.match(path.name) else []
+        elif path.stat().st_size:
+            leaves.append(path)
+    return leaves

@@ -75,11 +75,11 @@ class FileRows:
         }
 
     def _columns(self) -> list[str]:
-        found: dict[str, None] = {}
+        columns: dict[str, None] = {}
         for file, form in list(zip(self.files, self.forms, strict=True))[:PARTS]:
             with no_panic(file):
-                found |= dict.fromkeys(columns_of(file, form))
-        return list(found)
+                columns |= dict.fromkeys(columns_of(file, form))
+        return list(columns)
 
     def _check_inner(self) -> None:
         declared = self.mapping.files.get(self.entity)
@@ -111,7 +111,7 @@ class FileRows:
                     for name in names
                     if name in chunk.frame
                 }
-                return [name for name, one in cells.items() if one.str.contains(FLAG).all()]
+                return [name for name, text in cells.items() if text.str.contains(FLAG).all()]
         return []
 
     def chunks(self) -> Iterator[Chunk]:
@@ -182,7 +182,7 @@ class FileRows:
             is_nothing = pl.col(texts).is_in(mapping.nothing)
             frame = frame.with_columns(pl.when(~is_nothing).then(pl.col(texts)))
         if mapping.whole_ids:
-            ids = {one.name for one in COLUMNS[self.entity] if one.kind == "id"}
+            ids = {column.name for column in COLUMNS[self.entity] if column.kind == "id"}
             here = [name for name in texts if name in ids]
             frame = frame.with_columns(pl.col(here).str.replace(r"^(\d+)\.0+$", "$1"))
         if mapping.statuses and "status" in frame.columns:
@@ -235,7 +235,7 @@ def _readable(rows: int, line: int, spoilt: bool) -> str:
 
 def parts_of_events(events: FileRows, others: Dict[Entity, FileRows]) -> dict[Entity, FileRows]:
     """Items, users or owners that stand in the file of interactions and have no file."""
-    found: dict[Entity, FileRows] = {}
+    parts: dict[Entity, FileRows] = {}
     mapping = events.mapping
     keys: tuple[tuple[Entity, str, tuple[str, ...]], ...] = (
         ("items", "item_id", OF_ITEMS), ("users", "user_id", ()),
@@ -257,8 +257,8 @@ def parts_of_events(events: FileRows, others: Dict[Entity, FileRows]) -> dict[En
         if columns and key in events.columns:
             rows = copy(events)
             rows.entity, rows.columns = entity, {"id": events.columns[key], **columns}
-            found[entity] = rows
-    return found
+            parts[entity] = rows
+    return parts
 
 
 def _following(events: FileRows, columns: dict[str, str], key: str) -> dict[str, str]:
@@ -284,8 +284,8 @@ def unused(there: Sequence[str], used: set[str]) -> list[str]:
     return [name for name in there if name not in used | outer | nested]
 
 
-def _either(one: pl.Series, other: pl.Series) -> pl.Series:
-    return one.zip_with(one.is_not_null(), other)
+def _either(first: pl.Series, other: pl.Series) -> pl.Series:
+    return first.zip_with(first.is_not_null(), other)
 
 
 def columns_of(file: Path, form: Form) -> list[str]:

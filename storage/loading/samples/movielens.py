@@ -229,13 +229,13 @@ def _places(zip_codes: pl.Series) -> pl.DataFrame:
     """zip_code, lat, lon, city of the US zip codes that are real."""
     codes = zip_codes.drop_nulls().unique()
     codes = codes.filter(codes.str.contains(r"^\d{5}$"))
-    found = [(code, match[0]) for code in codes if (match := zipcodes.matching(code))]
+    located = [(code, match[0]) for code in codes if (match := zipcodes.matching(code))]
     return pl.DataFrame(
         {
-            "zip_code": [code for code, _ in found],
-            "lat": [float(location["lat"]) for _, location in found],
-            "lon": [float(location["long"]) for _, location in found],
-            "city": [location["city"] for _, location in found],
+            "zip_code": [code for code, _ in located],
+            "lat": [float(location["lat"]) for _, location in located],
+            "lon": [float(location["long"]) for _, location in located],
+            "city": [location["city"] for _, location in located],
         },
         schema={"zip_code": pl.String, "lat": pl.Float64, "lon": pl.Float64, "city": pl.String},
     )

@@ -103,14 +103,14 @@ def to_tags(cells: pl.Series, separator: str) -> pl.Series:
     arrays = text.filter(text.str.starts_with("[") & text.str.ends_with("]")).unique()
     decoded = {cell: tags for cell in arrays if (tags := _array(cell)) is not None}
     if decoded:
-        known = pl.DataFrame(
+        distinct = pl.DataFrame(
             {"cell": list(decoded), "tags": list(decoded.values())},
             schema={"cell": pl.String, "tags": _TAGS},
         )
-        found = pl.DataFrame({"cell": text}).join(
-            known, on="cell", how="left", maintain_order="left"
+        joined = pl.DataFrame({"cell": text}).join(
+            distinct, on="cell", how="left", maintain_order="left"
         )
-        parted = found["tags"].zip_with(found["tags"].is_not_null(), parted)
+        parted = joined["tags"].zip_with(joined["tags"].is_not_null(), parted)
     return parted.fill_null([])
 
 
@@ -142,8 +142,8 @@ def is_nested_json(text: pl.Series, sign: str) -> pl.Series:
     """Whether each cell is the JSON of a list (``[``) or an object (``{``)."""
     begins = text.str.starts_with(sign).fill_null(False)
     if begins.any():
-        found = [_is_json(cell) for cell in text.filter(begins)]
-        return begins.scatter(begins.arg_true(), pl.Series(found, dtype=pl.Boolean))
+        are_json = [_is_json(cell) for cell in text.filter(begins)]
+        return begins.scatter(begins.arg_true(), pl.Series(are_json, dtype=pl.Boolean))
     return begins
 
 
@@ -173,10 +173,10 @@ def is_json_object(cells: pl.Series) -> pl.Series:
     )
     if verdict["good"].all():
         return cells.is_null() | cells.is_not_null()
-    found = pl.DataFrame({"cell": cells}).join(
+    joined = pl.DataFrame({"cell": cells}).join(
         verdict, on="cell", how="left", maintain_order="left"
     )
-    return found["good"]
+    return joined["good"]
 
 
 def _is_object(cell: str) -> bool:

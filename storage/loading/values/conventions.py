@@ -25,16 +25,16 @@ def majority(cells: pl.Series, votes: Votes, column: Column) -> int | None:
 
     ``cells`` are some of it. The whole is read only where a sample of them does not settle it.
     """
-    found = votes(cells.gather_every(max(1, len(cells) // LOOKED_AT)))
-    if not _is_clear(found):
-        found = (0, 0)
+    totals = votes(cells.gather_every(max(1, len(cells) // LOOKED_AT)))
+    if not _is_clear(totals):
+        totals = (0, 0)
         for part in column():
             first, second = votes(part)
-            found = found[0] + first, found[1] + second
-            if _is_clear(found):
+            totals = totals[0] + first, totals[1] + second
+            if _is_clear(totals):
                 break
-    return None if found[0] == found[1] else int(found[1] > found[0])
+    return None if totals[0] == totals[1] else int(totals[1] > totals[0])
 
 
-def _is_clear(found: tuple[int, int]) -> bool:
-    return sum(found) >= ENOUGH and max(found) >= CLEAR * sum(found)
+def _is_clear(totals: tuple[int, int]) -> bool:
+    return sum(totals) >= ENOUGH and max(totals) >= CLEAR * sum(totals)

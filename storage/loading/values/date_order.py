@@ -52,11 +52,11 @@ class DateOrder:
         """By the whole ``column``, if these cells of it are such dates, and once."""
         if self._is_decided or not cells.str.contains(self._pattern).any():
             return
-        found = majority(cells, self._votes, column)
-        if found != 1 and self._is_year_first(cells, column):
+        choice = majority(cells, self._votes, column)
+        if choice != 1 and self._is_year_first(cells, column):
             self.order = self.YEAR
-        elif found is not None:
-            self.order = (self.DAY, self.MONTH)[found]
+        elif choice is not None:
+            self.order = (self.DAY, self.MONTH)[choice]
         elif self._usual is None and cells.str.contains(_TWELVE_HOURS).any():
             self.order = self.MONTH
         self._is_decided = True
@@ -67,10 +67,10 @@ class DateOrder:
             ends = part.str.extract_groups(
                 rf"^\s*(\d\d)[{self._signs}]\d\d?[{self._signs}](\d\d)\b"
             )
-            first, last = (one.cast(pl.Int8).drop_nulls() for one in ends.struct.unnest())
+            first, last = (end.cast(pl.Int8).drop_nulls() for end in ends.struct.unnest())
             if len(first) <= part.str.contains(self._pattern).sum() / 2:
                 return False
-            no_days = [int(((one == 0) | (one > 31)).sum()) for one in (first, last)]
+            no_days = [int(((end == 0) | (end > 31)).sum()) for end in (first, last)]
             if no_days[0] != no_days[1]:
                 return no_days[0] > no_days[1]
             if (apart := _spread(first)) != (other := _spread(last)):

@@ -154,8 +154,8 @@ def _dates(digits: pl.Series, zoned: Zoned) -> pl.Series:
             .otherwise(pl.lit(""))
         ).to_series()
     )
-    found = pl.Series(digits.name, [None], dtype=pl.Datetime("us", "UTC"))
-    found = found.new_from_index(0, len(digits))
+    dates = pl.Series(digits.name, [None], dtype=pl.Datetime("us", "UTC"))
+    dates = dates.new_from_index(0, len(digits))
     for length, pattern in _DIGITS.items():
         cells = full.set(full.str.len_bytes() != length, None)
         if cells.null_count() < len(cells):
@@ -163,8 +163,8 @@ def _dates(digits: pl.Series, zoned: Zoned) -> pl.Series:
                 times = cells.str.to_date(pattern, strict=False).cast(pl.Datetime("us"))
             else:
                 times = cells.str.to_datetime(pattern, time_unit="us", strict=False)
-            found = zoned(times).zip_with(times.is_not_null(), found)
-    return found
+            dates = zoned(times).zip_with(times.is_not_null(), dates)
+    return dates
 
 
 def since_1970(numbers: pl.Series, microseconds: float) -> pl.Series:

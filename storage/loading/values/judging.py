@@ -86,17 +86,17 @@ class Readers:
         for name, time in self.times.items():
             if name in frame.columns:
                 time.decide(frame[name], partial(column, name))
-        there = {name: one for name, one in self.numbers.items() if name in frame.columns}
-        decided = [one.decide(frame[name], partial(column, name)) for name, one in there.items()]
+        there = {name: each for name, each in self.numbers.items() if name in frame.columns}
+        decided = [each.decide(frame[name], partial(column, name)) for name, each in there.items()]
         if any(decided):
             self._as_in_other_columns()
 
     def _as_in_other_columns(self) -> None:
         """A file that writes one column so writes those so that do not show it."""
         ways = {number.decimal for number in self.numbers.values() if number.decimal is not None}
-        for one in self.numbers.values() if len(ways) == 1 else ():
-            if one.is_decided and one.decimal is None:
-                one.decimal = next(iter(ways))
+        for each in self.numbers.values() if len(ways) == 1 else ():
+            if each.is_decided and each.decimal is None:
+                each.decimal = next(iter(ways))
 
     def doubts(self) -> list[str]:
         """What is doubtful of how columns that must be filled were read."""
@@ -167,8 +167,8 @@ class Judge:
 
     def refused(self) -> pl.DataFrame:
         """The first reason of each refused row, in the order of rows."""
-        found = pl.concat([pl.DataFrame(schema=self.REFUSED), *self._found], how="vertical_relaxed")
-        return found.unique("at", keep="first", maintain_order=True).sort("at")
+        rows = pl.concat([pl.DataFrame(schema=self.REFUSED), *self._found], how="vertical_relaxed")
+        return rows.unique("at", keep="first", maintain_order=True).sort("at")
 
     def typed(self, series: pl.Series, column: Column) -> pl.Series:
         """The typed column, null where a cell is bad."""

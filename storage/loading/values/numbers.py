@@ -78,8 +78,8 @@ class NumberReader:
         rest = text.filter(number.is_null() & text.is_not_null() & (text != ""))
         if self.decimal is None or rest.is_empty():
             return number
-        found = _grouped(text.set(number.is_not_null(), None), POINT)
-        return number.zip_with(number.is_not_null(), found.cast(pl.Float64, strict=False))
+        grouped = _grouped(text.set(number.is_not_null(), None), POINT)
+        return number.zip_with(number.is_not_null(), grouped.cast(pl.Float64, strict=False))
 
 
 def to_numbers(text: pl.Series) -> pl.Series:

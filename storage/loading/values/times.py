@@ -167,12 +167,12 @@ class TimeReader:
         dates = (pattern for order in self.orders for pattern in order.dates)
         ordered = (date + clock for date in dates for clock in (*_CLOCKS, *_ZONED_CLOCKS))
         patterns = dict.fromkeys((*self._likely, *ordered, *_WORDS))
-        found = self._parsed(rest, list(patterns))
-        weekday = found.is_null() & rest.str.contains(_WEEKDAY)
+        parsed = self._parsed(rest, list(patterns))
+        weekday = parsed.is_null() & rest.str.contains(_WEEKDAY)
         if weekday.any():
             bare = rest.filter(weekday).str.replace(_WEEKDAY, "")
-            found = found.scatter(weekday.arg_true(), self._parsed(bare, list(patterns)))
-        return times.scatter(missing.arg_true(), found)
+            parsed = parsed.scatter(weekday.arg_true(), self._parsed(bare, list(patterns)))
+        return times.scatter(missing.arg_true(), parsed)
 
     def _parsed(self, text: pl.Series, patterns: Sequence[str], suffix: str = "") -> pl.Series:
         """By the first pattern that fits; each is tried on the cells that are left alone."""
@@ -190,9 +190,9 @@ class TimeReader:
                 continue
             if pattern not in self._likely:
                 self._likely.append(pattern)
-            found = self._zoned(_strptime(rest, pattern))
-            found = found.set(found < FIRST_YEAR, None)  # 13-02-26 is none of the year 13
-            times = times.scatter(left.arg_true(), found)
+            parsed = self._zoned(_strptime(rest, pattern))
+            parsed = parsed.set(parsed < FIRST_YEAR, None)  # 13-02-26 is none of the year 13
+            times = times.scatter(left.arg_true(), parsed)
             left &= times.is_null()
             rest = text.filter(left)
             sample, signs = _sample(rest)
@@ -284,8 +284,8 @@ def _strptime(text: pl.Series, pattern: str) -> pl.Series:
         return pl.Series(text.name, [None], dtype=pl.Datetime("us")).new_from_index(0, len(text))
 
 
-def _first(one: pl.Series, other: pl.Series) -> pl.Series:
-    return one.zip_with(one.is_not_null(), other)
+def _first(first: pl.Series, other: pl.Series) -> pl.Series:
+    return first.zip_with(first.is_not_null(), other)
 
 
 def newest_until(times: pl.Series, latest: datetime) -> datetime | None:

@@ -60,9 +60,9 @@ def checked(log: Log, entity: Entity) -> Iterator[Checked]:
     log.summary.begin(entity)
     for chunk in log.chunks(entity):
         readers.decide(chunk, lambda name: log.column(entity, name))
-        one = _checked(chunk, entity, log, readers, seen)
-        log.summary.add(entity, one.good, one.rejected, one.duplicates, one.left_out)
-        yield one
+        part = _checked(chunk, entity, log, readers, seen)
+        log.summary.add(entity, part.good, part.rejected, part.duplicates, part.left_out)
+        yield part
     log.summary.entities[entity].doubts = readers.doubts()
     log.summary.entities[entity].damage = log.rows[entity].damage
 
@@ -133,13 +133,13 @@ def _check_together(
             "item_id: required",
             lambda at: "item_id: required for type " + kind.gather(at),
         )
-    for one, other in (("lat", "lon"), ("lon", "lat")):
-        if one in typed:
-            there = typed[one].is_not_null()
+    for column, other in (("lat", "lon"), ("lon", "lat")):
+        if column in typed:
+            there = typed[column].is_not_null()
             lacks = there & (typed[other].is_null() if other in typed else True)
-            typed[one] = judge.left(typed[one], lacks, f"{one}: without {other}")
+            typed[column] = judge.left(typed[column], lacks, f"{column}: without {other}")
             if other not in typed:
-                del typed[one]  # it would take half of a place that is known already
+                del typed[column]  # it would take half of a place that is known already
     if {"price_min", "price_max"} <= set(typed):
         above = (typed["price_min"] > typed["price_max"]).fill_null(False)
         for name in ("price_min", "price_max"):

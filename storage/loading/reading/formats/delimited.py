@@ -112,12 +112,12 @@ def _without_blanks(
         beyond = pl.repeat(False, len(frame), eager=True)
     problem, line = None, None
     if len(problems) or beyond.any():
-        known = pl.DataFrame({"at": at}).join(problems, on="at", how="left", maintain_order="left")
+        joined = pl.DataFrame({"at": at}).join(problems, on="at", how="left", maintain_order="left")
         more = pl.lit(f"row: more cells than the header's {len(form.names)}")
-        problem = known.select(
+        problem = joined.select(
             pl.coalesce("problem", pl.when(beyond).then(more)).alias("problem")
         ).to_series()
-        line = known["line"]
+        line = joined["line"]
     frame = frame.select(form.names)
     if form.padded:
         cells = pl.col(form.padded).str.strip_chars(BLANKS)

@@ -37,8 +37,8 @@ def each_word(chunk: Chunk, inner: str) -> Chunk:
     )
 
 
-def each_object(one: dict[str, object], inner: str) -> Iterator[str]:
+def each_object(outer: dict[str, object], inner: str) -> Iterator[str]:
     """JSON of ``one`` for each value of its list ``inner``, which stands there alone."""
-    values = one.get(inner)
+    values = outer.get(inner)
     for value in values if isinstance(values, list) else [values]:
-        yield json.dumps({**one, inner: value}, default=str)
+        yield json.dumps({**outer, inner: value}, default=str)

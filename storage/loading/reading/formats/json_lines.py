@@ -44,14 +44,14 @@ def read(file: Path, form: Form, wanted: Sequence[str], size: int = BLOCK) -> It
 
 def _each(lines: pl.Series, number: pl.Series, inner: str) -> tuple[pl.Series, pl.Series]:
     """A line for each object within the key ``inner``; lines that are no object stay."""
-    found: list[str] = []
+    texts: list[str] = []
     places: list[int] = []
     for line, place in zip(lines, number, strict=True):
-        one, _, _ = parsed(line)
-        rows = [line] if one is None else list(each_object(one, inner))
-        found += rows
+        value, _, _ = parsed(line)
+        rows = [line] if value is None else list(each_object(value, inner))
+        texts += rows
         places += [place] * len(rows)
-    return pl.Series("line", found, dtype=pl.String), pl.Series(places, dtype=pl.Int64)
+    return pl.Series("line", texts, dtype=pl.String), pl.Series(places, dtype=pl.Int64)
 
 
 def texts(file: Path, form: Form, size: int = BLOCK) -> Iterator[tuple[int, pl.Series]]:
@@ -65,18 +65,18 @@ def texts(file: Path, form: Form, size: int = BLOCK) -> Iterator[tuple[int, pl.S
             data, damage = filled(stream, sys.maxsize)
             text = data.decode(form.encoding or "utf-8", "replace").lstrip("\ufeff")
             text = without_name(text)
-            found = (
+            rows = (
                 _document(file, text) if damage is None else [*map(json.dumps, one_by_one(text)[0])]
             )
-            yield 1, pl.Series("line", found, dtype=pl.String)
+            yield 1, pl.Series("line", rows, dtype=pl.String)
             if damage is not None:
                 raise damage
         return
     assert form.encoding is not None
     for first, block, _ in lines_of(file, form.encoding, form.line_end, size):
         if block:
-            known = block.decode(errors="replace").encode()
-            lines = pl.read_lines(known)["line"]
+            unicode = block.decode(errors="replace").encode()
+            lines = pl.read_lines(unicode)["line"]
             if lines.str.ends_with(",").any():  # as in an array, without its brackets
                 lines = lines.str.replace(r"\}\s*,\s*$", "}")
             yield first, lines
@@ -88,13 +88,13 @@ def keys(file: Path, form: Form) -> list[str]:
     lines = lines.head(LOOKED_AT)
     if form.inner:
         lines, _ = _each(lines, pl.int_range(len(lines), eager=True), form.inner)
-    objects = [found for line in lines if (found := parsed(line)[0])]
+    objects = [each for line in lines if (each := parsed(line)[0])]
     if not objects:
         raise LoadError(
             f"{file}: no line is a JSON object, as in "
             '{"user_id": "u1", "item_id": "i1", …}. Is the file of another form?'
         )
-    return list(dict.fromkeys(name for one in objects for name in _names(one)))
+    return list(dict.fromkeys(name for each in objects for name in _names(each)))
 
 
 def _names(value: dict[str, Any], before: str = "") -> Iterator[str]:
@@ -110,26 +110,26 @@ def parsed(line: str) -> tuple[dict[str, Any] | None, bool, list[tuple[str, str]
     Python's way of writing (``{u'a': True}``) is read too.
     """
     try:
-        found = orjson.loads(line)
-        return (found, True, []) if isinstance(found, dict) else (None, True, [])
+        outer = orjson.loads(line)
+        return (outer, True, []) if isinstance(outer, dict) else (None, True, [])
     except orjson.JSONDecodeError:
         pass
     try:
-        found = json.loads(line, parse_constant=_NotJson, parse_float=_finite)
+        outer = json.loads(line, parse_constant=_NotJson, parse_float=_finite)
     except (ValueError, RecursionError):
         try:
-            found = ast.literal_eval(line.strip())
+            outer = ast.literal_eval(line.strip())
         except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
             return None, False, []
-    if not isinstance(found, dict):
+    if not isinstance(outer, dict):
         return None, False, []
     try:
         left_out = [
             (name, f"{path}: {message}")
-            for name, inner in found.items()
+            for name, inner in outer.items()
             for path, message in _not_json(inner, str(name))
         ]
-        return {str(name): _plain(value) for name, value in found.items()}, False, left_out
+        return {str(name): _plain(value) for name, value in outer.items()}, False, left_out
     except RecursionError:  # nested too deep
         return None, False, []
 
@@ -201,21 +201,21 @@ def _read(lines: pl.Series, number: pl.Series, schema: dict[str, type[pl.String]
         frames, texts, bads, notes = zip(*parts, strict=True)
         all_notes = [note for part in notes for note in part]
         return _Lines(pl.concat(frames), pl.concat(texts), pl.concat(bads), all_notes)
-    found = [parsed(line) for line in lines]
+    parsed_lines = [parsed(line) for line in lines]
     all_notes = [
         Note(field, message, message, at)
-        for (_, _, left_out), at in zip(found, number, strict=True)
+        for (_, _, left_out), at in zip(parsed_lines, number, strict=True)
         for field, message in left_out
     ]
     text = pl.Series(
         "line",
         [
-            "{}" if one is None else line if as_it_is else json.dumps(one, default=str)
-            for line, (one, as_it_is, _) in zip(lines, found, strict=True)
+            "{}" if value is None else line if as_it_is else json.dumps(value, default=str)
+            for line, (value, as_it_is, _) in zip(lines, parsed_lines, strict=True)
         ],
         dtype=pl.String,
     )
-    bad = pl.Series([one is None for one, _, _ in found], dtype=pl.Boolean)
+    bad = pl.Series([value is None for value, _, _ in parsed_lines], dtype=pl.Boolean)
     return _Lines(pl.read_ndjson("\n".join(text).encode(), schema=schema), text, bad, all_notes)
 
 
@@ -236,8 +236,8 @@ def _nested(cells: pl.Series, lines: pl.Series) -> pl.Series:
     wrong = cells.str.contains(r"^[{\[]") & lines.str.contains("\\", literal=True)
     if not wrong.any():
         return cells
-    found = lines.filter(wrong).str.json_path_match(f"$[{orjson.dumps(cells.name).decode()}]")
-    return cells.scatter(wrong.arg_true(), found)
+    nested = lines.filter(wrong).str.json_path_match(f"$[{orjson.dumps(cells.name).decode()}]")
+    return cells.scatter(wrong.arg_true(), nested)
 
 
 def _dotted(cells: pl.Series, lines: pl.Series) -> pl.Series:
@@ -261,4 +261,4 @@ def _document(file: Path, text: str) -> list[str]:
         rest = " ".join(text[at : at + REST].split())
         return [*map(json.dumps, value), *([rest] if rest not in ("", "]") else [])]
     rows = rows_of(value)
-    return [json.dumps(one) for one in ([value] if rows is None else rows)]
+    return [json.dumps(row) for row in ([value] if rows is None else rows)]

@@ -31,11 +31,11 @@ def names(file: Path, inner: str | None = None) -> list[str]:
     """
     with _opened(file) as content:
         there = _paths(content.schema_arrow)
-    found = list(there)
+    columns = list(there)
     if inner in there:
         kind = getattr(there[inner].kind, "value_type", pa.null())
-        found += [f"{inner}.{name}" for name in _fields(kind) or [ID]]
-    return found
+        columns += [f"{inner}.{name}" for name in _fields(kind) or [ID]]
+    return columns
 
 
 class _Path(NamedTuple):
@@ -47,15 +47,15 @@ class _Path(NamedTuple):
 
 def _paths(schema: pa.Schema) -> dict[str, _Path]:
     """Columns and fields of structs by their names; of columns of one name by ``name (2)``."""
-    found: dict[str, _Path] = {}
+    paths: dict[str, _Path] = {}
     for at, field in enumerate(schema):
-        name = f"{field.name} ({at + 1})" if field.name in found else field.name
-        found[name] = _Path((at,), field.type)
+        name = f"{field.name} ({at + 1})" if field.name in paths else field.name
+        paths[name] = _Path((at,), field.type)
     return {
         name: path
-        for outer, one in found.items()
-        for name, path in _with_fields(outer, one)
-        if path is one or name not in found
+        for outer, inner in paths.items()
+        for name, path in _with_fields(outer, inner)
+        if path is inner or name not in paths
     }
 
 
@@ -71,18 +71,18 @@ def byte_columns(files: Sequence[Path], wanted: Collection[str]) -> frozenset[st
 
     They are read ahead, so that what an id is written as does not depend on the rows around it.
     """
-    found: set[str] = set()
+    columns: set[str] = set()
     for file in files:
         with _opened(file) as content:
             paths = _paths(content.schema_arrow)
         there = [name for name, path in paths.items() if _is_bytes(path.kind)]
-        for name in {*there} & {*wanted} - found:
+        for name in {*there} & {*wanted} - columns:
             with suppress(Damaged):  # reported when its rows are read
                 if not all(
                     are_text(_series(name, cells.column(0))) for cells in _batches(file, [name])
                 ):
-                    found.add(name)
-    return frozenset(found)
+                    columns.add(name)
+    return frozenset(columns)
 
 
 def read(
@@ -208,7 +208,7 @@ def _is_held(kind: pa.DataType) -> bool:
     return (
         not pa.types.is_map(kind)
         and not pa.types.is_decimal256(kind)
-        and all(_is_held(one) for one in inner)
+        and all(_is_held(part) for part in inner)
     )
 
 

@@ -53,7 +53,7 @@ def with_text(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_map(kind):
         return pa.map_(with_text(kind.key_type), with_text(kind.item_type))
     if pa.types.is_struct(kind):
-        return pa.struct([one.with_type(with_text(one.type)) for one in kind])
+        return pa.struct([field.with_type(with_text(field.type)) for field in kind])
     if pa.types.is_large_list(kind):
         return pa.large_list(with_text(kind.value_type))
     if pa.types.is_fixed_size_list(kind):

@@ -21,21 +21,21 @@ _BETWEEN = re.compile(r"[\s,]*")
 
 def without_name(text: str) -> str:
     """JSON that a script gives a name: ``window.YTD.like.part0 = [``."""
-    found = _ASSIGNED.match(text)
-    return text[found.end() :] if found else text
+    assignment = _ASSIGNED.match(text)
+    return text[assignment.end() :] if assignment else text
 
 
 def one_by_one(text: str) -> tuple[list[Any], int]:
     """The values of an array, or one after another, up to what is no JSON; and where that is."""
-    decoder, found = json.JSONDecoder(), list[Any]()
+    decoder, values = json.JSONDecoder(), list[Any]()
     at = 1 if text.startswith("[") else 0
     while True:
         at = _BETWEEN.match(text, at).end()  # type: ignore[union-attr]
         try:
             value, at = decoder.raw_decode(text, at)
         except (ValueError, RecursionError):
-            return found, at
-        found.append(value)
+            return values, at
+        values.append(value)
 
 
 def rows_of(value: Any, most: int | None = None) -> list[Any] | None:
@@ -45,7 +45,7 @@ def rows_of(value: Any, most: int | None = None) -> list[Any] | None:
         most: keys that a cover may have; None: any number.
     """
     if isinstance(value, list):
-        return _of_lists(value) if value and all(isinstance(one, list) for one in value) else value
+        return _of_lists(value) if value and all(isinstance(row, list) for row in value) else value
     if not isinstance(value, dict) or not value:
         return None
     for parser in (_split, _by_column, _of_columns, _by_key):
@@ -54,15 +54,15 @@ def rows_of(value: Any, most: int | None = None) -> list[Any] | None:
     return rows_within(value) or None if most is None or len(value) <= most else None
 
 
-def rows_within(one: dict[str, Any], deeper: int = 3) -> list[Any]:
+def rows_within(document: dict[str, Any], deeper: int = 3) -> list[Any]:
     """The longest list of objects in an object, or in those within it."""
-    found: list[Any] = []
-    for value in one.values():
+    rows: list[Any] = []
+    for value in document.values():
         if isinstance(value, dict) and deeper:
             value = rows_within(value, deeper - 1)
         if isinstance(value, list) and value and isinstance(value[0], dict):
-            found = max(found, value, key=len)
-    return found
+            rows = max(rows, value, key=len)
+    return rows
 
 
 def _of_lists(rows: list[list[Any]]) -> list[Any]:
@@ -94,16 +94,16 @@ def _by_column(value: dict[str, Any]) -> list[Any] | None:
     ):
         return None
     keys = dict.fromkeys(place for column in columns for place in column)
-    return [{name: one.get(place) for name, one in value.items()} for place in keys]
+    return [{name: cells.get(place) for name, cells in value.items()} for place in keys]
 
 
 def _of_columns(value: dict[str, Any]) -> list[Any] | None:
     """``{"user_id": […], "item_id": […]}``: lists as long as each other, under known names."""
     if not _are_lists(value) or not any(map(role_of, value)):
         return None
-    if len({len(one) for one in value.values()}) > 1 or len(value) < 2:
+    if len({len(column) for column in value.values()}) > 1 or len(value) < 2:
         return None
-    if any(isinstance(cell, dict | list) for one in value.values() for cell in one[:10]):
+    if any(isinstance(cell, dict | list) for column in value.values() for cell in column[:10]):
         return None
     return [dict(zip(value, cells, strict=True)) for cells in zip(*value.values(), strict=True)]
 
@@ -112,7 +112,7 @@ def _by_key(value: dict[str, Any]) -> list[Any] | None:
     """Objects alike, or lists, each under a key that is no name of a column: ``{"u1": {…}, …}``."""
     if len(value) < 2 or any(map(role_of, value)):
         return None
-    inner = [one if isinstance(one, list) else [one] for one in value.values()]
+    inner = [rows if isinstance(rows, list) else [rows] for rows in value.values()]
     cells = [cell for several in inner for cell in several]
     if all(isinstance(cell, dict) for cell in cells) and cells:
         names = [{*cell} for cell in cells]
@@ -126,9 +126,9 @@ def _by_key(value: dict[str, Any]) -> list[Any] | None:
 
 def _keyed(value: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for key, inner in value.items():
-        for one in inner if isinstance(inner, list) else [inner]:
-            yield {KEY: key, **one} if isinstance(one, dict) else {KEY: key, VALUE: one}
+        for row in inner if isinstance(inner, list) else [inner]:
+            yield {KEY: key, **row} if isinstance(row, dict) else {KEY: key, VALUE: row}
 
 
 def _are_lists(value: dict[str, Any]) -> bool:
-    return all(isinstance(one, list) for one in value.values())
+    return all(isinstance(cells, list) for cells in value.values())

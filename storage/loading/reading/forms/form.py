@@ -101,9 +101,11 @@ def _shaped(form: Form, lines: list[str], declared: FileForm) -> Form:
     shape = shapes.shape_of(lines[:SAMPLE])
     if shape == "headed":
         block, _ = shapes.under_headings("\n".join(lines[:SAMPLE]).encode(), None, ",")
-        found = _delimited(form, block.decode().split("\n"), FileForm(delimiter=",", header=False))
-        names = (*found.names[:-1], shapes.HEADING)
-        return replace(found, shape=shape, quote=None, names=names, first=1)
+        delimited = _delimited(
+            form, block.decode().split("\n"), FileForm(delimiter=",", header=False)
+        )
+        names = (*delimited.names[:-1], shapes.HEADING)
+        return replace(delimited, shape=shape, quote=None, names=names, first=1)
     if shape == "lists":
         names = names_of([""] * 2)
         return replace(form, shape=shape, delimiter="\t", header=False, names=names)
@@ -135,7 +137,7 @@ def _json_kind(first: str, text: str, inner: str | None) -> Kind | None:
 def _are_blocks(lines: list[str]) -> bool:
     """Whether nearly all lines are a key and a value, and the first key comes again."""
     there = [line.rstrip() for line in lines if line.strip()]
-    keys = Counter(found[1] for line in there if (found := re.match(KEY_AND_VALUE, line)))
+    keys = Counter(match[1] for line in there if (match := re.match(KEY_AND_VALUE, line)))
     first = re.match(KEY_AND_VALUE, there[0]) if there else None
     if first is None or keys.total() < STEADY * len(there):
         return False
@@ -148,11 +150,11 @@ def _wraps(line: str, inner: str | None) -> bool:
     One that has the key ``inner`` is a row, whose list is taken apart.
     """
     try:
-        one = orjson.loads(line)
+        value = orjson.loads(line)
     except orjson.JSONDecodeError:
         return False
-    is_row = not isinstance(one, dict) or (inner is not None and inner in one)
-    return not is_row and rows_of(one, COVER) is not None
+    is_row = not isinstance(value, dict) or (inner is not None and inner in value)
+    return not is_row and rows_of(value, COVER) is not None
 
 
 def _has_several(line: str) -> bool:
@@ -170,8 +172,8 @@ def _delimited(form: Form, lines: list[str], declared: FileForm) -> Form:
     header_at = indices[remarks - 1] if remarks else None
     indices = indices[remarks:][:SAMPLE] or indices[:SAMPLE]
     if declared.header is not False and not declared.columns:
-        known = [declared.delimiter] if declared.delimiter else DELIMITERS
-        indices = indices[titles([lines[at] for at in indices], known) :]
+        choices = [declared.delimiter] if declared.delimiter else DELIMITERS
+        indices = indices[titles([lines[at] for at in indices], choices) :]
     sample = [lines[at].rstrip("\r") for at in indices]
     delimiter = declared.delimiter or delimiter_of(sample)
     quote: str | None = declared.quote or ("'" if _are_in_single_quotes(sample, delimiter) else '"')
@@ -236,13 +238,13 @@ def delimiter_of(lines: list[str]) -> str:
     columns of ids, and signs within texts. Counting cells, as DuckDB's sniffer does, is what
     parting the lines then does.
     """
-    best, found = STEADY, ","
+    best, chosen = STEADY, ","
     escapes = [None, "\\"] if any('\\"' in line for line in lines) else [None]
     for delimiter in (*DELIMITERS, " "):
         share = max(_steadiness(lines, Grammar(delimiter, '"', escape)) for escape in escapes)
         if share > best and (delimiter != " " or share > 0.99):
-            best, found = share, delimiter
-    return found
+            best, chosen = share, delimiter
+    return chosen
 
 
 def _steadiness(lines: list[str], grammar: Grammar) -> float:
@@ -277,6 +279,6 @@ def _is_escaped(lines: list[str], delimiter: str, quote: str) -> bool:
     bad = []
     for escape in (None, "\\"):
         grammar = Grammar(delimiter, quote, escape)
-        found, _ = grammar.joined(grammar.plain(sample), at_end=True)
-        bad.append((~found["good"]).sum())
+        records, _ = grammar.joined(grammar.plain(sample), at_end=True)
+        bad.append((~records["good"]).sum())
     return bad[1] < bad[0]

@@ -69,14 +69,14 @@ class Grammar:
             A frame of ``at`` (first line, from 0), ``text`` (well-formed; empty where there is
             a problem) and ``problem`` (null, or why the line is no record); and a number.
         """
-        found, used = self.joined(lines, at_end=at_end)
-        bad = found.filter(~pl.col("good"))
+        records, used = self.joined(lines, at_end=at_end)
+        bad = records.filter(~pl.col("good"))
         mended = [self._mended(line) for line in bad["text"]]
         fixes = pl.DataFrame(
             {"at": bad["at"], "new": [text for text, _ in mended], "why": [w for _, w in mended]},
             schema={"at": pl.Int64, "new": pl.String, "why": pl.String},
         )
-        whole = found.join(fixes, on="at", how="left", maintain_order="left")
+        whole = records.join(fixes, on="at", how="left", maintain_order="left")
         return whole.select("at", text=pl.coalesce("new", "text"), problem="why"), used
 
     def joined(self, lines: pl.Series, *, at_end: bool) -> tuple[pl.DataFrame, int]:

@@ -44,13 +44,13 @@ def has_header(rows: Sequence[Sequence[str]]) -> bool:
 
 def _has_known_names(first: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     """Whether two names of it are known, or one of an id, and no values of their columns."""
-    known: set[str] = set()
+    roles: set[str] = set()
     for at, cell in enumerate(first):
         name = _ROLE.sub("", cell.strip())
         role = role_of(name) if 1 < len(name) <= LONGEST_NAME else None
         if role is not None and all(row[at] != cell for row in below if at < len(row)):
-            known |= {role, "an id"} if _NAMED_ID.search(name) else {role}
-    return len(known) > 1
+            roles |= {role, "an id"} if _NAMED_ID.search(name) else {role}
+    return len(roles) > 1
 
 
 def kind_of(cell: str) -> str:
@@ -70,6 +70,6 @@ def names_of(cells: Sequence[str]) -> tuple[str, ...]:
         stripped = [_ROLE.sub("", cell) for cell in stripped]
     names: list[str] = []
     for number, name in enumerate(stripped, 1):
-        found = name or f"column_{number}"
-        names.append(f"{found} ({number})" if found in names else found)
+        plain = name or f"column_{number}"
+        names.append(f"{plain} ({number})" if plain in names else plain)
     return tuple(names)

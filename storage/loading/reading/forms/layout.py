@@ -52,19 +52,19 @@ def padded(rows: Sequence[Sequence[str]], names: Sequence[str], *, header: bool)
     have them too.
     """
     below = rows[1:] if header else rows
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     filled = []
     for at, name in enumerate(names):
         cells = [row[at] for row in below if at < len(row) and row[at].strip(BLANKS)]
         count = sum(cell != cell.strip(BLANKS) for cell in cells)
         filled += [name] if cells else []
         if cells and count >= NEARLY_ALL * len(cells):
-            found[name] = count
-    everywhere = len(found) > 1 and len(found) >= len(filled) - 1  # a blank after each delimiter
+            counts[name] = count
+    everywhere = len(counts) > 1 and len(counts) >= len(filled) - 1  # a blank after each delimiter
     titles = dict(zip(names, rows[0], strict=False)) if header else {}
     return tuple(
         name
-        for name, count in found.items()
+        for name, count in counts.items()
         if everywhere
         or count >= ENOUGH
         or titles.get(name, "") != titles.get(name, "").strip(BLANKS)

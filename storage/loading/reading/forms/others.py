@@ -78,7 +78,7 @@ def what_else(file: Path) -> str | None:
     except UnicodeDecodeError:
         encoding = "windows-1252"
         text = start.decode(encoding, "replace")
-    return of_bytes(start) or of_text([one for one in text.split("\n") if one.strip()], encoding)
+    return of_bytes(start) or of_text([line for line in text.split("\n") if line.strip()], encoding)
 
 
 def of_bytes(start: bytes) -> str | None:

@@ -73,9 +73,9 @@ def under_headings(block: bytes, heading: str | None, delimiter: str) -> tuple[b
     """Rows with the heading above them as their last cell, blank lines for the headings; and the
     last heading. ``heading`` is that of the block before."""
     lines = pl.Series(block.decode(errors="replace").split("\n"), dtype=pl.String)
-    found = lines.str.extract(_HEADING)
-    is_row = found.is_null() & (lines.str.strip_chars() != "")
-    above = found.forward_fill().fill_null(heading or "")
+    headings = lines.str.extract(_HEADING)
+    is_row = headings.is_null() & (lines.str.strip_chars() != "")
+    above = headings.forward_fill().fill_null(heading or "")
     rows = (lines.str.strip_chars_end() + delimiter + above).zip_with(
         is_row, pl.Series([""], dtype=pl.String).new_from_index(0, len(lines))
     )
