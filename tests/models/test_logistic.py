@@ -11,6 +11,7 @@ import pytest
 
 from models.profile.schema import load_profile
 from models.ranking.features.event_features import FEATURES, features
+from models.ranking.features.live_features import FEATURES as LIVE
 from models.ranking.features.table import FeatureMismatch, Table, check_names, digest
 from models.ranking.rankers.logistic import LogisticRanker
 from models.ranking.training.examples import examples
@@ -24,6 +25,16 @@ def events(rows: list[tuple[Any, ...]], **facts: list[Any]) -> pl.DataFrame:
 
 
 CATALOGUE = pl.DataFrame({"id": [f"e{place}" for place in range(30)]})
+
+
+def test_the_events_profile_has_it_with_exactly_eight_features() -> None:
+    """What serves makes the same values of them: see ``test_events_features_are_those_of_frames``
+    of ``test_learned_ranker``."""
+    assert "logistic" in load_profile("events").ranker.kinds
+    assert FEATURES == tuple(LIVE["logistic"]) == (
+        "bias", "overlap_interest_ratio", "overlap_history_ratio", "same_city", "category_match",
+        "organizer_match", "popularity", "days_until",
+    )  # fmt: skip
 
 
 def positives(rows: list[tuple[Any, ...]], **facts: list[Any]) -> dict[str, float]:
