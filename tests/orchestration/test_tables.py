@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import dagster as dg
@@ -26,6 +28,8 @@ from models.recommenders.zoo import make
 from models.versions.version import ModelVersion
 from orchestration.data.lake_days import write_days
 from orchestration.resources import Platform
+from orchestration.snapshots import served_snapshot
+from serving.versions.download import download
 from storage.catalogue import queries
 from storage.events import changed
 from storage.events.lake import Extent
@@ -34,7 +38,7 @@ from storage.loading.samples.marketplace import generate
 from storage.postgres.database import connect
 from storage.privacy import people
 from storage.registry.registry import Registry
-from storage.settings import Settings
+from storage.settings import Settings, mlflow_tracking_uri
 from tests.models.worlds import catalogue_of_log, dataset_of, snapshot_of
 from tests.orchestration.conftest import run_job
 
@@ -183,6 +187,23 @@ def test_tables_follow_what_users_did_and_no_longer_did(world: World) -> None:
     assert world.champion.refreshed == stamp
     kept = world.registry.client.list_artifacts(world.champion.run_id, "refreshed")
     assert len(kept) == 2
+
+
+def test_another_machine_fetches_them(world: World, tmp_path: Path) -> None:
+    """A worker by its command, and the pipeline for ready lists."""
+    world.refresh()
+    version, stamp = world.champion, world.champion.refreshed
+    assert stamp is not None
+    shutil.rmtree(folder_of(world.platform.settings.snapshots / version.version, stamp))
+    snapshot = served_snapshot(world.platform, version)
+    assert snapshot.refreshed == stamp
+    assert same(world.refreshed(), world.whole([]))
+    tracking = mlflow_tracking_uri(world.platform.settings, world.platform.url)
+    fetched = tmp_path / "1" / "refreshed" / stamp
+    tables = RefreshedTables.load
+    for _ in range(2):  # the second finds it there
+        download(tracking, version.run_id, f"refreshed/{stamp}", fetched, load=tables)
+    assert same(tables(fetched), world.whole([]))
 
 
 def away(*_: object) -> None:
