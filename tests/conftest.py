@@ -57,9 +57,9 @@ if (folder / "postgres").exists():
     shutil.rmtree(folder)
 """
 TRAINED = "tests/orchestration/test_"
-TOGETHER = (TRAINED, "tests/serving/running/", "tests/data_checks/")
-"""Files that share an installation that was trained on, a running service, or an import of
-seconds, by the beginning of their names: one worker takes them all."""
+TOGETHER = (TRAINED, "tests/serving/running/")
+"""Files that share an installation that was trained on, or a running service, by the beginning of
+their names: one worker takes them all."""
 LONGEST = (
     TRAINED,
     "tests/e2e/",

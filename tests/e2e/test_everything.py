@@ -37,6 +37,7 @@ from tests.ordinary import ordinary_user
 ROOT = Path(__file__).parents[2]
 UP_SECONDS = 600
 NOTICED_SECONDS = 120.0
+pytestmark = pytest.mark.timeout(2 * UP_SECONDS)  # of all that a busy machine does in `up`
 
 
 class Installation:
