@@ -106,6 +106,17 @@ class NMFSettings(Settings):
     seed: Seed = 42
 
 
+class PureSVDSettings(Settings):
+    """
+    Attributes:
+        iterations: of the power method (Halko et al. 2011).
+    """
+
+    dims: Count = 128
+    iterations: Count = 4
+    seed: Seed = 42
+
+
 class ItemToItemSettings(Settings):
     """
     Attributes:
@@ -233,6 +244,7 @@ class GroupsSettings(Settings):
 
 Part = Literal[
     "als",
+    "pure_svd",
     "ease",
     "graph_filter",
     "item_knn",
@@ -260,8 +272,8 @@ class BlendSettings(Settings):
     """
 
     parts: tuple[Part, ...] = (
-        "als", "ease", "graph_filter", "item_knn", "user_knn", "transitions", "linear_transitions",
-        "session_ease", "content", "taste", "groups", "popularity",
+        "als", "pure_svd", "ease", "graph_filter", "item_knn", "user_knn", "transitions",
+        "linear_transitions", "session_ease", "content", "taste", "groups", "popularity",
     )  # fmt: skip
     held_back: Literal["newest", "random"] = "newest"
     share: Annotated[float, Field(gt=0, lt=1)] = 0.2
@@ -289,6 +301,7 @@ RECOMMENDERS: dict[str, Known] = {
     "als": Known("factorisation.als:ALS", ALSSettings),
     "bpr": Known("factorisation.bpr:BPR", BPRSettings),
     "nmf": Known("factorisation.nmf:NMF", NMFSettings),
+    "pure_svd": Known("factorisation.pure_svd:PureSVD", PureSVDSettings),
     "ease": Known("neighbours.ease:EASE", EASESettings),
     "item_knn": Known("neighbours.knn:ItemKNN", ItemKNNSettings),
     "graph_filter": Known("neighbours.graph_filter:GraphFilter", GraphFilterSettings),

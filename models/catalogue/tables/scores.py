@@ -24,9 +24,21 @@ MOST_STANDARD = 50.0
 """Standard scores are cut there: where few of many items have any score, the best stand far out."""
 
 
+class ViewerScores(Protocol):
+    """What a table says for one viewer."""
+
+    def standard(self, rows: Indices) -> NDArray[np.float32]:
+        """Standard scores of some items, shape (n,); all 0 where no item differs from another."""
+        ...
+
+    def best(self, count: int) -> Indices:
+        """The items with the highest scores above 0, best first."""
+        ...
+
+
 @dataclass(frozen=True)
 class TableScores:
-    """What a table says for one viewer.
+    """The same, of a table that scores all items at once.
 
     Attributes:
         rows: int32, shape (m,), ascending: the items that have a score; all others have 0.
@@ -58,7 +70,6 @@ class TableScores:
         return mean, math.sqrt(max(squares / n - mean * mean, 0.0))
 
     def standard(self, rows: Indices) -> NDArray[np.float32]:
-        """Standard scores of some items, shape (n,); all 0 where no item differs from another."""
         mean, spread = self._mean_and_spread
         if spread <= 0:
             return np.zeros(len(rows), np.float32)
@@ -68,7 +79,6 @@ class TableScores:
         return np.clip(standard, -MOST_STANDARD, MOST_STANDARD).astype(np.float32)
 
     def best(self, count: int) -> Indices:
-        """The items with the highest scores above 0, best first."""
         best = top_places(self.scores, count)
         return self.rows[best[self.scores[best] > 0]]
 
@@ -87,7 +97,7 @@ class ScoreTable(Protocol):
     @property
     def weighted(self) -> bool: ...
 
-    def ask(self, viewer: Viewer, likes: Ragged) -> TableScores:
+    def ask(self, viewer: Viewer, likes: Ragged) -> ViewerScores:
         """
         Args:
             likes: items that each user of the snapshot likes.

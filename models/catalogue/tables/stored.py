@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.catalogue.tables.factors import FactorTable
 from models.catalogue.tables.kinds import (
     ConstantTable,
     GroupTable,
@@ -42,7 +43,8 @@ class Blend:
 
 
 TABLES: dict[str, type[Any]] = {
-    table.kind: table for table in (ItemTable, UserTable, ConstantTable, TasteTable, GroupTable)
+    table.kind: table
+    for table in (ItemTable, UserTable, FactorTable, ConstantTable, TasteTable, GroupTable)
 }
 """Every kind of table, by the name it is stored under."""
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from models.catalogue.live import LiveCatalogue
-from models.catalogue.tables.scores import MOST_STANDARD, TableScores
+from models.catalogue.tables.scores import MOST_STANDARD, ViewerScores
 from models.catalogue.tables.stored import VECTORS
 from models.catalogue.viewers.viewer import Indices, Viewer
 from models.data import scorers
@@ -84,10 +84,10 @@ def vector_scores(live: LiveCatalogue, viewer: Viewer, rows: Indices) -> NDArray
     return scores
 
 
-def table_scores(live: LiveCatalogue, viewer: Viewer) -> Mapping[str, TableScores]:
+def table_scores(live: LiveCatalogue, viewer: Viewer) -> Mapping[str, ViewerScores]:
     """What each table says for the viewer. Worked out once a request."""
 
-    def make() -> Mapping[str, TableScores]:
+    def make() -> Mapping[str, ViewerScores]:
         likes = live.users.liked
         return {name: table.ask(viewer, likes) for name, table in live.snapshot.tables.items()}
 

@@ -39,6 +39,7 @@ FADES = (1.0, 2.5, 6.0, 15.0)
 asked with all that is liked, under its name and ``RECENT``."""
 RECENT = "_recent"
 TRIED: dict[str, tuple[dict[str, float], ...]] = {
+    "pure_svd": ({"dims": 32}, {"dims": 256}),
     "ease": ({"ridge": 150.0}, {"ridge": 500.0}, {"ridge": 1_500.0}),
     "transitions": ({"scale": 5.0, "reach": 20}, {"scale": 20.0, "reach": 60}),
 }

@@ -28,10 +28,8 @@ class GraphFilter(ItemToItem):
     settings_class = GraphFilterSettings
 
     def _weights(self, rows: sparse.csr_array, progress: Progress) -> sparse.csr_array:
-        settings, n_items = self.settings, rows.shape[1]
-        of_users, of_items = np.diff(rows.indptr), np.bincount(rows.indices, minlength=n_items)
-        scale = np.repeat(_root(of_users), of_users) * _root(of_items)[rows.indices]
-        scaled = sparse.csr_matrix((rows.data * scale, rows.indices, rows.indptr), shape=rows.shape)
+        settings = self.settings
+        scaled = normalised(rows)
         by_item, kept = sparse.csr_matrix(scaled.T), settings.kept + 1  # the item itself goes
         parts = strongest_products(
             by_item, scaled, kept, threads=settings.threads, progress=progress
@@ -40,6 +38,16 @@ class GraphFilter(ItemToItem):
         related.setdiag(0)
         related.eliminate_zeros()
         return related
+
+
+def normalised(likes: sparse.csr_array) -> sparse.csr_matrix:
+    """Each entry divided by the roots of how many its row and its column have; float32, the shape
+    of ``likes``."""
+    of_users, of_items = np.diff(likes.indptr), np.bincount(likes.indices, minlength=likes.shape[1])
+    scale = np.repeat(_root(of_users), of_users) * _root(of_items)[likes.indices]
+    return sparse.csr_matrix(
+        (likes.data * scale, likes.indices, likes.indptr), shape=likes.shape, dtype=np.float32
+    )
 
 
 def _root(counts: NDArray[np.integer]) -> NDArray[np.float32]:

@@ -1,0 +1,58 @@
+"""PureSVD (Cremonesi et al. 2010) of the likes, each divided by the roots of how many the user has
+and the item has: the ideal low-pass filter of GF-CF (Shen et al. 2021)::
+
+    score = row · D_i^-1/2 V Vᵀ D_i^1/2,   D_u^-1/2 X D_i^-1/2 ≈ U S Vᵀ
+
+It knows what goes together over many steps, where ``graph_filter`` knows one.
+"""
+
+from __future__ import annotations
+
+from typing import Self
+
+import numpy as np
+from sklearn.utils.extmath import randomized_svd
+
+from models.catalogue.tables.factors import FactorTable
+from models.profile.recommender_settings import PureSVDSettings
+from models.recommenders.base import Dataset, Progress, signal
+from models.recommenders.by_table import ByTable
+from models.recommenders.neighbours.graph_filter import normalised
+
+MOST_NUMBERS = 32_000_000
+"""Of each of the two arrays (128 MB): a larger catalogue has fewer dimensions."""
+
+
+class PureSVD(ByTable):
+    """O((likes * dims + items * dims²) * iterations); ``2 * dims`` numbers an item."""
+
+    name = "pure_svd"
+    settings: PureSVDSettings
+    settings_class = PureSVDSettings
+
+    def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Self:
+        """
+        Raises:
+            ValueError: there are too few users or items.
+        """
+        tell, settings = progress or (lambda done, total: None), self.settings
+        likes = signal(dataset.matrix.liked, weighted=False)
+        used = np.bincount(likes.indices, minlength=likes.shape[1])
+        affordable = max(MOST_NUMBERS // max(likes.shape[1], 1), 1)
+        dims = min(settings.dims, affordable, min(likes.shape) - 1)
+        if dims < 1:
+            raise ValueError("fewer than two users or items")
+        tell(0, 1)
+        _, _, components = randomized_svd(
+            normalised(likes),
+            dims,
+            n_iter=settings.iterations,
+            random_state=settings.seed,
+        )
+        vectors, root = components.T.astype(np.float32), np.sqrt(np.maximum(used, 1))[:, None]
+        self.histories = dataset.histories
+        self.table = FactorTable(
+            np.asarray(vectors / root, np.float32), np.asarray(vectors * root, np.float32)
+        )
+        tell(1, 1)
+        return self
