@@ -243,6 +243,7 @@ class GroupsSettings(Settings):
 
 
 Part = Literal[
+    "lightfm_hybrid",
     "als",
     "pure_svd",
     "ease",
@@ -278,7 +279,7 @@ class BlendSettings(Settings):
     held_back: Literal["newest", "random"] = "newest"
     share: Annotated[float, Field(gt=0, lt=1)] = 0.2
     max_users: Count = 2_000
-    candidates: Count = 100
+    candidates: Count = 10
     least: Annotated[float, Field(ge=0, lt=1)] = 0.01
     seed: Seed = 42
 

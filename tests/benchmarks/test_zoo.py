@@ -33,8 +33,8 @@ def in_this_process(module: str, arguments: Sequence[str]) -> Run:
 
 
 NO_LIBRARY = (
-    "blend", "transitions", "linear_transitions", "session_ease", "graph_filter", "content",
-    "taste", "groups", "popularity",
+    "blend", "transitions", "linear_transitions", "session_ease", "graph_filter", "pure_svd",
+    "content", "taste", "groups", "popularity",
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from models.catalogue.fold_in import AGAINST, fold_in_of
 from models.catalogue.history import Events, events_since, history_of
 from models.catalogue.live import LiveCatalogue
+from models.catalogue.tables.scores import TableScores
 from models.catalogue.viewers.viewer import History
 from models.data.ids import IdIndex
 from models.data.interactions.matrices import interaction_matrix, recent_items
@@ -266,6 +267,7 @@ def own_scores(model: EASE, rows: list[tuple[str, str, str, datetime]]) -> np.nd
 def served_scores(live: LiveCatalogue, user: str, *events: Event) -> np.ndarray:
     viewer = live.viewer(user, history=history(user, *events, live=live))
     found = table_scores(live, viewer)["ease"]
+    assert isinstance(found, TableScores)
     scores = np.zeros(found.n_items)
     scores[found.rows] = found.scores
     return scores

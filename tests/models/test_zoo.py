@@ -28,6 +28,7 @@ from models.recommenders.factorisation.factorised import Factorised
 from models.recommenders.factorisation.lightfm import LightFM, LightFMAloneSettings
 from models.recommenders.factorisation.lightfm_hybrid import LightFMHybrid
 from models.recommenders.factorisation.nmf import NMF
+from models.recommenders.factorisation.pure_svd import PureSVD, PureSVDSettings
 from models.recommenders.files import MANIFEST, RecommenderFileError
 from models.recommenders.neighbours.ease import EASE, EASESettings
 from models.recommenders.neighbours.graph_filter import GraphFilter
@@ -43,6 +44,7 @@ LEARN = [name for name in ALL if name not in ("popularity", "heuristic", "groups
 BY_POPULARITY = ["als", "nmf", "ease", "item_knn", "user_knn", "popularity"]
 SLOW = ("lightfm", "lightfm_hybrid", "blend")
 NEED_MORE = {
+    "pure_svd": "fewer than two",
     "blend": "no user likes",
     "transitions": "tell no order",
     "linear_transitions": "tell no order",
@@ -327,6 +329,17 @@ def test_graph_filter_by_its_formula() -> None:
     np.fill_diagonal(weights, 0)
     found = GraphFilter().fit(data).score(np.arange(30))
     np.testing.assert_allclose(found, values @ weights, atol=1e-4)
+
+
+def test_pure_svd_by_its_formula() -> None:
+    values = (np.random.default_rng(2).random((200, 100)) < 0.3).astype(float)
+    data = world_of(values)
+    of_users, of_items = values.sum(axis=1), np.maximum(values.sum(axis=0), 1)
+    scaled = values / np.sqrt(np.maximum(of_users, 1))[:, None] / np.sqrt(of_items)
+    vectors = np.linalg.svd(scaled)[2][:5].T
+    wanted = (values / np.sqrt(of_items)) @ vectors @ vectors.T * np.sqrt(of_items)
+    found = PureSVD(PureSVDSettings(dims=5, iterations=20)).fit(data).score(np.arange(200))
+    np.testing.assert_allclose(found, wanted, atol=1e-3)
 
 
 def weights_by_hand(rows: np.ndarray, weighting: str) -> np.ndarray:

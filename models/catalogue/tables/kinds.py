@@ -37,6 +37,7 @@ class ItemTable:
 
     kind: ClassVar[str] = "items"
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {"related": ("items", "items")}
+    by_history: ClassVar[bool] = True
     related: Ragged
     fade: float | None = None
     weighted: bool = False
@@ -75,6 +76,7 @@ class UserTable:
         "fans": ("items", "users"),
         "rarity": ("items",),
     }
+    by_history: ClassVar[bool] = True
     fans: Ragged
     rarity: NDArray[np.float32]
     neighbours: int = 100
@@ -126,6 +128,7 @@ class ConstantTable:
 
     kind: ClassVar[str] = "constant"
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {"of_items": ("items",)}
+    by_history: ClassVar[bool] = False
     of_items: NDArray[np.float32]
     fade: float | None = None
     weighted: bool = False
@@ -166,6 +169,7 @@ class TasteTable:
         "shares": ("features",),
         "kinds": ("features",),
     }
+    by_history: ClassVar[bool] = True
     described: Ragged
     shares: NDArray[np.float32]
     kinds: NDArray[np.int32]
@@ -220,6 +224,7 @@ class GroupTable:
 
     kind: ClassVar[str] = "groups"
     axes: ClassVar[Mapping[str, tuple[str, ...]]] = {"members": ("users",), "lifts": ("items",)}
+    by_history: ClassVar[bool] = False
     members: NDArray[np.float32]
     lifts: NDArray[np.float32]
     fade: float | None = None

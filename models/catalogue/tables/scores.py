@@ -90,6 +90,8 @@ class ScoreTable(Protocol):
     axes: ClassVar[Mapping[str, tuple[str, ...]]]
     """Of each array that is stored, what its rows are: ``items``, ``users`` or ``features``; of a
     ``Ragged`` what its entries are too."""
+    by_history: ClassVar[bool]
+    """Whether it is asked with the viewer's items."""
 
     @property
     def fade(self) -> float | None: ...

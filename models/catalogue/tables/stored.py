@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.catalogue.tables.factors import FactorTable
+from models.catalogue.tables.factors import FactorTable, VectorTable
 from models.catalogue.tables.kinds import (
     ConstantTable,
     GroupTable,
@@ -44,7 +44,15 @@ class Blend:
 
 TABLES: dict[str, type[Any]] = {
     table.kind: table
-    for table in (ItemTable, UserTable, FactorTable, ConstantTable, TasteTable, GroupTable)
+    for table in (
+        ItemTable,
+        UserTable,
+        FactorTable,
+        VectorTable,
+        ConstantTable,
+        TasteTable,
+        GroupTable,
+    )
 }
 """Every kind of table, by the name it is stored under."""
 

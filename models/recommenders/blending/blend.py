@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from models.catalogue.building import Vectors
-from models.catalogue.tables.kinds import ConstantTable, GroupTable
+from models.catalogue.tables.factors import VectorTable
+from models.catalogue.tables.kinds import ConstantTable
 from models.catalogue.tables.scores import Histories, ScoreTable
 from models.catalogue.tables.stored import VECTORS, Blend
 from models.profile.recommender_settings import BlendSettings
@@ -39,7 +40,7 @@ FADES = (1.0, 2.5, 6.0, 15.0)
 asked with all that is liked, under its name and ``RECENT``."""
 RECENT = "_recent"
 TRIED: dict[str, tuple[dict[str, float], ...]] = {
-    "pure_svd": ({"dims": 32}, {"dims": 256}),
+    "pure_svd": ({"dims": 32}, {"dims": 128}, {"dims": 512}),
     "ease": ({"ridge": 150.0}, {"ridge": 500.0}, {"ridge": 1_500.0}),
     "transitions": ({"scale": 5.0, "reach": 20}, {"scale": 20.0, "reach": 60}),
 }
@@ -57,7 +58,7 @@ class Part:
     """One part of a blend, trained.
 
     Attributes:
-        table: None: it is vectors.
+        table: None: it is vectors, which follow what users do.
     """
 
     name: str
@@ -73,6 +74,12 @@ class Part:
             table = ConstantTable(vectors.bias)
         return cls(recommender.name, recommender, table)
 
+    def as_table(self) -> Self:
+        """Vectors, as training left them."""
+        vectors = self.recommender.vectors
+        assert vectors is not None
+        return replace(self, table=VectorTable.of(vectors.users, vectors.items, vectors.bias))
+
     def scores(self, histories: Histories, users: NDArray[np.integer]) -> NDArray[np.float32]:
         """Standard scores of all items, shape (n, items)."""
         if self.table is None:
@@ -83,7 +90,7 @@ class Part:
     @property
     def by_history(self) -> bool:
         """Whether it is a table that is asked with a history."""
-        return not isinstance(self.table, ConstantTable | GroupTable | None)
+        return self.table is not None and self.table.by_history
 
     def asked(self, train: Dataset, fade: float | None) -> Iterator[Self]:
         """With all that is liked, and, where an order is known, with the newest items."""
@@ -201,7 +208,7 @@ class BlendOfTables:
         assert self.plan is not None
         part, fades = Part.of(recommender), self.plan.fades
         if part.table is None:
-            return [part]
+            return [part.as_table() if part.name in fades else part]
         names = (part.name, part.name + RECENT)
         return [replace(part.fading(fades[name]), name=name) for name in names if name in fades]
 
@@ -313,12 +320,13 @@ def _ndcg(part: Part, fold: Fold) -> float:
 
 
 def _one_of_vectors(parts: list[Part], fold: Fold) -> list[Part]:
-    """A version has one set of vectors: of several parts that need them, the best."""
+    """A version has one set of vectors that follows what users do: of several parts that need
+    one, the best. The others are tables."""
     dense = [part for part in parts if part.table is None]
     if len(dense) < 2:
         return parts
     best = max(dense, key=lambda part: _ndcg(part, fold))
-    return [part for part in parts if part.table is not None or part is best]
+    return [part.as_table() if part in dense and part is not best else part for part in parts]
 
 
 def _weights(parts: list[Part], fold: Fold, candidates: int) -> dict[str, float]:

@@ -21,6 +21,8 @@ from models.recommenders.neighbours.graph_filter import normalised
 
 MOST_NUMBERS = 32_000_000
 """Of each of the two arrays (128 MB): a larger catalogue has fewer dimensions."""
+ROWS_OF_DIMENSION = 20
+"""Users and items that there must be for each dimension: more would be learnt by heart."""
 
 
 class PureSVD(ByTable):
@@ -39,9 +41,9 @@ class PureSVD(ByTable):
         likes = signal(dataset.matrix.liked, weighted=False)
         used = np.bincount(likes.indices, minlength=likes.shape[1])
         affordable = max(MOST_NUMBERS // max(likes.shape[1], 1), 1)
-        dims = min(settings.dims, affordable, min(likes.shape) - 1)
-        if dims < 1:
+        if min(likes.shape) < 2:
             raise ValueError("fewer than two users or items")
+        dims = min(settings.dims, affordable, max(min(likes.shape) // ROWS_OF_DIMENSION, 1))
         tell(0, 1)
         _, _, components = randomized_svd(
             normalised(likes),
