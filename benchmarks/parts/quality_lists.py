@@ -220,7 +220,7 @@ class Bench:
     @cached_property
     def _fold(self) -> Fold:
         newest = self._protocol.newest
-        return hold_back(self.dataset, SHARE, newest=newest, max_users=CHOSEN_BY, seed=1)
+        return hold_back(self.dataset, SHARE, newest=newest, seed=1).sampled(CHOSEN_BY, seed=1)
 
 
 def _made(name: str, settings: dict[str, Any]) -> Recommender:

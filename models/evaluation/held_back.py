@@ -41,7 +41,10 @@ class HeldBack(NamedTuple):
         likes = np.diff(dataset.matrix.liked.indptr)
         if not max_users or not (likes[gone] >= LEAST_LIKED).any():
             return None
-        fold = hold_back(dataset, SHARE, newest=True, max_users=max_users, seed=0, among=gone)
+        gone = gone[likes[gone] >= LEAST_LIKED]
+        if len(gone) > max_users:
+            gone = np.sort(np.random.default_rng(0).choice(gone, max_users, replace=False))
+        fold = hold_back(dataset, SHARE, newest=True, seed=0, among=gone)
         return cls(fold.users, fold.wanted)
 
     def train(self, dataset: Dataset) -> Dataset:

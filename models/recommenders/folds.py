@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,13 +30,21 @@ class Fold:
     users: NDArray[np.intp]
     wanted: sparse.csr_array
 
+    def sampled(self, max_users: int, seed: int) -> Self:
+        """Asked of at most so many users. What was held back of the others stays unknown, as
+        nobody's next items are known where a feed is asked for."""
+        if len(self.users) <= max_users:
+            return self
+        rng = np.random.default_rng(seed)
+        kept = np.sort(rng.choice(len(self.users), max_users, replace=False))
+        return replace(self, users=self.users[kept], wanted=sparse.csr_array(self.wanted[kept]))
+
 
 def hold_back(
     dataset: Dataset,
     share: float,
     *,
     newest: bool,
-    max_users: int,
     seed: int,
     among: NDArray[np.integer] | None = None,
 ) -> Fold:
@@ -44,9 +53,8 @@ def hold_back(
 
     Args:
         share: of each user's items.
-        among: users of whom something may be held back, rows; None: all.
         newest: the newest items, where an order is known; else drawn at random.
-        max_users: that many are drawn; the others stay as they are.
+        among: users of whom something may be held back, rows; None: all.
 
     Raises:
         ValueError: no user likes enough items.
@@ -58,8 +66,6 @@ def hold_back(
         users = np.intersect1d(users, among)
     if not len(users):
         raise ValueError(f"no user likes {LEAST_LIKED} items: nothing can be held back")
-    if len(users) > max_users:
-        users = np.sort(rng.choice(users, max_users, replace=False))
     rows = sparse.csr_array(liked[users])
     at = np.repeat(np.arange(len(users)), np.diff(rows.indptr))
     times = (

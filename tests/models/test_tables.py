@@ -185,7 +185,7 @@ def test_the_ranker_sees_every_table(blended: Snapshot) -> None:
 
 
 def test_what_is_held_back_is_the_newest(dataset: Dataset) -> None:
-    fold = hold_back(dataset, 0.2, newest=True, max_users=50, seed=0)
+    fold = hold_back(dataset, 0.2, newest=True, seed=0).sampled(50, seed=0)
     assert len(fold.users) == 50
     assert dataset.times is not None
     for place, user in enumerate(fold.users.tolist()):

@@ -19,7 +19,7 @@ from models.data.features import Features
 from models.data.ids import IdIndex
 from models.data.interactions.matrices import InteractionMatrix
 from models.data.interactions.popularity import Popularity
-from models.profile.recommender_settings import SETTINGS, BySection
+from models.profile.recommender_settings import SETTINGS, BySection, PureSVDSettings
 from models.profile.schema import Profile
 from models.recommenders.base import Dataset, Recommender, Validation
 from models.recommenders.factorisation.als import ALS
@@ -28,7 +28,7 @@ from models.recommenders.factorisation.factorised import Factorised
 from models.recommenders.factorisation.lightfm import LightFM, LightFMAloneSettings
 from models.recommenders.factorisation.lightfm_hybrid import LightFMHybrid
 from models.recommenders.factorisation.nmf import NMF
-from models.recommenders.factorisation.pure_svd import PureSVD, PureSVDSettings
+from models.recommenders.factorisation.pure_svd import PureSVD
 from models.recommenders.files import MANIFEST, RecommenderFileError
 from models.recommenders.neighbours.ease import EASE, EASESettings
 from models.recommenders.neighbours.graph_filter import GraphFilter
@@ -44,7 +44,7 @@ LEARN = [name for name in ALL if name not in ("popularity", "heuristic", "groups
 BY_POPULARITY = ["als", "nmf", "ease", "item_knn", "user_knn", "popularity"]
 SLOW = ("lightfm", "lightfm_hybrid", "blend")
 NEED_MORE = {
-    "pure_svd": "fewer than two",
+    "pure_svd": "nothing to train on",
     "blend": "no user likes",
     "transitions": "tell no order",
     "linear_transitions": "tell no order",

@@ -50,7 +50,8 @@ class RankerFold:
     def of_users(
         cls, dataset: Dataset, events: pl.DataFrame, *, newest: bool, max_users: int, seed: int
     ) -> Self:
-        """Each user's newest liked items are what came later.
+        """Each user's newest liked items are held back; what came later are those of at most
+        ``max_users`` of them.
 
         Args:
             events: what the dataset was made of, as ``with_metadata`` gives it.
@@ -59,9 +60,10 @@ class RankerFold:
         Raises:
             ValueError: no user likes enough items.
         """
-        fold = hold_back(dataset, SHARE, newest=newest, max_users=max_users, seed=seed)
-        held = pairs_among(events, dataset, fold.users, fold.wanted)
-        return cls(fold.train, events.filter(~held), events.filter(held))
+        fold = hold_back(dataset, SHARE, newest=newest, seed=seed)
+        asked = fold.sampled(max_users, seed)
+        held, later = (pairs_among(events, dataset, of.users, of.wanted) for of in (fold, asked))
+        return cls(fold.train, events.filter(~held), events.filter(later))
 
     def users(self, profile: Profile) -> int:
         """How many liked something both before and later."""

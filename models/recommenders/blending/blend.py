@@ -1,8 +1,8 @@
 """The blend: several recommenders, each a score table, by one weighted sum of standard scores.
 
-Of a sample of users the newest items are held back. On what is left each part is trained, its
-settings are chosen (how fast history fades, the ridge of EASE), and the weights are learnt that
-order what was held back best. Then each part that has a weight is trained on everything.
+Users' newest items are held back. On what is left each part is trained, its settings are chosen
+(how fast history fades, the ridge of EASE), and the weights are learnt that order best what was
+held back of a sample of users. Then each part that has a weight is trained on everything.
 """
 
 from __future__ import annotations
@@ -136,14 +136,10 @@ class BlendOfTables:
                 progress(min(done, steps), steps)
 
         if self.plan is None:
-            fold = hold_back(
-                dataset,
-                self.settings.share,
-                newest=self.settings.held_back == "newest",
-                max_users=_affordable(self.settings, len(dataset.items)),
-                seed=self.settings.seed,
-            )
-            self.plan = self._planned(fold, step)
+            newest, seed = self.settings.held_back == "newest", self.settings.seed
+            fold = hold_back(dataset, self.settings.share, newest=newest, seed=seed)
+            affordable = _affordable(self.settings, len(dataset.items))
+            self.plan = self._planned(fold.sampled(affordable, seed), step)
         self._histories = dataset.histories
         self.parts = []
         for name, settings in self.plan.settings.items():

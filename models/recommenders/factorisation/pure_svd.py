@@ -21,7 +21,7 @@ from models.recommenders.neighbours.graph_filter import normalised
 
 MOST_NUMBERS = 32_000_000
 """Of each of the two arrays (128 MB): a larger catalogue has fewer dimensions."""
-ROWS_OF_DIMENSION = 20
+ROWS_OF_DIMENSION = 10
 """Users and items that there must be for each dimension: more would be learnt by heart."""
 
 
@@ -35,26 +35,25 @@ class PureSVD(ByTable):
     def fit(self, dataset: Dataset, *, progress: Progress | None = None) -> Self:
         """
         Raises:
-            ValueError: there are too few users or items.
+            ValueError: there are too few users, items or likes.
         """
         tell, settings = progress or (lambda done, total: None), self.settings
         likes = signal(dataset.matrix.liked, weighted=False)
-        used = np.bincount(likes.indices, minlength=likes.shape[1])
-        affordable = max(MOST_NUMBERS // max(likes.shape[1], 1), 1)
-        if min(likes.shape) < 2:
-            raise ValueError("fewer than two users or items")
+        if not likes.nnz or min(likes.shape) < 2:
+            raise ValueError("nothing to train on: fewer than two users or items, or no likes")
+        affordable = max(MOST_NUMBERS // likes.shape[1], 1)
         dims = min(settings.dims, affordable, max(min(likes.shape) // ROWS_OF_DIMENSION, 1))
-        tell(0, 1)
+        tell(0, 4)
+        scaled, used = normalised(likes), np.bincount(likes.indices, minlength=likes.shape[1])
+        tell(1, 4)
         _, _, components = randomized_svd(
-            normalised(likes),
-            dims,
-            n_iter=settings.iterations,
-            random_state=settings.seed,
+            scaled, dims, n_iter=settings.iterations, random_state=settings.seed
         )
+        tell(3, 4)
         vectors, root = components.T.astype(np.float32), np.sqrt(np.maximum(used, 1))[:, None]
         self.histories = dataset.histories
         self.table = FactorTable(
             np.asarray(vectors / root, np.float32), np.asarray(vectors * root, np.float32)
         )
-        tell(1, 1)
+        tell(4, 4)
         return self
