@@ -83,7 +83,7 @@ def test_each_domain_has_its_own_rules() -> None:
         ({"recommenders": {"als": 0}}, "recommenders.als: Input should"),
         ({"recommenders": {"popularity": {"dims": 3}}}, "recommenders.popularity.dims: no such"),
         ({"recommenders": {"svd": {}}}, "recommenders: Value error, no recommender 'svd'; there"),
-        ({"recommenders": {"svd": {}}}, "lightfm_hybrid, lightfm, als, bpr, nmf, ease, item_knn"),
+        ({"recommenders": {"svd": {}}}, "lightfm_hybrid, lightfm, als, bpr, nmf, pure_svd, ease"),
         ({"recommenders": {}}, "recommenders: Value error, name at least one of"),
         ({"recommenders": ["als"]}, "recommenders: Input should be a valid dictionary"),
         ({"recommenders": {"heuristic": {}}}, "recommenders: Value error, heuristic has no vec"),
