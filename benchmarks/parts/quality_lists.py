@@ -65,6 +65,7 @@ GRIDS: dict[str, tuple[dict[str, Any], ...]] = {
         ),
         {"weighting": "tfidf", "neighbours": 108, "weighted": True},
     ),
+    "pure_svd": tuple({"dims": dims} for dims in (32, 128, 512)),
     "nmf": ({}, {"dims": 34, "ridge": 20.0, "iterations": 70}),
     "transitions": (
         *({"fade": fade} for fade in (1.0, 2.0, 6.0, None)),
