@@ -18,6 +18,8 @@ MARK = "FEEDWRIGHT_SERVICE"
 """Variable in the environment of a service and so of all that it starts: who owns it. Some
 servers put their workers into sessions of their own, where no process group finds them."""
 MAX_LOG = 20 * 2**20  # bytes; a longer log is put aside, and one old one is kept
+CLOCK_SECONDS = 1.5
+"""The start of the machine is known to the second, and two questions may see two of them."""
 KILL_SECONDS = 5.0
 SWEEP_SECONDS = 12.0
 """A run of the pipeline that is asked to end does so within nine."""
@@ -25,25 +27,51 @@ SWEEP_SECONDS = 12.0
 
 @dataclass(frozen=True)
 class Identity:
-    """A process for ever: a pid comes back, together with its start time it does not."""
+    """A process for ever: a pid comes back, together with when it started it does not.
+
+    Attributes:
+        created: epoch seconds, by the clock of that moment: once it is set or slewed, the system
+            gives another answer.
+        since_boot: seconds from the start of the machine, which no clock moves. None: of a record
+            of an earlier release.
+        boot: which start of the machine; empty where the system does not say.
+    """
 
     pid: int
     created: float
+    since_boot: float | None = None
+    boot: str = ""
 
     @classmethod
     def of(cls, pid: int) -> Identity | None:
         """None when there is no such process."""
         with suppress(psutil.NoSuchProcess):
-            return cls(pid, psutil.Process(pid).create_time())
+            process = psutil.Process(pid)
+            return cls(pid, process.create_time(), _since_boot(process), _boot())
         return None
 
     def process(self) -> psutil.Process | None:
         """The process, unless it is gone or only waits to be reaped."""
         with suppress(psutil.NoSuchProcess):
             process = psutil.Process(self.pid)
-            if abs(process.create_time() - self.created) < 0.01 and is_alive(process):
+            if self._is(process) and is_alive(process):
                 return process
         return None
+
+    def _is(self, process: psutil.Process) -> bool:
+        if self.since_boot is None:
+            return abs(process.create_time() - self.created) < CLOCK_SECONDS
+        return self.boot == _boot() and abs(_since_boot(process) - self.since_boot) < CLOCK_SECONDS
+
+
+def _since_boot(process: psutil.Process) -> float:
+    return process.create_time() - psutil.boot_time()
+
+
+def _boot() -> str:
+    with suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
+    return ""
 
 
 def is_alive(process: psutil.Process) -> bool:

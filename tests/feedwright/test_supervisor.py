@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -174,6 +175,24 @@ def test_a_pid_that_came_back_is_not_ours() -> None:
     assert me is not None
     assert me.process() == psutil.Process()
     assert Identity(me.pid, me.created - 100).process() is None
+    assert Identity(me.pid, me.created).process() is not None  # of an earlier release
+    assert me.since_boot is not None
+    assert replace(me, since_boot=me.since_boot - 100).process() is None
+    assert replace(me, boot="another").process() is None
+
+
+@pytest.mark.parametrize("seconds", [-1, 1, 3_600, -3_600])
+def test_a_process_is_itself_after_the_clock_was_moved(
+    monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    """The system tells the start of the machine by its clock, so starts of processes move too."""
+    me, before = Identity.of(os.getpid()), psutil.boot_time()
+    assert me is not None
+    platform = psutil._psplatform  # type: ignore[attr-defined]
+    monkeypatch.setattr(platform, "boot_time", lambda: before + seconds)
+    moved = psutil.Process(os.getpid()).create_time()
+    assert moved == pytest.approx(me.created + seconds, abs=0.01)
+    assert me.process() is not None
 
 
 def test_only_one_supervisor_a_home(home: Path) -> None:
