@@ -2,8 +2,7 @@
 
 By time, as a feed is asked: what came before a moment, and what came after it. Where few users did
 something on both sides of any moment (they come once and do all they do in an hour), each is cut in
-their own time: the newest items of each are what came after, and what others did meanwhile is
-in the training set.
+their own time: the newest items of each are what came after, and nobody's are in the training set.
 """
 
 from __future__ import annotations
